@@ -1,0 +1,28 @@
+"""`python -m slt`: the short training run on the embedded corpus; `python -m slt COMMAND key=value`: a command."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import sys
+
+COMMANDS = ("train", "eval", "export", "pretrain", "extract", "demo")
+
+
+def main() -> None:
+    """Hands over to `slt.<command>`, `train` where none is named."""
+    there = [name for name in COMMANDS if importlib.util.find_spec(f"slt.{name}")]
+    command = sys.argv[1] if len(sys.argv) > 1 and sys.argv[1].isidentifier() else "train"
+    if command not in there:
+        near = difflib.get_close_matches(command, there, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        sys.exit(f"error: there is no command {command!r}{hint} (there are: {', '.join(there)})")
+    if len(sys.argv) > 1 and sys.argv[1] == command:
+        del sys.argv[1]
+    sys.argv[0] = f"slt.{command}"
+    getattr(importlib.import_module(f"slt.{command}"), {"eval": "evaluate"}.get(command, command))()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,333 @@
+"""Configuration: the types of the fixed keys, the checks before a run starts, and the way into every entry point.
+
+A run is described by the files under `conf/`. Groups (dataset, backbone, fusion, ...) are typed by the constructors
+that they name; the keys that every run has are typed here, and `check` says what is wrong with them before anything
+is built.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import functools
+import importlib
+import inspect
+import logging
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+log = logging.getLogger(__name__)
+
+# In a checkout `conf/` and `experiments/` stand beside the package; a wheel carries them inside it.
+_PACKAGE = Path(__file__).resolve().parent
+HOME = _PACKAGE.parent if (_PACKAGE.parent / "conf" / "train.yaml").is_file() else _PACKAGE
+CONF = HOME / "conf"
+# Hydra looks for `experiments=NAME` in these two folders: the suite's own and that of the working directory.
+os.environ["SLT_HOME"] = str(HOME)
+
+
+@dataclass
+class Evaluation:
+    """Keys of `evaluation`: how sentences are searched for and what is reported of them."""
+
+    num_beams: int = MISSING
+    length_penalty: float = MISSING
+    nbest: int = MISSING
+    bootstrap: int = MISSING
+    blanked: bool = MISSING
+    report_strips: int = MISSING
+
+
+@dataclass
+class Wandb:
+    """Keys of `wandb`."""
+
+    mode: str = MISSING
+    project: str = MISSING
+    entity: str | None = MISSING
+    name: str | None = MISSING
+    tags: list[str] = MISSING
+    log_checkpoints: bool = MISSING
+
+
+@dataclass
+class Train:
+    """The fixed keys of `conf/train.yaml`; groups are `Any`: their constructors are their schema."""
+
+    dataset: Any = MISSING
+    backbone: Any = MISSING
+    streams: dict[str, Any] = field(default_factory=dict)
+    tied: dict[str, str | None] = field(default_factory=dict)
+    projector: Any = MISSING
+    fusion: Any = MISSING
+    temporal: Any = MISSING
+    decoder: Any = MISSING
+    optimizer: Any = MISSING
+    schedule: Any = MISSING
+    embed_dim: int = MISSING
+    seed: int = MISSING
+    device: str = MISSING
+    precision: str = MISSING
+    compile: bool = MISSING
+    batch_size: int | None = MISSING
+    batch_frames: int | None = MISSING
+    num_workers: int = MISSING
+    max_steps: int = MISSING
+    accumulate: int = MISSING
+    grad_clip: float | None = MISSING
+    label_smoothing: float = MISSING
+    backbone_lr: float | None = MISSING
+    decoder_lr: float | None = MISSING
+    eval_every: int = MISSING
+    log_every: int = MISSING
+    select: str = MISSING
+    patience: int | None = MISSING
+    resume: str | None = MISSING
+    final: str | None = MISSING
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    wandb: Wandb = field(default_factory=Wandb)
+    debug: Any = None
+
+
+@dataclass
+class Corpus:
+    """Keys of `dataset` in `conf/eval.yaml`."""
+
+    root: str | None = MISSING
+
+
+@dataclass
+class Dropped:
+    """Keys of `streams` in `conf/eval.yaml`."""
+
+    drop: list[str] = MISSING
+
+
+@dataclass
+class Evaluate:
+    """The fixed keys of `conf/eval.yaml`."""
+
+    checkpoint: str = MISSING
+    split: str = MISSING
+    dataset: Corpus = field(default_factory=Corpus)
+    streams: Dropped = field(default_factory=Dropped)
+    device: str = MISSING
+    precision: str | None = MISSING
+    batch_size: int | None = MISSING
+    batch_frames: int | None = MISSING
+    num_workers: int = MISSING
+    seed: int = MISSING
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    wandb: Wandb = field(default_factory=Wandb)
+
+
+ConfigStore.instance().store(name="train_schema", node=Train)
+ConfigStore.instance().store(name="eval_schema", node=Evaluate)
+
+# What a user can cause. Anything else is our fault and keeps its traceback.
+USER_ERRORS = (HydraException, OmegaConfBaseException, ValueError, OSError, ImportError)
+
+CHOICES = {
+    "precision": ("fp32", "bf16", "fp16"),
+    "select": ("bleu", "chrf"),
+    "wandb.mode": ("disabled", "offline", "online"),
+    "split": ("train", "val", "test"),
+}
+POSITIVE = ("batch_size", "batch_frames", "max_steps", "accumulate", "eval_every", "log_every", "embed_dim",
+            "grad_clip", "evaluation.num_beams", "evaluation.nbest", "patience")  # fmt: skip
+
+
+def main(name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], None]]:
+    """Makes `function(cfg)` the entry point over `conf/<name>.yaml`.
+
+    What a user can cause (a misspelt key, a missing file, a value that does not fit) ends in one message on standard
+    error and exit status 1; where a run folder exists its log keeps the traceback.
+    """
+    full = os.environ.get("HYDRA_FULL_ERROR") == "1"
+
+    def wrap(function: Callable[[DictConfig], object]) -> Callable[[], None]:
+        @functools.wraps(function)
+        def job(cfg: DictConfig) -> object:
+            try:
+                return function(cfg)
+            except USER_ERRORS as error:
+                if full:
+                    raise
+                # The screen gets one message; the traceback is kept beside the run for whoever hunts it.
+                trace = Path(HydraConfig.get().runtime.output_dir) / "error.log"
+                with contextlib.suppress(OSError):
+                    trace.write_text(traceback.format_exc(), encoding="utf-8")
+                print(f"error: {explain(error, name)}", file=sys.stderr)
+                sys.exit(1)
+
+        run = hydra.main(version_base=None, config_path=str(CONF), config_name=name)(job)
+
+        @functools.wraps(function)
+        def entry() -> None:
+            os.environ["HYDRA_FULL_ERROR"] = "1"  # hydra then raises instead of printing and leaving
+            try:
+                run()
+            except USER_ERRORS as error:
+                if full:
+                    raise
+                print(f"error: {explain(error, name)}", file=sys.stderr)
+                sys.exit(1)
+
+        return entry
+
+    return wrap
+
+
+def explain(error: BaseException, name: str) -> str:
+    """One message for `error`, with the near spelling where a key or a group's option was misspelt."""
+    text = str(error).strip()
+    while isinstance(error, HydraException) and error.__cause__ is not None and "Error in call to" in text:
+        error = error.__cause__
+        text = str(error).strip()
+    key = re.search(r"Could not override '([\w.@/]+)'", text) or re.search(r"Key '([\w.]+)' not in", text)
+    if key:
+        # Hydra lists the groups that take `@stream`; a key of a group's default choice need not be one of the chosen.
+        listed = re.search(r"Did you mean to override one of (.*)\?", text)
+        known = {*known_keys(name), *(listed[1].split(", ") if listed else ())}
+        near = difflib.get_close_matches(key[1], sorted(known - {key[1]}), n=2, cutoff=0.6)
+        hint = f"; did you mean {' or '.join(near)}?" if near and key[1] not in known else ""
+        return f"there is no key '{key[1]}' in conf/{name}.yaml and the chosen groups{hint}"
+    option = re.search(r"Could not find '([\w@/.-]+)/([\w.-]+)'", text)
+    if option:
+        group = CONF / option[1]
+        options = sorted(path.stem for path in [*group.glob("*.yaml"), *(HOME / option[1]).glob("*.yaml")])
+        near = difflib.get_close_matches(option[2], options, n=1, cutoff=0.5)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        return f"{option[1]}={option[2]}: there is no such option{hint} (there are: {', '.join(options)})"
+    if isinstance(error, HydraException) and isinstance(error.__cause__, OmegaConfBaseException):
+        return f"{text}: {str(error.__cause__).splitlines()[0]}"
+    return text
+
+
+def known_keys(name: str) -> list[str]:
+    """Every dotted key of `conf/<name>.yaml` with its default groups, and the groups' names."""
+    with hydra.initialize_config_dir(str(CONF), version_base=None):
+        cfg = hydra.compose(name)
+    found: list[str] = []
+
+    def walk(node: Any, prefix: str) -> None:
+        if isinstance(node, Mapping):
+            for key, value in node.items():
+                found.append(f"{prefix}{key}")
+                walk(value, f"{prefix}{key}.")
+
+    walk(OmegaConf.to_container(cfg, resolve=False), "")
+    return found + [path.name for path in CONF.iterdir() if path.is_dir()] + ["experiments"]
+
+
+def check(cfg: DictConfig) -> None:
+    """Says what is wrong with a run before anything is built.
+
+    Raises:
+        ValueError: a missing value, a value outside its choices or range, or keys that contradict each other; all
+            of them in one message.
+    """
+    faults = [f"{key} is missing: give it, as in {key}=..." for key in sorted(OmegaConf.missing_keys(cfg))]
+    for key, choices in CHOICES.items():
+        value = _select(cfg, key)
+        if value is not None and value not in choices:
+            near = difflib.get_close_matches(str(value), choices, n=1)
+            faults.append(f"{key}={value}: expected one of {', '.join(choices)}" + (f"; {near[0]}?" if near else ""))
+    for key in POSITIVE:
+        value = _select(cfg, key)
+        if isinstance(value, int | float) and value <= 0:
+            faults.append(f"{key}={value}: expected a number above 0")
+    if "batch_size" in cfg and (cfg.batch_size is None) == (cfg.batch_frames is None):
+        faults.append("batch_size and batch_frames: give one of the two, set the other to null")
+    beams, nbest = _select(cfg, "evaluation.num_beams"), _select(cfg, "evaluation.nbest")
+    if beams is not None and nbest is not None and nbest > beams:
+        faults.append(f"evaluation.nbest={nbest} is above evaluation.num_beams={beams}: beams bound the n-best")
+    if "max_steps" in cfg:
+        faults += _check_train(cfg)
+    if faults:
+        raise ValueError("\n  ".join(faults))
+
+
+def _check_train(cfg: DictConfig) -> list[str]:
+    faults = []
+    overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    for override in overrides:
+        faults += _check_override(override, cfg)
+    if OmegaConf.is_missing(cfg, "dataset"):
+        return faults
+    for name in cfg.dataset.streams:
+        if cfg.streams.get(name) is None:
+            faults.append(
+                f"dataset.streams.{name} has no backbone: add +backbone@streams.{name}=NAME; "
+                f"streams with one: {', '.join(map(str, cfg.streams))}"
+            )
+    plain = OmegaConf.to_container(cfg, resolve=False)
+    assert isinstance(plain, dict)
+    plain.pop("backbone", None)
+    return faults + [fault for group, node in plain.items() for fault in _check_target(node, str(group))]
+
+
+def _check_override(override: str, cfg: DictConfig) -> list[str]:
+    """What is wrong with an override that Hydra takes and that would set nothing."""
+    if re.match(r"\+*backbone\.", override):
+        return [
+            f"{override}: backbone.* is only the choice that streams start from; "
+            f"write streams.<stream>.{override.split('.', 1)[1]}"
+        ]
+    if re.match(r"\+*tied=\{\s*\}", override):
+        return [f"{override}: mappings are merged, so this unties nothing; write tied.<stream>=null"]
+    stream = re.match(r"\+*(?:backbone@)?streams\.(\w+)[.=](.*)", override)
+    if stream and cfg.tied.get(stream[1]) is not None:
+        return [
+            f"{override}: {stream[1]} is tied to {cfg.tied[stream[1]]} and has no backbone of its own; "
+            f"set that one's, or untie it with tied.{stream[1]}=null"
+        ]
+    return []
+
+
+def _check_target(node: Any, path: str) -> list[str]:
+    """Keys, at any depth below `path`, that the constructor named beside them does not take, with the near spelling."""
+    if not isinstance(node, Mapping):
+        return []
+    faults = []
+    if "_target_" in node:
+        parameters = inspect.signature(locate(node["_target_"])).parameters
+        anything = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+        for key in node:
+            if key not in parameters and not str(key).startswith("_") and not anything:
+                near = difflib.get_close_matches(str(key), [*parameters], n=1)
+                hint = f"; {near[0]}?" if near else ""
+                faults.append(f"{path}.{key}: {node['_target_']} takes no such key{hint}")
+    return faults + [fault for key, child in node.items() for fault in _check_target(child, f"{path}.{key}")]
+
+
+def locate(target: str) -> Any:
+    """The class or function that a `_target_` names.
+
+    Raises:
+        ValueError: there is none.
+    """
+    module, _, name = target.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        if isinstance(error, ImportError) and not (error.name or "").startswith(module.split(".")[0]):
+            raise
+        raise ValueError(f"_target_: {target} cannot be found ({error})") from error
+
+
+def _select(cfg: DictConfig, key: str) -> Any:
+    return OmegaConf.select(cfg, key, throw_on_missing=False)

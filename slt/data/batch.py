@@ -1,0 +1,218 @@
+"""Samples to padded batches, and which clips go together.
+
+B clips, T frames, R crop side, K landmarks, F feature width, L tokens.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+from torch.utils.data import Sampler
+
+
+@dataclass
+class Sample:
+    """One clip: every stream has the same T.
+
+    Attributes:
+        id: the clip's `video_id`.
+        text: its sentence, clean.
+        streams: name -> crops uint8 (T, 3, R, R), pose float32 (T, K, 3) or features float32 (T, F).
+        seen: name -> bool (T,), True where the stream was seen; where it was not, the stream is zero.
+    """
+
+    id: str
+    text: str
+    streams: dict[str, Tensor]
+    seen: dict[str, Tensor]
+
+
+@dataclass
+class Batch:
+    """Clips padded with zeros to the longest.
+
+    Attributes:
+        ids: (B).
+        texts: (B).
+        streams: name -> (B, T, ...), crops stay uint8.
+        seen: name -> bool (B, T), False on padding.
+        frames: bool (B, T), True = a frame of the clip, False = padding.
+        tokens: int64 (B, L) or None where no tokenizer was given.
+        tokens_mask: bool (B, L), True = a token of the sentence; None with `tokens`.
+    """
+
+    ids: list[str]
+    texts: list[str]
+    streams: dict[str, Tensor]
+    seen: dict[str, Tensor]
+    frames: Tensor
+    tokens: Tensor | None
+    tokens_mask: Tensor | None
+
+    def to(self, device: torch.device | str) -> Batch:
+        """Return the batch on `device`; from pinned memory the copy runs beside the computation."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=tensor.is_pinned()))
+
+    def pin_memory(self) -> Batch:
+        """Return the batch in pinned memory (what a DataLoader with `pin_memory=True` calls)."""
+        return self._each(Tensor.pin_memory)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        changed: dict[str, Any] = {key: change(value) for key, value in values.items() if isinstance(value, Tensor)}
+        for key in ("streams", "seen"):
+            changed[key] = {name: change(tensor) for name, tensor in values[key].items()}
+        return replace(self, **changed)
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """Pad clips to the longest with zeros; no tokens."""
+    lengths = [len(next(iter(sample.seen.values()))) for sample in samples]
+    streams: dict[str, Tensor] = {}
+    seen: dict[str, Tensor] = {}
+    for name, first in samples[0].streams.items():
+        streams[name] = first.new_zeros((len(samples), max(lengths), *first.shape[1:]))  # (B, T, ...)
+        seen[name] = torch.zeros(len(samples), max(lengths), dtype=torch.bool)  # (B, T)
+        for place, sample in enumerate(samples):
+            streams[name][place, : lengths[place]] = sample.streams[name]
+            seen[name][place, : lengths[place]] = sample.seen[name]
+    frames = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]  # (B, T)
+    return Batch([s.id for s in samples], [s.text for s in samples], streams, seen, frames, None, None)
+
+
+class Collate:
+    """`collate`, and the sentences as tokens; can be pickled into DataLoader workers if `tokenize` can.
+
+    Args:
+        tokenize: sentences (B) -> tokens int64 (B, L), mask bool (B, L).
+    """
+
+    def __init__(self, tokenize: Callable[[list[str]], tuple[Tensor, Tensor]]) -> None:
+        self.tokenize = tokenize
+
+    def __call__(self, samples: Sequence[Sample]) -> Batch:
+        batch = collate(samples)
+        batch.tokens, batch.tokens_mask = self.tokenize(batch.texts)
+        return batch
+
+
+class LengthBatches(Sampler[list[int]]):
+    """A batch sampler: clips of like length together, in an order that depends on (seed, epoch) only.
+
+    Clips are sorted by length with a tenth of noise, cut into batches, and the batches shuffled. Every clip comes
+    exactly once an epoch, over all ranks together. Training (`shuffle=True`): all ranks get as many batches, because
+    the largest batches are halved until their number divides by `world`; the batches of one step are neighbours in
+    length, so that no rank waits long. Evaluation (`shuffle=False`): batches from long to short, dealt out in turn, so
+    that a rank may have one fewer.
+
+    Args:
+        lengths: frames of each clip (N,).
+        batch_size: most clips in a batch; None = no such limit.
+        batch_frames: most frames in a batch, padding counted; None = no such limit.
+        shuffle: True for training, False for evaluation.
+        seed: of the order.
+        rank: which of the `world` processes this is.
+        world: number of processes.
+
+    Raises:
+        ValueError: no clips, no limit at all, a limit below one, a clip longer than `batch_frames`, in training fewer
+            clips than processes.
+    """
+
+    NOISE = 0.1
+
+    def __init__(
+        self,
+        lengths: ArrayLike,
+        *,
+        batch_size: int | None,
+        batch_frames: int | None,
+        shuffle: bool,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        self.lengths: NDArray[np.int64] = np.asarray(lengths, np.int64)
+        if batch_size is None and batch_frames is None:
+            raise ValueError("batch_size and batch_frames are both null; give a number of clips, of frames, or both")
+        if (batch_size is not None and batch_size < 1) or (batch_frames is not None and batch_frames < 1):
+            raise ValueError(f"batch_size and batch_frames are at least 1, came {batch_size} and {batch_frames}")
+        if len(self.lengths) == 0 or (shuffle and len(self.lengths) < world):
+            raise ValueError(f"{len(self.lengths)} clips for {world} processes; expected at least one clip for each")
+        if batch_frames is not None and self.lengths.max() > batch_frames:
+            raise ValueError(
+                f"batch_frames={batch_frames} is below the longest clip, {self.lengths.max()} frames (clip number "
+                f"{self.lengths.argmax()}); raise batch_frames or set max_frames"
+            )
+        if not 0 <= rank < world:
+            raise ValueError(f"rank must be in 0..{world - 1}, came {rank}")
+        self.batch_size, self.batch_frames, self.shuffle = batch_size, batch_frames, shuffle
+        self.seed, self.rank, self.world = seed, rank, world
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Make the order of `epoch`, from its beginning."""
+        self.start = 0
+        self.batches = self._plan(np.random.default_rng((self.seed, epoch)))
+
+    def start_at(self, batch_index: int) -> None:
+        """Begin the epoch at this rank's batch number `batch_index` (for resuming); `set_epoch` begins at 0 again."""
+        if not 0 <= batch_index <= len(self.batches):
+            raise ValueError(
+                f"batch {batch_index} asked for, the epoch has {len(self.batches)}; was the corpus changed?"
+            )
+        self.start = batch_index
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return iter([batch.tolist() for batch in self.batches[self.start :]])
+
+    def __len__(self) -> int:
+        """Return this rank's batches in the whole epoch, also after `start_at`."""
+        return len(self.batches)
+
+    def _plan(self, rng: np.random.Generator) -> list[NDArray[np.int64]]:
+        if not self.shuffle:
+            order = np.argsort(-self.lengths, kind="stable")
+            return self._cut(order)[self.rank :: self.world]
+        noisy = self.lengths * rng.uniform(1 - self.NOISE, 1 + self.NOISE, len(self.lengths))
+        batches = self._halved(self._cut(np.argsort(noisy)))
+        batches.sort(key=lambda batch: (int(self.lengths[batch].max()), int(batch[0])))
+        steps = rng.permutation(len(batches) // self.world)
+        # which rank gets which batch of a step changes too: the longer one must not always go to the last
+        return [batches[step * self.world + (self.rank + turn) % self.world] for turn, step in enumerate(steps)]
+
+    def _cut(self, order: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        """Cut the clips of `order` (N,) into batches within both limits."""
+        if self.batch_frames is None:
+            assert self.batch_size is not None
+            # 33 clips as 17 + 16, not 32 + 1: the gradient of one clip is mostly noise
+            return np.array_split(order, -(-len(order) // self.batch_size))
+        batches, begin, longest = [], 0, 0
+        for end, clip in enumerate(order):
+            longest = max(longest, int(self.lengths[clip]))
+            count = end + 1 - begin
+            if count * longest > self.batch_frames or (self.batch_size is not None and count > self.batch_size):
+                batches.append(order[begin:end])
+                begin, longest = end, int(self.lengths[clip])
+        return [*batches, order[begin:]]
+
+    def _halved(self, batches: list[NDArray[np.int64]]) -> list[NDArray[np.int64]]:
+        """Halve the largest batches until every rank gets as many."""
+        heap = [(-len(batch), place, batch) for place, batch in enumerate(batches)]
+        heapq.heapify(heap)
+        while len(heap) % self.world:
+            size, place, batch = heapq.heappop(heap)
+            middle = -size // 2
+            heapq.heappush(heap, (-middle, place, batch[:middle]))
+            heapq.heappush(heap, (size + middle, len(heap) + len(batches), batch[middle:]))
+        return [batch for *_, batch in heap]

@@ -1,0 +1,504 @@
+"""The LSA-T folder on disk: the one place that writes and reads its tables, crops, poses and features.
+
+T frames, R crop side, K landmarks, F feature width.
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import json
+import os
+import re
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+
+REQUIRED_COLUMNS = ("video_id", "texto")
+OPTIONAL_COLUMNS = ("gloss", "signer", "film", "video", "start", "end", "fps", "duration", "frame_count")
+SPLITS = ("train", "val", "test")
+_FRAME_NAME = re.compile(r"(.+)_f(\d{6}|[1-9]\d{6,})\.jpg")
+
+
+@contextmanager
+def atomic(path: Path | str) -> Iterator[IO[bytes]]:
+    """Open a temporary file beside `path` that takes its name only when the block ends without an error."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with Path(temporary).open("wb") as file:
+            yield file
+        Path(temporary).replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+# ---------------------------------------------------------------- tables
+
+
+def write_table(path: Path | str, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write `subs.csv`: `;`-separated RFC 4180, columns `video_id;texto` first, then those of the first row."""
+    rows = list(rows)
+    if not rows:
+        raise ValueError(f"{path}: no rows to write; a corpus has at least one clip")
+    columns = [*REQUIRED_COLUMNS, *(key for key in rows[0] if key not in REQUIRED_COLUMNS)]
+    _check_columns(Path(path), columns)
+    with atomic(path) as file:
+        text = _TextLines(file)
+        writer = csv.DictWriter(text, columns, delimiter=";", lineterminator="\n")  # raises on a key not in columns
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def read_table(path: Path | str) -> list[dict[str, str]]:
+    """Read `subs.csv` strictly: one dict of strings a clip, in file order, with the columns of its header.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: naming file and line: a column missing, twice or unknown; a row with too few or too many fields; a
+            broken quote; an empty id or text; an id that came before; text that is not utf-8; no rows at all.
+    """
+    path = _existing(path, "the table of clips, `video_id;texto[;...]`")
+    rows: list[dict[str, str]] = []
+    lines: dict[str, int] = {}
+    try:
+        with Path(path).open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, delimiter=";", strict=True)
+            columns = next(reader, [])
+            _check_columns(path, columns)
+            line = reader.line_num + 1
+            for fields in reader:
+                if fields:  # a blank line is no row
+                    rows.append(_checked_row(path, line, columns, fields, lines))
+                line = reader.line_num + 1
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not utf-8 at byte {error.start}; save the table as utf-8") from error
+    except csv.Error as error:
+        raise ValueError(
+            f"{path} line {reader.line_num}: {error}; a field that holds `;`, a quote or a line break must stand in "
+            'double quotes, with quotes inside it doubled: "a; ""b"""'
+        ) from error
+    if not rows:
+        raise ValueError(f"{path}: a header and no rows; expected at least one clip")
+    return rows
+
+
+def _check_columns(path: Path, columns: Sequence[str]) -> None:
+    for column in REQUIRED_COLUMNS:
+        if column not in columns:
+            hint = " (is it separated by `,`? The separator is `;`)" if len(columns) == 1 and "," in columns[0] else ""
+            raise ValueError(
+                f"{path} line 1: no column {column!r}; expected `video_id;texto[;...]`, came {columns}{hint}"
+            )
+    for column in columns:
+        if columns.count(column) > 1:
+            raise ValueError(f"{path} line 1: column {column!r} stands twice; name each column once")
+        if column not in REQUIRED_COLUMNS + OPTIONAL_COLUMNS:
+            near = difflib.get_close_matches(column, REQUIRED_COLUMNS + OPTIONAL_COLUMNS, 1)
+            raise ValueError(
+                f"{path} line 1: unknown column {column!r}"
+                + (f", did you mean {near[0]!r}?" if near else ";")
+                + f" Beside `video_id` and `texto` these are read: {', '.join(OPTIONAL_COLUMNS)}; rename or remove it"
+            )
+
+
+def _checked_row(path: Path, line: int, columns: list[str], fields: list[str], lines: dict[str, int]) -> dict[str, str]:
+    if len(fields) != len(columns):
+        todo = (
+            'a text that holds `;` must be quoted: id;"one; two"' if len(fields) > len(columns) else "fill the row up"
+        )
+        raise ValueError(f"{path} line {line}: {len(columns)} fields expected, {len(fields)} came ({fields}); {todo}")
+    row = dict(zip(columns, fields, strict=True))
+    row["video_id"] = name = row["video_id"].strip()
+    if not name:
+        raise ValueError(f"{path} line {line}: empty video_id; every row names its clip")
+    if not row["texto"].strip():
+        raise ValueError(f"{path} line {line}: clip {name!r} has an empty texto; give its sentence or remove the row")
+    if name in lines:
+        raise ValueError(f"{path} line {line}: video_id {name!r} stands already in line {lines[name]}; ids are unique")
+    lines[name] = line
+    return row
+
+
+class _TextLines:
+    """What csv writes to, as utf-8 bytes (a TextIOWrapper would close the atomic file behind its back)."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file = file
+
+    def write(self, text: str) -> int:
+        return self.file.write(text.encode("utf-8"))
+
+
+def write_index(path: Path | str, ids: Iterable[str]) -> None:
+    """Write `index/<split>.csv`: the header `video_id`, then one id a line."""
+    with atomic(path) as file:
+        file.write("\n".join(["video_id", *ids, ""]).encode("utf-8"))
+
+
+def read_index(path: Path | str) -> list[str]:
+    """Read the ids of a split, in file order; the header `video_id` is optional.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the split is empty, an id stands twice, or a line holds more than an id.
+    """
+    path = _existing(path, "the ids of a split, one a line")
+    lines: dict[str, int] = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+        name = line.strip().strip('"')
+        if not name or (number == 1 and name == "video_id"):
+            continue
+        if ";" in name:
+            raise ValueError(f"{path} line {number}: one id a line expected, came {line!r}")
+        if name in lines:
+            raise ValueError(f"{path} line {number}: id {name!r} stands already in line {lines[name]}; remove one")
+        lines[name] = number
+    if not lines:
+        raise ValueError(f"{path}: the split is empty; expected one id a line")
+    return list(lines)
+
+
+def write_json(path: Path | str, value: Any) -> None:
+    """Write a JSON file (`corpus.json` last of all: its presence means that the folder is complete)."""
+    with atomic(path) as file:
+        file.write((json.dumps(value, ensure_ascii=False, indent=2) + "\n").encode("utf-8"))
+
+
+def write_metadata(path: Path | str, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write `metadata.jsonl`: one JSON object a clip."""
+    with atomic(path) as file:
+        for row in rows:
+            file.write((json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8"))
+
+
+# ---------------------------------------------------------------- crops
+
+
+def write_packed(
+    path: Path | str,
+    frames: NDArray[np.uint8],
+    seen: NDArray[np.bool_],
+    *,
+    encoding: str,
+    quality: int,
+    extractor: str,
+) -> None:
+    """Write one stream of one clip as `<id>.safetensors`.
+
+    Args:
+        frames: RGB squares, uint8 (T, R, R, 3). What is not seen is written black.
+        seen: bool (T,), True where the crop shows what its stream is named for.
+        encoding: "raw" (fast, for small crops) or "jpeg" (small files).
+        quality: JPEG quality, 1..100; unused by "raw".
+        extractor: fingerprint of what made the crops.
+    """
+    path = Path(path)
+    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[1:] != (frames.shape[1], frames.shape[1], 3):
+        raise ValueError(f"{path}: crops must be uint8 (T, R, R, 3), came {frames.dtype} {frames.shape}")
+    if len(frames) == 0 or len(seen) != len(frames):
+        raise ValueError(f"{path}: {len(frames)} frames and {len(seen)} seen marks; expected as many, at least one")
+    seen = np.asarray(seen, bool)
+    frames = np.where(seen[:, None, None, None], frames, np.uint8(0))
+    tensors: dict[str, NDArray[Any]]
+    if encoding == "raw":
+        tensors = {"frames": frames}
+    elif encoding == "jpeg":
+        pieces = [encode_jpeg(frame, quality) for frame in frames]
+        offsets = np.cumsum([0, *map(len, pieces)], dtype=np.int64)
+        tensors = {"offsets": offsets, "jpeg": np.frombuffer(b"".join(pieces), np.uint8)}
+    else:
+        raise ValueError(f"{path}: encoding must be 'raw' or 'jpeg', came {encoding!r}")
+    tensors["seen"] = seen.astype(np.uint8)
+    metadata = {"encoding": encoding, "size": str(frames.shape[1]), "extractor": extractor}
+    with atomic(path) as file:
+        _write_safetensors(file, tensors, metadata)
+
+
+def _write_safetensors(file: IO[bytes], tensors: dict[str, NDArray[Any]], metadata: dict[str, str]) -> None:
+    """Write the format of huggingface/safetensors with its header in a fixed order.
+
+    The library's own writer orders the metadata by a hash that changes from process to process, so that the same seed
+    would not give the same file.
+    """
+    names = {np.dtype(np.uint8): "U8", np.dtype(np.int64): "I64"}
+    header: dict[str, Any] = {"__metadata__": metadata}
+    begin = 0
+    for key, value in sorted(tensors.items(), key=lambda item: -item[1].itemsize):  # wide types first: all stay aligned
+        span = [begin, begin + value.nbytes]
+        header[key] = {"dtype": names[value.dtype], "shape": list(value.shape), "data_offsets": span}
+        begin = span[1]
+    text = json.dumps(header).encode("utf-8")
+    text += b" " * (-len(text) % 8)
+    file.write(len(text).to_bytes(8, "little") + text)
+    for value in sorted(tensors.values(), key=lambda value: -value.itemsize):
+        file.write(np.ascontiguousarray(value).data)
+
+
+class PackedCrops:
+    """One packed stream of one clip: random access to its frames without reading the others.
+
+    Attributes:
+        length: frames T.
+        seen: seen marks, bool (T,).
+        size: crop side R in pixels.
+        encoding: "raw" or "jpeg".
+        extractor: fingerprint of what made the crops ("" if the file does not say).
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a safetensors file of this layout, or cut short.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = _existing(path, "the packed crops of a clip")
+        try:
+            self._file = _open_safetensors(self.path)
+            metadata = self._file.metadata() or {}
+            self.seen: NDArray[np.bool_] = self._file.get_tensor("seen").astype(bool)
+            self.encoding = metadata.get("encoding", "")
+            self.size = int(metadata.get("size", 0))
+            self.extractor = metadata.get("extractor", "")
+            stored = self._file.get_slice("frames" if self.encoding == "raw" else "offsets")
+            found = (stored.get_dtype(), *stored.get_shape())
+        except (SafetensorError, OSError, ValueError) as error:
+            raise ValueError(
+                f"{self.path}: not a readable clip of packed crops ({error}); expected safetensors with `seen` and "
+                "`frames`, or `jpeg` and `offsets`; write it anew"
+            ) from error
+        self.length = len(self.seen)
+        raw = self.encoding == "raw"
+        expected = ("U8", self.length, self.size, self.size, 3) if raw else ("I64", self.length + 1)
+        if found != expected or self.length == 0 or self.size == 0:
+            raise ValueError(
+                f"{self.path}: {self.length} seen marks, size {self.size} and encoding {self.encoding!r} do not fit "
+                f"what is stored, {found}; expected {expected} and at least one frame; write it anew"
+            )
+
+    def frames(self, index: NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
+        """Return the frames of `index` (n,), in its order and with its repeats, as RGB uint8 (n, R, R, 3)."""
+        index = np.asarray(index)
+        if len(index) == 0:
+            return np.zeros((0, self.size, self.size, 3), np.uint8)
+        low, high = int(index.min()), int(index.max()) + 1
+        if self.encoding == "raw":
+            block: NDArray[np.uint8] = self._file.get_slice("frames")[low:high]
+            return np.asarray(block[index - low])
+        offsets = self._file.get_slice("offsets")[low : high + 1]
+        data = self._file.get_slice("jpeg")[int(offsets[0]) : int(offsets[-1])]
+        offsets = offsets - offsets[0]
+        out = np.zeros((len(index), self.size, self.size, 3), np.uint8)
+        for place, t in enumerate(index - low):
+            out[place] = decode_jpeg(data[offsets[t] : offsets[t + 1]], f"{self.path} frame {t + low}", self.size)
+        return out
+
+
+def _open_safetensors(path: Path) -> Any:
+    return safe_open(str(path), framework="np")
+
+
+def encode_jpeg(frame: NDArray[np.uint8], quality: int) -> bytes:
+    """Encode one RGB picture (R, R, 3)."""
+    done, data = cv2.imencode(".jpg", np.ascontiguousarray(frame[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    assert done
+    return data.tobytes()
+
+
+def decode_jpeg(data: NDArray[np.uint8] | bytes, where: str, size: int | None) -> NDArray[np.uint8]:
+    """Decode one JPEG to an RGB square (R, R, 3), R = `size` where that is given.
+
+    Raises:
+        ValueError: naming `where`: not a JPEG, cut short, not square or of another size.
+    """
+    raw = bytes(data)
+    # OpenCV fills a cut picture up with grey and only prints a warning, so both ends are looked at here.
+    if raw[:2] != b"\xff\xd8":
+        raise ValueError(f"{where}: not a JPEG (it starts with {raw[:8]!r}); write this picture anew")
+    if raw.rstrip(b"\0")[-2:] != b"\xff\xd9":
+        raise ValueError(f"{where}: a truncated JPEG ({len(raw)} bytes and no end mark); write this picture anew")
+    picture = cv2.imdecode(np.frombuffer(raw, np.uint8), cv2.IMREAD_COLOR)
+    if picture is None:
+        raise ValueError(f"{where}: a JPEG that cannot be decoded; write this picture anew")
+    height, width = picture.shape[:2]
+    if height != width or (size is not None and size != width):
+        side = f"{size} x {size}" if size is not None else "square"
+        raise ValueError(f"{where}: a crop must be {side}, came {width} x {height}; crop it anew")
+    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def frame_path(folder: Path | str, video_id: str, t: int) -> Path:
+    """Return the file of frame `t` in the one-JPEG-per-frame form."""
+    return Path(folder) / f"{video_id}_f{t:06d}.jpg"
+
+
+def parse_frame_name(name: str) -> tuple[str, int] | None:
+    """Split `<id>_f000012.jpg` into (id, 12); None for any other file name."""
+    match = _FRAME_NAME.fullmatch(name)
+    return (match[1], int(match[2])) if match else None
+
+
+def write_frames(folder: Path | str, video_id: str, frames: NDArray[np.uint8], *, quality: int) -> None:
+    """Write RGB crops uint8 (T, R, R, 3) in the one-JPEG-per-frame form."""
+    for t, frame in enumerate(frames):
+        with atomic(frame_path(folder, video_id, t)) as file:
+            file.write(encode_jpeg(frame, quality))
+
+
+# ---------------------------------------------------------------- pose and features
+
+
+class PoseClip(NamedTuple):
+    """The pose of a clip.
+
+    Attributes:
+        points: float32 (T, K, 3): x, y in [0, 1] of the picture's width and height, confidence in [0, 1].
+        size: picture width and height in pixels; (1, 1) where the file does not say, that is a square picture.
+        seen: seen marks bool (T,) of crop streams, by folder, where the file holds them.
+    """
+
+    points: NDArray[np.float32]
+    size: tuple[int, int]
+    seen: dict[str, NDArray[np.bool_]]
+
+
+def write_pose(
+    path: Path | str,
+    pose: NDArray[np.floating[Any]],
+    *,
+    size: tuple[int, int] | None,
+    seen: Mapping[str, NDArray[np.bool_]] | None,
+) -> None:
+    """Write `pose/<id>.npz` from (T, K, 3).
+
+    Args:
+        pose: x, y in [0, 1] of the picture's width and height, confidence in [0, 1]: 0 = not detected.
+        size: the picture's (width, height) in pixels; None = square.
+        seen: seen marks bool (T,) of crop streams by folder, for crops that are written one JPEG a frame.
+    """
+    path = Path(path)
+    if pose.ndim != 3 or pose.shape[2] != 3 or 0 in pose.shape:
+        raise ValueError(f"{path}: a pose must be (T, K, 3) with at least one frame and point, came {pose.shape}")
+    arrays: dict[str, Any] = {"pose": np.ascontiguousarray(pose, np.float32).reshape(len(pose), -1)}
+    _check_pose(path, arrays["pose"])
+    if size is not None:
+        arrays["size"] = np.asarray(size, np.int32)
+    for folder, marks in (seen or {}).items():
+        if len(marks) != len(pose):
+            raise ValueError(f"{path}: {len(marks)} seen marks of {folder!r} for {len(pose)} frames; expected as many")
+        arrays[f"seen_{folder}"] = np.asarray(marks, np.uint8)
+    with atomic(path) as file:
+        np.savez(file, **arrays)
+
+
+def read_pose(path: Path | str) -> PoseClip:
+    """Read `pose/<id>.npz`.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not an npz, pickled content, no key `pose`, a shape other than (T, 3K), NaN, a confidence outside
+            [0, 1], or seen marks of another length.
+    """
+    path = _existing(path, "the pose of a clip")
+    with _readable_array(path), zipfile.ZipFile(path), np.load(path, allow_pickle=False) as file:
+        arrays = {key: file[key] for key in file.files}
+    if "pose" not in arrays:
+        raise ValueError(
+            f"{path}: no key 'pose'; expected `pose` of (T, 3 x landmarks), came the keys {sorted(arrays)}"
+        )
+    pose = _check_pose(path, arrays["pose"])
+    size = arrays.get("size", np.ones(2, int))
+    if size.shape != (2,) or not (size > 0).all():
+        raise ValueError(f"{path}: `size` must be the picture's (width, height) in pixels, came {size.tolist()}")
+    seen = {key[5:]: value.astype(bool) for key, value in arrays.items() if key.startswith("seen_")}
+    for folder, marks in seen.items():
+        if marks.shape != (len(pose),):
+            raise ValueError(f"{path}: `seen_{folder}` must be ({len(pose)},) like the pose, came {marks.shape}")
+    return PoseClip(pose.reshape(len(pose), -1, 3), (int(size[0]), int(size[1])), seen)
+
+
+def _check_pose(path: Path, pose: NDArray[Any]) -> NDArray[np.float32]:
+    if pose.ndim != 2 or pose.shape[1] % 3 or 0 in pose.shape or not np.issubdtype(pose.dtype, np.floating):
+        raise ValueError(
+            f"{path}: key `pose` must be float32 (T, 3 x landmarks) with at least one frame, "
+            f"came {pose.dtype} {pose.shape}"
+        )
+    bad = np.flatnonzero(~np.isfinite(pose).all(1))
+    if len(bad):
+        raise ValueError(
+            f"{path}: key `pose` holds NaN or infinity in frame {bad[0]} ({len(bad)} frames in all); "
+            "a point that was not detected has confidence 0 and any finite x, y"
+        )
+    confidence = pose[:, 2::3]
+    if confidence.min() < 0 or confidence.max() > 1.0001:  # room for float16 and averaging, not for logits
+        raise ValueError(
+            f"{path}: key `pose` holds confidences from {confidence.min():.4g} to {confidence.max():.4g} (every third "
+            "column); expected [0, 1]"
+        )
+    return pose.astype(np.float32, copy=False)
+
+
+def read_seen(path: Path, folder: str) -> NDArray[np.bool_] | None:
+    """Return the seen marks (T,) that a pose file holds for a crop folder; None where it holds none, or is absent."""
+    if not path.exists():
+        return None
+    with _readable_array(path), zipfile.ZipFile(path), np.load(path, allow_pickle=False) as file:
+        return np.asarray(file[f"seen_{folder}"], bool) if f"seen_{folder}" in file.files else None
+
+
+def pose_shape(path: Path | str) -> tuple[int, int]:
+    """Return the frames T and landmarks K of `pose/<id>.npz` from its header alone; errors as in `read_pose`."""
+    path = _existing(path, "the pose of a clip")
+    with _readable_array(path), zipfile.ZipFile(path) as archive:
+        if "pose.npy" not in archive.namelist():
+            keys = sorted(name.removesuffix(".npy") for name in archive.namelist())
+            raise KeyError(f"no key 'pose', only {keys}")
+        with archive.open("pose.npy") as file:
+            version = np.lib.format.read_magic(file)
+            reader = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
+            shape, _, dtype = reader(file)
+    if len(shape) != 2 or shape[1] % 3 or 0 in shape or dtype.kind != "f":
+        raise ValueError(f"{path}: key `pose` must be float32 (T, 3 x landmarks), T > 0, came {dtype} {shape}")
+    return int(shape[0]), int(shape[1]) // 3
+
+
+def write_features(path: Path | str, features: NDArray[np.floating[Any]]) -> None:
+    """Write `<folder>/<id>.npy` from float32 or float16 (T, F); a row of NaN = not seen."""
+    if features.ndim != 2 or 0 in features.shape or features.dtype not in (np.float32, np.float16):
+        raise ValueError(f"{path}: features must be float32 or float16 (T, F), came {features.dtype} {features.shape}")
+    with atomic(path) as file:
+        np.save(file, features, allow_pickle=False)
+
+
+def open_features(path: Path | str) -> NDArray[np.floating[Any]]:
+    """Map `<folder>/<id>.npy` of (T, F) into memory without copying it; a row of NaN = not seen."""
+    path = _existing(path, "the features of a clip")
+    with _readable_array(path):
+        features: NDArray[Any] = np.load(path, mmap_mode="c", allow_pickle=False)  # "c": torch warns at "r"
+        shape, dtype = features.shape, features.dtype
+    if len(shape) != 2 or 0 in shape or dtype not in (np.float32, np.float16):
+        raise ValueError(f"{path}: features must be float32 or float16 (T, F) with T, F > 0, came {dtype} {shape}")
+    return features
+
+
+@contextmanager
+def _readable_array(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, AttributeError) as error:
+        reason = "pickled content, which is never loaded" if "allow_pickle" in str(error) else str(error)
+        raise ValueError(f"{path}: not a readable numpy file ({reason}); write it anew with plain arrays") from error
+
+
+def _existing(path: Path | str, what: str) -> Path:
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; expected {what}")
+    return path

@@ -1,0 +1,51 @@
+"""`python -m slt.eval checkpoint=RUN`: rebuild everything from the checkpoint, translate a split, score it, report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from slt import assemble
+from slt.config import check, main
+from slt.evaluation.assessment import examine
+from slt.text import Tokenize
+from slt.training.checkpoint import find_checkpoint, load_checkpoint
+from slt.training.dashboard import Dashboard
+from slt.training.record import read_metrics, write_origin
+
+
+@main("eval")
+def evaluate(cfg: DictConfig) -> float:
+    """Evaluates, and returns BLEU."""
+    check(cfg)
+    run = Path(HydraConfig.get().runtime.output_dir)
+    write_origin(run)
+    OmegaConf.save(cfg, run / "config.yaml", resolve=True)
+    device = assemble.choose_device(cfg.device)
+    path = find_checkpoint(Path(cfg.checkpoint), "best.pt")
+    payload = load_checkpoint(path)
+    trained, translator, tokenizer = assemble.restore(payload, path)
+    if cfg.dataset.root is not None:
+        trained.dataset.root = cfg.dataset.root
+    splits = assemble.build_splits(trained, ["train", cfg.split], augment=False)
+    clips, train = splits[cfg.split], splits["train"]
+    assemble.check_streams(clips, payload["shapes"], cfg.streams.drop)
+    history = path.parent.parent / "metrics.csv"
+    dashboard = Dashboard(run, OmegaConf.to_container(cfg, resolve=True), job_type="eval", **cfg.wandb)
+    found = examine(
+        translator.to(device), clips, train, tokenizer, Tokenize(tokenizer, trained.decoder.max_tokens),
+        folder=run, curves=read_metrics(history) if history.is_file() else {},
+        config_text=OmegaConf.to_yaml(trained), dashboard=dashboard, device=device, seed=cfg.seed,
+        precision=cfg.precision or trained.precision, num_workers=cfg.num_workers,
+        max_tokens=trained.decoder.max_tokens, drop=list(cfg.streams.drop), batch_size=cfg.batch_size,
+        batch_frames=cfg.batch_frames, about={"checkpoint": str(path), "corpus": clips.fingerprint}, **cfg.evaluation,
+    )  # fmt: skip
+    dashboard.close()
+    print(f"run folder: {run}")
+    return found.scores["bleu"].value
+
+
+if __name__ == "__main__":
+    evaluate()

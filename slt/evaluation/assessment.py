@@ -1,0 +1,202 @@
+"""The whole examination of a trained model on one split: translations, scores, floors, controls, leaks, report.
+
+Shape letters: T frames.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from slt.data import LsaTMultiStream
+from slt.evaluation.filmstrip import filmstrip
+from slt.evaluation.floors import Floor, constant_floor
+from slt.evaluation.leaks import Leaks, leak_report
+from slt.evaluation.prediction import Prediction, write_predictions, write_scores
+from slt.evaluation.report import write_report
+from slt.evaluation.translation import translate
+from slt.metrics import Score, score
+from slt.models import Translator
+from slt.training.batches import evaluation_batches
+from slt.training.dashboard import Dashboard
+
+log = logging.getLogger(__name__)
+
+ALL = "all streams"
+
+
+@dataclass
+class Assessment:
+    """What a model is worth on a split; `blanked` holds its scores without the named stream (or all of them)."""
+
+    split: str
+    predictions: list[Prediction]
+    scores: dict[str, Score]
+    loss: float
+    floor: Floor
+    blanked: dict[str, dict[str, Score]]
+    leaks: Leaks
+
+    def summary(self, examples: int) -> str:
+        """What the terminal shows: scores, controls, and `examples` translations beside their references."""
+        lines = [f"{self.split}: {len(self.predictions)} clips, loss {self.loss:.3f} nats a token"]
+        lines += [f"  {name:10s} {value}" for name, value in self.scores.items()]
+        lines += [
+            f"  BLEU of the best constant sentence: {self.floor.scores['bleu'].value:.2f}  ({self.floor.sentence})"
+        ]
+        lines += [f"  BLEU without {name}: {scores['bleu'].value:.2f}" for name, scores in self.blanked.items()]
+        shown = np.linspace(0, len(self.predictions) - 1, min(examples, len(self.predictions))).astype(int)
+        for place in shown:
+            p = self.predictions[int(place)]
+            lines += [f"  {p.id}", f"    reference:   {p.reference}", f"    translation: {p.hypothesis}"]
+        return "\n".join(lines)
+
+
+def assess(
+    translator: Translator,
+    clips: LsaTMultiStream,
+    train: LsaTMultiStream,
+    tokenizer: Any,
+    tokenize: Any,
+    *,
+    device: torch.device,
+    precision: str,
+    batch_size: int | None,
+    batch_frames: int | None,
+    num_workers: int,
+    num_beams: int,
+    length_penalty: float,
+    nbest: int,
+    max_tokens: int,
+    bootstrap: int,
+    blanked: bool,
+    seed: int,
+    drop: Collection[str],
+) -> Assessment:
+    """Translates and scores a split.
+
+    Args:
+        translator: trained.
+        clips: the split to score.
+        train: the training split, for the constant floor and the leak report.
+        tokenizer, tokenize: ids -> text, and text -> ids for batches.
+        blanked: also score with all streams taken as not seen, and with each one.
+        drop: streams taken as not seen throughout.
+        device, precision, batch_size, batch_frames, num_workers, num_beams, length_penalty, nbest, max_tokens,
+            bootstrap, seed: as in conf/eval.yaml.
+    """
+
+    def run(streams: Collection[str], label: str) -> tuple[list[Prediction], float]:
+        batches = evaluation_batches(
+            clips, tokenize, batch_size=batch_size, batch_frames=batch_frames, num_workers=num_workers
+        )
+        return translate(
+            translator, batches, tokenizer, device=device, precision=precision, num_beams=num_beams,
+            length_penalty=length_penalty, nbest=nbest, max_tokens=max_tokens, drop=streams, progress=label,
+        )  # fmt: skip
+
+    predictions, loss = run(drop, clips.split)
+    references = [p.reference for p in predictions]
+    scores = score([p.hypothesis for p in predictions], references, bootstrap=bootstrap, seed=seed)
+    names = [name for name in clips.streams if name not in drop]
+    without = {ALL: tuple(clips.streams), **({name: (name, *drop) for name in names} if len(names) > 1 else {})}
+    controls = {}
+    for name, streams in without.items() if blanked else ():
+        hypotheses = [p.hypothesis for p in run(streams, f"without {name}")[0]]
+        controls[name] = score(hypotheses, references, bootstrap=0, seed=seed)
+    floor = constant_floor(list(train.texts), references, bootstrap=bootstrap, seed=seed)
+    return Assessment(
+        clips.split, predictions, scores, loss, floor, controls, leak_report(_rows(clips), _rows(train), examples=5)
+    )
+
+
+def _rows(clips: LsaTMultiStream) -> list[dict[str, str]]:
+    known = {key: values for key, values in clips.columns.items() if key in ("signer", "film")}
+    return [{"text": clips.texts[i], **{key: values[i] for key, values in known.items()}} for i in range(len(clips))]
+
+
+def strips(clips: LsaTMultiStream, predictions: list[Prediction], most: int, columns: int) -> dict[str, Any]:
+    """Clip id -> filmstrip (H, W, 3) uint8 of `most` clips: the worst, the best, and what lies evenly between."""
+    order = sorted(range(len(predictions)), key=lambda i: predictions[i].score)
+    chosen = {order[int(i)] for i in np.linspace(0, len(order) - 1, min(most, len(order)))} if most else set()
+    place = {name: i for i, name in enumerate(clips.ids)}
+    pictures = {}
+    for i in sorted(chosen):
+        sample = clips[place[predictions[i].id]]
+        arrays = {name: x.numpy() for name, x in sample.streams.items()}
+        pictures[sample.id] = filmstrip(arrays, {k: m.numpy() for k, m in sample.seen.items()}, columns=columns)
+    return pictures
+
+
+def write_assessment(
+    folder: Path,
+    assessment: Assessment,
+    *,
+    title: str,
+    pictures: Mapping[str, Any],
+    curves: Mapping[str, list[tuple[int, float]]],
+    config_text: str,
+    about: Mapping[str, Any],
+) -> None:
+    """Writes scores.json, predictions.tsv and report.html into `folder`.
+
+    Args:
+        folder: of the run.
+        assessment: what to write.
+        title: of the report.
+        pictures: clip id -> filmstrip.
+        curves: metric -> [(step, value)] of the training.
+        config_text: resolved configuration as YAML.
+        about: plain values to keep with the scores: checkpoint, split, corpus fingerprint.
+    """
+    a = assessment
+    write_scores(
+        folder / "scores.json", a.scores, loss=a.loss, floor=a.floor, blanked=a.blanked, leaks=a.leaks, **about
+    )
+    write_predictions(folder / "predictions.tsv", a.predictions)
+    floors = {f"constant sentence: {a.floor.sentence}": a.floor.scores}
+    floors |= {f"without {name}": scores for name, scores in a.blanked.items()}
+    facts = {"split": a.split, "clips": str(len(a.predictions)), "loss": f"{a.loss:.4f} nats a token"}
+    write_report(
+        folder / "report.html", title=title, facts=facts | {key: str(value) for key, value in about.items()},
+        scores=a.scores, floors=floors, leaks=a.leaks, predictions=a.predictions, strips=pictures,
+        max_strips=len(pictures), curves=curves, config_text=config_text, lang="es",
+    )  # fmt: skip
+
+
+def examine(
+    translator: Translator,
+    clips: LsaTMultiStream,
+    train: LsaTMultiStream,
+    tokenizer: Any,
+    tokenize: Any,
+    *,
+    folder: Path,
+    curves: Mapping[str, list[tuple[int, float]]],
+    config_text: str,
+    about: Mapping[str, Any],
+    dashboard: Dashboard,
+    report_strips: int,
+    **options: Any,
+) -> Assessment:
+    """Assesses, writes everything into `folder`, tells the dashboard and prints the summary.
+
+    Args:
+        report_strips: filmstrips in the report.
+        options: the further arguments of `assess`.
+    """
+    found = assess(translator, clips, train, tokenizer, tokenize, **options)
+    pictures = strips(clips, found.predictions, report_strips, columns=12)
+    title = f"Translations of {clips.split}"
+    write_assessment(folder, found, title=title, pictures=pictures, curves=curves, config_text=config_text, about=about)
+    dashboard.translations(clips.split, found.predictions, pictures)
+    dashboard.summary({f"{clips.split}/{name}": value.value for name, value in found.scores.items()})
+    print(found.summary(examples=5))
+    print(f"report: {folder / 'report.html'}")
+    return found

@@ -1,0 +1,98 @@
+"""Beside the scores: what of the scored split stands in train already - sentences, signers, films."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from slt.text import clean
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """One property shared by two splits.
+
+    `values` and `shared_values` count different sentences (signers, films) of the scored split and those of them
+    that are in train too; `clips` and `shared_clips` the clips that have one. `examples`: the most frequent shared.
+    """
+
+    values: int
+    shared_values: int
+    clips: int
+    shared_clips: int
+    examples: tuple[str, ...]
+
+    @property
+    def share(self) -> float:
+        """Share of the clips, 0 to 1, whose value is in train."""
+        return self.shared_clips / self.clips if self.clips else 0.0
+
+
+@dataclass(frozen=True)
+class Leaks:
+    """What the scored split shares with train; None where the corpus does not say."""
+
+    sentences: Overlap
+    sentences_as_words: Overlap
+    signers: Overlap | None
+    films: Overlap | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for scores.json, the share of clips with each."""
+        plain = {}
+        for name, overlap in self.named():
+            plain[name] = None if overlap is None else {**asdict(overlap), "share": overlap.share}
+        return plain
+
+    def named(self) -> list[tuple[str, Overlap | None]]:
+        return [
+            ("sentences", self.sentences),
+            ("sentences_as_words", self.sentences_as_words),
+            ("signers", self.signers),
+            ("films", self.films),
+        ]
+
+
+def leak_report(test: Sequence[Any], train: Sequence[Any], *, examples: int) -> Leaks:
+    """Compares the scored split with train.
+
+    Args:
+        test, train: rows with `text` and, where the corpus says, `signer` and `film`, as attributes or keys.
+        examples: how many shared values of each kind to show.
+
+    Returns:
+        Sentences are compared as written (NFC, white space collapsed) and once more as lower-case words without marks.
+
+    Raises:
+        ValueError: an empty split, or a row without text.
+    """
+    if not test or not train:
+        raise ValueError(f"leak report: expected rows of two splits, got {len(test)} of test and {len(train)} of train")
+    sentences = _overlap(_values(test, "text", clean), _values(train, "text", clean), examples)
+    as_words = _overlap(_values(test, "text", _words), _values(train, "text", _words), examples)
+    if sentences is None or as_words is None or sentences.clips != len(test):
+        raise ValueError("leak report: expected a text in every row of the scored split, some are empty")
+    signers = _overlap(_values(test, "signer", str), _values(train, "signer", str), examples)
+    films = _overlap(_values(test, "film", str), _values(train, "film", str), examples)
+    return Leaks(sentences, as_words, signers, films)
+
+
+def _values(rows: Iterable[Any], key: str, form: Callable[[str], str]) -> list[str]:
+    """The values of one column; a row that does not say (absent, None, empty) is left out."""
+    found = (row.get(key) if isinstance(row, Mapping) else getattr(row, key, None) for row in rows)
+    return [form(str(value)) for value in found if value is not None and str(value).strip()]
+
+
+def _words(text: str) -> str:
+    return " ".join(re.findall(r"\w+", clean(text).lower())) or clean(text)
+
+
+def _overlap(test: Sequence[str], train: Sequence[str], examples: int) -> Overlap | None:
+    if not test or not train:
+        return None
+    known = set(train)
+    shared = [value for value in test if value in known]
+    frequent = sorted(set(shared), key=lambda value: (-shared.count(value), value))
+    return Overlap(len(set(test)), len(set(shared)), len(test), len(shared), tuple(frequent[:examples]))

@@ -1,0 +1,155 @@
+"""The last page of a run: scores, floors, leaks, curves and translations in one HTML file that needs no network."""
+
+from __future__ import annotations
+
+import base64
+import difflib
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+from PIL import Image
+
+from slt.data.layout import atomic
+from slt.evaluation.curves import Curve, draw_curves
+from slt.evaluation.leaks import Leaks
+from slt.evaluation.prediction import Prediction
+from slt.metrics import LOWER_IS_BETTER, Score
+
+NAMES = {
+    "bleu": "BLEU",
+    "bleu1": "BLEU-1",
+    "bleu2": "BLEU-2",
+    "bleu3": "BLEU-3",
+    "bleu4": "BLEU-4",
+    "bleu_intl": "BLEU intl",
+    "chrf": "chrF2",
+    "chrf++": "chrF++",
+    "ter": "TER",
+    "cer": "CER",
+    "wer": "WER",
+    "rouge_l": "ROUGE-L",
+}
+
+
+def write_report(
+    path: Path | str,
+    *,
+    title: str,
+    facts: Mapping[str, str],
+    scores: Mapping[str, Score],
+    floors: Mapping[str, Mapping[str, Score]],
+    leaks: Leaks | None,
+    predictions: Sequence[Prediction],
+    strips: Mapping[str, npt.NDArray[np.uint8]],
+    max_strips: int,
+    curves: Mapping[str, Curve],
+    config_text: str,
+    lang: str,
+) -> None:
+    """Writes report.html.
+
+    Args:
+        path: of the file.
+        title: of the page.
+        facts: what stands under the title: checkpoint, split, clips, loss, date.
+        scores: of the model.
+        floors: column name -> scores that stand beside the model's, such as the constant sentence, the blanked
+            streams, one stream dropped; the first may say in its name which sentence it is.
+        leaks: None where there is no train split to compare with.
+        predictions: of all clips; the page opens with the worst.
+        strips: clip id -> filmstrip uint8 (H, W, 3) RGB, of some or all clips.
+        max_strips: filmstrips embedded at most; of more, evenly spread ones are kept and the page says so.
+        curves: `split/name` -> (step, value) pairs.
+        config_text: the resolved configuration.
+        lang: language of the sentences, such as `es`.
+    """
+    clips = sorted(predictions, key=lambda p: (p.score, p.id))
+    kept = set(choose_clips([p for p in clips if p.id in strips], max_strips))
+    environment = Environment(
+        loader=PackageLoader("slt.evaluation", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    page = environment.get_template("report.html").render(
+        title=title,
+        facts=facts,
+        rows=[_score_row(name, score, floors) for name, score in scores.items()],
+        floors=list(floors),
+        leaks=[] if leaks is None else leaks.named(),
+        clips=[_clip(p, strips[p.id] if p.id in kept else None) for p in clips],
+        strip_count=len(kept),
+        charts=[Markup(svg) for svg in draw_curves(curves).values()],
+        config_text=config_text,
+        lang=lang,
+    )
+    with atomic(path) as file:
+        file.write(page.encode())
+
+
+def choose_clips(predictions: Sequence[Prediction], count: int) -> list[str]:
+    """Ids of `count` clips, evenly spread from the worst to the best score: what is worth a filmstrip.
+
+    Raises:
+        ValueError: a negative count.
+    """
+    if count < 0:
+        raise ValueError(f"clips to show: expected 0 or more, got {count}")
+    ranked = sorted(predictions, key=lambda p: (p.score, p.id))
+    places = np.linspace(0, len(ranked) - 1, min(count, len(ranked))).round().astype(int)
+    return [ranked[place].id for place in places]
+
+
+def _score_row(name: str, score: Score, floors: Mapping[str, Mapping[str, Score]]) -> dict[str, Any]:
+    beside = [floor.get(name) for floor in floors.values()]
+    return {
+        "name": NAMES.get(name, name),
+        "lower": name in LOWER_IS_BETTER,
+        "score": score,
+        "beside": beside,
+        "marks": [_percent(other.value) for other in beside if other is not None],
+        "at": _percent(score.value),
+        "band": None if score.low is None or score.high is None else (_percent(score.low), _percent(score.high)),
+    }
+
+
+def _percent(value: float) -> float:
+    """Where a score stands on a bar from 0 to 100; an error rate above stands at its end."""
+    return round(min(max(value, 0.0), 100.0), 2)
+
+
+def _clip(prediction: Prediction, strip: npt.NDArray[np.uint8] | None) -> dict[str, Any]:
+    reference, hypothesis = _marked(prediction.reference, prediction.hypothesis)
+    return {
+        "id": prediction.id,
+        "score": prediction.score,
+        "reference": reference,
+        "hypothesis": hypothesis,
+        "nbest": prediction.nbest[1:],
+        "strip": None if strip is None else _data_uri(strip),
+        "size": None if strip is None else strip.shape,
+    }
+
+
+def _marked(reference: str, hypothesis: str) -> tuple[Markup, Markup]:
+    """Both sentences, escaped, with the words that the other lacks marked."""
+    ours, theirs = hypothesis.split(), reference.split()
+    left, right = [], []
+    for kind, a, b, c, d in difflib.SequenceMatcher(None, theirs, ours, autojunk=False).get_opcodes():
+        left.append(_words(theirs[a:b], "" if kind == "equal" else "del"))
+        right.append(_words(ours[c:d], "" if kind == "equal" else "ins"))
+    return Markup(" ").join(filter(None, left)), Markup(" ").join(filter(None, right))
+
+
+def _words(words: Sequence[str], tag: str) -> Markup:
+    text = escape(" ".join(words))
+    return Markup(f"<{tag}>{text}</{tag}>") if tag and words else text
+
+
+def _data_uri(picture: npt.NDArray[np.uint8]) -> str:
+    data = io.BytesIO()
+    Image.fromarray(picture).save(data, format="WEBP", quality=72, method=4)
+    return "data:image/webp;base64," + base64.b64encode(data.getvalue()).decode()

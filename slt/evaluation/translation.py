@@ -1,0 +1,91 @@
+"""Translates a split: batches in, sentences and the teacher-forced loss out.
+
+Shape letters: B clips, T frames, L tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch.nn import functional
+from tqdm import tqdm
+
+from slt.data.batch import Batch
+from slt.evaluation.prediction import Prediction
+from slt.metrics import bleu, chrf
+from slt.models import Translator
+from slt.text import decode
+from slt.training.loop import autocast
+
+
+def blank(batch: Batch, streams: Collection[str]) -> Batch:
+    """The batch with the named streams not seen in any frame."""
+    content = {name: torch.zeros_like(x) if name in streams else x for name, x in batch.streams.items()}
+    seen = {name: torch.zeros_like(mask) if name in streams else mask for name, mask in batch.seen.items()}
+    return replace(batch, streams=content, seen=seen)
+
+
+@torch.no_grad()
+def translate(
+    translator: Translator,
+    batches: Iterable[Batch],
+    tokenizer: Any,
+    *,
+    device: torch.device,
+    precision: str,
+    num_beams: int,
+    length_penalty: float,
+    nbest: int,
+    max_tokens: int,
+    drop: Collection[str] = (),
+    progress: str | None = None,
+) -> tuple[list[Prediction], float]:
+    """Translates every clip once, deterministically.
+
+    Args:
+        translator: in evaluation mode or not; it is put into it.
+        batches: with tokens.
+        tokenizer: ids -> text.
+        device, precision: as in training.
+        num_beams, length_penalty, nbest, max_tokens: of the search.
+        drop: streams taken as not seen.
+        progress: label of a progress bar; None for none.
+
+    Returns:
+        Predictions sorted by clip id, and the mean cross entropy in nats a token over all tokens, without smoothing.
+    """
+    translator.eval()
+    predictions: list[Prediction] = []
+    total, count = 0.0, 0
+    for batch in tqdm(batches, desc=progress, disable=progress is None, unit="batch"):
+        batch = blank(batch.to(device), drop) if drop else batch.to(device)
+        with autocast(device, precision):
+            memory, present = translator.encoder(batch.streams, batch.seen, batch.frames)
+            logits = translator.decoder(memory, present, batch.tokens)
+            out = translator.decoder.generate(
+                memory, present, num_beams=num_beams, length_penalty=length_penalty, nbest=nbest, max_tokens=max_tokens
+            )
+        mask = batch.tokens_mask
+        assert batch.tokens is not None and mask is not None
+        total += functional.cross_entropy(logits[mask].float(), batch.tokens[mask], reduction="sum").item()
+        count += int(mask.sum())
+        sentences = decode(tokenizer, out.ids.flatten(0, 1).cpu())
+        for i, (name, text) in enumerate(zip(batch.ids, batch.texts, strict=True)):
+            beam = zip(sentences[i * nbest : (i + 1) * nbest], out.scores[i].tolist(), strict=True)
+            predictions.append(Prediction.of(name, text, list(beam)))
+    return sorted(predictions, key=lambda p: p.id), total / count
+
+
+def validate(translator: Translator, batches: Iterable[Batch], tokenizer: Any, **options: Any) -> dict[str, float]:
+    """Validation during training: `val/loss`, and `val/bleu` and `val/chrf` of greedy translations.
+
+    Args:
+        translator, batches, tokenizer: as in `translate`.
+        options: `device`, `precision` and `max_tokens` of `translate`.
+    """
+    predictions, loss = translate(translator, batches, tokenizer, num_beams=1, length_penalty=1.0, nbest=1, **options)
+    hypotheses, references = [p.hypothesis for p in predictions], [p.reference for p in predictions]
+    return {"val/loss": loss, "val/bleu": bleu(hypotheses, references), "val/chrf": chrf(hypotheses, references)}

@@ -1,0 +1,194 @@
+"""The last stage: hypotheses beside references -> corpus scores, each with a signature and an interval.
+
+All scores are in percent, as sacreBLEU prints them; N sentences, B resamples, C counts of a sentence.
+BLEU, chrF and TER are up to 100, higher is better but for TER; TER, CER and WER are errors and may pass 100.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from rapidfuzz.distance import Levenshtein
+from rouge_score.rouge_scorer import RougeScorer
+from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.metrics.chrf import CHRF
+from sacrebleu.metrics.ter import TER
+
+from slt.text import clean
+
+LOWER_IS_BETTER = frozenset({"ter", "cer", "wer"})
+
+Counts = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Score:
+    """A corpus score in percent; `low` and `high` bound the 95 % bootstrap interval, None without resampling."""
+
+    value: float
+    low: float | None
+    high: float | None
+    signature: str
+
+    def __str__(self) -> str:
+        interval = "" if self.low is None else f" [{self.low:.2f}, {self.high:.2f}]"
+        return f"{self.value:.2f}{interval}"
+
+
+@dataclass(frozen=True)
+class _Counted:
+    """A metric whose corpus score follows from the sum of its sentences' counts (N, C)."""
+
+    counts: Counts
+    from_sum: Callable[[list[Any]], float]
+    signature: str
+
+
+def score(hypotheses: Sequence[str], references: Sequence[str], *, bootstrap: int, seed: int) -> dict[str, Score]:
+    """Scores N hypotheses against one reference each.
+
+    - `bleu`: sacreBLEU with its 13a tokenizer. `bleu1` to `bleu4`: cumulative up to that n (the geometric mean of
+      the 1- to n-gram precisions with the brevity penalty), so that `bleu4` is `bleu`.
+    - `bleu_intl`: the same with the tokenizer that parts `¿` and `¡` from their word, as 13a does not.
+    - `chrf`: chrF2 (Popovic 2015); `chrf++`: with words and word pairs (Popovic 2017). `ter`: TERCOM's (Snover 2006).
+    - `cer`, `wer`: all edits over the length of all references, in characters (blanks too) and in words as written
+      (parted at blanks, marks glued on), after NFC.
+    - `rouge_l`: F1 of the longest common subsequence of lower-cased Unicode words, averaged over sentences.
+
+    The interval is the 2.5th to 97.5th percentile over B resamples of the sentences (Koehn 2004, section 3); all
+    metrics see the same resamples, so that two calls with one seed and N may be compared pair by pair.
+
+    Args:
+        hypotheses: may be empty strings.
+        references: the raw sentences, never decoded back from ids.
+        bootstrap: B, 0 for no interval.
+        seed: of the one generator that draws the resamples.
+
+    Raises:
+        ValueError: no sentences, unequal numbers, an empty reference, a negative B.
+    """
+    _check(hypotheses, references)
+    if bootstrap < 0:
+        raise ValueError(f"bootstrap: expected a number of resamples, 0 or more, got {bootstrap}")
+    drawn = _resamples(len(references), bootstrap, seed)
+    scores = {}
+    for name, metric in _counted(list(hypotheses), list(references)).items():
+        value = metric.from_sum(metric.counts.sum(0).tolist())
+        low, high = None, None
+        if bootstrap:
+            values = [metric.from_sum(total) for total in (drawn @ metric.counts).tolist()]
+            low, high = (float(bound) for bound in np.percentile(values, (2.5, 97.5)))
+        scores[name] = Score(value, low, high, metric.signature)
+    return scores
+
+
+def bleu(hypotheses: Sequence[str], references: Sequence[str]) -> float:
+    """Corpus BLEU (13a), for validation during training."""
+    _check(hypotheses, references)
+    return float(BLEU().corpus_score(list(hypotheses), [list(references)]).score)
+
+
+def chrf(hypotheses: Sequence[str], references: Sequence[str]) -> float:
+    """Corpus chrF2, for validation during training."""
+    _check(hypotheses, references)
+    return float(CHRF().corpus_score(list(hypotheses), [list(references)]).score)
+
+
+def sentence_chrf(hypothesis: str, reference: str) -> float:
+    """chrF2 of one sentence; BLEU says little about a single one."""
+    return float(CHRF().sentence_score(hypothesis, [reference]).score)
+
+
+def _check(hypotheses: Sequence[str], references: Sequence[str]) -> None:
+    if isinstance(hypotheses, str) or isinstance(references, str):
+        raise ValueError("scores: expected lists of sentences, got one string")
+    if len(hypotheses) != len(references):
+        raise ValueError(
+            f"scores: expected one hypothesis a reference, got {len(hypotheses)} hypotheses "
+            f"and {len(references)} references"
+        )
+    if not references:
+        raise ValueError("scores: expected sentences, got none; is the split empty?")
+    empty = [i for i, reference in enumerate(references) if not reference.strip()]
+    if empty:
+        raise ValueError(f"scores: expected references with text, reference {empty[0]} (from 0) is empty; leave it out")
+
+
+def _resamples(sentences: int, bootstrap: int, seed: int) -> Counts:
+    """How often each resample drew each sentence, (B, N)."""
+    generator = np.random.default_rng(seed)
+    drawn = np.zeros((bootstrap, sentences))
+    for row in drawn:
+        row[:] = np.bincount(generator.integers(sentences, size=sentences), minlength=sentences)
+    return drawn
+
+
+def _counted(hypotheses: list[str], references: list[str]) -> dict[str, _Counted]:
+    thirteen = _sacre(BLEU(tokenize="13a"), hypotheses, references)
+    return {
+        "bleu": thirteen,
+        **{f"bleu{n}": _up_to(n, thirteen) for n in (1, 2, 3, 4)},
+        "bleu_intl": _sacre(BLEU(tokenize="intl"), hypotheses, references),
+        "chrf": _sacre(CHRF(), hypotheses, references),
+        "chrf++": _sacre(CHRF(word_order=2), hypotheses, references),
+        "ter": _sacre(TER(), hypotheses, references),
+        "cer": _edits("char", [clean(text) for text in hypotheses], [clean(text) for text in references]),
+        "wer": _edits(
+            "word", [text.split() for text in map(clean, hypotheses)], [clean(r).split() for r in references]
+        ),
+        "rouge_l": _rouge_l(hypotheses, references),
+    }
+
+
+def _sacre(metric: BLEU | CHRF | TER, hypotheses: list[str], references: list[str]) -> _Counted:
+    """Take sacreBLEU's own counts of each sentence and its own score of their sum, as its bootstrap does."""
+    counts = np.array(metric._extract_corpus_statistics(hypotheses, [references]), dtype=np.float64)
+    # Recomputed from sums, a resample costs some microseconds: the n-grams are counted once.
+    return _Counted(
+        counts, lambda total: float(metric._compute_score_from_stats(total).score), str(metric.get_signature())
+    )
+
+
+def _up_to(n: int, four: _Counted) -> _Counted:
+    """BLEU-n out of BLEU-4's counts: lengths of hypothesis and reference, 4 matches, 4 totals."""
+
+    def from_sum(total: list[Any]) -> float:
+        found = BLEU.compute_bleu(
+            total[2 : 2 + n], total[6 : 6 + n], int(total[0]), int(total[1]), smooth_method="exp", max_ngram_order=n
+        )
+        return float(found.score)
+
+    # The order is ours to add: sacreBLEU's signature does not tell BLEU-2 from BLEU-4.
+    return _Counted(four.counts, from_sum, f"{four.signature}|order:{n}")
+
+
+def _edits(unit: str, hypotheses: Sequence[Sequence[str]], references: Sequence[Sequence[str]]) -> _Counted:
+    counts = [
+        (Levenshtein.distance(hypothesis, reference), len(reference))
+        for hypothesis, reference in zip(hypotheses, references, strict=True)
+    ]
+    signature = f"nrefs:1|case:mixed|unit:{unit}|norm:nfc|avg:corpus|rapidfuzz:{version('rapidfuzz')}"
+    return _Counted(np.array(counts, dtype=np.float64), lambda total: 100 * total[0] / total[1], signature)
+
+
+class UnicodeWords:
+    """Lower-cased words of any alphabet: `rouge_score`'s own tokenizer cuts `mañana` into `ma` and `ana`."""
+
+    def tokenize(self, text: str) -> list[str]:
+        return re.findall(r"\w+", clean(text).lower())
+
+
+def _rouge_l(hypotheses: list[str], references: list[str]) -> _Counted:
+    scorer = RougeScorer(["rougeL"], tokenizer=UnicodeWords())
+    counts = [
+        (scorer.score(reference, hypothesis)["rougeL"].fmeasure, 1.0)
+        for hypothesis, reference in zip(hypotheses, references, strict=True)
+    ]
+    signature = f"nrefs:1|case:lc|tok:unicode-words|f:1|avg:sentence|rouge_score:{version('rouge_score')}"
+    return _Counted(np.array(counts), lambda total: 100 * total[0] / total[1], signature)

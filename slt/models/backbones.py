@@ -1,0 +1,304 @@
+"""Backbones: the first stage of the model, one stream of frames in, one feature vector per frame out.
+
+Shape letters: B clips, T frames, R crop side, K landmarks, F backbone width, N = frames seen in the batch.
+
+A backbone is any module with a `num_features` and a `forward(x, seen) -> (B, T, F)`. It runs on the frames seen only:
+padding and missed detections cost nothing and cannot change a result, and their features come out as zeros.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import timm
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from slt.models.multistream import MultiStreamEncoder
+
+log = logging.getLogger(__name__)
+
+
+def on_seen(network: Callable[[Tensor], Tensor], x: Tensor, seen: Tensor) -> Tensor:
+    """Runs `network` on the frames seen and leaves zeros elsewhere.
+
+    Args:
+        network: (N, ...) -> (N, F).
+        x: (B, T, ...) frames of one stream.
+        seen: (B, T) bool, True where the stream was detected.
+
+    Returns:
+        (B, T, F) features, zero where not seen.
+    """
+    features = network(x[seen])
+    out = features.new_zeros(*seen.shape, features.shape[-1])
+    out[seen] = features
+    return out
+
+
+class ImageBackbone(nn.Module):
+    """A per-frame image network with its normalisation: (B, T, 3, R, R) uint8 -> (B, T, F).
+
+    Crops stay uint8 until here (a quarter of the memory traffic of float32), and the mean and standard deviation
+    belong to the weights, so they live beside them.
+
+    Args:
+        network: (N, 3, R, R) float -> (N, F).
+        num_features: F.
+        mean: three channel means of the picture in [0, 1].
+        std: three channel standard deviations of the picture in [0, 1].
+        frozen: no gradient reaches the network, and it stays in evaluation mode.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, network: nn.Module, *, num_features: int, mean: Sequence[float], std: Sequence[float], frozen: bool
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.num_features = num_features
+        self.frozen = frozen
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1) * 255.0, persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1) * 255.0, persistent=False)
+        if frozen:
+            self.network.requires_grad_(False)
+            self.network.eval()
+
+    def train(self, mode: bool = True) -> ImageBackbone:
+        super().train(mode)
+        if self.frozen:
+            self.network.eval()
+        return self
+
+    def forward(self, x: Tensor, seen: Tensor) -> Tensor:
+        """(B, T, 3, R, R) uint8 crops and (B, T) seen -> (B, T, F)."""
+        return on_seen(self._features, x, seen)
+
+    def _features(self, crops: Tensor) -> Tensor:
+        try:
+            with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+                return self.network((crops.to(self.mean.dtype) - self.mean) / self.std)
+        except AssertionError as error:  # timm's way of refusing a picture's size
+            raise ValueError(
+                f"{type(self.network).__name__} cannot take crops of {crops.shape[-1]} pixels ({error}); "
+                "set the stream's size, or options={img_size: ...} of the backbone"
+            ) from error
+
+
+class ConvSmall(ImageBackbone):
+    """A small convolutional network for crops of 32 to 64 pixels, made to train on two CPU cores.
+
+    A patch stem (He et al. 2016 use a strided one; non-overlapping patches cost a fifth of it here), then 3x3
+    convolutions that halve the side, group normalisation (no statistics across frames, so padding and batch
+    composition cannot leak) and the mean and maximum over what is left.
+
+    Args:
+        widths: channels after the stem and after each halving.
+        patch_size: side of the stem's patches, in pixels.
+        dropout: on the features.
+        frozen: see `ImageBackbone`.
+    """
+
+    def __init__(self, *, widths: Sequence[int], patch_size: int, dropout: float, frozen: bool) -> None:
+        layers: list[nn.Module] = [nn.Conv2d(3, widths[0], patch_size, stride=patch_size), nn.GELU()]
+        for before, after in pairwise(widths):
+            layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GroupNorm(1, after), nn.GELU()]
+        network = nn.Sequential(*layers, MeanMaxPool(), nn.Dropout(dropout))
+        super().__init__(network, num_features=2 * widths[-1], mean=(0.5,) * 3, std=(0.25,) * 3, frozen=frozen)
+
+
+class MeanMaxPool(nn.Module):
+    """(N, C, H, W) -> (N, 2 C): mean and maximum over the picture, side by side."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, 2 C)."""
+        return torch.cat([x.mean(dim=(2, 3)), x.amax(dim=(2, 3))], dim=1)
+
+
+class ViTSmallPatch16(ImageBackbone):
+    """ViT-S/16 (Dosovitskiy et al. 2021; width 384, depth 12, 6 heads, as DeiT-S) for crops of `img_size` pixels.
+
+    Args:
+        img_size: crop side R, a multiple of 16.
+        weights: None for random weights, or a local file of a timm model of the same name.
+        frozen: see `ImageBackbone`.
+
+    Raises:
+        ValueError: `img_size` is not a multiple of the patch, or the weights are of another architecture.
+    """
+
+    def __init__(self, *, img_size: int, weights: str | None, frozen: bool) -> None:
+        if img_size % 16:
+            raise ValueError(f"img_size={img_size}: ViT-S/16 has patches of 16 pixels; take crops of a multiple")
+        network: Any = timm.create_model("vit_small_patch16_224", pretrained=False, num_classes=0, img_size=img_size)
+        _load_file(network, weights)
+        super().__init__(network, num_features=network.num_features, **_normalisation(network), frozen=frozen)
+
+
+class TimmBackbone(ImageBackbone):
+    """Any timm model by name, pooled to one vector per frame.
+
+    Args:
+        model_name: timm's name, for example `resnet18` or `vit_small_patch14_dinov2.lvd142m`.
+        weights: None for random weights, `timm` for the published ones (timm downloads them), or a local file.
+        options: further keyword arguments of `timm.create_model`, for example `{img_size: 96}`.
+        frozen: see `ImageBackbone`.
+
+    Raises:
+        ValueError: a name timm does not have (with the near spelling), or a weights file of another architecture.
+        FileNotFoundError: no such weights file.
+    """
+
+    def __init__(self, *, model_name: str, weights: str | None, options: Mapping[str, Any], frozen: bool) -> None:
+        if not timm.is_model(model_name):
+            near = difflib.get_close_matches(model_name.split(".")[0], timm.list_models(), n=3)
+            raise ValueError(f"model_name={model_name!r} is not a timm model; near: {', '.join(near) or 'none'}")
+        try:
+            network: Any = timm.create_model(model_name, pretrained=weights == "timm", num_classes=0, **options)
+        except (TypeError, RuntimeError) as error:  # an option that it does not take, a tag that there is not
+            raise ValueError(f"model_name={model_name!r}, options={dict(options)}: {error}") from error
+        _load_file(network, None if weights == "timm" else weights)
+        super().__init__(network, num_features=network.num_features, **_normalisation(network), frozen=frozen)
+
+
+def load_dinov2_backbone(*, model_name: str, img_size: int, weights: str | None, frozen: bool) -> TimmBackbone:
+    """A DINOv2 ViT (Oquab et al. 2023) for crops of `img_size` pixels, a multiple of 14.
+
+    Args:
+        model_name: timm's name, `vit_small_patch14_dinov2.lvd142m` or larger.
+        img_size: crop side R; position embeddings are interpolated to it.
+        weights: `timm` for the published weights, a local file (timm's names or those of the DINOv2 release),
+            or None for random weights.
+        frozen: see `ImageBackbone`.
+
+    Raises:
+        ValueError: the weights are of another architecture, or `img_size` is not a multiple of the patch.
+    """
+    if img_size % 14:
+        raise ValueError(f"img_size={img_size}: a DINOv2 ViT has patches of 14 pixels; take a multiple, such as 224")
+    return TimmBackbone(
+        model_name=model_name, weights=weights, options={"img_size": img_size, "dynamic_img_size": True}, frozen=frozen
+    )
+
+
+def replace_with_dinov2(
+    encoder: MultiStreamEncoder,
+    *,
+    streams: Sequence[str],
+    model_name: str,
+    img_size: int,
+    weights: str | None,
+    frozen: bool,
+) -> None:
+    """Puts DINOv2 backbones in place of those of the named streams of a `MultiStreamEncoder`, in place.
+
+    The projectors of these streams are made anew for the new width; all other weights stay.
+
+    Raises:
+        ValueError: a stream that the encoder does not have.
+    """
+    for name in streams:
+        if name not in encoder.backbones:
+            raise ValueError(f"stream {name!r} is not in the encoder; it has {', '.join(encoder.backbones)}")
+        backbone = load_dinov2_backbone(model_name=model_name, img_size=img_size, weights=weights, frozen=frozen)
+        encoder.replace_backbone(name, backbone)
+
+
+class PoseMLP(nn.Module):
+    """Landmarks of one frame and how they move: (B, T, K, 3) -> (B, T, F).
+
+    Each frame is described by its points, their confidence, and the difference to the frame before (zero where either
+    was not seen), through a two-layer perceptron. A missing point has confidence 0 and enters as zeros.
+
+    Args:
+        num_points: K.
+        num_features: F.
+        dropout: after each layer.
+    """
+
+    def __init__(self, *, num_points: int, num_features: int, dropout: float) -> None:
+        super().__init__()
+        self.num_points = num_points
+        self.num_features = num_features
+        self.network = nn.Sequential(
+            nn.Linear(num_points * 5, num_features), nn.LayerNorm(num_features), nn.GELU(), nn.Dropout(dropout),
+            nn.Linear(num_features, num_features), nn.LayerNorm(num_features), nn.GELU(), nn.Dropout(dropout),
+        )  # fmt: skip
+
+    def forward(self, x: Tensor, seen: Tensor) -> Tensor:
+        """(B, T, K, 3) centred landmarks (x, y, confidence) and (B, T) seen -> (B, T, F).
+
+        Raises:
+            ValueError: K is not the one the network was made for.
+        """
+        if x.shape[2] != self.num_points:
+            raise ValueError(f"pose has {x.shape[2]} points a frame, the backbone was made for {self.num_points}")
+        there = (x[..., 2:] > 0) & seen[..., None, None]
+        x = torch.where(there, x, 0.0)
+        points = x[..., :2]
+        both = there[:, 1:] & there[:, :-1]
+        speed = torch.zeros_like(points)
+        speed[:, 1:] = (points[:, 1:] - points[:, :-1]) * both
+        flat = torch.cat([points, speed, x[..., 2:]], dim=-1).flatten(2)
+        return on_seen(self.network, flat, seen)
+
+
+class FeatureBackbone(nn.Module):
+    """Precomputed features pass as they are: (B, T, F) -> (B, T, F), zero where not seen.
+
+    Args:
+        num_features: F of the files.
+    """
+
+    def __init__(self, *, num_features: int) -> None:
+        super().__init__()
+        self.num_features = num_features
+
+    def forward(self, x: Tensor, seen: Tensor) -> Tensor:
+        """(B, T, F) features and (B, T) seen -> (B, T, F).
+
+        Raises:
+            ValueError: F is not the one the network was made for.
+        """
+        if x.shape[-1] != self.num_features:
+            raise ValueError(f"features are {x.shape[-1]} wide, backbone.num_features says {self.num_features}")
+        return torch.where(seen[..., None], x.float(), 0.0)
+
+
+def _normalisation(network: nn.Module) -> dict[str, tuple[float, ...]]:
+    config = timm.data.resolve_data_config({}, model=network)
+    return {"mean": config["mean"], "std": config["std"]}
+
+
+def _load_file(network: nn.Module, weights: str | None) -> None:
+    """Loads a safetensors or `weights_only` torch file into a timm model, through timm's own key filters."""
+    if weights is None:
+        return
+    if not Path(weights).is_file():
+        raise FileNotFoundError(f"weights={weights}: no such file; give a local file, `timm` or null")
+    try:
+        timm.models.load_checkpoint(network, weights, strict=False, filter_fn=_filter_of(network))
+        state = timm.models.load_state_dict(weights)
+    except Exception as error:
+        raise ValueError(f"weights={weights} do not fit {type(network).__name__}: {error}") from error
+    known = set(network.state_dict())
+    found = known & set(_filter_of(network)(state, network))
+    if len(found) < len(known):
+        missing = sorted(known - found)
+        raise ValueError(
+            f"weights={weights} are of another architecture: {len(missing)} tensors missing: {missing[:3]}"
+        )
+    log.info("loaded %d tensors from %s", len(found), weights)
+
+
+def _filter_of(network: nn.Module) -> Callable[[dict[str, Tensor], nn.Module], dict[str, Tensor]]:
+    module = __import__(type(network).__module__, fromlist=["checkpoint_filter_fn"])
+    return getattr(module, "checkpoint_filter_fn", lambda state, _: state)

@@ -1,0 +1,203 @@
+"""The decoder: a Hugging Face seq2seq model writes the sentence; the only file that imports transformers models.
+
+Shape letters: B clips, T' frames after the temporal encoder, D model width, L tokens, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    AutoConfig,
+    AutoModelForSeq2SeqLM,
+    GenerationConfig,
+    PretrainedConfig,
+    PreTrainedTokenizerBase,
+)
+from transformers.modeling_outputs import BaseModelOutput
+
+
+@dataclass
+class Generated:
+    """What beam search gives for B clips: ids (B, nbest, L) int64, and score (B, nbest) float32.
+
+    A score is the log-probability of the tokens over their number to the power of `length_penalty`.
+    """
+
+    ids: Tensor
+    scores: Tensor
+
+
+class TextSeq2SeqDecoder(nn.Module):
+    """Any Hugging Face sequence-to-sequence model over a sequence of vectors instead of words.
+
+    With `text_encoder` the vectors take the place of word embeddings before the model's own encoder; without it they
+    are handed to the cross-attention as they are, and the model's encoder layers are dropped.
+
+    Args:
+        embed_dim: D of what comes in.
+        tokenizer: gives the vocabulary and the ids of the special tokens.
+        architecture: transformers' `model_type` (t5, mt5, bart, mbart, ...) for a model built from scratch;
+            not used where `pretrained` is given.
+        pretrained: a hub name or local folder, weights and size as published; None builds from `config`.
+        config: keys of the architecture's transformers configuration. With `pretrained` they override its own. A whole
+            one, as `hf_config` gives it, is taken as it stands and says the architecture itself.
+        text_encoder: whether the model's own encoder is used.
+        language: target language of multilingual models such as mBART (`es_XX`); None where there is no such thing.
+        max_tokens: longest sentence, in tokens, that is trained on or written.
+
+    Raises:
+        ValueError: a configuration key that the architecture does not have, an unknown architecture, or a sentence
+            longer than the model's positions allow.
+    """
+
+    def __init__(
+        self,
+        *,
+        embed_dim: int,
+        tokenizer: PreTrainedTokenizerBase,
+        architecture: str,
+        pretrained: str | None,
+        config: Mapping[str, Any],
+        text_encoder: bool,
+        language: str | None,
+        max_tokens: int,
+    ) -> None:
+        super().__init__()
+        self.model: Any
+        if pretrained is None:
+            settings = _settings(architecture, config, tokenizer)
+            self.model = AutoModelForSeq2SeqLM.from_config(settings)
+        else:
+            self.model = AutoModelForSeq2SeqLM.from_pretrained(pretrained, **config)
+            if self.model.config.vocab_size < len(tokenizer):
+                self.model.resize_token_embeddings(len(tokenizer))
+        # How to search is this run's to say: a published generation_config.json (BART's forbids repeated trigrams)
+        # would have a hidden say, and be lost when the model is rebuilt from a checkpoint.
+        self.model.generation_config = GenerationConfig()
+        settings = self.model.config
+        positions = getattr(settings, "max_position_embeddings", None)
+        if positions is not None and max_tokens > positions:
+            raise ValueError(
+                f"decoder.max_tokens={max_tokens}, but {settings.model_type} has {positions} positions; "
+                "lower it, or raise config.max_position_embeddings of a model built from scratch"
+            )
+        self.text_encoder = text_encoder
+        self.max_tokens = max_tokens
+        self.pad_id = int(tokenizer.pad_token_id)
+        self.eos_id = int(tokenizer.eos_token_id)
+        self.start_id = int(settings.decoder_start_token_id)
+        self.forced_bos_id = None if language is None else tokenizer.convert_tokens_to_ids(language)
+        self.norm = nn.LayerNorm(embed_dim)
+        self.bridge = nn.Linear(embed_dim, settings.hidden_size)
+        if not text_encoder:
+            _drop_encoder(self.model)
+
+    @property
+    def hf_config(self) -> dict[str, Any]:
+        """The model's transformers configuration as plain values: with it a checkpoint needs no hub to be rebuilt."""
+        return self.model.config.to_dict()
+
+    def forward(self, memory: Tensor, present: Tensor, tokens: Tensor) -> Tensor:
+        """Teacher-forced logits.
+
+        Args:
+            memory: (B, T', D) encoded frames.
+            present: (B, T') bool, True on real frames.
+            tokens: (B, L) int64 target ids, ending in the end token, padded with the pad id.
+
+        Returns:
+            (B, L, V) logits; position i sees the tokens before i.
+        """
+        shifted = torch.cat([tokens.new_full((len(tokens), 1), self.start_id), tokens[:, :-1]], dim=1)
+        return self.model(
+            encoder_outputs=self._encode(memory, present),
+            attention_mask=present.long(),
+            decoder_input_ids=shifted,
+            use_cache=False,
+        ).logits
+
+    def generate(
+        self, memory: Tensor, present: Tensor, *, num_beams: int, length_penalty: float, max_tokens: int, nbest: int
+    ) -> Generated:
+        """Beam search (greedy with one beam), deterministic.
+
+        Args:
+            memory: (B, T', D) encoded frames.
+            present: (B, T') bool, True on real frames.
+            num_beams: beams; 1 is greedy.
+            length_penalty: power of the length that a hypothesis' log-probability is divided by.
+            max_tokens: longest sentence, in tokens.
+            nbest: sentences a clip, at most `num_beams`.
+
+        Returns:
+            ids (B, nbest, L) without the start token, and scores (B, nbest), best first.
+
+        Raises:
+            ValueError: `nbest` is above `num_beams`.
+        """
+        if nbest > num_beams:
+            raise ValueError(f"generate.nbest={nbest} is above generate.num_beams={num_beams}; beams bound the n-best")
+        out = self.model.generate(
+            encoder_outputs=self._encode(memory, present),
+            attention_mask=present.long(),
+            decoder_start_token_id=self.start_id,
+            forced_bos_token_id=self.forced_bos_id,
+            pad_token_id=self.pad_id,
+            eos_token_id=self.eos_id,
+            num_beams=num_beams,
+            num_return_sequences=nbest,
+            length_penalty=length_penalty,
+            max_new_tokens=max_tokens,
+            do_sample=False,
+            return_dict_in_generate=True,
+            output_scores=True,
+        )
+        ids = out.sequences[:, 1:].view(len(memory), nbest, -1)
+        if num_beams > 1:
+            return Generated(ids, out.sequences_scores.float().view(len(memory), nbest))
+        steps = self.model.compute_transition_scores(out.sequences, out.scores, normalize_logits=True)
+        written = (ids[:, 0] != self.pad_id).float()
+        length = written.sum(dim=1, keepdim=True).clamp(min=1)
+        total = torch.where(written.bool(), steps.float(), 0.0).sum(dim=1, keepdim=True)
+        return Generated(ids, total / length**length_penalty)
+
+    def _encode(self, memory: Tensor, present: Tensor) -> BaseModelOutput:
+        """(B, T', D) -> what the cross-attention reads, (B, T', hidden size)."""
+        x = self.bridge(self.norm(memory))
+        if self.text_encoder:
+            x = self.model.get_encoder()(inputs_embeds=x, attention_mask=present.long()).last_hidden_state
+        return BaseModelOutput(last_hidden_state=x)
+
+
+def _settings(architecture: str, config: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> PretrainedConfig:
+    """The transformers configuration of a model from scratch around our tokenizer, or a checkpoint's whole one."""
+    if "model_type" in config:
+        return AutoConfig.for_model(**config)
+    try:
+        known = AutoConfig.for_model(architecture).to_dict()
+    except ValueError as error:
+        raise ValueError(f"decoder.architecture={architecture!r} is not a transformers model_type") from error
+    unknown = sorted(set(config) - set(known) - set(AutoConfig.for_model(architecture).attribute_map))
+    if unknown:
+        raise ValueError(f"decoder.config has keys that {architecture} does not know: {', '.join(unknown)}")
+    ids = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id}
+    bos = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.pad_token_id
+    start = {"bos_token_id": bos, "decoder_start_token_id": bos, "forced_eos_token_id": None}
+    return AutoConfig.for_model(architecture, **{"vocab_size": len(tokenizer), **ids, **start, **config})
+
+
+def _drop_encoder(model: Any) -> None:
+    """Frees the layers of an encoder that is not used; what is left of it (norms, shared embeddings) takes no part."""
+    encoder = model.get_encoder()
+    shared = {id(parameter) for parameter in model.get_decoder().parameters()}
+    for name, child in list(encoder.named_children()):
+        if isinstance(child, nn.ModuleList):
+            setattr(encoder, name, nn.ModuleList())
+    for parameter in encoder.parameters():
+        if id(parameter) not in shared:
+            parameter.requires_grad_(False)

@@ -1,0 +1,28 @@
+"""Projectors: bring each stream's backbone width to the model's: (B, T, F) -> (B, T, D).
+
+Shape letters: B clips, T frames, F backbone width, D model width.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+class StreamProjector(nn.Module):
+    """Normalises and projects one stream.
+
+    Args:
+        num_features: F of the backbone.
+        embed_dim: D of the model.
+        dropout: on the projection.
+    """
+
+    def __init__(self, *, num_features: int, embed_dim: int, dropout: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(num_features)
+        self.linear = nn.Linear(num_features, embed_dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, F) -> (B, T, D)."""
+        return self.dropout(self.linear(self.norm(x)))

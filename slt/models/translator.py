@@ -1,0 +1,40 @@
+"""The translator: encoder and decoder, streams to sentences.
+
+Shape letters: B clips, T frames, T' frames after downsampling, D model width, L tokens, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from slt.data.batch import Batch
+from slt.models.decoder import Generated, TextSeq2SeqDecoder
+from slt.models.multistream import MultiStreamEncoder
+
+
+class Translator(nn.Module):
+    """Streams in, sentence out.
+
+    Args:
+        encoder: streams -> (B, T', D).
+        decoder: (B, T', D) and tokens -> logits, or sentences.
+    """
+
+    def __init__(self, *, encoder: MultiStreamEncoder, decoder: TextSeq2SeqDecoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+
+    def forward(self, batch: Batch) -> Tensor:
+        """A batch with tokens (B, L) -> logits (B, L, V), teacher-forced."""
+        memory, present = self.encoder(batch.streams, batch.seen, batch.frames)
+        return self.decoder(memory, present, batch.tokens)
+
+    def generate(
+        self, batch: Batch, *, num_beams: int, length_penalty: float, max_tokens: int, nbest: int
+    ) -> Generated:
+        """A batch of B clips -> the `nbest` token sequences of each, best first: ids (B, nbest, L)."""
+        memory, present = self.encoder(batch.streams, batch.seen, batch.frames)
+        return self.decoder.generate(
+            memory, present, num_beams=num_beams, length_penalty=length_penalty, max_tokens=max_tokens, nbest=nbest
+        )

@@ -1,0 +1,5 @@
+"""The embedded corpus: an invented signed language, drawn by code, translated into Spanish."""
+
+from slt.synthetic.writing import corpus_folder
+
+__all__ = ["corpus_folder"]

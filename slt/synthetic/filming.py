@@ -1,0 +1,155 @@
+"""One clip of the embedded corpus at a time: who signs what in which film, drawn, detected and written (T frames)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slt.data import layout
+from slt.synthetic import drawing, motion
+from slt.synthetic.grammar import GRAMMARS, Meaning, sentences, signed
+from slt.synthetic.lexicon import lexicon
+
+GENERATOR = 3  # counted up whenever the same parameters give another corpus
+SPLITS = ("train", "val", "test")
+_FILMS = 6  # films a signer has recorded, each with its own clothes, wall and light
+
+
+@dataclass(frozen=True)
+class Noise:
+    """What the imagined camera and detector get wrong.
+
+    Attributes:
+        jitter: standard deviation of a landmark, as a share of the picture's height.
+        missed: chance that a detector loses a hand, the face or the body in a frame in which it had it.
+        burst: frames it then stays lost, on average.
+        grain: sensor noise of the crops in grey levels.
+    """
+
+    jitter: float
+    missed: float
+    burst: float
+    grain: float
+
+
+@dataclass(frozen=True)
+class Clip:
+    """What is needed to make one clip; `seed` makes it the same whoever makes it and when."""
+
+    name: str
+    split: str
+    meaning: Meaning
+    signer: motion.Signer
+    film: int
+    seed: tuple[int, ...]
+
+
+def plan(parameters: Mapping[str, Any]) -> list[Clip]:
+    """Return the clips that a corpus of these parameters (those of `corpus_folder`) holds, split after split.
+
+    Every sentence is given to a signer of its split and to one of their films.
+    """
+    seed, counts = parameters["seed"], parameters["clips"]
+    signs, grammar = lexicon(parameters["size"]), GRAMMARS[parameters["size"]]
+    meanings = iter(sentences(signs, grammar, np.random.default_rng([seed, 0]), sum(counts.values())))
+    signers = cast(parameters)
+    rng = np.random.default_rng([seed, 2])
+    clips: list[Clip] = []
+    for split in SPLITS:
+        for number in range(counts[split]):
+            signer, film = signers[split][rng.integers(len(signers[split]))], int(rng.integers(_FILMS))
+            name, own = f"{split}_{number:05d}", (seed, 3, len(clips))
+            clips.append(Clip(name, split, next(meanings), signer, film, own))
+    return clips
+
+
+def cast(parameters: Mapping[str, Any]) -> dict[str, list[motion.Signer]]:
+    """Return the signers of every split."""
+    rng, left_handed = np.random.default_rng([parameters["seed"], 1]), parameters["left_handed"]
+    signers: dict[str, list[motion.Signer]] = {}
+    for split in SPLITS:
+        count = parameters["signers"][split]
+        lefts = max(round(left_handed * count), int(left_handed > 0 and count >= 3))
+        names = [f"{split}_signer{number:02d}" for number in range(count)]
+        signers[split] = [
+            motion.Signer.draw(name, left_handed=place < lefts, rng=rng) for place, name in enumerate(names)
+        ]
+    return signers
+
+
+def write_clip(clip: Clip, folder: Path, parameters: Mapping[str, Any], extractor: str) -> dict[str, Any]:
+    """Draw one clip, write its crops, pose and labels, and return its row of metadata.jsonl."""
+    rng, noise, fps = np.random.default_rng(clip.seed), Noise(**parameters["noise"]), parameters["fps"]
+    film = motion.film(signed(clip.meaning), clip.signer, fps=fps, rng=rng)
+    look = drawing.Look.draw(clip.signer.look, np.random.default_rng([clip.signer.look, clip.film]))
+    frames = len(film.pose)
+    seen = {name: _seen(frames, noise, rng) for name in ("face", "hand_l", "hand_r", "pose")}
+    how: dict[str, Any] = {"size": parameters["crop_size"], "grain": noise.grain, "rng": rng}
+    crops = {
+        "face": drawing.draw_faces(film.mouth_mix, film.brows_mix, look, **how),
+        "hand_l": drawing.draw_hands(film.hands[:, 0], look, left=True, **how),
+        "hand_r": drawing.draw_hands(film.hands[:, 1], look, left=False, **how),
+    }
+    for name, pictures in crops.items():
+        layout.write_packed(
+            folder / name / f"{clip.name}.safetensors",
+            pictures,
+            seen[name],
+            encoding=parameters["encoding"],
+            quality=parameters["quality"],
+            extractor=extractor,
+        )
+    pose = _detected(film.pose, seen, noise, rng)
+    layout.write_pose(folder / "pose" / f"{clip.name}.npz", pose, size=motion.PICTURE, seen=None)
+    layout.write_json(folder / "labels" / f"{clip.name}.json", _labels(clip, film))
+    return {
+        "video_id": clip.name,
+        "extractor": "slt.synthetic",
+        "version": GENERATOR,
+        "fingerprint": extractor,
+        "fps": fps,
+        "frames": frames,
+        "seen": {name: round(float(marks.mean()), 4) for name, marks in seen.items()},
+    }
+
+
+def _seen(frames: int, noise: Noise, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Return seen marks (T,): a detector that loses its object keeps it lost for a while."""
+    marks = np.ones(frames, bool)
+    starts = np.flatnonzero(rng.random(frames) < noise.missed)
+    for start, length in zip(starts, rng.geometric(1 / max(noise.burst, 1), len(starts)), strict=True):
+        marks[start : start + length] = False
+    return marks
+
+
+def _detected(
+    pose: NDArray[np.float64], seen: Mapping[str, NDArray[np.bool_]], noise: Noise, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Return the landmarks (T, 75, 3) a detector would give for the true ones (T, 75, 2), with confidences."""
+    width, height = motion.PICTURE
+    found = pose + rng.normal(0, noise.jitter, pose.shape) * (height / width, 1)
+    confidence = np.clip(1 - rng.gamma(2.0, 0.03, pose.shape[:2]), 0.3, 1)
+    confidence *= ((found >= 0) & (found <= 1)).all(-1)  # a point outside the picture is not detected
+    for points, name in ((slice(0, 33), "pose"), (slice(33, 54), "hand_l"), (slice(54, 75), "hand_r")):
+        confidence[:, points] *= seen[name][:, None]
+    found = np.where(confidence[..., None] > 0, found, 0)
+    return np.concatenate([found, confidence[..., None]], -1).astype(np.float32)
+
+
+def _labels(clip: Clip, film: motion.Film) -> dict[str, Any]:
+    """Return what is true of a clip: its signs with first and last frame, and the codes of every frame."""
+    return {
+        "signs": [
+            {"sign": one.sign.gloss, "mouth": one.mouth, "brows": one.brows, "first": first, "last": last}
+            for one, (first, last) in zip(signed(clip.meaning), film.spans, strict=True)
+        ],
+        "hand_l": film.handshape[:, 0].tolist(),
+        "hand_r": film.handshape[:, 1].tolist(),
+        "mouth": film.mouth.tolist(),
+        "brows": film.brows.tolist(),
+    }

@@ -1,0 +1,93 @@
+"""`python -m slt.train`: parse, build, train, score the best checkpoint, close."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from pathlib import Path
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from slt import assemble
+from slt.config import check, main
+from slt.data import LengthBatches
+from slt.evaluation.assessment import examine
+from slt.evaluation.translation import validate
+from slt.text import Tokenize
+from slt.training.batches import TrainBatches, evaluation_batches
+from slt.training.checkpoint import load_checkpoint, load_weights
+from slt.training.dashboard import Dashboard
+from slt.training.loop import Trainer, parameter_groups
+from slt.training.objective import translation_loss
+from slt.training.record import Record, draw_curves, write_origin
+
+log = logging.getLogger(__name__)
+
+KEYS = ("patience", "precision", "accumulate", "grad_clip", "max_steps", "eval_every", "log_every")
+
+
+@main("train")
+def train(cfg: DictConfig) -> float:
+    """Trains, and returns the best validation score, which sweeps maximise."""
+    check(cfg)
+    run = Path(HydraConfig.get().runtime.output_dir)
+    write_origin(run)
+    OmegaConf.save(cfg, run / "config.yaml", resolve=True)
+    device = assemble.choose_device(cfg.device)
+    torch.manual_seed(cfg.seed)
+    splits = assemble.build_splits(cfg, ["train", "val", *({cfg.final} - {"train", "val", None})], augment=True)
+    shapes = assemble.stream_shapes(splits["train"])
+    tokenizer = assemble.build_tokenizer(cfg, splits)
+    tokenize = Tokenize(tokenizer, cfg.decoder.max_tokens)
+    translator = assemble.build_translator(cfg, tokenizer, shapes).to(device)
+    log.info(
+        "%d training clips, %s parameters", len(splits["train"]), f"{sum(p.numel() for p in translator.parameters()):,}"
+    )
+
+    dashboard = Dashboard(run, OmegaConf.to_container(cfg, resolve=True), job_type="train", **cfg.wandb)
+    record = Record(run, [dashboard])
+    limits = {"batch_size": cfg.batch_size, "batch_frames": cfg.batch_frames}
+    sampler = LengthBatches(splits["train"].lengths, **limits, shuffle=True, seed=cfg.seed)
+    groups = parameter_groups(translator, lr=cfg.optimizer.lr, backbone_lr=cfg.backbone_lr, decoder_lr=cfg.decoder_lr)
+    val = evaluation_batches(splits["val"], tokenize, **limits, num_workers=cfg.num_workers)
+    trainer = Trainer(
+        model=translator,
+        objective=partial(translation_loss, label_smoothing=cfg.label_smoothing),
+        optimizer=instantiate(cfg.optimizer, _convert_="all")(groups),
+        schedule=instantiate(cfg.schedule, _convert_="all"),
+        batches=TrainBatches(splits["train"], sampler, tokenize, num_workers=cfg.num_workers, seed=cfg.seed,
+                             pin_memory=device.type == "cuda"),
+        evaluate=partial(validate, translator, val, tokenizer, device=device, precision=cfg.precision,
+                         max_tokens=cfg.decoder.max_tokens),
+        record=record,
+        folder=run / "checkpoints",
+        carried=assemble.carried(cfg, translator, tokenizer, shapes, splits["train"].fingerprint),
+        device=device,
+        select=f"val/{cfg.select}",
+        **{key: cfg[key] for key in KEYS},
+    )  # fmt: skip
+    if cfg.compile:
+        translator.compile()
+    assemble.resume(trainer, cfg, run)
+    trainer.run()
+    draw_curves(record.curves, run / "curves.png")
+    if cfg.final:
+        load_weights(translator, load_checkpoint(run / "checkpoints" / "best.pt")["model"], source=run)
+        examine(
+            translator, splits[cfg.final], splits["train"], tokenizer, tokenize, folder=run, curves=record.curves,
+            config_text=OmegaConf.to_yaml(cfg, resolve=True), dashboard=dashboard, device=device, seed=cfg.seed,
+            precision=cfg.precision, num_workers=cfg.num_workers, max_tokens=cfg.decoder.max_tokens, drop=[],
+            about={"checkpoint": "checkpoints/best.pt", "corpus": splits["train"].fingerprint}, **limits,
+            **cfg.evaluation,
+        )  # fmt: skip
+    dashboard.checkpoints(sorted((run / "checkpoints").glob("*.pt")))
+    dashboard.close()
+    print(f"run folder: {run}")
+    return trainer.best
+
+
+if __name__ == "__main__":
+    train()

@@ -1,0 +1,97 @@
+"""Checkpoints: written whole or not at all, and read without ever running what is in them.
+
+A checkpoint holds plain tensors and plain values only: weights, the resolved configuration as YAML text, the
+tokenizer's files, the decoder's transformers configuration, the corpus fingerprint and, in `last.pt`, all that an exact
+resume needs.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+FORMAT = 1
+
+
+def save_checkpoint(path: Path, payload: dict[str, Any]) -> None:
+    """Writes `payload` atomically: a crash, a kill or a full disk leaves the previous file as it was.
+
+    Raises:
+        OSError: the file could not be written; whatever stood at `path` is untouched.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with part.open("wb") as file:
+            torch.save({"format": FORMAT, **payload}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    # torch's writer reports a full disk as a RuntimeError
+    except (OSError, RuntimeError) as error:
+        part.unlink(missing_ok=True)
+        kept = "the previous checkpoint is intact" if path.exists() else "there was none before"
+        raise OSError(f"{path}: could not be saved ({error}); {kept}. Is the disk full?") from error
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Reads a checkpoint onto the CPU with `weights_only=True`.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a checkpoint of this suite, truncated, or holding anything but tensors and plain values
+            (such a file is refused before any of it runs).
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"checkpoint={path}: no such file; give a run folder or a .pt file")
+    try:
+        payload = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f"{path}: refused, nothing in it was run: it holds more than tensors and plain values, or is damaged. "
+            "Expected a checkpoint written by slt.train"
+        ) from error
+    except (RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
+        raise ValueError(f"{path}: truncated or not a checkpoint ({str(error).splitlines()[0]})") from error
+    if not isinstance(payload, dict) or payload.get("format") != FORMAT:
+        found = payload.get("format") if isinstance(payload, dict) else type(payload).__name__
+        raise ValueError(f"{path}: not a checkpoint of this suite: expected format {FORMAT}, found {found}")
+    return payload
+
+
+def find_checkpoint(run: Path, name: str) -> Path:
+    """The checkpoint file for a run folder or a file.
+
+    Raises:
+        FileNotFoundError: nothing there, naming what was looked for.
+    """
+    if run.is_file():
+        return run
+    path = run / "checkpoints" / name
+    if not path.is_file():
+        what = "no such file or folder" if not run.exists() else f"it has no checkpoints/{name}"
+        raise FileNotFoundError(f"checkpoint={run}: {what}; give a run folder of slt.train or a .pt file")
+    return path
+
+
+def load_weights(model: nn.Module, state: dict[str, torch.Tensor], *, source: Path) -> None:
+    """Loads weights, all of them.
+
+    Raises:
+        ValueError: the weights are of another architecture, naming the first difference.
+    """
+    own = model.state_dict()
+    for name in [*own, *state]:
+        mine, theirs = own.get(name), state.get(name)
+        if mine is None or theirs is None or mine.shape != theirs.shape:
+            shapes = [None if t is None else tuple(t.shape) for t in (mine, theirs)]
+            raise ValueError(
+                f"{source}: weights of another architecture: {name} is {shapes[0] or 'absent'} in the model and "
+                f"{shapes[1] or 'absent'} in the file; use the configuration the checkpoint was trained with"
+            )
+    model.load_state_dict(state)

@@ -1,0 +1,97 @@
+"""The wandb side of a run; an unreachable server never stops a run."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+log = logging.getLogger(__name__)
+
+
+class Dashboard:
+    """A wandb run, or nothing at all with `mode=disabled`.
+
+    Args:
+        folder: the run folder; wandb's files go under it.
+        config: resolved configuration, plain values.
+        job_type: train or eval.
+        mode: disabled, offline or online. Where online cannot be reached the run is kept offline, with a warning.
+        project, entity, name, tags: as wandb has them.
+        log_checkpoints: whether `checkpoints` uploads anything.
+
+    Raises:
+        ImportError: wandb is not installed.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        config: Any,
+        *,
+        job_type: str,
+        mode: Literal["disabled", "offline", "online"],
+        project: str,
+        entity: str | None,
+        name: str | None,
+        tags: Sequence[str],
+        log_checkpoints: bool,
+    ) -> None:
+        self.log_checkpoints = log_checkpoints
+        self.run: Any = None
+        if mode == "disabled":
+            return
+        import wandb
+
+        settings = {"dir": str(folder), "config": config, "project": project, "entity": entity, "name": name}
+        settings |= {"tags": list(tags), "job_type": job_type}
+        try:
+            self.run = wandb.init(mode=mode, settings=wandb.Settings(init_timeout=20, silent=True), **settings)
+        except (wandb.errors.Error, OSError, TimeoutError) as error:
+            if mode == "offline":
+                raise OSError(f"wandb.mode=offline: cannot write under {folder} ({error})") from error
+            log.warning("wandb cannot be reached (%s); the run is kept offline, `wandb sync` sends it later", error)
+            self.run = wandb.init(mode="offline", settings=wandb.Settings(silent=True), **settings)
+        self.run.define_metric("step")
+        self.run.define_metric("*", step_metric="step")
+        for metric in ("val/bleu", "val/chrf"):
+            self.run.define_metric(metric, step_metric="step", summary="max")
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Takes the metrics of one step."""
+        if self.run is not None:
+            self.run.log({"step": step, **metrics})
+
+    def translations(self, split: str, predictions: Sequence[Any], pictures: Mapping[str, Any]) -> None:
+        """A table of translations; a filmstrip (H, W, 3) uint8 beside each clip that has one."""
+        if self.run is None:
+            return
+        import wandb
+
+        table = wandb.Table(columns=["id", "reference", "translation", "chrf", "filmstrip"])
+        for p in predictions:
+            picture = wandb.Image(pictures[p.id]) if p.id in pictures else None
+            table.add_data(p.id, p.reference, p.hypothesis, p.score, picture)
+        self.run.log({f"{split}/translations": table})
+
+    def summary(self, metrics: Mapping[str, float]) -> None:
+        """Final scores, named `split/name`."""
+        if self.run is not None:
+            self.run.summary.update(dict(metrics))
+
+    def checkpoints(self, paths: Sequence[Path]) -> None:
+        """Uploads checkpoints as one artifact, when asked for."""
+        if self.run is None or not self.log_checkpoints:
+            return
+        import wandb
+
+        artifact = wandb.Artifact(f"checkpoint-{self.run.id}", type="model")
+        for path in paths:
+            artifact.add_file(str(path))
+        self.run.log_artifact(artifact)
+
+    def close(self) -> None:
+        """Ends the wandb run."""
+        if self.run is not None:
+            self.run.finish()

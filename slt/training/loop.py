@@ -1,0 +1,251 @@
+"""The training loop: plain PyTorch, in plain sight; run -> step and evaluate, each on one screen.
+
+Shape letters: B clips. The loop knows nothing of streams: a batch goes from the loader to the objective, and anything
+with an endless iterator of batches and an objective trains here.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from slt.training.checkpoint import load_weights, save_checkpoint
+from slt.training.record import Record
+
+log = logging.getLogger(__name__)
+
+Objective = Callable[[nn.Module, Any], Tensor]
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Batches(Protocol):
+    """An endless, resumable stream of batches."""
+
+    def start(self, consumed: int) -> Iterator[Any]:
+        """Batches from number `consumed` on, for ever."""
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
+    """Mixed precision as `precision` says: fp32, bf16 or fp16."""
+    return torch.autocast(device.type, dtype=DTYPES.get(precision), enabled=precision != "fp32")
+
+
+class Trainer:
+    """Trains a model for `max_steps` updates.
+
+    Args:
+        model: on its device.
+        objective: (model, batch) -> mean loss. Where it has a method `after_step(step)`, that is called after updates.
+        optimizer: over parameter groups with a `base_lr` each.
+        schedule: (step, max_steps=) -> factor of the base rates.
+        batches: endless; a batch has `to(device)` and a length in clips.
+        evaluate: () -> metrics named `val/...`; None never evaluates.
+        select: the metric that picks `best.pt`, higher is better.
+        patience: evaluations without a better `select` before stopping; None never stops early.
+        record: where metrics go.
+        folder: where `last.pt` and `best.pt` go.
+        carried: plain values that every checkpoint carries: configuration, tokenizer, fingerprint.
+        device, precision, accumulate, grad_clip, max_steps, eval_every, log_every: as in conf/train.yaml.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: nn.Module,
+        objective: Objective,
+        optimizer: torch.optim.Optimizer,
+        schedule: Callable[..., float],
+        batches: Batches,
+        evaluate: Callable[[], dict[str, float]] | None,
+        select: str,
+        patience: int | None,
+        record: Record,
+        folder: Path,
+        carried: dict[str, Any],
+        device: torch.device,
+        precision: str,
+        accumulate: int,
+        grad_clip: float | None,
+        max_steps: int,
+        eval_every: int,
+        log_every: int,
+    ) -> None:
+        if precision == "fp16" and device.type != "cuda":
+            raise ValueError(f"precision=fp16 trains on CUDA only (loss scaling), device is {device}; use bf16 or fp32")
+        self.model, self.objective, self.optimizer, self.schedule = model, objective, optimizer, schedule
+        self.batches, self.evaluate, self.select, self.patience = batches, evaluate, select, patience
+        self.record, self.folder, self.carried = record, folder, carried
+        self.device, self.precision, self.accumulate, self.grad_clip = device, precision, accumulate, grad_clip
+        self.max_steps, self.eval_every, self.log_every = max_steps, eval_every, log_every
+        self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+        self.step_count = 0
+        self.best = -math.inf
+        self.since_best = 0
+        self.waited = 0.0
+
+    def run(self) -> None:
+        """Trains to the end, to early stopping, or to a signal (SIGTERM, Ctrl-C), which saves and leaves.
+
+        Raises:
+            SystemExit: after a signal, with the shell's customary status (130, 143), once `last.pt` is written.
+            ValueError: the loss is not finite; the last checkpoint stays as it was.
+        """
+        stream = self.batches.start(self.step_count * self.accumulate)
+        since, clips = time.perf_counter(), 0
+        with signals() as caught, tqdm(total=self.max_steps, initial=self.step_count, unit="step", desc="train") as bar:
+            while self.step_count < self.max_steps and not self.exhausted and not caught:
+                loss, count = self.step(stream)
+                clips += count
+                bar.update()
+                if self.step_count % self.log_every == 0 or self.step_count == self.max_steps:
+                    seconds = time.perf_counter() - since
+                    bar.set_postfix_str(f"loss {loss.item():.3f}, {clips / seconds:.0f} clips/s")
+                    self.log_step(loss.item(), clips / seconds, self.waited / seconds)
+                    since, clips, self.waited = time.perf_counter(), 0, 0.0
+                if self.step_count % self.eval_every == 0 or self.step_count == self.max_steps:
+                    self.check()
+                    since, clips, self.waited = time.perf_counter(), 0, 0.0
+        if caught:
+            self.save("last.pt")
+            log.warning("stopped by signal %d at step %d; go on with resume=auto", caught[0], self.step_count)
+            raise SystemExit(128 + caught[0])
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether patience has run out."""
+        return self.patience is not None and self.since_best >= self.patience
+
+    def step(self, stream: Iterator[Any]) -> tuple[Tensor, int]:
+        """One update over `accumulate` batches -> the mean loss (detached) and the clips seen."""
+        self.model.train()
+        factor = self.schedule(self.step_count, max_steps=self.max_steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["base_lr"] * factor
+        total, clips = torch.zeros((), device=self.device), 0
+        for _ in range(self.accumulate):
+            before = time.perf_counter()
+            batch = next(stream)
+            self.waited += time.perf_counter() - before
+            batch = batch.to(self.device)
+            with autocast(self.device, self.precision):
+                loss = self.objective(self.model, batch) / self.accumulate
+            self.scaler.scale(loss).backward()
+            total += loss.detach()
+            clips += len(batch)
+        if not torch.isfinite(total):
+            raise ValueError(
+                f"the loss is {total.item()} at step {self.step_count + 1}; checkpoints are as they were. "
+                "Lower optimizer.lr, lengthen schedule.warmup_steps, or use precision=fp32"
+            )
+        if self.grad_clip is not None:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.grad_clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step_count += 1
+        if hasattr(self.objective, "after_step"):
+            self.objective.after_step(self.step_count)
+        return total, clips
+
+    def log_step(self, loss: float, clips_per_second: float, data_wait: float) -> None:
+        """Writes the step's metrics; `train/data_wait` is the share of the time spent waiting for the loader."""
+        rate = {"train/lr": self.optimizer.param_groups[0]["lr"], "train/clips_per_second": clips_per_second}
+        self.record.log(self.step_count, {"train/loss": loss, **rate, "train/data_wait": data_wait})
+
+    def check(self) -> None:
+        """Evaluates, keeps the best, saves the last."""
+        if self.evaluate is not None:
+            self.model.eval()
+            metrics = self.evaluate()
+            self.record.log(self.step_count, metrics)
+            if metrics[self.select] > self.best:
+                self.best, self.since_best = metrics[self.select], 0
+                self.save("best.pt", resumable=False)
+            else:
+                self.since_best += 1
+        self.save("last.pt")
+
+    def save(self, name: str, *, resumable: bool = True) -> None:
+        """Writes a checkpoint; `resumable` ones carry optimizer, random states and counters too."""
+        payload = {**self.carried, "model": self.model.state_dict(), "step": self.step_count, "best": self.best}
+        if resumable:
+            payload |= {
+                "optimizer": self.optimizer.state_dict(),
+                "scaler": self.scaler.state_dict(),
+                "since_best": self.since_best,
+                "rng": torch.get_rng_state(),
+                "rng_cuda": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
+            }
+        save_checkpoint(self.folder / name, payload)
+
+    def resume(self, payload: dict[str, Any], *, source: Path) -> None:
+        """Takes up where `payload` (of a `last.pt`) left off, bit for bit.
+
+        Raises:
+            ValueError: a checkpoint without optimizer state, or of another architecture.
+        """
+        if "optimizer" not in payload:
+            raise ValueError(f"resume={source}: holds weights only (a best.pt does); resume from last.pt")
+        load_weights(self.model, payload["model"], source=source)
+        self.optimizer.load_state_dict(payload["optimizer"])
+        self.scaler.load_state_dict(payload["scaler"])
+        self.step_count, self.best, self.since_best = payload["step"], payload["best"], payload["since_best"]
+        torch.set_rng_state(payload["rng"])
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state_all(payload["rng_cuda"])
+
+
+def parameter_groups(
+    model: nn.Module, *, lr: float, backbone_lr: float | None, decoder_lr: float | None
+) -> list[dict[str, Any]]:
+    """Parameters by learning rate and weight decay: vectors (norms, biases) never decay.
+
+    Args:
+        model: a translator; parameters under `encoder.backbones` and `decoder.model` can have rates of their own.
+        lr: base rate of everything else.
+        backbone_lr: base rate of the backbones; None = `lr`.
+        decoder_lr: base rate of the Hugging Face model; None = `lr`.
+    """
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        rate = lr
+        if "encoder.backbones." in name and backbone_lr is not None:
+            rate = backbone_lr
+        elif "decoder.model." in name and decoder_lr is not None:
+            rate = decoder_lr
+        groups.setdefault((rate, parameter.dim() >= 2), []).append(parameter)
+    return [
+        {"params": parameters, "lr": rate, "base_lr": rate} | ({} if decays else {"weight_decay": 0.0})
+        for (rate, decays), parameters in groups.items()
+    ]
+
+
+@contextmanager
+def signals() -> Iterator[list[int]]:
+    """Collects SIGTERM and SIGINT instead of dying of them; a second Ctrl-C interrupts at once."""
+    caught: list[int] = []
+
+    def catch(number: int, frame: object) -> None:
+        if caught:
+            raise KeyboardInterrupt
+        caught.append(number)
+
+    before = {number: signal.signal(number, catch) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,131 @@
+"""What a run leaves behind: metrics.csv, curves, and where it came from.
+
+metrics.csv has one measured value a line (`step,name,value`): rows are appended and survive a kill.
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib.metadata
+import json
+import logging
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+log = logging.getLogger(__name__)
+
+PACKAGES = ("torch", "transformers", "timm", "hydra-core", "omegaconf", "numpy", "sacrebleu", "mediapipe", "wandb")
+
+
+class Sink(Protocol):
+    """Anything that wants the metrics too, such as a dashboard."""
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Takes the metrics of one step."""
+
+
+class Record:
+    """Metrics of one run, in memory and in `<folder>/metrics.csv`.
+
+    Args:
+        folder: the run folder.
+        sinks: others that are told every metric.
+    """
+
+    def __init__(self, folder: Path, sinks: list[Sink]) -> None:
+        self.path = folder / "metrics.csv"
+        self.sinks = sinks
+        self.curves: dict[str, list[tuple[int, float]]] = {}
+        if not self.path.exists():
+            self.path.write_text("step,name,value\n", encoding="utf-8")
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Writes the metrics of one step, named `split/name`."""
+        with self.path.open("a", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows((step, name, repr(float(value))) for name, value in metrics.items())
+        for name, value in metrics.items():
+            self.curves.setdefault(name, []).append((step, float(value)))
+        for sink in self.sinks:
+            sink.log(step, metrics)
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+        log.log(
+            logging.INFO if any(name.startswith("val/") for name in metrics) else logging.DEBUG,
+            "step %d: %s",
+            step,
+            shown,
+        )
+
+    def carry_over(self, earlier: Path, step: int) -> None:
+        """Starts with the rows of an earlier run's metrics.csv up to `step`, so that a resumed run's file is whole."""
+        curves = read_metrics(earlier) if earlier.exists() else {}
+        rows = [(s, name, value) for name, points in curves.items() for s, value in points if s <= step]
+        with self.path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(("step", "name", "value"))
+            writer.writerows((s, name, repr(value)) for s, name, value in sorted(rows, key=lambda row: row[0]))
+        self.curves = {}
+        for s, name, value in rows:
+            self.curves.setdefault(name, []).append((s, value))
+
+
+def read_metrics(path: Path) -> dict[str, list[tuple[int, float]]]:
+    """metrics.csv -> name -> [(step, value)]."""
+    curves: dict[str, list[tuple[int, float]]] = {}
+    with path.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            curves.setdefault(row["name"], []).append((int(row["step"]), float(row["value"])))
+    return curves
+
+
+def draw_curves(curves: Mapping[str, list[tuple[int, float]]], path: Path) -> None:
+    """One panel a metric name, splits together, as a PNG."""
+    from matplotlib.figure import Figure
+
+    names = sorted({name.split("/", 1)[1] for name in curves})
+    figure = Figure(figsize=(4 * min(len(names), 3), 2.8 * -(-len(names) // 3)), layout="constrained")
+    for position, name in enumerate(names):
+        axes = figure.add_subplot(-(-len(names) // 3), min(len(names), 3), position + 1)
+        for full, points in sorted(curves.items()):
+            if full.split("/", 1)[1] == name:
+                steps, values = zip(*points, strict=True)
+                axes.plot(steps, values, label=full.split("/", 1)[0], marker="." if len(points) < 30 else "")
+        axes.set_title(name, fontsize=10)
+        axes.set_xlabel("step", fontsize=8)
+        axes.tick_params(labelsize=8)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8)
+    figure.savefig(path, dpi=110)
+
+
+def write_origin(folder: Path) -> dict[str, Any]:
+    """Writes `<folder>/origin.json`: command, git revision, package versions, machine."""
+    origin = {
+        "command": sys.argv,
+        "git": _git("rev-parse", "HEAD"),
+        "git_dirty": bool(_git("status", "--porcelain")),
+        "python": platform.python_version(),
+        "machine": platform.platform(),
+        "packages": {name: _version(name) for name in PACKAGES},
+    }
+    (folder / "origin.json").write_text(json.dumps(origin, indent=2) + "\n", encoding="utf-8")
+    return origin
+
+
+def _git(*arguments: str) -> str | None:
+    here = Path(__file__).resolve().parent
+    try:
+        done = subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,205 @@
+"""What the tests share: a tiny embedded corpus, a tiny translator on it, and a way to run an entry point in-process.
+
+B clips, T frames, R crop side, L tokens.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# Before any library is imported: no test reaches a network, and two cores are shared with whatever else runs.
+os.environ |= {
+    "HF_HUB_OFFLINE": "1",
+    "WANDB_MODE": "offline",
+    "WANDB_SILENT": "true",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+
+import pytest
+import torch
+
+from slt.synthetic import corpus_folder
+
+torch.set_num_threads(1)
+
+CROPS = 32
+CORPUS: dict[str, Any] = {
+    "size": "default",
+    "seed": 3,
+    "clips": {"train": 12, "val": 4, "test": 4},
+    "signers": {"train": 3, "val": 1, "test": 2},
+    "left_handed": 0.2,
+    "fps": 8.0,
+    "crop_size": CROPS,
+    "encoding": "raw",
+    "quality": 90,
+    "noise": {"jitter": 0.004, "missed": 0.02, "burst": 2.5, "grain": 4.0},
+    "workers": 0,
+    "progress": False,
+}
+# The smallest run of conf/train.yaml: every part real, every width small, everything in this process.
+TINY = (
+    *(f"dataset.streams.{name}.size={CROPS}" for name in ("face", "left_hand", "right_hand")),
+    *(f"streams.{name}.widths=[8,8]" for name in ("face", "left_hand")),  # the right hand shares the left one's
+    "streams.pose.num_features=16",
+    "embed_dim=16",
+    "temporal.depth=1",
+    "temporal.num_heads=2",
+    "decoder.config={d_model:16,d_kv:8,num_heads:2,d_ff:32,num_layers:1,dropout_rate:0.1,feed_forward_proj:gated-gelu}",
+    "decoder.tokenizer.vocab_size=150",
+    "precision=fp32",
+    "device=cpu",
+    "num_workers=0",
+    "batch_size=4",
+    "max_steps=2",
+    "eval_every=2",
+    "log_every=1",
+    "evaluation.num_beams=2",
+    "evaluation.nbest=2",
+    "evaluation.bootstrap=20",
+    "evaluation.report_strips=1",
+)
+
+
+@pytest.fixture(autouse=True)
+def _outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test works in a folder of its own, so that no `outputs/` lands in the checkout."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A complete embedded corpus of 12 + 4 + 4 clips with 32-pixel crops, made once."""
+    return corpus_folder(cache=str(tmp_path_factory.mktemp("corpus")), **CORPUS)
+
+
+@pytest.fixture(scope="session")
+def tiny(corpus: Path) -> list[str]:
+    """Overrides that make `slt.train` a run of two steps on `corpus` in a second or two."""
+    return [f"dataset.root={corpus}", *TINY]
+
+
+@pytest.fixture
+def compose() -> Callable[..., Any]:
+    """Compose overrides (and `name`, the command) into the configuration that an entry point gets."""
+
+    def make(*overrides: str, name: str = "train") -> Any:
+        import hydra
+
+        from slt.config import CONF
+
+        with hydra.initialize_config_dir(str(CONF), version_base=None):
+            return hydra.compose(name, overrides=list(overrides))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def clips(corpus: Path) -> Any:
+    """The training split of `corpus`, not augmented."""
+    from slt.data import Crops, Landmarks, LsaTMultiStream
+
+    folders = {"face": "face", "left_hand": "hand_l", "right_hand": "hand_r"}
+    readers: dict[str, Any] = {n: Crops(folder=f, size=CROPS, jitter=0.0, colour=0.0) for n, f in folders.items()}
+    readers["pose"] = Landmarks(folder="pose", points="upper_body", jitter=0.0, noise=0.0)
+    return LsaTMultiStream(
+        root=corpus, split="train", streams=readers, fps=None, max_frames=20, length_tolerance=0, augment=None, seed=1
+    )
+
+
+@pytest.fixture(scope="session")
+def tokenizer(clips: Any) -> Any:
+    """A tokenizer trained on the sentences of `clips`."""
+    from slt.text import train_tokenizer
+
+    return train_tokenizer(list(clips.texts), kind="bpe", vocab_size=150)
+
+
+@pytest.fixture
+def batch(clips: Any, tokenizer: Any) -> Any:
+    """Three clips of different length (B=3, T<=20), padded, with tokens (B, L); fresh tensors in every test."""
+    from slt.data import Collate
+    from slt.text import Tokenize
+
+    shortest = int(clips.lengths.argmin())
+    samples = [clips[i] for i in (shortest, *(i for i in range(3) if i != shortest))][:3]
+    for sample, frames in zip(samples, (7, 12, 20), strict=True):
+        sample.streams = {name: x[:frames] for name, x in sample.streams.items()}
+        sample.seen = {name: mask[:frames] for name, mask in sample.seen.items()}
+    return Collate(Tokenize(tokenizer, 64))(samples)
+
+
+@pytest.fixture
+def build(compose: Callable[..., Any], tiny: list[str], clips: Any, tokenizer: Any) -> Callable[..., Any]:
+    """Build the tiny translator that conf/ and overrides describe: evaluation mode, the same weights each time."""
+
+    def make(*overrides: str) -> Any:
+        from slt.assemble import build_translator, stream_shapes
+
+        torch.manual_seed(0)
+        cfg = compose(*tiny, *overrides)
+        return build_translator(cfg, tokenizer, stream_shapes(clips)).eval()
+
+    return make
+
+
+@dataclass
+class Ran:
+    """What an entry point left: its exit status, what it printed, and its run folder (None where it made none)."""
+
+    status: int
+    out: str
+    err: str
+    folder: Path | None
+
+
+@pytest.fixture
+def entry(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Iterator[Any]:
+    """Run a command's real entry point with overrides, in this process and in tmp_path; gives `Ran`."""
+
+    def run(command: str, *overrides: str) -> Ran:
+        import hydra
+        from hydra.core.global_hydra import GlobalHydra
+
+        function = {"eval": "evaluate"}.get(command, command)
+        there = set(tmp_path.rglob(".hydra"))
+        monkeypatch.setattr(sys, "argv", [f"slt.{command}", *overrides])
+        monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+        capfd.readouterr()
+        status = 0
+        with _kept_logging():
+            try:
+                getattr(importlib.import_module(f"slt.{command}"), function)()
+            except SystemExit as leaving:
+                status = leaving.code if isinstance(leaving.code, int) else 1
+            finally:
+                GlobalHydra.instance().clear()
+                hydra.core.hydra_config.HydraConfig.instance().cfg = None
+                os.environ.pop("HYDRA_FULL_ERROR", None)
+        out, err = capfd.readouterr()
+        made = sorted(path.parent for path in set(tmp_path.rglob(".hydra")) - there)
+        return Ran(status, out, err, made[-1] if made else None)
+
+    return run
+
+
+class _kept_logging:
+    """Hydra configures the root logger; afterwards it is as it was, and the run's log file is closed."""
+
+    def __enter__(self) -> None:
+        root = logging.getLogger()
+        self.handlers, self.level = list(root.handlers), root.level
+
+    def __exit__(self, *_: object) -> None:
+        root = logging.getLogger()
+        for handler in [handler for handler in root.handlers if handler not in self.handlers]:
+            handler.close()
+        root.handlers[:] = self.handlers
+        root.setLevel(self.level)

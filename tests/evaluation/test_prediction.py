@@ -1,0 +1,60 @@
+"""predictions.tsv and scores.json give back what was written."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from slt.evaluation import Prediction, constant_floor, leak_report, write_predictions, write_scores
+from slt.evaluation.prediction import read_predictions
+from slt.metrics import score
+
+PREDICTIONS = [
+    Prediction("a", 'dijo "sí"\tno\\tab', "línea\nnueva", 12.34),
+    Prediction("b", "¿qué?", "", 0.0),
+]
+
+
+def test_predictions_round_trip_with_tabs_and_line_ends(tmp_path):
+    write_predictions(tmp_path / "predictions.tsv", PREDICTIONS)
+    assert read_predictions(tmp_path / "predictions.tsv") == PREDICTIONS
+    lines = (tmp_path / "predictions.tsv").read_text("utf-8").splitlines()
+    assert [line.count("\t") for line in lines] == [3, 3, 3]
+    assert lines[0] == "id\treference\thypothesis\tchrf"
+
+
+def test_a_prediction_scores_the_best_of_its_beam():
+    prediction = Prediction.of("a", "el niño", [("el niño", -0.5), ("la niña", -1.5)])
+    assert prediction.hypothesis == "el niño"
+    assert prediction.score == pytest.approx(100)
+    with pytest.raises(ValueError, match="prediction of a"):
+        Prediction.of("a", "el niño", [])
+
+
+def test_scores_are_plain_numbers_with_signatures(tmp_path):
+    floor = constant_floor(["hola", "chau"], ["hola"], bootstrap=5, seed=0)
+    leaks = leak_report([{"text": "hola"}], [{"text": "hola"}], examples=1)
+    scores = score(["hola"], ["hola"], bootstrap=5, seed=0)
+    write_scores(tmp_path / "scores.json", scores, loss=0.5, floors={"constant": floor}, leaks=leaks)
+    read = json.loads((tmp_path / "scores.json").read_text("utf-8"))
+    assert read["scores"]["chrf++"]["signature"].startswith("nrefs:1|")
+    assert read["loss"] == 0.5
+    assert read["floors"]["constant"]["scores"]["bleu"]["high"] is not None
+    assert read["leaks"]["sentences"]["share"] == 1
+    assert read["leaks"]["films"] is None
+
+
+def test_a_broken_loss_is_not_written(tmp_path):
+    with pytest.raises(ValueError, match="finite"):
+        write_scores(tmp_path / "scores.json", {}, loss=float("nan"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_table_is_refused(tmp_path):
+    (tmp_path / "x.tsv").write_text("id\ttext\n")
+    with pytest.raises(ValueError, match=r"x\.tsv.*expected the columns"):
+        read_predictions(tmp_path / "x.tsv")
+    (tmp_path / "x.tsv").write_text("id\treference\thypothesis\tchrf\na\tb\n")
+    with pytest.raises(ValueError, match="line 2: expected 4 fields"):
+        read_predictions(tmp_path / "x.tsv")

@@ -1,0 +1,126 @@
+"""The report is one file that needs no network and escapes what the corpus says."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from slt.evaluation import Prediction, leak_report, write_report
+from slt.evaluation.curves import draw_curves
+from slt.evaluation.report import choose_clips
+from slt.metrics import score
+
+PREDICTIONS = [
+    Prediction.of(f"clip_{i}", f"el <b>niño</b> {i} & más", [(f"el niño {i}", -0.5), ("la <i>niña</i>", -2.0)][: i + 1])
+    for i in range(5)
+]
+VOID = {"meta", "img", "br", "link", "input", "hr"}
+
+
+def page(path, **changes) -> str:
+    hypotheses, references = [p.hypothesis for p in PREDICTIONS], [p.reference for p in PREDICTIONS]
+    scores = score(hypotheses, references, bootstrap=20, seed=0)
+    rows = [{"text": text} for text in references]
+    content = {
+        "title": "run <1>",
+        "facts": {"split": "test"},
+        "scores": scores,
+        "floors": {"constant": scores, "blanked": {"bleu": scores["bleu"]}},
+        "leaks": leak_report(rows, rows, examples=1),
+        "predictions": PREDICTIONS,
+        "strips": {p.id: np.full((40, 90, 3), 9, np.uint8) for p in PREDICTIONS},
+        "max_strips": 5,
+        "curves": {"train/loss": [(1, 3.0), (2, 2.0)], "val/loss": [(2, 2.5)], "val/bleu": []},
+        "config_text": "a: </pre><script>alert(1)</script>",
+        "lang": "es",
+    }
+    write_report(path / "report.html", **(content | changes))
+    return (path / "report.html").read_text("utf-8")
+
+
+class Balanced(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_the_page_asks_for_nothing_from_outside(tmp_path):
+    text = page(tmp_path)
+    assert re.findall(r'(?:src|href)="(?!data:|#)[^"]*"', text) == []
+    assert "url(http" not in text
+    assert "default-src 'none'" in text
+
+
+def test_the_page_is_well_formed_and_its_ids_are_unique(tmp_path):
+    text, parser = page(tmp_path), Balanced()
+    parser.feed(text)
+    assert parser.open == []
+    ids = re.findall(r' id="([^"]*)"', text)
+    assert len(ids) == len(set(ids))
+
+
+def test_what_the_corpus_says_is_escaped(tmp_path):
+    text = page(tmp_path)
+    assert text.count("<script>") == 1
+    assert "<b>" not in text
+    assert "<i>niña" not in text
+    assert "&lt;b&gt;niño&lt;/b&gt;" in text
+    assert "run &lt;1&gt;" in text
+
+
+def test_translations_stand_with_reference_score_and_filmstrip(tmp_path):
+    text = page(tmp_path)
+    assert text.count("<tbody data-score=") == 5
+    assert text.count("data:image/webp;base64,") == 5
+    assert text.count(' lang="es"') >= 10
+    assert "1 more of the beam" in text
+    assert "are embedded, to keep this file small" not in text
+
+
+def test_the_page_says_when_filmstrips_are_capped(tmp_path):
+    text = page(tmp_path, max_strips=2)
+    assert text.count("data:image/webp;base64,") == 2
+    assert "Filmstrips of 2 of 5 clips" in text
+
+
+def test_scores_stand_with_interval_signature_and_floors(tmp_path):
+    text = page(tmp_path)
+    for part in ("chrF++", "ROUGE-L", "tok:13a", ">constant<", ">blanked<", "Signer: the corpus does not say"):
+        assert part in text
+    assert "Same signer" not in text
+
+
+def test_a_report_without_extras_is_written(tmp_path):
+    text = page(tmp_path, floors={}, leaks=None, strips={}, curves={})
+    assert "Leaks" not in text
+    assert "Curves" not in text
+    assert "<svg" not in text
+
+
+def test_filmstrips_go_from_worst_to_best():
+    scored = [Prediction(str(i), "a", "b", float(i)) for i in range(9)]
+    assert choose_clips(scored, 3) == ["0", "4", "8"]
+    assert choose_clips(scored, 20) == [str(i) for i in range(9)]
+    assert choose_clips([], 3) == []
+    assert choose_clips(scored, 0) == []
+    with pytest.raises(ValueError, match="0 or more"):
+        choose_clips(scored, -1)
+
+
+def test_curves_of_one_metric_share_a_chart():
+    curves = {"train/loss": [(0, 1.0), (1, 0.5)], "val/loss": [(1, 0.7)], "val/bleu": [], "lr": [(0, 1e-3)]}
+    charts = draw_curves(curves)
+    assert list(charts) == ["loss", "lr"]
+    assert 'aria-label="loss over steps: train 1 to 0.5; val 0.7 to 0.7"' in charts["loss"]
+    assert "currentColor" in charts["loss"]
+    assert charts == draw_curves(curves)
