@@ -10,7 +10,7 @@ import inspect
 import json
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from slt.data import LsaTMultiStream
 from slt.models import MultiStreamEncoder, Translator
+from slt.models.decoder import language_id
 from slt.text import check_lengths, tokenizer_files, tokenizer_from_files
 from slt.training.checkpoint import load_weights
 from slt.training.loop import Trainer
@@ -52,11 +53,11 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def build_splits(cfg: DictConfig, names: Sequence[str], *, augment: bool) -> dict[str, LsaTMultiStream]:
+def build_splits(cfg: DictConfig, names: Collection[str], *, augment: bool) -> dict[str, LsaTMultiStream]:
     """The splits of `cfg.dataset`; `train` is augmented in training, everything else never."""
     make = instantiate(cfg.dataset, _convert_="all")
     plain = functools.partial(make, augment=None)
-    return {name: (make if augment and name == "train" else plain)(split=name) for name in names}
+    return {name: (make if augment and name == "train" else plain)(split=name) for name in sorted(names)}
 
 
 def stream_shapes(clips: LsaTMultiStream) -> Shapes:
@@ -88,6 +89,10 @@ def build_tokenizer(cfg: DictConfig, splits: Mapping[str, LsaTMultiStream]) -> A
     """
     made = instantiate(cfg.decoder.tokenizer, _convert_="all")
     tokenizer = made(list(splits["train"].texts)) if isinstance(made, functools.partial) else made
+    if cfg.decoder.language is not None:
+        # Or the targets would begin with the tokenizer's own language (English, for mBART-50) and generation with ours.
+        language_id(tokenizer, cfg.decoder.language)
+        tokenizer.tgt_lang = cfg.decoder.language
     for clips in splits.values():
         check_lengths(dict(zip(clips.ids, clips.texts, strict=True)), tokenizer, cfg.decoder.max_tokens)
     return tokenizer

@@ -96,6 +96,7 @@ class Train:
     select: str = MISSING
     patience: int | None = MISSING
     resume: str | None = MISSING
+    val: str = MISSING
     final: str | None = MISSING
     evaluation: Evaluation = field(default_factory=Evaluation)
     wandb: Wandb = field(default_factory=Wandb)
@@ -134,6 +135,45 @@ class Evaluate:
     wandb: Wandb = field(default_factory=Wandb)
 
 
+@dataclass
+class Captions:
+    """Keys of `captions`."""
+
+    path: str | None = MISSING
+    unquoted: bool = MISSING
+
+
+@dataclass
+class Split:
+    """Keys of `split` in extraction: how clips are dealt to the three index files."""
+
+    mode: str = MISSING
+    train: float = MISSING
+    val: float = MISSING
+    test: float = MISSING
+    seed: int = MISSING
+
+
+@dataclass
+class Extract:
+    """The fixed keys of `conf/extract.yaml`."""
+
+    source: str = MISSING
+    out: str = MISSING
+    captions: Captions = field(default_factory=Captions)
+    fps: float | None = MISSING
+    max_fps: float = MISSING
+    max_failures: int = MISSING
+    packed: bool = MISSING
+    encoding: str = MISSING
+    quality: int = MISSING
+    folders: dict[str, str] = field(default_factory=dict)
+    split: Split = field(default_factory=Split)
+    landmarker: Any = MISSING
+    extractor: Any = MISSING
+
+
+ConfigStore.instance().store(name="extract_schema", node=Extract)
 ConfigStore.instance().store(name="train_schema", node=Train)
 ConfigStore.instance().store(name="eval_schema", node=Evaluate)
 
@@ -145,6 +185,9 @@ CHOICES = {
     "select": ("bleu", "chrf"),
     "wandb.mode": ("disabled", "offline", "online"),
     "split": ("train", "val", "test"),
+    "val": ("train", "val", "test"),
+    "final": ("train", "val", "test"),
+    "encoding": ("raw", "jpeg"),
 }
 POSITIVE = ("batch_size", "batch_frames", "max_steps", "accumulate", "eval_every", "log_every", "embed_dim",
             "grad_clip", "evaluation.num_beams", "evaluation.nbest", "patience")  # fmt: skip
@@ -243,7 +286,7 @@ def check(cfg: DictConfig) -> None:
     faults = [f"{key} is missing: give it, as in {key}=..." for key in sorted(OmegaConf.missing_keys(cfg))]
     for key, choices in CHOICES.items():
         value = _select(cfg, key)
-        if value is not None and value not in choices:
+        if isinstance(value, str) and value not in choices:
             near = difflib.get_close_matches(str(value), choices, n=1)
             faults.append(f"{key}={value}: expected one of {', '.join(choices)}" + (f"; {near[0]}?" if near else ""))
     for key in POSITIVE:

@@ -8,15 +8,14 @@ from pathlib import Path
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from slt.config import main
+from slt.config import check, main
 from slt.data.extraction import ClipWriter, extract_films
 from slt.data.films import find_films
 
 
 def run(cfg: DictConfig) -> dict[str, str]:
     """Extract what `cfg` describes and return what failed: id -> reason."""
-    if missing := sorted(OmegaConf.missing_keys(cfg)):
-        raise ValueError(" ".join(f"{key} is missing: give it, as in {key}=FOLDER." for key in missing))
+    check(cfg)
     films = find_films(cfg.source, cfg.captions.path, unquoted=cfg.captions.unquoted)
     folders = OmegaConf.to_container(cfg.folders)
     assert isinstance(folders, dict)

@@ -38,7 +38,7 @@ def train(cfg: DictConfig) -> float:
     OmegaConf.save(cfg, run / "config.yaml", resolve=True)
     device = assemble.choose_device(cfg.device)
     torch.manual_seed(cfg.seed)
-    splits = assemble.build_splits(cfg, ["train", "val", *({cfg.final} - {"train", "val", None})], augment=True)
+    splits = assemble.build_splits(cfg, {"train", cfg.val, cfg.final} - {None}, augment=True)
     shapes = assemble.stream_shapes(splits["train"])
     tokenizer = assemble.build_tokenizer(cfg, splits)
     tokenize = Tokenize(tokenizer, cfg.decoder.max_tokens)
@@ -52,7 +52,7 @@ def train(cfg: DictConfig) -> float:
     limits = {"batch_size": cfg.batch_size, "batch_frames": cfg.batch_frames}
     sampler = LengthBatches(splits["train"].lengths, **limits, shuffle=True, seed=cfg.seed)
     groups = parameter_groups(translator, lr=cfg.optimizer.lr, backbone_lr=cfg.backbone_lr, decoder_lr=cfg.decoder_lr)
-    val = evaluation_batches(splits["val"], tokenize, **limits, num_workers=cfg.num_workers)
+    val = evaluation_batches(splits[cfg.val], tokenize, **limits, num_workers=cfg.num_workers)
     trainer = Trainer(
         model=translator,
         objective=partial(translation_loss, label_smoothing=cfg.label_smoothing),

@@ -150,6 +150,44 @@ def build(compose: Callable[..., Any], tiny: list[str], clips: Any, tokenizer: A
     return make
 
 
+@pytest.fixture
+def published(tmp_path: Path) -> Callable[[str], Path]:
+    """Write a tiny checkpoint of a family (t5, mt5, byt5, bart, mbart) with its own tokenizer, as the hub has them."""
+
+    def make(family: str) -> Path:
+        import tokenizers
+        import transformers
+
+        folder = tmp_path / family
+        pieces = [(piece, -2.0) for piece in "▁.,?!¿¡abcdefghijlmnopqrstuvxyzáéíóúñABCDEFGHIJLMNOPQRSTUVY"]
+        specials = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+        if family == "byt5":
+            tokenizer: Any = transformers.ByT5Tokenizer()
+        elif family == "bart":
+            letters = specials + sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
+            tokenizer = transformers.BartTokenizer(vocab={letter: i for i, letter in enumerate(letters)}, merges=[])
+        elif family == "mbart":
+            vocab = [(special, 0.0) for special in specials[:4]] + pieces
+            tokenizer = transformers.MBart50Tokenizer(vocab=vocab, src_lang="en_XX")
+        else:
+            vocab = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *pieces]
+            tokenizer = transformers.T5Tokenizer(vocab=vocab, extra_ids=0)
+        tokenizer.save_pretrained(folder)
+        sizes = {"d_model": 16, "d_kv": 8, "num_heads": 2, "d_ff": 32, "num_layers": 1, "decoder_start_token_id": 0}
+        if "t5" not in family:
+            sizes = {f"{side}_{key}": value for side in ("encoder", "decoder")
+                     for key, value in {"layers": 1, "attention_heads": 2, "ffn_dim": 32}.items()}  # fmt: skip
+            sizes |= {"d_model": 16, "max_position_embeddings": 512, "decoder_start_token_id": 2}
+        ids = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id}
+        kind = "t5" if family == "byt5" else family
+        config = transformers.AutoConfig.for_model(kind, vocab_size=len(tokenizer), **ids, **sizes)
+        torch.manual_seed(0)
+        transformers.AutoModelForSeq2SeqLM.from_config(config).save_pretrained(folder)
+        return folder
+
+    return make
+
+
 @dataclass
 class Ran:
     """What an entry point left: its exit status, what it printed, and its run folder (None where it made none)."""

@@ -103,6 +103,7 @@ class LsaTMultiStream(Dataset[Sample]):
         length_tolerance: by how many frames the streams of a clip may differ in length (they are cut to the shortest).
         augment: an `Augment` or a mapping of its keys; None switches off the streams' own augmentation too.
         seed: of the augmentation, which depends on (seed, epoch, index) and on nothing else.
+        limit: only the first so many clips of `train`; None = all. Other splits are whole.
 
     Attributes:
         ids, texts: of the split's clips, in the order of its index.
@@ -125,6 +126,7 @@ class LsaTMultiStream(Dataset[Sample]):
         length_tolerance: int,
         augment: Mapping[str, Any] | Augment | None,
         seed: int,
+        limit: int | None = None,
     ) -> None:
         _check_numbers(fps, max_frames, length_tolerance)
         self.root, self.split, self.streams = Path(root), split, dict(streams)
@@ -135,8 +137,9 @@ class LsaTMultiStream(Dataset[Sample]):
         if self.augment and self.augment.mirror:
             _check_mirrors(self.streams)
         table, splits = _read_corpus(self.root, split)
-        rows = [table[name] for name in splits[split]]
-        self.ids = Strings(splits[split])
+        ids = splits[split][: limit if split == "train" else None]
+        rows = [table[name] for name in ids]
+        self.ids = Strings(ids)
         self.texts = Strings(_clean_text(row) for row in rows)
         self.columns = {key: Strings(row[key] for row in rows) for key in rows[0] if key not in layout.REQUIRED_COLUMNS}
         self.fingerprint = _fingerprint(self.root, table, splits)

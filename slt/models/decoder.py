@@ -5,6 +5,7 @@ Shape letters: B clips, T' frames after the temporal encoder, D model width, L t
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -73,7 +74,10 @@ class TextSeq2SeqDecoder(nn.Module):
             settings = _settings(architecture, config, tokenizer)
             self.model = AutoModelForSeq2SeqLM.from_config(settings)
         else:
-            self.model = AutoModelForSeq2SeqLM.from_pretrained(pretrained, **config)
+            settings = AutoConfig.from_pretrained(pretrained)
+            _check_keys(config, settings, f"decoder.pretrained={pretrained}")
+            # Some are published in half precision; which one we compute in is autocast's to say.
+            self.model = AutoModelForSeq2SeqLM.from_pretrained(pretrained, dtype=torch.float32, **config)
             if self.model.config.vocab_size < len(tokenizer):
                 self.model.resize_token_embeddings(len(tokenizer))
         # How to search is this run's to say: a published generation_config.json (BART's forbids repeated trigrams)
@@ -86,12 +90,18 @@ class TextSeq2SeqDecoder(nn.Module):
                 f"decoder.max_tokens={max_tokens}, but {settings.model_type} has {positions} positions; "
                 "lower it, or raise config.max_position_embeddings of a model built from scratch"
             )
+        if settings.decoder_start_token_id is None:
+            raise ValueError(
+                f"decoder: this {settings.model_type} does not say what a sentence starts with; "
+                "give config.decoder_start_token_id (of an mBART of the first kind, the id of the language)"
+            )
+        self.positions = positions if text_encoder else None
         self.text_encoder = text_encoder
         self.max_tokens = max_tokens
         self.pad_id = int(tokenizer.pad_token_id)
         self.eos_id = int(tokenizer.eos_token_id)
         self.start_id = int(settings.decoder_start_token_id)
-        self.forced_bos_id = None if language is None else tokenizer.convert_tokens_to_ids(language)
+        self.forced_bos_id = None if language is None else language_id(tokenizer, language)
         self.norm = nn.LayerNorm(embed_dim)
         self.bridge = nn.Linear(embed_dim, settings.hidden_size)
         if not text_encoder:
@@ -141,7 +151,7 @@ class TextSeq2SeqDecoder(nn.Module):
             ValueError: `nbest` is above `num_beams`.
         """
         if nbest > num_beams:
-            raise ValueError(f"generate.nbest={nbest} is above generate.num_beams={num_beams}; beams bound the n-best")
+            raise ValueError(f"nbest={nbest} is above num_beams={num_beams}: beams bound the n-best")
         out = self.model.generate(
             encoder_outputs=self._encode(memory, present),
             attention_mask=present.long(),
@@ -168,6 +178,11 @@ class TextSeq2SeqDecoder(nn.Module):
 
     def _encode(self, memory: Tensor, present: Tensor) -> BaseModelOutput:
         """(B, T', D) -> what the cross-attention reads, (B, T', hidden size)."""
+        if self.positions is not None and memory.shape[1] > self.positions:
+            raise ValueError(
+                f"a clip of {memory.shape[1]} frames, but the decoder's text encoder has {self.positions} positions; "
+                "lower dataset.max_frames, raise temporal.downsample, or set decoder.text_encoder=false"
+            )
         x = self.bridge(self.norm(memory))
         if self.text_encoder:
             x = self.model.get_encoder()(inputs_embeds=x, attention_mask=present.long()).last_hidden_state
@@ -179,16 +194,37 @@ def _settings(architecture: str, config: Mapping[str, Any], tokenizer: PreTraine
     if "model_type" in config:
         return AutoConfig.for_model(**config)
     try:
-        known = AutoConfig.for_model(architecture).to_dict()
+        known = AutoConfig.for_model(architecture)
     except ValueError as error:
         raise ValueError(f"decoder.architecture={architecture!r} is not a transformers model_type") from error
-    unknown = sorted(set(config) - set(known) - set(AutoConfig.for_model(architecture).attribute_map))
-    if unknown:
-        raise ValueError(f"decoder.config has keys that {architecture} does not know: {', '.join(unknown)}")
+    _check_keys(config, known, f"decoder.architecture={architecture}")
     ids = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id}
     bos = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.pad_token_id
     start = {"bos_token_id": bos, "decoder_start_token_id": bos, "forced_eos_token_id": None}
     return AutoConfig.for_model(architecture, **{"vocab_size": len(tokenizer), **ids, **start, **config})
+
+
+def _check_keys(config: Mapping[str, Any], settings: PretrainedConfig, what: str) -> None:
+    known = {*settings.to_dict(), *settings.attribute_map, "decoder_start_token_id"}
+    for key in config:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise ValueError(f"decoder.config.{key}: {what} does not know this key{hint}")
+
+
+def language_id(tokenizer: PreTrainedTokenizerBase, language: str) -> int:
+    """The token id of a target language.
+
+    Raises:
+        ValueError: the tokenizer does not have it.
+    """
+    found: Any = tokenizer.convert_tokens_to_ids(language)
+    if found is None or found == tokenizer.unk_token_id:
+        near = difflib.get_close_matches(language, tokenizer.all_special_tokens, n=2)
+        hint = f"did you mean {' or '.join(near)}?" if near else "null is for models of no particular language"
+        raise ValueError(f"decoder.language={language}: the tokenizer has no such language; {hint}")
+    return int(found)
 
 
 def _drop_encoder(model: Any) -> None:

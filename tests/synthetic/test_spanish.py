@@ -49,8 +49,8 @@ def test_agreement() -> None:
 @pytest.mark.parametrize(
     ("number", "article", "expected"),
     [("", "definite", "la taza muy blanca"), ("", "indefinite", "una taza muy blanca"),
-     ("", "mi", "mi taza muy blanca"), ("dos", "definite", "dos tazas muy blancas"), ("muchos", "definite", "muchas tazas muy blancas"),
-     ("todos", "indefinite", "todas las tazas muy blancas")],
+     ("", "mi", "mi taza muy blanca"), ("dos", "definite", "dos tazas muy blancas"),
+     ("muchos", "definite", "muchas tazas muy blancas"), ("todos", "indefinite", "todas las tazas muy blancas")],
 )  # fmt: skip
 def test_noun_phrase(number: str, article: str, expected: str) -> None:
     assert noun_phrase("taza", "f", number=number, article=article, quality="blanco", intense=True) == expected
