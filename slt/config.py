@@ -18,7 +18,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -284,6 +284,7 @@ def check(cfg: DictConfig) -> None:
             of them in one message.
     """
     faults = [f"{key} is missing: give it, as in {key}=..." for key in sorted(OmegaConf.missing_keys(cfg))]
+    faults += _unknown(cfg, "")
     for key, choices in CHOICES.items():
         value = _select(cfg, key)
         if isinstance(value, str) and value not in choices:
@@ -321,6 +322,24 @@ def _check_train(cfg: DictConfig) -> list[str]:
     assert isinstance(plain, dict)
     plain.pop("backbone", None)
     return faults + [fault for group, node in plain.items() for fault in _check_target(node, str(group))]
+
+
+def _unknown(node: DictConfig, prefix: str) -> list[str]:
+    """Fixed keys that there are not; Hydra stops most of them, but lets `+key=value` pass."""
+    schema = OmegaConf.get_type(node)
+    if schema is None or not is_dataclass(schema):
+        return []
+    known = [part.name for part in fields(schema)]
+    faults = []
+    for key in map(str, node):
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            faults.append(
+                f"{prefix}{key}: there is no such key" + (f"; did you mean {prefix}{near[0]}?" if near else "")
+            )
+        elif not OmegaConf.is_missing(node, key) and isinstance(node[key], DictConfig):
+            faults += _unknown(node[key], f"{prefix}{key}.")
+    return faults
 
 
 def _check_override(override: str, cfg: DictConfig) -> list[str]:

@@ -25,18 +25,22 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def on_seen(network: Callable[[Tensor], Tensor], x: Tensor, seen: Tensor) -> Tensor:
+def on_seen(network: Callable[[Tensor], Tensor], x: Tensor, seen: Tensor, num_features: int) -> Tensor:
     """Runs `network` on the frames seen and leaves zeros elsewhere.
 
     Args:
         network: (N, ...) -> (N, F).
         x: (B, T, ...) frames of one stream.
         seen: (B, T) bool, True where the stream was detected.
+        num_features: F.
 
     Returns:
         (B, T, F) features, zero where not seen.
     """
-    features = network(x[seen])
+    frames = x[seen]
+    if len(frames) == 0:  # no ViT of timm takes an empty batch, and a blanked stream is one
+        return torch.zeros(*seen.shape, num_features, device=x.device)
+    features = network(frames)
     out = features.new_zeros(*seen.shape, features.shape[-1])
     out[seen] = features
     return out
@@ -80,17 +84,16 @@ class ImageBackbone(nn.Module):
 
     def forward(self, x: Tensor, seen: Tensor) -> Tensor:
         """(B, T, 3, R, R) uint8 crops and (B, T) seen -> (B, T, F)."""
-        return on_seen(self._features, x, seen)
+        return on_seen(self._features, x, seen, self.num_features)
 
     def _features(self, crops: Tensor) -> Tensor:
-        try:
-            with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-                return self.network((crops.to(self.mean.dtype) - self.mean) / self.std)
-        except AssertionError as error:  # timm's way of refusing a picture's size
-            raise ValueError(
-                f"{type(self.network).__name__} cannot take crops of {crops.shape[-1]} pixels ({error}); "
-                "set the stream's size, or options={img_size: ...} of the backbone"
-            ) from error
+        """(N, 3, R, R) uint8 -> (N, F)."""
+        # Normalised in the precision that the network computes in: 0 to 255 are exact in bfloat16 too.
+        kind = crops.device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else self.mean.dtype
+        pictures = (crops.to(dtype, memory_format=torch.channels_last) - self.mean.to(dtype)) / self.std.to(dtype)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            return self.network(pictures)
 
 
 class ConvSmall(ImageBackbone):
@@ -167,6 +170,16 @@ class TimmBackbone(ImageBackbone):
             raise ValueError(f"model_name={model_name!r}, options={dict(options)}: {error}") from error
         _load_file(network, None if weights == "timm" else weights)
         super().__init__(network, num_features=network.num_features, **_normalisation(network), frozen=frozen)
+
+    def _features(self, crops: Tensor) -> Tensor:
+        """(N, 3, R, R) uint8 -> (N, F)."""
+        try:
+            return super()._features(crops)
+        except AssertionError as error:  # timm's way of refusing a picture's size
+            raise ValueError(
+                f"{type(self.network).__name__} cannot take crops of {crops.shape[-1]} pixels ({error}); "
+                "set the stream's size, or options={img_size: ...} of the backbone"
+            ) from error
 
 
 def load_dinov2_backbone(*, model_name: str, img_size: int, weights: str | None, frozen: bool) -> TimmBackbone:
@@ -248,7 +261,7 @@ class PoseMLP(nn.Module):
         speed = torch.zeros_like(points)
         speed[:, 1:] = (points[:, 1:] - points[:, :-1]) * both
         flat = torch.cat([points, speed, x[..., 2:]], dim=-1).flatten(2)
-        return on_seen(self.network, flat, seen)
+        return on_seen(self.network, flat, seen, self.num_features)
 
 
 class FeatureBackbone(nn.Module):

@@ -54,6 +54,7 @@ class TextSeq2SeqDecoder(nn.Module):
     Raises:
         ValueError: a configuration key that the architecture does not have, an unknown architecture, or a sentence
             longer than the model's positions allow.
+        FileNotFoundError: `pretrained` is neither a local folder nor a model that the hub gives.
     """
 
     def __init__(
@@ -74,7 +75,12 @@ class TextSeq2SeqDecoder(nn.Module):
             settings = _settings(architecture, config, tokenizer)
             self.model = AutoModelForSeq2SeqLM.from_config(settings)
         else:
-            settings = AutoConfig.from_pretrained(pretrained)
+            try:
+                settings = AutoConfig.from_pretrained(pretrained)
+            except OSError as error:
+                raise FileNotFoundError(
+                    f"decoder.pretrained={pretrained}: expected a local folder or a Hugging Face hub name; {error}"
+                ) from error
             _check_keys(config, settings, f"decoder.pretrained={pretrained}")
             # Some are published in half precision; which one we compute in is autocast's to say.
             self.model = AutoModelForSeq2SeqLM.from_pretrained(pretrained, dtype=torch.float32, **config)
@@ -221,7 +227,8 @@ def language_id(tokenizer: PreTrainedTokenizerBase, language: str) -> int:
     """
     found: Any = tokenizer.convert_tokens_to_ids(language)
     if found is None or found == tokenizer.unk_token_id:
-        near = difflib.get_close_matches(language, tokenizer.all_special_tokens, n=2)
+        codes = [str(token) for token in tokenizer.all_special_tokens]
+        near = [code for code in codes if code[:3] == language[:3]] or difflib.get_close_matches(language, codes, n=2)
         hint = f"did you mean {' or '.join(near)}?" if near else "null is for models of no particular language"
         raise ValueError(f"decoder.language={language}: the tokenizer has no such language; {hint}")
     return int(found)

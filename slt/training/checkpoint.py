@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -50,14 +51,17 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"checkpoint={path}: no such file; give a run folder or a .pt file")
     try:
-        payload = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a strange pickle's protocol, just before it is refused
+            payload = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(
             f"{path}: refused, nothing in it was run: it holds more than tensors and plain values, or is damaged. "
             "Expected a checkpoint written by slt.train"
         ) from error
-    except (RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
-        raise ValueError(f"{path}: truncated or not a checkpoint ({str(error).splitlines()[0]})") from error
+    except Exception as error:  # torch's reader meets damaged bytes with any error there is, EOFError without a word
+        why = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ValueError(f"{path}: truncated or not a checkpoint ({why})") from error
     if not isinstance(payload, dict) or payload.get("format") != FORMAT:
         found = payload.get("format") if isinstance(payload, dict) else type(payload).__name__
         raise ValueError(f"{path}: not a checkpoint of this suite: expected format {FORMAT}, found {found}")

@@ -73,11 +73,12 @@ class Record:
 
 
 def read_metrics(path: Path) -> dict[str, list[tuple[int, float]]]:
-    """metrics.csv -> name -> [(step, value)]."""
+    """metrics.csv -> name -> [(step, value)], without a last row that was cut short."""
     curves: dict[str, list[tuple[int, float]]] = {}
-    with path.open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            curves.setdefault(row["name"], []).append((int(row["step"]), float(row["value"])))
+    text = path.read_text(encoding="utf-8")
+    whole = text[: text.rfind("\n") + 1]  # a crash or a full disk can cut the last row short
+    for row in csv.DictReader(whole.splitlines()):
+        curves.setdefault(row["name"], []).append((int(row["step"]), float(row["value"])))
     return curves
 
 

@@ -195,12 +195,12 @@ def test_a_malicious_weights_file_is_never_executed(tmp_path):
 
 @pytest.fixture(scope="module")
 def dinov2_file(tmp_path_factory):
-    """A DINOv2 ViT-S/14 for 28 pixels (2 x 2 patches, plus the class token's position) with random weights, as a file."""
+    """A DINOv2 ViT-S/14 for 28 pixels (2 x 2 patches and the class token) with random weights, as a file."""
     torch.manual_seed(0)
     network = timm.create_model("vit_small_patch14_dinov2", num_classes=0, img_size=28)
     torch.nn.init.normal_(network.pos_embed)
     path = tmp_path_factory.mktemp("dinov2") / "dinov2.pth"
-    torch.save({name: x for name, x in network.state_dict().items()} | {"mask_token": torch.zeros(1, 384)}, path)
+    torch.save({**network.state_dict(), "mask_token": torch.zeros(1, 384)}, path)
     return path
 
 

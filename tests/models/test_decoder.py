@@ -1,0 +1,268 @@
+"""slt/models/decoder.py: any seq2seq family writes from vectors, the same one after a rebuild, and says its own score.
+
+Shape letters: B clips, T' frames, D model width, L tokens, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import torch
+from torch.nn.utils.rnn import pad_sequence
+
+from slt.models import TextSeq2SeqDecoder
+from slt.text import decode, encode, load_tokenizer, train_tokenizer
+
+SENTENCES = ["¿Dónde está la casa?", "Mañana el niño no compra pan.", "¡Qué lindo!"]
+T5 = {"d_model": 16, "d_kv": 8, "num_heads": 2, "d_ff": 32, "num_layers": 2, "dropout_rate": 0.1}
+BART = {
+    "d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2,
+    "decoder_attention_heads": 2, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32, "max_position_embeddings": 64,
+}  # fmt: skip
+CONFIGS = {"t5": T5, "mt5": T5, "bart": BART, "mbart": BART}
+SEARCH = {"length_penalty": 1.0, "max_tokens": 8}
+
+every_family = pytest.mark.parametrize("architecture", CONFIGS)
+encoder_on_and_off = pytest.mark.parametrize("text_encoder", [True, False])
+
+
+@pytest.fixture(scope="module")
+def words() -> Any:
+    return train_tokenizer(SENTENCES, kind="bpe", vocab_size=160)
+
+
+def scratch(words: Any, architecture: str = "t5", text_encoder: bool = False, **changed: Any) -> TextSeq2SeqDecoder:
+    torch.manual_seed(0)
+    options = {
+        "architecture": architecture, "pretrained": None, "config": CONFIGS.get(architecture, {}),
+        "text_encoder": text_encoder, "language": None, "max_tokens": 40,
+    }  # fmt: skip
+    decoder = TextSeq2SeqDecoder(embed_dim=6, tokenizer=words, **(options | changed)).eval()
+    # Louder than a fresh model, so that its choices are not ties.
+    torch.nn.init.normal_(decoder.model.get_output_embeddings().weight, std=0.5)
+    return decoder
+
+
+def inputs(words: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Memory (2, 5, 6) of which clip 1 has three frames, its mask, and tokens (2, L)."""
+    torch.manual_seed(1)
+    present = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]]).bool()
+    rows = [torch.tensor(row) for row in encode(words, SENTENCES[1:])]
+    return torch.randn(2, 5, 6), present, pad_sequence(rows, batch_first=True, padding_value=words.pad_token_id)
+
+
+@every_family
+@encoder_on_and_off
+def test_a_clip_gives_the_same_logits_alone_and_padded_with_garbage(words, architecture, text_encoder):
+    decoder = scratch(words, architecture, text_encoder)
+    memory, present, tokens = inputs(words)
+    alone = decoder(memory[1:, :3], present[1:, :3], tokens[1:])
+    memory[1, 3:] = 1e4
+    logits = decoder(memory, present, tokens)
+    assert logits.shape == (*tokens.shape, len(words))
+    torch.testing.assert_close(logits[1:], alone, atol=1e-4, rtol=1e-4)
+
+
+@every_family
+@encoder_on_and_off
+def test_a_decoder_rebuilt_from_its_plain_configuration_is_the_same(words, architecture, text_encoder):
+    decoder = scratch(words, architecture, text_encoder)
+    plain = json.loads(json.dumps(decoder.hf_config))
+    again = scratch(words, "not looked at", text_encoder, config=plain)
+    again.load_state_dict(decoder.state_dict())
+    assert torch.equal(again(*inputs(words)), decoder(*inputs(words)))
+    memory, present, _ = inputs(words)
+    beams = [d.generate(memory, present, num_beams=3, nbest=3, **SEARCH) for d in (decoder, again)]
+    assert torch.equal(beams[0].ids, beams[1].ids)
+
+
+@every_family
+def test_a_position_sees_the_tokens_before_it_alone(words, architecture):
+    decoder = scratch(words, architecture)
+    memory, present, tokens = inputs(words)
+    before = decoder(memory, present, tokens)
+    changed = tokens.clone()
+    changed[:, 4] = (changed[:, 4] + 1) % len(words)
+    after = decoder(memory, present, changed)
+    assert torch.equal(after[:, :5], before[:, :5])
+    assert (after[:, 5] != before[:, 5]).any(-1).all()
+
+
+@encoder_on_and_off
+def test_the_text_encoder_is_used_or_dropped(words, text_encoder):
+    decoder = scratch(words, text_encoder=text_encoder)
+    assert len(decoder.model.get_encoder().block) == (2 if text_encoder else 0)
+    decoder(*inputs(words)).sum().backward()
+    trained = {name for name, x in decoder.named_parameters() if x.requires_grad}
+    assert trained == {name for name, x in decoder.named_parameters() if x.grad is not None}
+
+
+@every_family
+def test_the_n_best_come_best_first_and_their_first_is_the_one_best(words, architecture):
+    decoder = scratch(words, architecture)
+    memory, present, _ = inputs(words)
+    out = decoder.generate(memory, present, num_beams=4, nbest=4, **SEARCH)
+    one = decoder.generate(memory, present, num_beams=4, nbest=1, **SEARCH)
+    assert out.ids.shape[:2] == out.scores.shape == (2, 4)
+    assert (out.scores.diff(dim=1) <= 0).all()
+    assert len({tuple(row) for row in out.ids[0].tolist()}) == 4
+    assert torch.equal(one.ids[:, 0], out.ids[:, 0])
+
+
+def teacher_forced(decoder: TextSeq2SeqDecoder, words: Any, ids: torch.Tensor) -> torch.Tensor:
+    """The summed log-probability (B) of the tokens written, (B, L), up to the end token."""
+    memory, present, _ = inputs(words)
+    scores = decoder(memory, present, ids).log_softmax(-1).gather(2, ids[..., None])[..., 0]
+    return (scores * (ids != words.pad_token_id)).sum(1)
+
+
+@every_family
+@pytest.mark.parametrize("num_beams", [1, 3])
+@pytest.mark.parametrize("length_penalty", [0.0, 1.0])
+def test_a_score_is_the_log_probability_over_the_length(words, architecture, num_beams, length_penalty):
+    decoder = scratch(words, architecture)
+    memory, present, _ = inputs(words)
+    out = decoder.generate(memory, present, num_beams=num_beams, nbest=1, max_tokens=8, length_penalty=length_penalty)
+    length = (out.ids[:, 0] != words.pad_token_id).sum(1)
+    expected = teacher_forced(decoder, words, out.ids[:, 0]) / length**length_penalty
+    torch.testing.assert_close(out.scores[:, 0], expected, atol=1e-4, rtol=1e-4)
+
+
+def test_greedy_takes_the_likeliest_token_at_every_step(words):
+    decoder = scratch(words)
+    memory, present, _ = inputs(words)
+    ids = decoder.generate(memory, present, num_beams=1, nbest=1, **SEARCH).ids[:, 0]
+    best = decoder(memory, present, ids).argmax(-1)
+    written = ids != words.pad_token_id
+    assert written.sum() > 2
+    assert torch.equal(best[written], ids[written])
+
+
+def test_generation_is_the_same_every_time_and_whatever_the_batch(words):
+    decoder = scratch(words)
+    memory, present, _ = inputs(words)
+    options = {"num_beams": 3, "nbest": 2, **SEARCH}
+    first, second = (decoder.generate(memory, present, **options) for _ in range(2))
+    alone = decoder.generate(memory[1:, :3], present[1:, :3], **options)
+    assert torch.equal(first.ids, second.ids)
+    assert torch.equal(first.scores, second.scores)
+    assert decode(words, alone.ids[0]) == decode(words, first.ids[1])
+    torch.testing.assert_close(alone.scores[0], first.scores[1])
+
+
+def test_no_sentence_is_longer_than_asked_and_none_says_more_than_the_end(words):
+    decoder = scratch(words)
+    decoder.model.get_output_embeddings().weight.data[:] = 0  # all tokens alike: beams end at every length
+    memory, present, _ = inputs(words)
+    ids = decoder.generate(memory, present, num_beams=4, nbest=4, length_penalty=0.0, max_tokens=6).ids
+    assert ids.shape[2] <= 6
+    for row in ids.flatten(0, 1).tolist():
+        if words.eos_token_id in row:
+            after = row[row.index(words.eos_token_id) + 1 :]
+            assert set(after) <= {words.pad_token_id}
+
+
+def test_more_sentences_than_beams_are_refused(words):
+    memory, present, _ = inputs(words)
+    with pytest.raises(ValueError, match="nbest=3 is above num_beams=2"):
+        scratch(words).generate(memory, present, num_beams=2, nbest=3, **SEARCH)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"architecture": "t55"}, "'t55' is not a transformers model_type"),
+        ({"config": {"d_modle": 16}}, r"decoder.config.d_modle: .*t5 does not know.*did you mean d_model\?"),
+        ({"language": "es_XX"}, "decoder.language=es_XX: the tokenizer has no such language"),
+        ({"architecture": "bart", "config": BART, "max_tokens": 65}, "max_tokens=65, but bart has 64 positions"),
+    ],
+)
+def test_what_does_not_fit_the_architecture_is_refused(words, changed, message):
+    with pytest.raises(ValueError, match=message):
+        scratch(words, **changed)
+
+
+def test_a_clip_longer_than_the_text_encoder_has_positions_is_refused(words):
+    memory, present = torch.randn(1, 65, 6), torch.ones(1, 65, dtype=torch.bool)
+    tokens = inputs(words)[2][:1]
+    with pytest.raises(ValueError, match=r"65 frames.*64 positions.*max_frames.*downsample.*text_encoder"):
+        scratch(words, "bart", text_encoder=True)(memory, present, tokens)
+    assert scratch(words, "bart", text_encoder=False)(memory, present, tokens).shape[:2] == tokens.shape
+
+
+# Checkpoints of other people
+
+
+def loaded(folder: Any, **changed: Any) -> tuple[Any, TextSeq2SeqDecoder]:
+    tokenizer = load_tokenizer(str(folder))
+    options = {"architecture": "", "pretrained": str(folder), "config": {}, "text_encoder": True, "language": None}
+    torch.manual_seed(2)
+    return tokenizer, TextSeq2SeqDecoder(
+        embed_dim=6, tokenizer=tokenizer, max_tokens=120, **(options | changed)
+    ).eval()  # fmt: skip
+
+
+@pytest.mark.parametrize("family", ["t5", "mt5", "byt5", "bart", "mbart"])
+def test_a_published_checkpoint_is_loaded_and_needs_no_hub_to_be_rebuilt(published, family):
+    folder = published(family)
+    tokenizer, decoder = loaded(folder)
+    weights = {name: x.clone() for name, x in decoder.state_dict().items()}
+    again = TextSeq2SeqDecoder(
+        embed_dim=6, tokenizer=tokenizer, architecture="", pretrained=None, config=decoder.hf_config,
+        text_encoder=True, language=None, max_tokens=120,
+    ).eval()  # fmt: skip
+    again.load_state_dict(weights)
+    assert torch.equal(again(*inputs(tokenizer)), decoder(*inputs(tokenizer)))
+    assert decode(tokenizer, encode(tokenizer, SENTENCES)) == SENTENCES
+
+
+def test_the_published_weights_are_the_ones_in_use(published):
+    from safetensors.torch import load_file
+
+    folder = published("bart")
+    _, decoder = loaded(folder)
+    theirs = load_file(folder / "model.safetensors")
+    assert torch.equal(decoder.model.state_dict()["model.shared.weight"], theirs["model.shared.weight"])
+
+
+def test_keys_of_the_configuration_override_the_published_ones_and_are_checked(published):
+    folder = published("t5")
+    assert loaded(folder, config={"dropout_rate": 0.4})[1].model.config.dropout_rate == 0.4
+    with pytest.raises(ValueError, match=r"decoder.config.droput_rate.*did you mean dropout_rate\?"):
+        loaded(folder, config={"droput_rate": 0.4})
+
+
+def test_a_checkpoint_in_half_precision_computes_in_single(published):
+    from transformers import AutoModelForSeq2SeqLM
+
+    folder = published("t5")
+    AutoModelForSeq2SeqLM.from_pretrained(folder).bfloat16().save_pretrained(folder)
+    assert {x.dtype for x in loaded(folder)[1].parameters()} == {torch.float32}
+
+
+def test_a_multilingual_model_writes_the_language_it_is_told_to(published):
+    tokenizer, decoder = loaded(published("mbart"), language="es_XX")
+    memory, present, _ = inputs(tokenizer)
+    ids = decoder.generate(memory, present, num_beams=2, nbest=2, **SEARCH).ids
+    assert set(ids[:, :, 0].flatten().tolist()) == {tokenizer.convert_tokens_to_ids("es_XX")}
+    with pytest.raises(ValueError, match=r"decoder.language=es_ES.*did you mean es_XX"):
+        loaded(published("mbart"), language="es_ES")
+
+
+def test_how_a_published_model_likes_to_search_has_no_say(published):
+    folder = published("bart")
+    tokenizer, decoder = loaded(folder)
+    memory, present, _ = inputs(tokenizer)
+    before = decoder.generate(memory, present, num_beams=2, nbest=2, **SEARCH)
+    wishes = {"no_repeat_ngram_size": 1, "min_length": 7, "num_beams": 9, "forced_eos_token_id": 2}
+    (folder / "generation_config.json").write_text(json.dumps(wishes), encoding="utf-8")
+    after = loaded(folder)[1].generate(memory, present, num_beams=2, nbest=2, **SEARCH)
+    assert torch.equal(after.ids, before.ids)
+
+
+def test_a_hub_name_that_cannot_be_had_is_named():
+    tokenizer = train_tokenizer(SENTENCES, kind="byte", vocab_size=260)
+    with pytest.raises(FileNotFoundError, match=r"decoder\.pretrained=no/such-model"):
+        scratch(tokenizer, pretrained="no/such-model")

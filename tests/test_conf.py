@@ -1,0 +1,145 @@
+"""Every option of every group under conf/ composes, is accepted by what it names, and builds something that works.
+
+B clips, L tokens.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra.utils import instantiate
+
+from slt.assemble import build_splits, build_tokenizer, build_translator, carried, restore, stream_shapes
+from slt.config import CONF, check
+from slt.text import Tokenize, decode
+
+OPTIONS = sorted(str(path.relative_to(CONF).with_suffix("")) for path in CONF.glob("*/*.yaml"))
+PUBLISHED = ["t5", "mt5", "byt5", "bart", "mbart"]
+
+
+def options(group: str) -> list[str]:
+    return [option.split("/")[1] for option in OPTIONS if option.startswith(f"{group}/")]
+
+
+def given(option: str, corpus: Path) -> list[str]:
+    """What a user must say beside an option."""
+    return [f"dataset.root={corpus}"] if option == "dataset/lsa_t" else []
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_every_option_composes_and_its_target_accepts_its_keys(compose, corpus, option):
+    cfg = compose(option.replace("/", "="), *given(option, corpus))
+    check(cfg)
+
+
+@pytest.mark.parametrize("name", ["train", "eval", "extract"])
+def test_every_command_composes_with_only_what_a_user_must_say_missing(compose, name):
+    from omegaconf import OmegaConf
+
+    missing = {"train": set(), "eval": {"checkpoint"}, "extract": {"source", "out"}}
+    assert OmegaConf.missing_keys(compose(name=name)) == missing[name]
+
+
+@pytest.mark.parametrize("option", options("dataset"))
+def test_every_dataset_reads_a_corpus_in_the_layout(compose, corpus, option):
+    cfg = compose(f"dataset={option}", f"dataset.root={corpus}")
+    splits = build_splits(cfg, ["train", "val", "test"], augment=True)
+    assert {name: len(clips) for name, clips in splits.items()} == {"train": 12, "val": 4, "test": 4}
+    assert splits["train"].augment is not None
+    assert splits["val"].augment is None
+    shapes = stream_shapes(splits["train"])
+    assert [*shapes] == ["face", "left_hand", "right_hand", "pose"]
+
+
+def test_the_embedded_corpus_is_made_from_its_keys(compose, tmp_path):
+    few = "{train:2,val:1,test:1}"
+    overrides = [f"clips={few}", f"signers={few}", f"cache={tmp_path}", "crop_size=16", "workers=0", "progress=false"]
+    cfg = compose(*(f"dataset.root.{override}" for override in overrides))
+    clips = build_splits(cfg, ["train"], augment=False)["train"]
+    assert len(clips) == 2
+    assert clips.root.parent == tmp_path
+
+
+@pytest.mark.parametrize("option", options("backbone"))
+def test_every_backbone_is_built_for_the_stream_it_gets(compose, tiny, tokenizer, option):
+    shape = {"pose_mlp": [5, 3], "features": [12]}.get(option, [3, 112, 112])
+    kept = [override for override in tiny if not override.startswith("streams.")]
+    weights = ["streams.face.weights=null"] if option == "dinov2" else []  # timm would download them
+    cfg = compose(*kept, f"backbone@streams.face={option}", *weights)
+    encoder = build_translator(cfg, tokenizer, {"face": shape}).encoder.eval()
+    x = torch.zeros(1, 2, *shape, dtype=torch.uint8 if len(shape) == 3 else torch.float32)
+    seen = torch.ones(1, 2, dtype=torch.bool)
+    assert encoder({"face": x}, {"face": seen}, seen)[0].shape == (1, 2, 16)
+
+
+@pytest.mark.parametrize("group", ["fusion", "temporal"])
+def test_every_fusion_and_temporal_encoder_is_part_of_a_translator(build, batch, group):
+    for option in options(group):
+        assert build(f"{group}={option}")(batch).isfinite().all()
+
+
+@pytest.mark.parametrize("option", options("optimizer"))
+def test_every_optimizer_takes_a_step_downhill(compose, option):
+    weight = torch.nn.Parameter(torch.ones(3))
+    optimizer = instantiate(compose(f"optimizer={option}").optimizer, _convert_="all")([{"params": [weight]}])
+    weight.square().sum().backward()
+    optimizer.step()
+    assert (weight < 1).all()
+
+
+@pytest.mark.parametrize("option", options("schedule"))
+def test_every_schedule_warms_up_and_never_exceeds_the_rate(compose, option):
+    schedule = instantiate(compose(f"schedule={option}", "schedule.warmup_steps=10").schedule, _convert_="all")
+    factors = [schedule(step, max_steps=100) for step in range(100)]
+    assert 0 < factors[0] < factors[5] < factors[10] <= 1
+    assert max(factors) <= 1
+    assert min(factors[10:]) >= 0
+
+
+@pytest.mark.parametrize("option", [option for option in options("decoder") if option not in PUBLISHED])
+def test_every_decoder_from_scratch_trains_its_tokenizer_and_writes(compose, corpus, clips, batch, option):
+    cfg = compose(f"decoder={option}", f"dataset.root={corpus}")
+    tokenizer = build_tokenizer(cfg, {"train": clips})
+    batch.tokens, batch.tokens_mask = Tokenize(tokenizer, cfg.decoder.max_tokens)(batch.texts)
+    translator = build_translator(cfg, tokenizer, stream_shapes(clips)).eval()
+    assert decode(tokenizer, batch.tokens) == batch.texts
+    assert translator(batch).shape == (*batch.tokens.shape, len(tokenizer))
+
+
+@pytest.mark.parametrize("option", PUBLISHED)
+def test_every_published_decoder_loads_writes_and_comes_back_from_its_checkpoint(
+    compose, corpus, clips, batch, published, tmp_path, option
+):
+    cfg = compose(f"decoder={option}", f"decoder.pretrained={published(option)}", f"dataset.root={corpus}")
+    tokenizer = build_tokenizer(cfg, {"train": clips})
+    batch.tokens, batch.tokens_mask = Tokenize(tokenizer, cfg.decoder.max_tokens)(batch.texts)
+    translator = build_translator(cfg, tokenizer, stream_shapes(clips)).eval()
+    payload = carried(cfg, translator, tokenizer, stream_shapes(clips), "") | {"model": translator.state_dict()}
+    for path in (tmp_path / option).iterdir():
+        path.unlink()  # no hub and no folder is needed any more
+    _, again, theirs = restore(payload, Path("last.pt"))
+    assert torch.equal(again.eval()(batch), translator(batch))
+    assert decode(theirs, batch.tokens) == batch.texts
+    assert torch.equal(Tokenize(theirs, 512)(batch.texts)[0], batch.tokens)
+
+
+def test_a_multilingual_decoder_is_taught_the_language_it_is_told_to_write(compose, corpus, clips, published):
+    cfg = compose("decoder=mbart", f"decoder.pretrained={published('mbart')}", f"dataset.root={corpus}")
+    tokenizer = build_tokenizer(cfg, {"train": clips})
+    targets = Tokenize(tokenizer, 128)(list(clips.texts))[0]
+    assert set(targets[:, 0].tolist()) == {tokenizer.convert_tokens_to_ids("es_XX")}
+    cfg.decoder.language = "es_MX"
+    with pytest.raises(ValueError, match=r"decoder\.language=es_MX.*did you mean es_XX"):
+        build_tokenizer(cfg, {"train": clips})
+
+
+def test_the_checkpoint_carries_plain_values_only(compose, tiny, clips, tokenizer, build, tmp_path):
+    payload: dict[str, Any] = carried(compose(*tiny), build(), tokenizer, stream_shapes(clips), "f")
+    torch.save(payload, tmp_path / "x.pt")
+    again = torch.load(tmp_path / "x.pt", weights_only=True)
+    assert json.loads(again["hf_config"])["model_type"] == "t5"
+    assert again["shapes"] == stream_shapes(clips)

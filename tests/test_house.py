@@ -1,0 +1,168 @@
+"""The fences of the house that a machine can check: who may import what, words, shapes, and no path of one machine."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = sorted((ROOT / "slt").rglob("*.py"))
+SOURCES = sorted(path for folder in ("slt", "tests") for path in (ROOT / folder).rglob("*.py"))
+ENTRIES = {f"slt/{name}.py" for name in ("train", "eval", "export", "pretrain", "extract", "demo", "__main__")}
+# The one file that must spell out what it forbids.
+THIS = "tests/test_house.py"
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imports(path: Path) -> Iterator[tuple[str, str | None]]:
+    """Module and name of everything a file imports, wherever in the file it does."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, None) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from ((node.module or "", alias.name) for alias in node.names)
+
+
+def importers(*libraries: str) -> set[str]:
+    """Files of the package that import any of the libraries."""
+    return {name_of(path) for path in PACKAGE if {module.split(".")[0] for module, _ in imports(path)} & {*libraries}}
+
+
+def functions(path: Path) -> Iterator[tuple[str, ast.FunctionDef]]:
+    """Methods and functions of a file as (Class, node)."""
+    for node in ast.walk(tree(path)):
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.FunctionDef):
+                yield getattr(node, "name", ""), child
+
+
+def tracked() -> list[Path]:
+    """The files that are, or would be, in git; a checkout without git has none to look at."""
+    command = ["git", "-C", str(ROOT), "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    try:
+        listed = subprocess.run(command, capture_output=True, check=True).stdout.decode().split("\0")
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("not a git checkout")
+    return [ROOT / name for name in listed if name and (ROOT / name).is_file()]
+
+
+def text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        return ""
+
+
+def test_only_the_configuration_and_the_entry_points_import_hydra():
+    assert importers("hydra", "omegaconf") <= {"slt/config.py", "slt/assemble.py", *ENTRIES}
+
+
+def test_only_the_landmarks_import_mediapipe():
+    assert importers("mediapipe") == {"slt/data/landmarks.py"}
+
+
+def test_only_the_decoder_imports_transformers_models():
+    assert importers("transformers") == {"slt/models/decoder.py", "slt/text.py"}
+    taken = {name for module, name in imports(ROOT / "slt" / "text.py") if module.split(".")[0] == "transformers"}
+    assert all(name and "Token" in name for name in taken)
+
+
+def test_things_are_built_from_the_configuration_in_entry_points_only():
+    callers = {name_of(path) for path in PACKAGE if "instantiate" in {name for _, name in imports(path)}}
+    assert callers <= {"slt/assemble.py", *ENTRIES}
+
+
+def test_the_library_is_never_handed_a_configuration():
+    for path in PACKAGE:
+        if name_of(path) not in {"slt/config.py", "slt/assemble.py", *ENTRIES}:
+            for _, node in functions(path):
+                arguments = {a.arg for a in [*node.args.args, *node.args.kwonlyargs]}
+                assert "cfg" not in arguments, f"{name_of(path)}: {node.name}"
+
+
+def test_every_file_opens_with_what_it_is():
+    without = [name_of(path) for path in SOURCES if path.stat().st_size and not ast.get_docstring(tree(path))]
+    assert without == []
+
+
+def test_every_forward_says_its_shapes():
+    shape = re.compile(r"\([A-Z](?:', |, | )")
+    found = 0
+    for path in (ROOT / "slt" / "models").rglob("*.py"):
+        for owner, node in functions(path):
+            if node.name == "forward":
+                found += 1
+                assert shape.search(ast.get_docstring(node) or ""), f"{name_of(path)}: {owner}.forward"
+    assert found >= 10
+
+
+def test_files_are_named_by_their_place_and_never_by_a_drawer_or_a_version():
+    names = [part for path in SOURCES for part in path.relative_to(ROOT).with_suffix("").parts]
+    assert {"utils", "util", "common", "core", "helpers", "helper", "misc"} & {*names} == set()
+    assert [name for name in names if re.search(r"_?v\d+$", name)] == []
+
+
+def test_no_name_has_a_version_and_no_class_is_a_base_or_a_manager():
+    for path in SOURCES:
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.ClassDef | ast.FunctionDef):
+                where = f"{name_of(path)}: {node.name}"
+                assert not re.search(r"_v\d+$|V\d+$", node.name), where
+                if isinstance(node, ast.ClassDef):
+                    assert not re.search(r"^_?(Base|Abstract)[A-Z]|(Base|Manager|Wrapper)$", node.name), where
+
+
+def test_what_an_experiment_would_vary_has_no_default_in_a_constructor_of_the_model():
+    for path in (ROOT / "slt" / "models").rglob("*.py"):
+        for owner, node in functions(path):
+            if node.name == "__init__":
+                given = [default for default in [*node.args.defaults, *node.args.kw_defaults] if default is not None]
+                assert given == [], f"{name_of(path)}: {owner}"
+
+
+def test_masks_say_what_is_there():
+    wrong = re.compile(r"\b(padding_mask|missing_mask|pad_mask|unseen|not_seen)\b\s*(=|:)")
+    for path in PACKAGE:
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            assert not wrong.search(line), f"{name_of(path)}:{number}: a mask that is True where nothing is"
+
+
+def test_no_tracked_file_knows_the_paths_of_one_machine():
+    here = re.compile(r"/work/|/root/|/tmp/team|/home/\w+|/Users/\w+")
+    found = [name_of(path) for path in tracked() if name_of(path) != THIS and here.search(text_of(path))]
+    assert found == []
+
+
+def test_no_tracked_file_is_a_checkpoint_a_film_or_large():
+    big = [name_of(path) for path in tracked() if path.stat().st_size > 2_000_000]
+    assert big == []
+    assert [name_of(path) for path in tracked() if path.suffix in {".pt", ".pth", ".mp4", ".task", ".pyc"}] == []
+
+
+def test_the_readme_s_pipeline_names_files_that_are_there():
+    stages = re.findall(r"`(slt/[\w/]+\.py)`", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert [stage for stage in stages if not (ROOT / stage).is_file()] == []
+
+
+def test_the_keys_that_the_documents_override_are_keys():
+    from slt.config import CONF, known_keys
+
+    known = {key for command in ("train", "eval", "extract") for key in known_keys(command)}
+    ends = {key for path in CONF.rglob("*.yaml") for key in re.findall(r"(\w+):", path.read_text(encoding="utf-8"))}
+    for name in ("README.md", "README.es.md", "experiments/README.md"):
+        text = (ROOT / name).read_text(encoding="utf-8") if (ROOT / name).is_file() else ""
+        for command in re.findall(r"python -m slt\S*((?: +[^\s`|]+)+)", text):
+            for key in re.findall(r"(?<=\s)([a-z_]+(?:\.[a-z_]+)*)=", command):
+                assert key in known or key.rsplit(".", 1)[-1] in ends, f"{name}: {key}="

@@ -1,0 +1,193 @@
+"""Resuming: the whole run again from where it was, bit for bit, and which checkpoint it goes on from."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from slt.training.checkpoint import load_checkpoint, save_checkpoint
+from slt.training.loop import Trainer
+from slt.training.record import read_metrics
+from slt.training.resume import find_resume
+
+# Everything random is on: dropout in every part (conf/), and in the data all that can be changed.
+RANDOM = (
+    "dataset.augment.stream_dropout=0.2", "dataset.augment.frame_dropout=0.2", "dataset.augment.mirror=0.5",
+    "max_steps=6", "eval_every=3", "final=null",
+)  # fmt: skip
+MEASURED = ("train/clips_per_second", "train/data_wait")  # of the clock, not of the run
+
+
+@pytest.fixture(autouse=True)
+def _no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody looks at these curves, and drawing them is half of such a short run."""
+    monkeypatch.setattr("slt.train.draw_curves", lambda curves, path: None)
+
+
+class Stopped(Exception):
+    """In place of a machine that goes down."""
+
+
+@pytest.fixture
+def stop_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Make every training stop in the update after number `step`; 0 lets it run."""
+    plain = Trainer.step
+
+    def stop(step: int) -> None:
+        def update(self: Trainer, stream: Any) -> Any:
+            if step and self.step_count == step:
+                raise Stopped
+            return plain(self, stream)
+
+        monkeypatch.setattr(Trainer, "step", update)
+
+    return stop
+
+
+def result(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """The weights of a run's last.pt, and its metrics but for those of the clock."""
+    curves = read_metrics(folder / "metrics.csv")
+    return load_checkpoint(folder / "checkpoints" / "last.pt")["model"], {
+        name: points for name, points in curves.items() if name not in MEASURED
+    }
+
+
+def assert_same(one: Path, other: Path) -> None:
+    """Asserts that two runs have the same weights and metrics, bit for bit."""
+    (mine, my_curves), (theirs, their_curves) = result(one), result(other)
+    assert [name for name in mine if not torch.equal(mine[name], theirs[name])] == []
+    assert my_curves == their_curves
+    assert [step for step, _ in my_curves["train/loss"]] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_resumed_run_equals_the_uninterrupted_one_bit_for_bit(
+    entry: Any, tiny: list[str], stop_at: Callable[[int], None], workers: int
+) -> None:
+    whole = entry("train", *tiny, *RANDOM)
+    stop_at(4)
+    with pytest.raises(Stopped):  # one update after the checkpoint of step 3: its metrics must not stand twice
+        entry("train", *tiny, *RANDOM, f"num_workers={workers}")
+    stop_at(0)
+    torch.manual_seed(1234)
+    rest = entry("train", *tiny, *RANDOM, f"num_workers={workers}", "resume=auto")
+    assert (whole.status, rest.status) == (0, 0)
+    assert_same(rest.folder, whole.folder)
+    assert "at step 3" in (rest.folder / "train.log").read_text()
+
+
+def test_run_killed_in_the_middle_of_a_save_goes_on_bit_for_bit(entry: Any, tiny: list[str]) -> None:
+    whole = entry("train", *tiny, *RANDOM, "eval_every=2")
+
+    def die() -> None:
+        plain, saves = torch.save, iter(range(100))
+
+        def half(payload: Any, file: Any) -> None:
+            if "optimizer" in payload and next(saves) == 1:  # last.pt for the second time, at step 4
+                file.write(b"PK half of it")
+                file.flush()
+                os.kill(os.getpid(), signal.SIGKILL)
+            plain(payload, file)
+
+        torch.save = half
+        entry("train", *tiny, *RANDOM, "eval_every=2")
+
+    child = multiprocessing.get_context("fork").Process(target=die)
+    child.start()
+    child.join(60)
+    assert child.exitcode == -signal.SIGKILL
+    killed = next(path.parent for path in Path.cwd().rglob("checkpoints") if path.parent != whole.folder)
+    assert load_checkpoint(killed / "checkpoints" / "last.pt")["step"] == 2
+    rest = entry("train", *tiny, *RANDOM, "eval_every=2", f"resume={killed}")
+    assert_same(rest.folder, whole.folder)
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Callable[..., Path]:
+    """Write outputs/train/<date>/<time>/checkpoints/last.pt of a made-up run."""
+
+    def make(time: str, *, step: int, config: str = "a: 1") -> Path:
+        path = tmp_path / "outputs" / "train" / "2026-01-01" / time / "checkpoints" / "last.pt"
+        save_checkpoint(path, {"step": step, "config": config})
+        return path
+
+    return make
+
+
+def found(run: str = "outputs/train/2026-01-01/99", *, resume: str | None = "auto") -> Path | None:
+    """What a run of 10 steps and configuration `a: 1` goes on from."""
+    runs, same = Path("outputs/train"), lambda payload: payload["config"] == "a: 1"
+    answer = find_resume(resume, run=Path(run), runs=runs, max_steps=10, same=same)
+    return answer and answer[0].resolve()
+
+
+def test_auto_takes_the_newest_unfinished_run(runs: Callable[..., Path]) -> None:
+    runs("10-00", step=3)
+    newest = runs("11-00", step=2)
+    runs("12-00", step=10)
+    assert found() == newest
+
+
+def test_auto_ignores_another_configuration(runs: Callable[..., Path]) -> None:
+    mine = runs("10-00", step=3)
+    runs("11-00", step=3, config="a: 2")
+    assert found() == mine
+
+
+def test_auto_looks_in_its_own_folder_first(runs: Callable[..., Path]) -> None:
+    own = runs("10-00", step=3)
+    runs("11-00", step=3)
+    assert found("outputs/train/2026-01-01/10-00") == own
+
+
+def test_auto_starts_afresh_and_says_so_where_there_is_nothing(
+    runs: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    runs("10-00", step=10)
+    with caplog.at_level(logging.INFO):
+        assert found() is None
+    assert "resume=auto: no unfinished run of this configuration" in caplog.text
+
+
+def test_null_never_resumes(runs: Callable[..., Path]) -> None:
+    runs("10-00", step=3)
+    assert found(resume=None) is None
+
+
+def test_path_is_taken_as_it_is(runs: Callable[..., Path]) -> None:
+    other = runs("10-00", step=10, config="a: 2")
+    assert found(resume=str(other.parent.parent)) == found(resume=str(other)) == other
+
+
+def test_auto_over_a_change_of_configuration_starts_afresh(entry: Any, tiny: list[str]) -> None:
+    short = [*tiny, "final=null", "eval_every=1", "max_steps=1"]
+    entry("train", *short)
+    run = entry("train", *short, "resume=auto", "max_steps=2", "optimizer.lr=0.5")
+    assert run.status == 0
+    assert "starting afresh" in (run.folder / "train.log").read_text()
+
+
+def test_wrong_places_to_resume_from_are_refused_with_what_to_do(entry: Any, tiny: list[str], tmp_path: Path) -> None:
+    short = [*tiny, "final=null", "max_steps=1", "eval_every=1"]
+    run = entry("train", *short)
+    other = tmp_path / "other.pt"
+    save_checkpoint(other, {**load_checkpoint(run.folder / "checkpoints" / "last.pt"), "corpus": "another"})
+    for place, message in (
+        (run.folder / "checkpoints" / "best.pt", "holds weights only (a best.pt does); resume from last.pt"),
+        (other, "trained on another corpus"),
+        (tmp_path / "absent", "no such file or folder; give a run folder"),
+    ):
+        refused = entry("train", *short, "max_steps=2", f"resume={place}")
+        assert refused.status == 1
+        assert refused.err.strip().splitlines()[-1].startswith("error: ")
+        assert message in refused.err
+    refused = entry("train", *short, "embed_dim=32", "max_steps=2", f"resume={run.folder}")
+    assert (refused.status, "weights of another architecture" in refused.err) == (1, True)
