@@ -81,6 +81,14 @@ def check_streams(clips: LsaTMultiStream, shapes: Shapes, drop: Sequence[str]) -
             )
 
 
+def gloss_inventory(clips: LsaTMultiStream, weight: float) -> list[str]:
+    """The glosses of the training clips, sorted; none where the corpus has no such column or `weight` is 0."""
+    if not weight or "gloss" not in clips.columns:
+        log.info("training is gloss-free%s", "" if not weight else ": the corpus has no column `gloss`")
+        return []
+    return sorted({gloss for text in clips.columns["gloss"] for gloss in text.split()})
+
+
 def build_tokenizer(cfg: DictConfig, splits: Mapping[str, LsaTMultiStream]) -> Any:
     """The decoder's tokenizer, trained on the sentences of `train` where it is not a ready one.
 
@@ -99,7 +107,12 @@ def build_tokenizer(cfg: DictConfig, splits: Mapping[str, LsaTMultiStream]) -> A
 
 
 def build_translator(
-    cfg: DictConfig, tokenizer: Any, shapes: Shapes, *, hf_config: Mapping[str, Any] | None = None
+    cfg: DictConfig,
+    tokenizer: Any,
+    shapes: Shapes,
+    *,
+    num_glosses: int = 0,
+    hf_config: Mapping[str, Any] | None = None,
 ) -> Translator:
     """The model that `cfg` describes.
 
@@ -107,6 +120,7 @@ def build_translator(
         cfg: resolved configuration of a training run.
         tokenizer: of the decoder.
         shapes: of one frame of each stream, as `stream_shapes` gives them.
+        num_glosses: that the corpus has and training recognises.
         hf_config: the decoder's transformers configuration out of a checkpoint; with it no weights are loaded from
             a hub or file, because those of the checkpoint follow.
     """
@@ -133,7 +147,7 @@ def build_translator(
     if hf_config is not None:
         node |= {"pretrained": None, "config": dict(hf_config)}
     decoder = instantiate(node, _convert_="all")(tokenizer=tokenizer)
-    return Translator(encoder=encoder, decoder=decoder)
+    return Translator(encoder=encoder, decoder=decoder, num_glosses=num_glosses)
 
 
 def _backbone(node: DictConfig, shape: list[int], rebuilt: bool) -> torch.nn.Module:
@@ -149,7 +163,12 @@ def _backbone(node: DictConfig, shape: list[int], rebuilt: bool) -> torch.nn.Mod
 
 
 def carried(
-    cfg: DictConfig, translator: Translator, tokenizer: Any, shapes: Shapes, fingerprint: str
+    cfg: DictConfig,
+    translator: Translator,
+    tokenizer: Any,
+    shapes: Shapes,
+    glosses: Sequence[str],
+    fingerprint: str,
 ) -> dict[str, Any]:
     """The plain values with which `restore` rebuilds a run from its checkpoint alone."""
     return {
@@ -160,6 +179,7 @@ def carried(
             for name, data in tokenizer_files(tokenizer).items()
         },
         "shapes": shapes,
+        "glosses": list(glosses),
         "corpus": fingerprint,
     }
 
@@ -173,7 +193,10 @@ def restore(payload: dict[str, Any], source: Path) -> tuple[DictConfig, Translat
     cfg = OmegaConf.create(payload["config"])
     assert isinstance(cfg, DictConfig)
     tokenizer = tokenizer_from_files({name: bytes(data.tolist()) for name, data in payload["tokenizer"].items()})
-    translator = build_translator(cfg, tokenizer, payload["shapes"], hf_config=json.loads(payload["hf_config"]))
+    translator = build_translator(
+        cfg, tokenizer, payload["shapes"], num_glosses=len(payload["glosses"]),
+        hf_config=json.loads(payload["hf_config"]),
+    )  # fmt: skip
     load_weights(translator, payload["model"], source=source)
     return cfg, translator, tokenizer
 

@@ -89,6 +89,8 @@ class Train:
     accumulate: int = MISSING
     grad_clip: float | None = MISSING
     label_smoothing: float = MISSING
+    gloss_weight: float = MISSING
+    flat_start: int = MISSING
     backbone_lr: float | None = MISSING
     decoder_lr: float | None = MISSING
     eval_every: int = MISSING

@@ -21,7 +21,7 @@ from slt.training.batches import TrainBatches, evaluation_batches
 from slt.training.checkpoint import load_checkpoint, load_weights
 from slt.training.dashboard import Dashboard
 from slt.training.loop import Trainer, parameter_groups
-from slt.training.objective import translation_loss
+from slt.training.objective import TranslationLoss
 from slt.training.record import Record, draw_curves, write_origin
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,8 @@ def train(cfg: DictConfig) -> float:
     shapes = assemble.stream_shapes(splits["train"])
     tokenizer = assemble.build_tokenizer(cfg, splits)
     tokenize = Tokenize(tokenizer, cfg.decoder.max_tokens)
-    translator = assemble.build_translator(cfg, tokenizer, shapes).to(device)
+    glosses = assemble.gloss_inventory(splits["train"], cfg.gloss_weight)
+    translator = assemble.build_translator(cfg, tokenizer, shapes, num_glosses=len(glosses)).to(device)
     log.info(
         "%d training clips, %s parameters", len(splits["train"]), f"{sum(p.numel() for p in translator.parameters()):,}"
     )
@@ -55,7 +56,8 @@ def train(cfg: DictConfig) -> float:
     val = evaluation_batches(splits[cfg.val], tokenize, **limits, num_workers=cfg.num_workers)
     trainer = Trainer(
         model=translator,
-        objective=partial(translation_loss, label_smoothing=cfg.label_smoothing),
+        objective=TranslationLoss(glosses=glosses, gloss_weight=cfg.gloss_weight, flat_start=cfg.flat_start,
+                                  label_smoothing=cfg.label_smoothing),
         optimizer=instantiate(cfg.optimizer, _convert_="all")(groups),
         schedule=instantiate(cfg.schedule, _convert_="all"),
         batches=TrainBatches(splits["train"], sampler, tokenize, num_workers=cfg.num_workers, seed=cfg.seed,
@@ -64,7 +66,7 @@ def train(cfg: DictConfig) -> float:
                          max_tokens=cfg.decoder.max_tokens),
         record=record,
         folder=run / "checkpoints",
-        carried=assemble.carried(cfg, translator, tokenizer, shapes, splits["train"].fingerprint),
+        carried=assemble.carried(cfg, translator, tokenizer, shapes, glosses, splits["train"].fingerprint),
         device=device,
         select=f"val/{cfg.select}",
         **{key: cfg[key] for key in KEYS},

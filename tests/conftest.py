@@ -24,10 +24,14 @@ os.environ |= {
 
 import pytest
 import torch
+from absl import logging as absl_logging
 
 from slt.synthetic import corpus_folder
 
 torch.set_num_threads(1)
+# rouge-score brings absl, whose log handler closes its stream when Hydra sets up logging, unless that stream is the
+# process's own: imported while pytest collects, it would close pytest's capture file and end the session.
+absl_logging.get_absl_handler().python_handler.stream = sys.__stderr__
 
 CROPS = 32
 CORPUS: dict[str, Any] = {

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -26,12 +26,14 @@ class Sample:
         text: its sentence, clean.
         streams: name -> crops uint8 (T, 3, R, R), pose float32 (T, K, 3) or features float32 (T, F).
         seen: name -> bool (T,), True where the stream was seen; where it was not, the stream is zero.
+        gloss: its signs in signed order, blanks between them; empty where the corpus does not say.
     """
 
     id: str
     text: str
     streams: dict[str, Tensor]
     seen: dict[str, Tensor]
+    gloss: str = ""
 
 
 @dataclass
@@ -46,6 +48,7 @@ class Batch:
         frames: bool (B, T), True = a frame of the clip, False = padding.
         tokens: int64 (B, L) or None where no tokenizer was given.
         tokens_mask: bool (B, L), True = a token of the sentence; None with `tokens`.
+        glosses: (B), empty strings where the corpus has none.
     """
 
     ids: list[str]
@@ -55,6 +58,7 @@ class Batch:
     frames: Tensor
     tokens: Tensor | None
     tokens_mask: Tensor | None
+    glosses: list[str] = field(default_factory=list)
 
     def to(self, device: torch.device | str) -> Batch:
         """Return the batch on `device`; from pinned memory the copy runs beside the computation."""
@@ -68,7 +72,7 @@ class Batch:
         return len(self.ids)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
         changed: dict[str, Any] = {key: change(value) for key, value in values.items() if isinstance(value, Tensor)}
         for key in ("streams", "seen"):
             changed[key] = {name: change(tensor) for name, tensor in values[key].items()}
@@ -87,7 +91,8 @@ def collate(samples: Sequence[Sample]) -> Batch:
             streams[name][place, : lengths[place]] = sample.streams[name]
             seen[name][place, : lengths[place]] = sample.seen[name]
     frames = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]  # (B, T)
-    return Batch([s.id for s in samples], [s.text for s in samples], streams, seen, frames, None, None)
+    glosses = [s.gloss for s in samples]
+    return Batch([s.id for s in samples], [s.text for s in samples], streams, seen, frames, None, None, glosses)
 
 
 class Collate:

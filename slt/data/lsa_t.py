@@ -175,7 +175,8 @@ class LsaTMultiStream(Dataset[Sample]):
                 seen = np.zeros_like(seen)
             streams[name] = reader.finish(array, seen)
             masks[name] = torch.from_numpy(np.ascontiguousarray(seen))
-        return Sample(video_id, self.texts[index], streams, masks)
+        gloss = self.columns["gloss"][index] if "gloss" in self.columns else ""
+        return Sample(video_id, self.texts[index], streams, masks, gloss)
 
     def _choose_frames(self, index: int, rng: np.random.Generator) -> NDArray[np.int64]:
         """Return the frames on disk that the clip is made of, int64 (T,)."""

@@ -69,7 +69,8 @@ def translate(
                 memory, present, num_beams=num_beams, length_penalty=length_penalty, nbest=nbest, max_tokens=max_tokens
             )
         mask = batch.tokens_mask
-        assert batch.tokens is not None and mask is not None
+        assert batch.tokens is not None
+        assert mask is not None
         total += functional.cross_entropy(logits[mask].float(), batch.tokens[mask], reduction="sum").item()
         count += int(mask.sum())
         sentences = decode(tokenizer, out.ids.flatten(0, 1).cpu())

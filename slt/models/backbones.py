@@ -114,8 +114,8 @@ class ConvSmall(ImageBackbone):
         layers: list[nn.Module] = [nn.Conv2d(3, widths[0], patch_size, stride=patch_size), nn.GELU()]
         for before, after in pairwise(widths):
             layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GroupNorm(1, after), nn.GELU()]
-        network = nn.Sequential(*layers, MeanMaxPool(), nn.Dropout(dropout))
-        super().__init__(network, num_features=2 * widths[-1], mean=(0.5,) * 3, std=(0.25,) * 3, frozen=frozen)
+        network = nn.Sequential(*layers, nn.Flatten(), nn.Dropout(dropout))
+        super().__init__(network, num_features=9 * widths[-1], mean=(0.5,) * 3, std=(0.25,) * 3, frozen=frozen)
 
 
 class MeanMaxPool(nn.Module):

@@ -18,12 +18,14 @@ class Translator(nn.Module):
     Args:
         encoder: streams -> (B, T', D).
         decoder: (B, T', D) and tokens -> logits, or sentences.
+        num_glosses: signs that a head beside the decoder recognises in training; 0 = no such head.
     """
 
-    def __init__(self, *, encoder: MultiStreamEncoder, decoder: TextSeq2SeqDecoder) -> None:
+    def __init__(self, *, encoder: MultiStreamEncoder, decoder: TextSeq2SeqDecoder, num_glosses: int = 0) -> None:
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
+        self.gloss_head = nn.Linear(decoder.bridge.in_features, num_glosses + 1) if num_glosses else None
 
     def forward(self, batch: Batch) -> Tensor:
         """A batch with tokens (B, L) -> logits (B, L, V), teacher-forced."""

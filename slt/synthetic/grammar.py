@@ -84,7 +84,7 @@ class Grammar:
 GRAMMARS = {
     "default": Grammar(
         time=0.9, question=0.2, asking=0.2, exclamation=0.2, negated=0.3, pronoun=0.25, described=0.1, deed=0.2,
-        number=0.3, quality=0.55, intense=0.5, place=0.35, manner=0.0, company=0.0, owner=0.0, link=0.0, signs=(4, 8),
+        number=0.3, quality=0.55, intense=0.5, place=0.35, manner=0.0, company=0.0, owner=0.0, link=0.0, signs=(3, 7),
     ),
     "hard": Grammar(
         time=0.9, question=0.15, asking=0.15, exclamation=0.15, negated=0.3, pronoun=0.25, described=0.1, deed=0.25,

@@ -15,26 +15,22 @@ _ALL = _A + _B + _C
 
 # fmt: off
 _DEFAULT = (
-    Grid("time", "ayer:past, hoy:present, mañana:future, luego:future, anoche:past, ahora:present",
-         ("fist", "flat", "horns"), "ear/shake forehead/out", "up_palm", 1),
-    Grid("pronoun", "yo:1s, tú:2s, nosotros:1p, él:3s, ella:3s, ustedes:3p",
-         ("index", "three", "fist"), "chest/hold shoulder/hold", "tilt_palm", 1),
-    Grid("person", "niño:m|niña:f, abuelo:m|abuela:f, vecino:m|vecina:f, médico:m|médica:f, "
-         "hermano:m|hermana:f, amigo:m|amiga:f, maestro:m|maestra:f, primo:m|prima:f",
-         _C, "chin/down forehead/down", "up_palm", 1),
+    Grid("time", "ayer:past, hoy:present, mañana:future, luego:future",
+         ("fist", "horns"), "ear/shake forehead/out", "up_palm", 1),
+    Grid("pronoun", "yo:1s, tú:2s, nosotros:1p, ella:3s",
+         ("index", "three"), "chest/hold shoulder/hold", "tilt_palm", 1),
+    Grid("person", "niño:m|niña:f, vecino:m|vecina:f, hermano:m|hermana:f, maestro:m|maestra:f",
+         ("claw", "thumb"), "chin/down forehead/down", "up_palm", 1),
     Grid("number", "dos, tres, muchos, todos", ("vee", "claw"), "side/hold side/up", "up_palm", 1),
     Grid("thing", "libro:m, mesa:f, reloj:m, flor:f, caja:f, lápiz:m, camisa:f, espejo:m, "
-         "silla:f, zapato:m, bolsa:f, sillón:m, plato:m, taza:f, jarrón:m, lámpara:f",
-         _A, "chest/down chest/circle waist/down waist/circle", "up_back", 1),
-    Grid("quality", "rojo, blanco, negro, amarillo, nuevo, viejo, grande, pequeño, bonito, caro, azul, verde",
-         _C, "shoulder/circle chest/shake shoulder/shake", "tilt_palm", 1),
-    Grid("place", "mercado:m, escuela:f, parque:m, plaza:f, hospital:m, estación:f, jardín:m, tienda:f",
-         _A, "side/circle waist/up", "up_palm", 2),
-    Grid("act", "comprar, limpiar, buscar, pintar, dibujar, llevar, encontrar/encuentr, guardar, "
-         "mirar, mostrar/muestr, olvidar, necesitar",
-         _B, "chest/out waist/out chest/up", "side_back", 2),
-    Grid("deed", "trabajar, bailar, cantar, descansar, esperar, estudiar, nadar, caminar",
-         _B, "forehead/circle ear/circle", "side_back", 1),
+         "silla:f, zapato:m, bolsa:f, sillón:m", _A, "chest/down chest/circle waist/down", "up_back", 1),
+    Grid("quality", "rojo, blanco, nuevo, viejo, grande, pequeño, bonito, verde",
+         _C, "shoulder/circle chest/shake", "tilt_palm", 1),
+    Grid("place", "mercado:m, escuela:f, plaza:f, jardín:m", ("flat", "ring"), "side/circle waist/up", "up_palm", 2),
+    Grid("act", "comprar, limpiar, buscar, pintar, llevar, encontrar/encuentr, mirar, olvidar",
+         _B, "chest/out waist/out", "side_back", 2),
+    Grid("deed", "trabajar, bailar, cantar, descansar, esperar, nadar",
+         ("fist", "vee", "spread"), "forehead/circle ear/circle", "side_back", 1),
     Grid("asking", "quién, qué, dónde, por qué", ("ell", "spread"), "chin/shake chin/out", "up_palm", 1),
 )
 

@@ -5,6 +5,7 @@ Shape letters: B clips.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,6 +13,20 @@ import torch
 from torch.utils.data import DataLoader
 
 from slt.data import Batch, Collate, LengthBatches, LsaTMultiStream
+
+
+def outlast_signal(worker: int) -> None:
+    """Makes a loader process take no notice of the first SIGTERM and SIGINT; the second is as ever.
+
+    Ctrl-C and batch systems signal the whole process group. That is the training process's to answer, which saves and
+    leaves; were its loader gone by then, torch would end it in the middle of an update.
+    """
+
+    def catch(number: int, frame: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, catch)
 
 
 class EpochKeys:
@@ -80,6 +95,7 @@ class TrainBatches:
             pin_memory=self.pin_memory,
             generator=own,
             prefetch_factor=4 if self.num_workers else None,
+            worker_init_fn=outlast_signal,
         )
 
 
@@ -95,5 +111,5 @@ def evaluation_batches(
     sampler = LengthBatches(clips.lengths, batch_size=batch_size, batch_frames=batch_frames, shuffle=False, seed=0)
     return DataLoader(
         clips, batch_sampler=sampler, collate_fn=Collate(tokenize), num_workers=num_workers,
-        generator=torch.Generator().manual_seed(0),
+        generator=torch.Generator().manual_seed(0), worker_init_fn=outlast_signal,
     )  # fmt: skip

@@ -24,7 +24,7 @@ from slt.training.record import Record
 
 log = logging.getLogger(__name__)
 
-Objective = Callable[[nn.Module, Any], Tensor]
+Objective = Callable[[Any, Any], Tensor]
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -45,7 +45,8 @@ class Trainer:
 
     Args:
         model: on its device.
-        objective: (model, batch) -> mean loss. Where it has a method `after_step(step)`, that is called after updates.
+        objective: (model, batch) -> mean loss. Where it has a method `after_step(step)`, that is called after updates
+            and on resuming.
         optimizer: over parameter groups with a `base_lr` each.
         schedule: (step, max_steps=) -> factor of the base rates.
         batches: endless; a batch has `to(device)` and a length in clips.
@@ -154,9 +155,13 @@ class Trainer:
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         self.step_count += 1
+        self.tell_objective()
+        return total, clips
+
+    def tell_objective(self) -> None:
+        """Tells an objective that wants to know how many updates are done."""
         if hasattr(self.objective, "after_step"):
             self.objective.after_step(self.step_count)
-        return total, clips
 
     def log_step(self, loss: float, clips_per_second: float, data_wait: float) -> None:
         """Writes the step's metrics; `train/data_wait` is the share of the time spent waiting for the loader."""
@@ -201,6 +206,7 @@ class Trainer:
         self.optimizer.load_state_dict(payload["optimizer"])
         self.scaler.load_state_dict(payload["scaler"])
         self.step_count, self.best, self.since_best = payload["step"], payload["best"], payload["since_best"]
+        self.tell_objective()
         torch.set_rng_state(payload["rng"])
         if self.device.type == "cuda":
             torch.cuda.set_rng_state_all(payload["rng_cuda"])

@@ -1,29 +1,89 @@
 """What is minimised: a batch and a model in, a loss out.
 
-Shape letters: B clips, L tokens, V vocabulary.
+Shape letters: B clips, L tokens, V vocabulary, T' frames after downsampling, G gloss classes and the blank.
 """
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
 from torch.nn import functional
 
 from slt.data.batch import Batch
+from slt.models import Translator
+
+BLANK = 0  # class of CTC's blank; the glosses follow it
 
 
-def translation_loss(model: nn.Module, batch: Batch, *, label_smoothing: float) -> Tensor:
-    """Token-level cross entropy of the target sentences, averaged over the tokens that are there.
+class TranslationLoss:
+    """Cross entropy of the sentence and, where a corpus has glosses, recognition of the signs beside it.
+
+    The recognition loss is the joint training of Camgoz et al. 2020 (Sign Language Transformers, section 3.2):
+    connectionist temporal classification over the encoder's output. From random weights CTC stays on its plateau of
+    blanks for hundreds of updates, so the first `flat_start` of them take the signs as evenly spread over the clip
+    instead, as hidden-Markov recognisers are started.
 
     Args:
-        model: batch -> (B, L, V) logits.
-        batch: with tokens (B, L) int64 and tokens_mask (B, L) bool, True = present.
-        label_smoothing: Szegedy et al. 2016, section 7.
+        label_smoothing: of the sentence's tokens (Szegedy et al. 2016, section 7).
+        glosses: the gloss inventory; empty = only sentences.
+        gloss_weight: of the recognition loss; 0 = only sentences.
+        flat_start: updates with evenly spread signs, before CTC.
+    """
+
+    def __init__(self, *, label_smoothing: float, glosses: Sequence[str], gloss_weight: float, flat_start: int) -> None:
+        self.label_smoothing = label_smoothing
+        self.place = {gloss: i for i, gloss in enumerate(glosses, start=BLANK + 1)}
+        self.gloss_weight = gloss_weight if glosses else 0.0
+        self.flat_start = flat_start
+        self.step = 0
+
+    def after_step(self, step: int) -> None:
+        """Takes note of the updates done."""
+        self.step = step
+
+    def __call__(self, model: Translator, batch: Batch) -> Tensor:
+        """A model and a batch with tokens (B, L) -> the loss in nats, a scalar: the mean over tokens, then glosses."""
+        assert batch.tokens is not None
+        assert batch.tokens_mask is not None
+        memory, present = model.encoder(batch.streams, batch.seen, batch.frames)
+        logits = model.decoder(memory, present, batch.tokens)
+        loss = functional.cross_entropy(
+            logits[batch.tokens_mask].float(), batch.tokens[batch.tokens_mask], label_smoothing=self.label_smoothing
+        )
+        if self.gloss_weight:
+            assert model.gloss_head is not None
+            targets = [[self.place[gloss] for gloss in text.split()] for text in batch.glosses]
+            signs = gloss_loss(model.gloss_head(memory).float(), present, targets, flat=self.step < self.flat_start)
+            loss = loss + self.gloss_weight * signs
+        return loss
+
+
+def gloss_loss(scores: Tensor, present: Tensor, targets: Sequence[Sequence[int]], *, flat: bool) -> Tensor:
+    """Recognition loss of a batch.
+
+    Args:
+        scores: (B, T', G) of every gloss and the blank in each frame.
+        present: (B, T') bool, True on real frames.
+        targets: gloss classes of each clip in signed order.
+        flat: frame-wise cross entropy with the signs spread evenly, in place of CTC.
 
     Returns:
-        The mean loss in nats, a scalar.
+        Nats a gloss (CTC; Graves et al. 2006) or a frame (flat), a scalar. A clip with fewer frames than CTC needs for
+        its glosses (one each, and a blank between equal neighbours) adds nothing instead of infinity.
     """
-    assert batch.tokens is not None
-    logits = model(batch)
-    return functional.cross_entropy(
-        logits[batch.tokens_mask].float(), batch.tokens[batch.tokens_mask], label_smoothing=label_smoothing
-    )
+    lengths = present.sum(dim=1)
+    if flat:
+        even = torch.zeros(present.shape, dtype=torch.int64, device=scores.device)
+        for clip, (classes, length) in enumerate(zip(targets, lengths.tolist(), strict=True)):
+            if classes:
+                which = torch.arange(length) * len(classes) // length
+                even[clip, :length] = torch.tensor(classes)[which].to(even.device)
+        return functional.cross_entropy(scores[present], even[present])
+    flattened = torch.tensor([c for classes in targets for c in classes], dtype=torch.int64)
+    counts = torch.tensor([len(classes) for classes in targets])
+    # CTC has no bfloat16 or deterministic CUDA form; its cost is nothing beside the model's.
+    logs = scores.log_softmax(dim=2).transpose(0, 1).cpu()
+    loss = functional.ctc_loss(logs, flattened, lengths.cpu(), counts, blank=BLANK, zero_infinity=True)
+    return loss.to(scores.device)

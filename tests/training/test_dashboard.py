@@ -119,13 +119,20 @@ def test_checkpoints_are_an_artifact_when_asked(dashboard: Open, tmp_path: Path,
     assert [[content.path for content in each.manifest.contents] for each in models] == ([["best.pt"]] if asked else [])
 
 
-def test_unreachable_server_leaves_the_run_offline_with_a_warning(
-    dashboard: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    hasty, start = wandb.Settings, time.monotonic()
-    monkeypatch.setattr(wandb, "Settings", lambda **given: hasty(**given | {"init_timeout": 1}))  # the run waits 20 s
+@pytest.fixture
+def unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that is not there, given up after one second; a real run waits 20."""
+    settings = wandb.Settings
+    monkeypatch.setattr(wandb, "Settings", lambda **given: settings(**given | {"init_timeout": 1}))
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("WANDB_API_KEY", "0123456789" * 4)
+
+
+@pytest.mark.usefixtures("unreachable")
+def test_unreachable_server_leaves_the_run_offline_with_a_warning(
+    dashboard: Open, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    start = time.monotonic()
     with caplog.at_level(logging.WARNING):
         board = dashboard(mode="online")
         board.log(1, {"train/loss": 2.5})
@@ -144,3 +151,17 @@ def test_online_without_a_key_leaves_the_run_offline(
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     dashboard(mode="online").close()
     assert "the run is kept offline" in caplog.text
+
+
+@pytest.mark.usefixtures("dashboard", "unreachable")
+def test_unreachable_server_stops_no_training_and_its_records_are_whole(entry: Any, tiny: list[str]) -> None:
+    ran = entry("train", *tiny, "wandb.mode=online", "wandb.log_checkpoints=true", "evaluation.blanked=false")
+    assert (ran.status, (ran.folder / "report.html").is_file()) == (0, True)
+    found = entries(next((ran.folder / "wandb").glob("offline-run-*")))
+    logged = {key for row in history(found) for key in row}
+    assert {"train/loss", "train/lr", "val/loss", "val/bleu", "val/chrf", "test/translations/_type"} <= logged
+    assert {artifact.type for artifact in found["artifact"]} == {"run_table", "model"}
+    config = {update.key for update in found["run"][0].config.update}
+    assert {"seed", "dataset", "fusion", "decoder", "optimizer"} <= config
+    summary = {update.key for each in found["summary"] for update in each.update}
+    assert {"test/bleu", "test/chrf", "test/wer"} <= summary

@@ -1,0 +1,122 @@
+"""The whole examination of a model on a split: controls, floors and leaks beside the scores, and the files of a run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from slt.evaluation.assessment import ALL, assess, examine, strips
+from slt.evaluation.floors import best_constant
+from slt.evaluation.prediction import read_predictions
+from slt.text import Tokenize
+from slt.training.dashboard import Dashboard
+
+OPTIONS: dict[str, Any] = {
+    "device": torch.device("cpu"), "precision": "fp32", "batch_size": 6, "batch_frames": None, "num_workers": 0,
+    "num_beams": 2, "length_penalty": 1.0, "nbest": 2, "max_tokens": 10, "bootstrap": 10, "blanked": True, "seed": 1,
+    "drop": [],
+}  # fmt: skip
+
+
+@pytest.fixture
+def examined(build: Any, clips: Any, tokenizer: Any) -> Callable[..., Any]:
+    """Assess the tiny translator on the training split; keyword arguments replace options."""
+
+    def run(**changes: Any) -> Any:
+        return assess(build(), clips, clips, tokenizer, Tokenize(tokenizer, 64), **OPTIONS | changes)
+
+    return run
+
+
+def test_each_stream_and_all_of_them_are_blanked_in_turn(examined: Callable[..., Any], clips: Any) -> None:
+    found = examined()
+    assert [*found.blanked] == [ALL, *clips.streams]
+    assert all("bleu" in scores for scores in found.blanked.values())
+
+
+def test_model_that_sees_nothing_says_the_same_of_every_clip(examined: Callable[..., Any], clips: Any) -> None:
+    found = examined(drop=list(clips.streams), blanked=False)
+    assert len({p.hypothesis for p in found.predictions}) <= 2  # clips differ in length still
+    assert found.scores["bleu"].value == pytest.approx(examined().blanked[ALL]["bleu"].value)
+
+
+def test_dropped_stream_is_not_blanked_again(examined: Callable[..., Any], clips: Any) -> None:
+    found = examined(drop=["face"])
+    assert [*found.blanked] == [ALL, *(name for name in clips.streams if name != "face")]
+
+
+def test_without_controls_there_are_none(examined: Callable[..., Any]) -> None:
+    assert examined(blanked=False).blanked == {}
+
+
+def test_floor_is_the_best_sentence_of_train(examined: Callable[..., Any], clips: Any) -> None:
+    assert examined(blanked=False).floor.sentence == best_constant(list(clips.texts))
+
+
+def test_leaks_count_sentences_and_signers_of_train(examined: Callable[..., Any]) -> None:
+    leaks = examined(blanked=False).leaks  # the split is train itself
+    assert (leaks.sentences.share, leaks.signers.share) == (1.0, 1.0)
+
+
+def test_summary_shows_scores_controls_and_translations_beside_references(examined: Callable[..., Any]) -> None:
+    found = examined()
+    shown = found.summary(examples=3)
+    assert shown.count("reference:") == shown.count("translation:") == 3
+    assert all(p.reference in shown for p in (found.predictions[0], found.predictions[-1]))
+    assert f"BLEU of the best constant sentence: {found.floor.scores['bleu'].value:.2f}" in shown
+    assert shown.count("BLEU without ") == 5
+
+
+def test_summary_of_more_examples_than_clips_shows_each_once(examined: Callable[..., Any]) -> None:
+    assert examined(blanked=False).summary(examples=50).count("reference:") == 12
+
+
+@pytest.mark.parametrize(("most", "shown"), [(0, 0), (1, 1), (5, 5), (100, 12)])
+def test_filmstrips_are_of_the_worst_to_the_best_clip(
+    examined: Callable[..., Any], clips: Any, most: int, shown: int
+) -> None:
+    said = examined(blanked=False).predictions
+    pictures = strips(clips, said, most, columns=4)
+    assert len(pictures) == shown
+    assert all(picture.ndim == 3 and picture.shape[2] == 3 for picture in pictures.values())
+    if most > 1:
+        scores = {p.id: p.score for p in said}
+        kept = [scores[name] for name in pictures]
+        assert (min(kept), max(kept)) == (min(scores.values()), max(scores.values()))
+
+
+def test_examination_writes_everything_tells_the_dashboard_and_prints(
+    build: Any, clips: Any, tokenizer: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Board(Dashboard):
+        def __init__(self) -> None:
+            self.told: list[Any] = []
+
+        def translations(self, split: str, predictions: Any, pictures: Any) -> None:
+            self.told += [split, len(predictions), len(pictures)]
+
+        def summary(self, metrics: Any) -> None:
+            self.told.append(dict(metrics))
+
+    board = Board()
+    found = examine(
+        build(), clips, clips, tokenizer, Tokenize(tokenizer, 64), folder=tmp_path, curves={"val/bleu": [(1, 2.0)]},
+        config_text="seed: 1", about={"checkpoint": "best.pt", "corpus": "f1"}, dashboard=board, report_strips=2,
+        **OPTIONS,
+    )  # fmt: skip
+    content = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))
+    assert {"scores", "loss", "floor", "blanked", "leaks", "checkpoint", "corpus"} == content.keys()
+    assert content["scores"]["bleu"]["value"] == found.scores["bleu"].value
+    assert [p.hypothesis for p in read_predictions(tmp_path / "predictions.tsv")] == [
+        p.hypothesis for p in found.predictions
+    ]
+    assert board.told == ["train", 12, 2, {f"train/{name}": score.value for name, score in found.scores.items()}]
+    assert found.summary(examples=5) in capsys.readouterr().out
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert page.count("data:image/") >= 2
+    assert found.predictions[0].reference in page

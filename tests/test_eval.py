@@ -1,0 +1,162 @@
+"""`slt.eval` through its real entry point: everything comes back from the checkpoint alone, and the same each time."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from slt.evaluation.prediction import read_predictions
+from slt.training.checkpoint import load_checkpoint
+
+LIGHT = ("num_workers=0", "device=cpu", "evaluation.num_beams=2", "evaluation.nbest=2", "evaluation.bootstrap=20",
+         "evaluation.report_strips=1")  # fmt: skip
+_made: list[Path] = []
+
+
+@pytest.fixture
+def run(entry: Any, tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of 12 steps, trained once for all tests."""
+    if not _made:
+        ran = entry("train", *tiny, "max_steps=12", "eval_every=12", "optimizer.lr=0.01", "schedule.warmup_steps=2")
+        assert ran.status == 0, ran.err
+        _made.append(Path(shutil.copytree(ran.folder, tmp_path_factory.mktemp("trained") / "run")))
+    return _made[0]
+
+
+@pytest.fixture
+def evaluate(entry: Any, run: Path) -> Callable[..., Any]:
+    """Evaluate the run's best checkpoint with light settings."""
+    return lambda *overrides, checkpoint=run: entry("eval", f"checkpoint={checkpoint}", *LIGHT, *overrides)
+
+
+def scores(folder: Path) -> dict[str, Any]:
+    """What scores.json holds."""
+    return json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+
+
+def the_message(ran: Any) -> str:
+    """The one message of an evaluation that stopped."""
+    assert (ran.status, ran.err.count("error: ")) == (1, 1)
+    return ran.err
+
+
+@pytest.mark.parametrize("given", [".", "checkpoints/best.pt"])
+def test_run_folder_and_file_give_what_the_end_of_training_gave(
+    evaluate: Callable[..., Any], run: Path, given: str
+) -> None:
+    ran = evaluate(checkpoint=run / given)
+    assert (ran.folder / "predictions.tsv").read_bytes() == (run / "predictions.tsv").read_bytes()
+    mine, theirs = scores(ran.folder), scores(run)
+    assert all(mine[key] == theirs[key] for key in ("scores", "loss", "floor", "blanked", "leaks", "corpus"))
+    assert ran.folder.parts[-4:-2] == ("outputs", "eval")
+
+
+def test_second_evaluation_is_the_first(evaluate: Callable[..., Any]) -> None:
+    one, two = (evaluate("evaluation.blanked=false").folder for _ in range(2))
+    assert one != two
+    for name in ("predictions.tsv", "scores.json"):
+        assert (one / name).read_bytes() == (two / name).read_bytes()
+
+
+def test_batch_size_changes_no_sentence(evaluate: Callable[..., Any]) -> None:
+    limits = (("batch_size=1",), ("batch_size=3",), ("batch_size=null", "batch_frames=100"))
+    said = [read_predictions(evaluate(*each, "evaluation.blanked=false").folder / "predictions.tsv") for each in limits]
+    assert said[0] == said[1] == said[2]
+
+
+def test_controls_floors_and_leaks_stand_beside_the_scores(evaluate: Callable[..., Any]) -> None:
+    found = scores(evaluate().folder)
+    assert {"bleu", "bleu1", "bleu2", "bleu3", "bleu4", "chrf", "ter", "cer", "wer"} <= found["scores"].keys()
+    assert found["scores"]["bleu"].keys() == {"value", "low", "high", "signature"}
+    assert found["scores"]["bleu"]["low"] <= found["scores"]["bleu"]["value"] <= found["scores"]["bleu"]["high"]
+    assert found["blanked"].keys() == {"all streams", "face", "left_hand", "right_hand", "pose"}
+    assert found["floor"]["sentence"]
+    assert found["leaks"]["sentences"]["share"] == 0.0
+    assert found["leaks"]["signers"]["shared_clips"] == 0
+
+
+def test_run_folder_of_an_evaluation_is_whole(evaluate: Callable[..., Any]) -> None:
+    folder = evaluate("evaluation.blanked=false").folder
+    there = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert there == {
+        "config.yaml", ".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml", "eval.log", "origin.json",
+        "scores.json", "predictions.tsv", "report.html",
+    }  # fmt: skip
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert not re.search(r"(src|href)=.(https?:)?//|<link|@import|url\(http", page)  # opens without a network
+    assert all(p.reference in page for p in read_predictions(folder / "predictions.tsv"))
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_any_split_can_be_scored(evaluate: Callable[..., Any], corpus: Path, split: str) -> None:
+    said = read_predictions(evaluate(f"split={split}", "evaluation.blanked=false").folder / "predictions.tsv")
+    assert sorted(p.id for p in said) == sorted((corpus / "index" / f"{split}.csv").read_text().split()[1:])
+
+
+def test_stream_can_be_dropped(evaluate: Callable[..., Any], run: Path) -> None:
+    without = scores(evaluate("streams.drop=[face]").folder)
+    assert without["scores"]["bleu"]["value"] == scores(run)["blanked"]["face"]["bleu"]["value"]
+    assert without["loss"] != scores(run)["loss"]
+    assert without["blanked"].keys() == {"all streams", "left_hand", "right_hand", "pose"}
+
+
+def test_unknown_stream_is_refused_by_name(evaluate: Callable[..., Any]) -> None:
+    message = the_message(evaluate("streams.drop=[fce]"))
+    assert "streams.drop: there is no stream 'fce'; the model has face, left_hand, right_hand, pose" in message
+
+
+def test_corpus_that_moved_is_named_by_its_new_place(evaluate: Callable[..., Any], corpus: Path, run: Path) -> None:
+    copy = Path(shutil.copytree(corpus, "moved"))
+    ran = evaluate(f"dataset.root={copy.resolve()}", "evaluation.blanked=false")
+    assert (ran.folder / "predictions.tsv").read_bytes() == (run / "predictions.tsv").read_bytes()
+    assert "dataset.root=nowhere: no such folder" in the_message(evaluate("dataset.root=nowhere"))
+
+
+def test_wrong_checkpoints_are_refused_with_one_message(evaluate: Callable[..., Any], run: Path) -> None:
+    empty, text, cut = Path("empty"), Path("notes.pt"), Path("cut.pt")
+    empty.mkdir()
+    text.write_text("not a checkpoint")
+    best = (run / "checkpoints" / "best.pt").read_bytes()
+    cut.write_bytes(best[: len(best) // 2])
+    for path, message in (
+        (Path("outputs/absent"), "no such file or folder; give a run folder"),
+        (empty, "it has no checkpoints/best.pt"),
+        (text, "notes.pt: refused, nothing in it was run"),
+        (cut, "cut.pt: truncated or not a checkpoint"),
+    ):
+        assert message in the_message(evaluate(checkpoint=path))
+
+
+def test_weights_of_another_architecture_are_refused(evaluate: Callable[..., Any], run: Path) -> None:
+    payload = load_checkpoint(run / "checkpoints" / "best.pt")
+    payload["config"] = payload["config"].replace("embed_dim: 16", "embed_dim: 32")
+    torch.save(payload, "other.pt")
+    assert "other.pt: weights of another architecture: " in the_message(evaluate(checkpoint="other.pt"))
+
+
+def test_configuration_in_a_checkpoint_cannot_run_a_command(evaluate: Callable[..., Any], run: Path) -> None:
+    payload = load_checkpoint(run / "checkpoints" / "best.pt")
+    target = "fusion:\n  _target_: os.system\n  command: touch executed\n"
+    config = payload["config"]
+    begin = config.index("fusion:")
+    payload["config"] = config[:begin] + target + config[config.index("temporal:", begin) :]
+    torch.save(payload, "other.pt")
+    assert "os.system" in the_message(evaluate(checkpoint="other.pt"))
+    assert not Path("executed").exists()
+
+
+def test_crops_of_another_size_than_trained_on_are_refused(
+    evaluate: Callable[..., Any], run: Path, corpus: Path
+) -> None:
+    payload = load_checkpoint(run / "checkpoints" / "best.pt")
+    payload["config"] = payload["config"].replace("size: 32", "size: 16", 1)
+    torch.save(payload, "other.pt")
+    message = the_message(evaluate(checkpoint="other.pt"))
+    assert "stream 'face' has frames of [3, 16, 16], the model was trained on [3, 32, 32]" in message

@@ -1,0 +1,204 @@
+"""`slt.train` through its real entry point: it learns, leaves a whole run folder, sweeps, and ends when told to."""
+
+from __future__ import annotations
+
+import csv
+import json
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+from PIL import Image
+
+from slt.evaluation.prediction import read_predictions
+from slt.training.checkpoint import load_checkpoint
+from slt.training.record import read_metrics
+
+DECODER = "{d_model:64,d_kv:16,num_heads:4,d_ff:128,num_layers:1,dropout_rate:0.1,feed_forward_proj:gated-gelu}"
+PLAIN = ("evaluation.blanked=false", "evaluation.bootstrap=0", "evaluation.report_strips=0")
+SHORT = ("final=null", "max_steps=1", "eval_every=1")
+
+
+@pytest.fixture
+def no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nobody looks at the curves: drawing them takes as long as the steps of a short run."""
+    monkeypatch.setattr("slt.train.draw_curves", lambda curves, path: None)
+
+
+@pytest.mark.usefixtures("no_curves")
+def test_two_clips_are_learned_by_heart(entry: Any, tiny: list[str]) -> None:
+    wide = ["embed_dim=64", f"decoder.config={DECODER}", "optimizer.lr=0.002", "max_steps=200", "eval_every=40"]
+    ran = entry("train", "debug=overfit", *tiny, *wide, "batch_size=2", "evaluation.num_beams=1", "evaluation.nbest=1")
+    said = read_predictions(ran.folder / "predictions.tsv")
+    assert len({p.reference for p in said}) == 2
+    assert [p.hypothesis for p in said] == [p.reference for p in said]
+    assert json.loads((ran.folder / "scores.json").read_text())["scores"]["bleu"]["value"] == pytest.approx(100)
+
+
+def test_run_folder_is_whole(entry: Any, tiny: list[str], corpus: Path) -> None:
+    ran = entry("train", *tiny, "max_steps=3", "eval_every=1", "seed=7")
+    assert (ran.status, ran.err.count("error")) == (0, 0)
+    assert ran.folder.relative_to(Path.cwd()).parts[:2] == ("outputs", "train")
+    assert len(ran.folder.name.split("-")[-1]) == 6  # microseconds
+    there = {str(path.relative_to(ran.folder)) for path in ran.folder.rglob("*") if path.is_file()}
+    assert there == {
+        "config.yaml", ".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml", "train.log", "metrics.csv",
+        "curves.png", "checkpoints/last.pt", "checkpoints/best.pt", "scores.json", "predictions.tsv", "report.html",
+        "origin.json",
+    }  # fmt: skip
+    text = (ran.folder / "config.yaml").read_text()
+    assert "${" not in text
+    assert (OmegaConf.create(text).seed, OmegaConf.create(text).dataset.seed) == (7, 7)
+    with Image.open(ran.folder / "curves.png") as picture:
+        picture.verify()
+    curves = read_metrics(ran.folder / "metrics.csv")
+    assert [step for step, _ in curves["train/loss"]] == [step for step, _ in curves["val/bleu"]] == [1, 2, 3]
+    assert json.loads((ran.folder / "origin.json").read_text())["packages"]["torch"]
+    assert [p.id for p in read_predictions(ran.folder / "predictions.tsv")] == _ids(corpus, "test")
+
+
+def _ids(corpus: Path, split: str) -> list[str]:
+    with (corpus / "index" / f"{split}.csv").open() as file:
+        return sorted(row["video_id"] for row in csv.DictReader(file))
+
+
+@pytest.mark.usefixtures("no_curves")
+def test_terminal_shows_scores_five_translations_and_the_run_folder(entry: Any, tiny: list[str]) -> None:
+    ran = entry("train", *tiny)
+    assert all(name in ran.out for name in ("bleu", "chrf", "BLEU of the best constant sentence", "BLEU without face"))
+    assert ran.out.count("reference:") == ran.out.count("translation:") == 4  # as many as the split has, five at most
+    assert f"run folder: {ran.folder}" in ran.out
+    assert "clips/s" in ran.err
+
+
+@pytest.mark.usefixtures("no_curves")
+def test_scores_are_of_the_best_checkpoint_and_not_of_the_last(
+    entry: Any, tiny: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = iter([5.0, 9.0, 1.0])
+    from slt.evaluation import translation
+
+    monkeypatch.setattr(translation, "bleu", lambda *_: next(scores))
+    ran = entry("train", *tiny, "max_steps=3", "eval_every=1", *PLAIN)
+    assert load_checkpoint(ran.folder / "checkpoints" / "best.pt")["step"] == 2
+    assert json.loads((ran.folder / "scores.json").read_text())["checkpoint"] == "checkpoints/best.pt"
+    last, best = (
+        entry("eval", f"checkpoint={ran.folder}/checkpoints/{name}.pt", "num_workers=0", "device=cpu", *PLAIN)
+        for name in ("last", "best")
+    )  # fmt: skip
+    losses = [json.loads((each.folder / "scores.json").read_text())["loss"] for each in (ran, best, last)]
+    assert losses[0] == losses[1] != losses[2]
+
+
+@pytest.mark.usefixtures("no_curves")
+def test_selection_is_never_on_test(entry: Any, tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    import slt.train
+
+    asked: list[list[str]] = []
+    plain = slt.train.validate
+
+    def spied(translator: Any, batches: Any, *arguments: Any, **options: Any) -> Any:
+        asked.append(sorted(batches.dataset.ids))
+        return plain(translator, batches, *arguments, **options)
+
+    monkeypatch.setattr(slt.train, "validate", spied)
+    corpus = Path(next(key for key in tiny if key.startswith("dataset.root=")).partition("=")[2])
+    entry("train", *tiny, *SHORT)
+    assert asked == [_ids(corpus, "val")]
+
+
+@pytest.mark.usefixtures("no_curves")
+def test_patience_ends_a_run_early_and_it_is_scored_all_the_same(entry: Any, tiny: list[str]) -> None:
+    ran = entry("train", *tiny, "max_steps=50", "eval_every=1", "patience=1", "optimizer.lr=1e-9", *PLAIN)
+    assert load_checkpoint(ran.folder / "checkpoints" / "last.pt")["step"] == 2
+    assert (ran.folder / "scores.json").is_file()
+
+
+def test_debug_fast_runs_two_steps_of_everything(entry: Any, tiny: list[str]) -> None:
+    lengths = ("max_steps", "eval_every", "log_every", "batch_size", "num_workers", "evaluation")
+    ran = entry("train", *(key for key in tiny if not key.startswith(lengths)), "debug=fast")
+    assert ran.status == 0
+    assert load_checkpoint(ran.folder / "checkpoints" / "last.pt")["step"] == 2
+    assert (ran.folder / "report.html").is_file()
+
+
+@pytest.mark.usefixtures("no_curves")
+def test_grid_runs_under_one_sweep_folder(entry: Any, tiny: list[str]) -> None:
+    assert entry("train", "-m", *tiny, *SHORT, "seed=1,2", "fusion=concat,gated").status == 0
+    (sweep,) = Path("outputs/sweeps/train").glob("*/*")
+    assert (sweep / "multirun.yaml").is_file()
+    jobs = [OmegaConf.load(sweep / number / "config.yaml") for number in "0123"]
+    assert [(job.seed, job.fusion._target_.rsplit(".")[-1]) for job in jobs] == [
+        (1, "FuseConcatLinear"), (1, "FuseGated"), (2, "FuseConcatLinear"), (2, "FuseGated"),
+    ]  # fmt: skip
+    assert all((sweep / number / "checkpoints" / "last.pt").is_file() for number in "0123")
+    assert not Path("outputs/train").exists()
+
+
+@pytest.mark.usefixtures("no_curves")
+def test_same_seed_gives_the_same_run_and_another_one_another(entry: Any, tiny: list[str]) -> None:
+    runs = [entry("train", *tiny, *SHORT, f"seed={seed}") for seed in (1, 1, 2)]
+    losses = [read_metrics(run.folder / "metrics.csv")["train/loss"] for run in runs]
+    assert losses[0] == losses[1] != losses[2]
+
+
+@pytest.mark.usefixtures("no_curves")
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_signal_to_the_whole_process_group_saves_and_leaves(
+    entry: Any, tiny: list[str], number: int, status: int
+) -> None:
+    def work() -> None:
+        os.setsid()  # the loader's processes get the signal too, as from Ctrl-C at a terminal or a batch system
+        ran = entry("train", *tiny, "max_steps=100000", "eval_every=100000", "num_workers=2", "final=null")
+        os._exit(ran.status)
+
+    child = multiprocessing.get_context("fork").Process(target=work)
+    child.start()
+    assert child.pid
+    _wait(lambda: any(len(p.read_text().splitlines()) > 20 for p in Path.cwd().rglob("metrics.csv")))
+    os.killpg(child.pid, number)
+    child.join(30)
+    assert child.exitcode == status
+    (last,) = Path.cwd().rglob("last.pt")
+    steps = [step for step, _ in read_metrics(last.parent.parent / "metrics.csv")["train/loss"]]
+    assert load_checkpoint(last)["step"] == steps[-1]
+
+
+def _wait(ready: Callable[[], bool], seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not ready():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_not_a_number_ends_a_run_with_one_message_that_says_what_to_do(entry: Any, tiny: list[str]) -> None:
+    ran = entry("train", *tiny, "optimizer.lr=1e30", "grad_clip=null", "schedule.warmup_steps=0", "max_steps=20",
+                "eval_every=20")  # fmt: skip
+    assert ran.status == 1
+    assert "error: the loss is nan at step" in ran.err
+    assert "Lower optimizer.lr" in ran.err
+    assert not (ran.folder / "checkpoints").exists()
+
+
+def test_full_disk_ends_a_run_with_one_message(entry: Any, tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("slt.training.checkpoint.torch.save", full)
+    ran = entry("train", *tiny, *SHORT)
+    assert (ran.status, ran.err.count("error: ")) == (1, 1)
+    assert "could not be saved" in ran.err
+    assert "Is the disk full?" in ran.err
+
+
+@pytest.mark.usefixtures("no_curves")
+def test_accumulation_and_frame_budget_train_too(entry: Any, tiny: list[str]) -> None:
+    ran = entry("train", *tiny, *SHORT, "accumulate=2", "batch_size=null", "batch_frames=70", "precision=bf16")
+    assert ran.status == 0
+    assert load_checkpoint(ran.folder / "checkpoints" / "last.pt")["step"] == 1
