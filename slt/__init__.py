@@ -2,6 +2,7 @@
 
 import os
 
-# Before torch is imported: its threads then sleep at a barrier instead of spinning. With a loader process or anything
-# else on the same cores, spinning makes a training step several times slower (tests/bench/threads.py).
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Before torch is imported: its threads then spin briefly at a barrier and go to sleep, instead of spinning on. With a
+# loader process or anything else on the same cores, spinning on makes a training step several times slower
+# (tests/bench/threads.py).
+os.environ.setdefault("GOMP_SPINCOUNT", "2000")

@@ -15,7 +15,7 @@ from slt.synthetic import drawing, motion
 from slt.synthetic.grammar import GRAMMARS, Meaning, sentences, signed
 from slt.synthetic.lexicon import lexicon
 
-GENERATOR = 4  # counted up whenever the same parameters give another corpus
+GENERATOR = 5  # counted up whenever the same parameters give another corpus
 SPLITS = ("train", "val", "test")
 _FILMS = 6  # films a signer has recorded, each with its own clothes, wall and light
 

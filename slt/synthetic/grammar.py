@@ -217,6 +217,17 @@ def signed(meaning: Meaning) -> list[Performed]:
     return order
 
 
+def transcribe(meaning: Meaning) -> str:
+    """Return the glosses of a sentence as annotators write them: signs in signed order, then what the face adds.
+
+    `neg` and `int` follow the sign whose face says "not" and "very"; `q` and `excl` stand at the end of a question with
+    raised brows and of an exclamation.
+    """
+    marks = {"down": " neg", "puff": " int"}
+    line = " ".join(one.sign.gloss + marks.get(one.mouth, "") for one in signed(meaning))
+    return line + {"question": " q", "exclamation": " excl"}.get(meaning.mood, "")
+
+
 def _signed_clause(clause: Clause, perform: Callable[..., Performed]) -> Iterator[Performed]:
     if clause.place:
         yield perform(clause.place)

@@ -23,7 +23,7 @@ _DEFAULT = (
          ("claw", "thumb"), "chin/down forehead/down", "up_palm", 1),
     Grid("number", "dos, tres, muchos, todos", ("vee", "claw"), "side/hold side/up", "up_palm", 1),
     Grid("thing", "libro:m, mesa:f, reloj:m, flor:f, caja:f, lápiz:m, camisa:f, espejo:m, "
-         "silla:f, zapato:m, bolsa:f, sillón:m", _A, "chest/down chest/circle waist/down", "up_back", 1),
+         "silla:f, zapato:m, bolsa:f, sillón:m", _A, "chest/down shoulder/down waist/down", "up_back", 1),
     Grid("quality", "rojo, blanco, nuevo, viejo, grande, pequeño, bonito, verde",
          _C, "shoulder/circle chest/shake", "tilt_palm", 1),
     Grid("place", "mercado:m, escuela:f, plaza:f, jardín:m", ("flat", "ring"), "side/circle waist/up", "up_palm", 2),

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from slt.data import layout
 from slt.synthetic.filming import GENERATOR, SPLITS, Clip, Noise, cast, plan, write_clip
-from slt.synthetic.grammar import GRAMMARS, signed, translate
+from slt.synthetic.grammar import GRAMMARS, transcribe, translate
 from slt.synthetic.lexicon import describe, lexicon
 
 
@@ -146,7 +146,7 @@ def _row(clip: Clip, fact: Mapping[str, Any]) -> dict[str, str]:
     return {
         "video_id": clip.name,
         "texto": translate(clip.meaning),
-        "gloss": " ".join(one.sign.gloss for one in signed(clip.meaning)),
+        "gloss": transcribe(clip.meaning),
         "signer": clip.signer.name,
         "film": f"{clip.signer.name}_film{clip.film}",
         "fps": f"{fact['fps']:g}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -47,7 +47,10 @@ class Dashboard:
         settings = {"dir": str(folder), "config": config, "project": project, "entity": entity, "name": name}
         settings |= {"tags": list(tags), "job_type": job_type}
         try:
-            self.run = wandb.init(mode=mode, settings=wandb.Settings(init_timeout=20, silent=True), **settings)
+            # At the end checkpoints may take a while to go; what has not gone by then stays on disk, for `wandb sync`.
+            end = 600 if log_checkpoints else 60
+            limits = wandb.Settings(init_timeout=20, finish_timeout=end, silent=True)
+            self.run = wandb.init(mode=mode, settings=limits, **settings)
         except (wandb.errors.Error, OSError, TimeoutError) as error:
             if mode == "offline":
                 raise OSError(f"wandb.mode=offline: cannot write under {folder} ({error})") from error
@@ -60,38 +63,51 @@ class Dashboard:
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Takes the metrics of one step."""
-        if self.run is not None:
-            self.run.log({"step": step, **metrics})
+        self._tell(lambda run: run.log({"step": step, **metrics}))
 
     def translations(self, split: str, predictions: Sequence[Any], pictures: Mapping[str, Any]) -> None:
         """A table of translations; a filmstrip (H, W, 3) uint8 beside each clip that has one."""
-        if self.run is None:
-            return
-        import wandb
 
-        table = wandb.Table(columns=["id", "reference", "translation", "chrf", "filmstrip"])
-        for p in predictions:
-            picture = wandb.Image(pictures[p.id]) if p.id in pictures else None
-            table.add_data(p.id, p.reference, p.hypothesis, p.score, picture)
-        self.run.log({f"{split}/translations": table})
+        def send(run: Any) -> None:
+            import wandb
+
+            table = wandb.Table(columns=["id", "reference", "translation", "chrf", "filmstrip"])
+            for p in predictions:
+                picture = wandb.Image(pictures[p.id]) if p.id in pictures else None
+                table.add_data(p.id, p.reference, p.hypothesis, p.score, picture)
+            run.log({f"{split}/translations": table})
+
+        self._tell(send)
 
     def summary(self, metrics: Mapping[str, float]) -> None:
         """Final scores, named `split/name`."""
-        if self.run is not None:
-            self.run.summary.update(dict(metrics))
+        self._tell(lambda run: run.summary.update(dict(metrics)))
 
     def checkpoints(self, paths: Sequence[Path]) -> None:
         """Uploads checkpoints as one artifact, when asked for."""
-        if self.run is None or not self.log_checkpoints:
-            return
-        import wandb
 
-        artifact = wandb.Artifact(f"checkpoint-{self.run.id}", type="model")
-        for path in paths:
-            artifact.add_file(str(path))
-        self.run.log_artifact(artifact)
+        def send(run: Any) -> None:
+            import wandb
+
+            artifact = wandb.Artifact(f"checkpoint-{run.id}", type="model")
+            for path in paths:
+                artifact.add_file(str(path))
+            run.log_artifact(artifact)
+
+        if self.log_checkpoints:
+            self._tell(send)
 
     def close(self) -> None:
         """Ends the wandb run."""
-        if self.run is not None:
-            self.run.finish()
+        self._tell(lambda run: run.finish())
+
+    def _tell(self, act: Callable[[Any], object]) -> None:
+        """Does something with the run; a server that goes away comes as almost any error, and stops nothing."""
+        if self.run is None:
+            return
+        try:
+            act(self.run)
+        except Exception as error:
+            kept = "the run goes on without it, `wandb sync` sends what was kept"
+            log.warning("wandb failed (%s: %s); %s", type(error).__name__, error, kept)
+            self.run = None

@@ -49,15 +49,18 @@ class TranslationLoss:
         assert batch.tokens_mask is not None
         memory, present = model.encoder(batch.streams, batch.seen, batch.frames)
         logits = model.decoder(memory, present, batch.tokens)
-        loss = functional.cross_entropy(
-            logits[batch.tokens_mask].float(), batch.tokens[batch.tokens_mask], label_smoothing=self.label_smoothing
-        )
+        loss = sentence_loss(logits, batch.tokens, batch.tokens_mask, label_smoothing=self.label_smoothing)
         if self.gloss_weight:
             assert model.gloss_head is not None
             targets = [[self.place[gloss] for gloss in text.split()] for text in batch.glosses]
             signs = gloss_loss(model.gloss_head(memory).float(), present, targets, flat=self.step < self.flat_start)
             loss = loss + self.gloss_weight * signs
         return loss
+
+
+def sentence_loss(logits: Tensor, tokens: Tensor, tokens_mask: Tensor, *, label_smoothing: float) -> Tensor:
+    """Cross entropy of (B, L, V) logits and (B, L) tokens, the mean over those of `tokens_mask` (B, L)."""
+    return functional.cross_entropy(logits[tokens_mask].float(), tokens[tokens_mask], label_smoothing=label_smoothing)
 
 
 def gloss_loss(scores: Tensor, present: Tensor, targets: Sequence[Sequence[int]], *, flat: bool) -> Tensor:

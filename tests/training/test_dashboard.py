@@ -143,6 +143,26 @@ def test_unreachable_server_leaves_the_run_offline_with_a_warning(
     assert [row["train/loss"] for row in history(entries(offline))] == [2.5]
 
 
+@pytest.mark.parametrize("error", [ConnectionResetError("Connection lost"), wandb.errors.AuthenticationError("busy")])
+def test_server_that_goes_away_stops_nothing_and_is_said_once(
+    dashboard: Open, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    class Gone:
+        def __getattr__(self, name: str) -> Any:
+            raise error
+
+    board = dashboard(mode="disabled", log_checkpoints=True)
+    board.run = Gone()
+    for step in range(3):
+        board.log(step, {"train/loss": 2.5})
+    board.translations("test", [], {})
+    board.summary({})
+    board.checkpoints([])
+    board.close()
+    assert caplog.text.count("wandb failed") == 1
+    assert str(error) in caplog.text
+
+
 def test_online_without_a_key_leaves_the_run_offline(
     dashboard: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

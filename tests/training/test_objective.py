@@ -1,55 +1,99 @@
-"""The training objective on the tiny translator: B clips, L tokens, V vocabulary."""
+"""The training objective on the tiny translator: B clips, L tokens, V vocabulary, T' frames, G gloss classes."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from slt.training.objective import translation_loss
+from slt.assemble import build_translator, stream_shapes
+from slt.training.objective import TranslationLoss, gloss_loss, sentence_loss
 
 
-class Fixed(nn.Module):
-    """A model that answers with the logits (B, L, V) it was given."""
-
-    def __init__(self, logits: torch.Tensor) -> None:
-        super().__init__()
-        self.logits = logits
-
-    def forward(self, batch: Any) -> torch.Tensor:
-        """Any batch -> (B, L, V)."""
-        return self.logits
-
-
-def test_even_logits_cost_the_logarithm_of_the_vocabulary(batch: Any) -> None:
-    logits = torch.zeros(*batch.tokens.shape, 50)
-    for smoothing in (0.0, 0.1):
-        loss = translation_loss(Fixed(logits), replace(batch, tokens=batch.tokens % 50), label_smoothing=smoothing)
-        assert loss.item() == pytest.approx(torch.tensor(50.0).log().item(), rel=1e-5)
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_even_logits_cost_the_logarithm_of_the_vocabulary(batch: Any, smoothing: float) -> None:
+    logits = torch.zeros(*batch.tokens.shape, 200)
+    loss = sentence_loss(logits, batch.tokens, batch.tokens_mask, label_smoothing=smoothing)
+    assert loss.item() == pytest.approx(math.log(200), rel=1e-5)
 
 
 def test_certain_and_right_costs_nothing_unless_smoothed(batch: Any) -> None:
     logits = 50.0 * torch.nn.functional.one_hot(batch.tokens, 200).float()
-    assert translation_loss(Fixed(logits), batch, label_smoothing=0.0).item() < 1e-6
-    assert translation_loss(Fixed(logits), batch, label_smoothing=0.1).item() > 1
+    assert sentence_loss(logits, batch.tokens, batch.tokens_mask, label_smoothing=0.0).item() < 1e-6
+    assert sentence_loss(logits, batch.tokens, batch.tokens_mask, label_smoothing=0.1).item() > 1
 
 
 def test_padding_tokens_do_not_count(batch: Any) -> None:
     logits = torch.randn(*batch.tokens.shape, 200, generator=torch.Generator().manual_seed(0))
     other = torch.where(batch.tokens_mask[..., None], logits, -logits)
     assert not batch.tokens_mask.all()
-    losses = [translation_loss(Fixed(each), batch, label_smoothing=0.1) for each in (logits, other)]
+    losses = [sentence_loss(each, batch.tokens, batch.tokens_mask, label_smoothing=0.1) for each in (logits, other)]
     assert torch.equal(*losses)
 
 
-def test_every_trainable_part_gets_a_gradient(build: Callable[..., nn.Module], batch: Any) -> None:
-    model = build().train()
+@pytest.fixture
+def signs(compose: Any, clips: Any, tokenizer: Any, tiny: list[str]) -> tuple[nn.Module, list[str]]:
+    """A tiny translator with a gloss head, and the inventory of the tiny corpus."""
+    glosses = sorted({gloss for text in clips.columns["gloss"] for gloss in text.split()})
+    torch.manual_seed(0)
+    return build_translator(compose(*tiny), tokenizer, stream_shapes(clips), num_glosses=len(glosses)), glosses
+
+
+@pytest.mark.parametrize("flat_start", [0, 5])
+def test_every_trainable_part_gets_a_gradient(signs: Any, batch: Any, flat_start: int) -> None:
+    model, glosses = signs
     for mask in batch.seen.values():
         mask[:, 0] = False  # so that the embeddings of what was not seen take part
-    translation_loss(model, batch, label_smoothing=0.1).backward()
+    loss = TranslationLoss(label_smoothing=0.1, glosses=glosses, gloss_weight=1.0, flat_start=flat_start)
+    loss(model.train(), batch).backward()
     idle = [name for name, p in model.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())]
     assert idle == []
+
+
+def test_without_weight_or_glosses_only_the_sentence_counts(signs: Any, batch: Any, build: Callable[..., Any]) -> None:
+    model, glosses = signs[0].eval(), signs[1]
+    plain = sentence_loss(model(batch), batch.tokens, batch.tokens_mask, label_smoothing=0.0)
+    for options in ({"glosses": glosses, "gloss_weight": 0.0}, {"glosses": [], "gloss_weight": 1.0}):
+        assert torch.equal(TranslationLoss(label_smoothing=0.0, flat_start=0, **options)(model, batch), plain)
+
+
+def test_flat_start_ends_after_its_updates(signs: Any, batch: Any) -> None:
+    model, glosses = signs[0].eval(), signs[1]
+    loss = TranslationLoss(label_smoothing=0.0, glosses=glosses, gloss_weight=1.0, flat_start=3)
+    flat = loss(model, batch)
+    loss.after_step(2)
+    assert torch.equal(loss(model, batch), flat)
+    loss.after_step(3)
+    assert not torch.isclose(loss(model, batch), flat)
+
+
+def test_flat_start_spreads_the_signs_evenly_and_leaves_padding_out() -> None:
+    present = torch.tensor([[True] * 6, [True] * 3 + [False] * 3])
+    scores = torch.zeros(2, 6, 4)
+    for clip, frame, gloss in [(0, 0, 1), (0, 1, 1), (0, 2, 2), (0, 3, 2), (0, 4, 3), (0, 5, 3), (1, 0, 2), (1, 1, 2)]:
+        scores[clip, frame, gloss] = 50
+    scores[1, 2, 1] = 50
+    scores[1, 3:, 3] = 50
+    assert gloss_loss(scores, present, [[1, 2, 3], [2, 1]], flat=True).item() < 1e-6
+
+
+def test_ctc_costs_nothing_on_the_right_signs_and_much_on_others() -> None:
+    present = torch.ones(1, 5, dtype=torch.bool)
+    scores = 50.0 * torch.nn.functional.one_hot(torch.tensor([[1, 1, 0, 2, 2]]), 4).float()
+    assert gloss_loss(scores, present, [[1, 2]], flat=False).item() < 1e-4
+    assert gloss_loss(scores, present, [[2, 1]], flat=False).item() > 10
+
+
+def test_a_clip_with_fewer_frames_than_signs_is_no_infinity() -> None:
+    present = torch.tensor([[True, True, False], [True, True, True]])
+    scores = torch.randn(2, 3, 4, requires_grad=True)
+    loss = gloss_loss(scores, present, [[1, 2, 3], [1, 2]], flat=False)
+    loss.backward()
+    assert loss.isfinite()
+    assert scores.grad is not None
+    assert scores.grad.isfinite().all()
+    assert not scores.grad[0].any()
