@@ -37,6 +37,7 @@ HOME = _PACKAGE.parent if (_PACKAGE.parent / "conf" / "train.yaml").is_file() el
 CONF = HOME / "conf"
 # Hydra looks for `experiments=NAME` in these two folders: the suite's own and that of the working directory.
 os.environ["SLT_HOME"] = str(HOME)
+os.environ["SLT_CWD"] = str(Path.cwd())
 
 
 @dataclass

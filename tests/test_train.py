@@ -20,6 +20,8 @@ from slt.evaluation.prediction import read_predictions
 from slt.training.checkpoint import load_checkpoint
 from slt.training.record import read_metrics
 
+# From Python 3.12 on a fork beside threads warns, such as tqdm's; ours and the loader's do nothing with them.
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 DECODER = "{d_model:64,d_kv:16,num_heads:4,d_ff:128,num_layers:1,dropout_rate:0.1,feed_forward_proj:gated-gelu}"
 PLAIN = ("evaluation.blanked=false", "evaluation.bootstrap=0", "evaluation.report_strips=0")
 SHORT = ("final=null", "max_steps=1", "eval_every=1")
@@ -161,10 +163,13 @@ def test_signal_to_the_whole_process_group_saves_and_leaves(
     child = multiprocessing.get_context("fork").Process(target=work)
     child.start()
     assert child.pid
-    _wait(lambda: any(len(p.read_text().splitlines()) > 20 for p in Path.cwd().rglob("metrics.csv")))
-    os.killpg(child.pid, number)
-    child.join(30)
-    assert child.exitcode == status
+    try:
+        _wait(lambda: any(len(p.read_text().splitlines()) > 20 for p in Path.cwd().rglob("metrics.csv")))
+        os.killpg(child.pid, number)
+        child.join(30)
+        assert child.exitcode == status
+    finally:
+        child.kill()
     (last,) = Path.cwd().rglob("last.pt")
     steps = [step for step, _ in read_metrics(last.parent.parent / "metrics.csv")["train/loss"]]
     assert load_checkpoint(last)["step"] == steps[-1]

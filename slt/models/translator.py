@@ -21,7 +21,7 @@ class Translator(nn.Module):
         num_glosses: signs that a head beside the decoder recognises in training; 0 = no such head.
     """
 
-    def __init__(self, *, encoder: MultiStreamEncoder, decoder: TextSeq2SeqDecoder, num_glosses: int = 0) -> None:
+    def __init__(self, *, encoder: MultiStreamEncoder, decoder: TextSeq2SeqDecoder, num_glosses: int) -> None:
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder

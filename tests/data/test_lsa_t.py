@@ -1,4 +1,4 @@
-"""A corpus folder to samples and batches: what comes out, that nothing but (seed, epoch, index) is random, and bad input."""
+"""A corpus folder to samples and batches: what comes out, that only (seed, epoch, index) is random, and bad input."""
 
 import csv
 import json

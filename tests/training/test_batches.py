@@ -13,6 +13,9 @@ from slt.data import Batch, LengthBatches, LsaTMultiStream
 from slt.text import Tokenize
 from slt.training.batches import EpochKeys, TrainBatches, evaluation_batches
 
+# From Python 3.12 on a fork beside threads warns, such as tqdm's; ours and the loader's do nothing with them.
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+
 AUGMENT = {"speed": [0.8, 1.2], "frame_dropout": 0.1, "stream_dropout": 0.3, "mirror": 0.5}
 Start = Callable[..., list[Batch]]
 

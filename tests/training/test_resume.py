@@ -18,6 +18,9 @@ from slt.training.loop import Trainer
 from slt.training.record import read_metrics
 from slt.training.resume import find_resume
 
+# From Python 3.12 on a fork beside threads warns, such as tqdm's; ours and the loader's do nothing with them.
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+
 # Everything random is on: dropout in every part, in the data all that can be changed; and the objective changes its
 # form before the checkpoint.
 RANDOM = (
@@ -106,6 +109,7 @@ def test_run_killed_in_the_middle_of_a_save_goes_on_bit_for_bit(entry: Any, tiny
     child = multiprocessing.get_context("fork").Process(target=die)
     child.start()
     child.join(60)
+    child.kill()
     assert child.exitcode == -signal.SIGKILL
     killed = next(path.parent for path in Path.cwd().rglob("checkpoints") if path.parent != whole.folder)
     assert load_checkpoint(killed / "checkpoints" / "last.pt")["step"] == 2
