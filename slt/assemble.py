@@ -228,7 +228,7 @@ def resume(trainer: Trainer, cfg: DictConfig, run: Path) -> None:
 
 
 def _same_run(one: DictConfig, other: DictConfig) -> bool:
-    """Whether two configurations describe the same training, whatever its length, machine or dashboard."""
+    """Whether two configurations describe the same training, whatever its machine or dashboard."""
     plain = []
     for cfg in (one, other):
         values = OmegaConf.to_container(cfg, resolve=True)

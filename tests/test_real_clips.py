@@ -1,0 +1,43 @@
+"""The whole chain on real film: three LSA-T clips, extracted, learned by heart, and read back exactly."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slt.config import HOME
+from slt.data.layout import read_table
+from slt.evaluation.prediction import read_predictions
+
+CLIPS = HOME.parent / "shared" / "data" / "lsa_t" / "clips"
+
+
+@pytest.fixture
+def films() -> Path:
+    pytest.importorskip("mediapipe", reason='MediaPipe is absent: pip install "slt[media]"')
+    pytest.importorskip("av", reason='PyAV is absent: pip install "slt[media]"')
+    from slt.data.landmark_models import cache_folder
+
+    if not CLIPS.is_dir():
+        pytest.skip("the real clips are not on this machine (../shared/data/lsa_t/clips)")
+    if not any(cache_folder().rglob("pose_landmarker.task")):
+        pytest.skip("the landmark models are not prepared; one run of slt.extract does it")
+    return CLIPS
+
+
+@pytest.mark.filterwarnings("default")  # MediaPipe's own
+def test_three_real_clips_are_extracted_learned_and_read_back_exactly(films: Path, entry: Any, tmp_path: Path) -> None:
+    corpus = tmp_path / "clips"
+    options = (f"source={films}", f"out={corpus}", "split.mode=all_train", "captions.unquoted=true")
+    assert entry("extract", *options, "extractor.crop_size=48").status == 0
+    ran = entry("train", "experiments=real_clips", f"dataset.root={corpus}", "dataset.fps=5", "device=cpu")
+    assert ran.status == 0, ran.err
+    again = entry("eval", f"checkpoint={ran.folder}", "split=train", "num_workers=0", "device=cpu",
+                  "evaluation={bootstrap:0,blanked:false,report_strips:3}")  # fmt: skip
+    assert again.status == 0, again.err
+    sentences = {row["video_id"]: row["texto"] for row in read_table(corpus / "subs.csv")}
+    assert {p.id: p.hypothesis for p in read_predictions(again.folder / "predictions.tsv")} == sentences
+    assert json.loads((again.folder / "scores.json").read_text(encoding="utf-8"))["scores"]["bleu"]["value"] > 99.99
