@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -20,7 +21,7 @@ from slt.training.record import read_metrics, write_origin
 def evaluate(cfg: DictConfig) -> float:
     """Evaluates, and returns BLEU."""
     check(cfg)
-    run = Path(HydraConfig.get().runtime.output_dir)
+    run = Path(os.path.relpath(HydraConfig.get().runtime.output_dir))
     write_origin(run)
     OmegaConf.save(cfg, run / "config.yaml", resolve=True)
     device = assemble.choose_device(cfg.device)

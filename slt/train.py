@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from functools import partial
 from pathlib import Path
 
@@ -33,7 +34,7 @@ KEYS = ("patience", "precision", "accumulate", "grad_clip", "max_steps", "eval_e
 def train(cfg: DictConfig) -> float:
     """Trains, and returns the best validation score, which sweeps maximise."""
     check(cfg)
-    run = Path(HydraConfig.get().runtime.output_dir)
+    run = Path(os.path.relpath(HydraConfig.get().runtime.output_dir))
     write_origin(run)
     OmegaConf.save(cfg, run / "config.yaml", resolve=True)
     device = assemble.choose_device(cfg.device)
