@@ -66,7 +66,7 @@ def test_the_embedded_corpus_is_made_from_its_keys(compose, tmp_path):
 
 @pytest.mark.parametrize("option", options("backbone"))
 def test_every_backbone_is_built_for_the_stream_it_gets(compose, tiny, tokenizer, option):
-    shape = {"pose_mlp": [5, 3], "features": [12]}.get(option, [3, 112, 112])
+    shape = {"pose_mlp": [5, 3], "features": [12]}.get(option, [3, 40, 40] if option == "conv_small" else [3, 112, 112])
     kept = [override for override in tiny if not override.startswith("streams.")]
     weights = ["streams.face.weights=null"] if option == "dinov2" else []  # timm would download them
     cfg = compose(*kept, f"backbone@streams.face={option}", *weights)
@@ -118,7 +118,7 @@ def test_every_published_decoder_loads_writes_and_comes_back_from_its_checkpoint
     tokenizer = build_tokenizer(cfg, {"train": clips})
     batch.tokens, batch.tokens_mask = Tokenize(tokenizer, cfg.decoder.max_tokens)(batch.texts)
     translator = build_translator(cfg, tokenizer, stream_shapes(clips)).eval()
-    payload = carried(cfg, translator, tokenizer, stream_shapes(clips), "") | {"model": translator.state_dict()}
+    payload = carried(cfg, translator, tokenizer, stream_shapes(clips), [], "") | {"model": translator.state_dict()}
     for path in (tmp_path / option).iterdir():
         path.unlink()  # no hub and no folder is needed any more
     _, again, theirs = restore(payload, Path("last.pt"))
@@ -138,7 +138,7 @@ def test_a_multilingual_decoder_is_taught_the_language_it_is_told_to_write(compo
 
 
 def test_the_checkpoint_carries_plain_values_only(compose, tiny, clips, tokenizer, build, tmp_path):
-    payload: dict[str, Any] = carried(compose(*tiny), build(), tokenizer, stream_shapes(clips), "f")
+    payload: dict[str, Any] = carried(compose(*tiny), build(), tokenizer, stream_shapes(clips), [], "f")
     torch.save(payload, tmp_path / "x.pt")
     again = torch.load(tmp_path / "x.pt", weights_only=True)
     assert json.loads(again["hf_config"])["model_type"] == "t5"

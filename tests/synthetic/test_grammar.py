@@ -11,7 +11,17 @@ import numpy as np
 import pytest
 import sacrebleu
 
-from slt.synthetic.grammar import GRAMMARS, Clause, Meaning, Phrase, sentences, signed, substitute, translate
+from slt.synthetic.grammar import (
+    GRAMMARS,
+    Clause,
+    Meaning,
+    Phrase,
+    sentences,
+    signed,
+    substitute,
+    transcribe,
+    translate,
+)
 from slt.synthetic.lexicon import lexicon
 from slt.synthetic.phonology import Sign, form_without
 
@@ -89,10 +99,21 @@ def test_the_same_seed_draws_the_same_sentences() -> None:
 
 
 def test_more_sentences_than_the_grammar_gives_are_refused() -> None:
-    few = [sign for sign in lexicon("default") if sign.gloss in ("AYER", "NIÑA", "TODOS", "NADAR", "PARQUE")]
+    few = [sign for sign in lexicon("default") if sign.gloss in ("AYER", "NIÑA", "TODOS", "NADAR", "PLAZA")]
     narrow = replace(GRAMMARS["default"], asking=0, described=0, pronoun=0, deed=1, intense=0, signs=(2, 5))
     with pytest.raises(ValueError, match="clips: 5000 different sentences asked for"):
         sentences(few, narrow, np.random.default_rng(0), 5000)
+
+
+def test_glosses_say_what_the_face_adds() -> None:
+    drawn = sentences(lexicon("default"), GRAMMARS["default"], np.random.default_rng(0), 300)
+    asked = [meaning for meaning in drawn if meaning.mood == "question"]
+    assert asked
+    assert all(transcribe(meaning).endswith(" q") for meaning in asked)
+    for meaning in drawn:
+        marks = [gloss for gloss in transcribe(meaning).split() if not gloss.isupper()]
+        assert ("neg" in marks) == meaning.first.negated
+        assert ("excl" in marks) == (meaning.mood == "exclamation")
 
 
 # ---------------------------------------------------------------- what a perfect decoder could know

@@ -43,7 +43,7 @@ def differences(one: Sign, other: Sign) -> set[str]:
 def test_there_are_pairs_within_a_word_class_that_differ_in_one_part_alone(part: str) -> None:
     pairs = itertools.combinations(lexicon("default"), 2)
     found = [pair for pair in pairs if pair[0].kind == pair[1].kind and differences(*pair) == {part}]
-    assert len(found) >= 8
+    assert len(found) >= 4
 
 
 @pytest.mark.parametrize("stream", ["hands", "pose"])
