@@ -168,9 +168,9 @@ def carried(
     tokenizer: Any,
     shapes: Shapes,
     glosses: Sequence[str],
-    fingerprint: str,
+    clips: LsaTMultiStream,
 ) -> dict[str, Any]:
-    """The plain values with which `restore` rebuilds a run from its checkpoint alone."""
+    """The plain values with which `restore` rebuilds a run from its checkpoint alone, and what it was trained on."""
     return {
         "config": OmegaConf.to_yaml(cfg, resolve=True),
         "hf_config": json.dumps(translator.decoder.hf_config),
@@ -180,7 +180,8 @@ def carried(
         },
         "shapes": shapes,
         "glosses": list(glosses),
-        "corpus": fingerprint,
+        "corpus": clips.fingerprint,
+        "extractor": clips.extractor,
     }
 
 
@@ -233,5 +234,7 @@ def _same_run(one: DictConfig, other: DictConfig) -> bool:
     for cfg in (one, other):
         values = OmegaConf.to_container(cfg, resolve=True)
         assert isinstance(values, dict)
+        # A permission and not a value of the training: the corpus fingerprint says what is trained on.
+        values["dataset"].pop("mixed_extractors", None)
         plain.append({key: value for key, value in values.items() if key not in FREE})
     return plain[0] == plain[1]

@@ -127,6 +127,7 @@ class Evaluate:
     checkpoint: str = MISSING
     split: str = MISSING
     dataset: Corpus = field(default_factory=Corpus)
+    other_extractor: bool = MISSING
     streams: Dropped = field(default_factory=Dropped)
     device: str = MISSING
     precision: str | None = MISSING
@@ -143,14 +144,16 @@ class Captions:
     """Keys of `captions`."""
 
     path: str | None = MISSING
+    format: str = MISSING
     unquoted: bool = MISSING
+    min_seconds: float = MISSING
 
 
 @dataclass
 class Split:
     """Keys of `split` in extraction: how clips are dealt to the three index files."""
 
-    mode: str = MISSING
+    by: str = MISSING
     train: float = MISSING
     val: float = MISSING
     test: float = MISSING
@@ -161,21 +164,136 @@ class Split:
 class Extract:
     """The fixed keys of `conf/extract.yaml`."""
 
-    source: str = MISSING
-    out: str = MISSING
+    source: str | None = MISSING
+    kind: str = MISSING
+    out: str | None = MISSING
+    check: str | None = MISSING
     captions: Captions = field(default_factory=Captions)
     fps: float | None = MISSING
     max_fps: float = MISSING
     max_failures: int = MISSING
+    workers: int = MISSING
+    shard: str | None = MISSING
     packed: bool = MISSING
     encoding: str = MISSING
     quality: int = MISSING
     folders: dict[str, str] = field(default_factory=dict)
+    points: str = MISSING
+    pose_format: bool = MISSING
+    report: bool = MISSING
+    report_worst: int = MISSING
     split: Split = field(default_factory=Split)
+    signer: str = MISSING
+    boxes: str | None = MISSING
     landmarker: Any = MISSING
     extractor: Any = MISSING
 
 
+@dataclass
+class ExportSearch:
+    """Keys of `search` in `conf/export.yaml`."""
+
+    num_beams: int | None = MISSING
+    length_penalty: float | None = MISSING
+    max_tokens: int | None = MISSING
+
+
+@dataclass
+class ExportParity:
+    """Keys of `parity`: what an exported folder is held against the checkpoint on."""
+
+    batches: int = MISSING
+    split: str = MISSING
+    limit: int | None = MISSING
+
+
+@dataclass
+class Export:
+    """The fixed keys of `conf/export.yaml`."""
+
+    checkpoint: str = MISSING
+    out: str = MISSING
+    name: str | None = MISSING
+    precision: str = MISSING
+    program: bool = MISSING
+    dataset: Corpus = field(default_factory=Corpus)
+    other_extractor: bool = MISSING
+    seed: int = MISSING
+    search: ExportSearch = field(default_factory=ExportSearch)
+    parity: ExportParity = field(default_factory=ExportParity)
+
+
+@dataclass
+class DemoSearch:
+    """Keys of `search` in `conf/demo.yaml`."""
+
+    num_beams: int | None = MISSING
+    length_penalty: float | None = MISSING
+    max_tokens: int | None = MISSING
+    nbest: int | None = MISSING
+
+
+@dataclass
+class DemoSegment:
+    """Keys of `segment`: where a sentence begins and ends."""
+
+    raised: float = MISSING
+    moving: float = MISSING
+    staying: float = MISSING
+    window: float = MISSING
+    start_seconds: float = MISSING
+    lowered_seconds: float = MISSING
+    still_seconds: float = MISSING
+    margin: float = MISSING
+    min_seconds: float = MISSING
+    max_seconds: float = MISSING
+
+
+@dataclass
+class DemoWeb:
+    """Keys of `web`."""
+
+    host: str = MISSING
+    port: int = MISSING
+    max_mb: int = MISSING
+    max_seconds: float = MISSING
+
+
+@dataclass
+class Demo:
+    """The fixed keys of `conf/demo.yaml`."""
+
+    model: str = MISSING
+    source: str | None = MISSING
+    out: str | None = MISSING
+    ui: str = MISSING
+    live: bool = MISSING
+    encoder: str = MISSING
+    tokenizer: str | None = MISSING
+    device: str = MISSING
+    threads: int | None = MISSING
+    other_extractor: bool = MISSING
+    search: DemoSearch = field(default_factory=DemoSearch)
+    fps: float | None = MISSING
+    max_fps: float = MISSING
+    segments: str | None = MISSING
+    whole_seconds: float = MISSING
+    segment: DemoSegment = field(default_factory=DemoSegment)
+    draw: bool = MISSING
+    partial_seconds: float = MISSING
+    queue: int = MISSING
+    headless: bool = MISSING
+    panel: bool = MISSING
+    record: str | None = MISSING
+    signer: str = MISSING
+    box: list[float] | None = MISSING
+    web: DemoWeb = field(default_factory=DemoWeb)
+    landmarker: Any = MISSING
+    extractor: Any = MISSING
+
+
+ConfigStore.instance().store(name="demo_schema", node=Demo)
+ConfigStore.instance().store(name="export_schema", node=Export)
 ConfigStore.instance().store(name="extract_schema", node=Extract)
 ConfigStore.instance().store(name="train_schema", node=Train)
 ConfigStore.instance().store(name="eval_schema", node=Evaluate)
@@ -188,27 +306,44 @@ CHOICES = {
     "select": ("bleu", "chrf"),
     "wandb.mode": ("disabled", "offline", "online"),
     "split": ("train", "val", "test"),
+    "parity.split": ("train", "val", "test"),
     "val": ("train", "val", "test"),
     "final": ("train", "val", "test"),
     "encoding": ("raw", "jpeg"),
+    "kind": ("films", "keypoints", "poses"),
+    "captions.format": ("subs", "cuts", "lsa_t", "subtitles", "srt", "vtt", "none"),
+    "points": ("body", "body_hands"),
+    "split.by": ("film", "signer", "random", "all_train"),
+    "signer": ("auto", "largest", "box"),
+    "ui": ("screen", "web"),
+    "encoder": ("onnx", "ts"),
+    "segments": ("whole", "auto"),
 }
+EXPORTED = ("fp32", "fp16", "int8")  # precisions of an exported graph; training has others
 POSITIVE = ("batch_size", "batch_frames", "max_steps", "accumulate", "eval_every", "log_every", "embed_dim",
-            "grad_clip", "evaluation.num_beams", "evaluation.nbest", "patience")  # fmt: skip
+            "grad_clip", "evaluation.num_beams", "evaluation.nbest", "patience", "fps", "max_fps",
+            "workers", "parity.batches", "parity.limit", "search.num_beams", "search.max_tokens",
+            "search.nbest", "threads", "queue", "web.port", "web.max_mb", "web.max_seconds")  # fmt: skip
+NOT_NEGATIVE = ("max_failures", "report_worst", "captions.min_seconds", "whole_seconds", "partial_seconds")
 
 
 def main(name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], None]]:
     """Makes `function(cfg)` the entry point over `conf/<name>.yaml`.
 
     What a user can cause (a misspelt key, a missing file, a value that does not fit) ends in one message on standard
-    error and exit status 1; where a run folder exists its log keeps the traceback.
+    error and exit status 1; where a run folder exists its log keeps the traceback. A whole number that the function
+    returns is the exit status; of several jobs of a sweep, the largest.
     """
     full = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    statuses = [0]
 
     def wrap(function: Callable[[DictConfig], object]) -> Callable[[], None]:
         @functools.wraps(function)
         def job(cfg: DictConfig) -> object:
             try:
-                return function(cfg)
+                value = function(cfg)
+                statuses.append(value if type(value) is int else 0)
+                return value
             except USER_ERRORS as error:
                 if full:
                     raise
@@ -223,6 +358,7 @@ def main(name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], N
 
         @functools.wraps(function)
         def entry() -> None:
+            statuses[:] = [0]
             os.environ["HYDRA_FULL_ERROR"] = "1"  # hydra then raises instead of printing and leaving
             try:
                 run()
@@ -231,6 +367,14 @@ def main(name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], N
                     raise
                 print(f"error: {explain(error, name)}", file=sys.stderr)
                 sys.exit(1)
+            except Exception as error:
+                # A job of a sweep on a cluster has said its error in its own process; submitit hands it on as text.
+                if full or not type(error).__module__.startswith("submitit"):
+                    raise
+                print(f"error: {error}", file=sys.stderr)
+                sys.exit(1)
+            if status := max(statuses):
+                sys.exit(status)
 
         return entry
 
@@ -288,7 +432,7 @@ def check(cfg: DictConfig) -> None:
     """
     faults = [f"{key} is missing: give it, as in {key}=..." for key in sorted(OmegaConf.missing_keys(cfg))]
     faults += _unknown(cfg, "")
-    for key, choices in CHOICES.items():
+    for key, choices in (CHOICES | ({"precision": EXPORTED} if "program" in cfg else {})).items():
         value = _select(cfg, key)
         if isinstance(value, str) and value not in choices:
             near = difflib.get_close_matches(str(value), choices, n=1)
@@ -297,6 +441,10 @@ def check(cfg: DictConfig) -> None:
         value = _select(cfg, key)
         if isinstance(value, int | float) and value <= 0:
             faults.append(f"{key}={value}: expected a number above 0")
+    for key in NOT_NEGATIVE:
+        value = _select(cfg, key)
+        if isinstance(value, int | float) and value < 0:
+            faults.append(f"{key}={value}: expected a number of at least 0")
     if "batch_size" in cfg and (cfg.batch_size is None) == (cfg.batch_frames is None):
         faults.append("batch_size and batch_frames: give one of the two, set the other to null")
     beams, nbest = _select(cfg, "evaluation.num_beams"), _select(cfg, "evaluation.nbest")
@@ -304,6 +452,10 @@ def check(cfg: DictConfig) -> None:
         faults.append(f"evaluation.nbest={nbest} is above evaluation.num_beams={beams}: beams bound the n-best")
     if "max_steps" in cfg:
         faults += _check_train(cfg)
+    if "max_failures" in cfg:
+        faults += _check_extract(cfg)
+    if "partial_seconds" in cfg:
+        faults += _check_demo(cfg)
     if faults:
         raise ValueError("\n  ".join(faults))
 
@@ -325,6 +477,50 @@ def _check_train(cfg: DictConfig) -> list[str]:
     assert isinstance(plain, dict)
     plain.pop("backbone", None)
     return faults + [fault for group, node in plain.items() for fault in _check_target(node, str(group))]
+
+
+def _check_extract(cfg: DictConfig) -> list[str]:
+    if cfg.check is not None:
+        return []
+    faults = [f"{key} is missing: give it, as in {key}=..." for key in ("source", "out") if cfg[key] is None]
+    match = re.fullmatch(r"(\d+)/(\d+)", cfg.shard or "1/1")
+    if not match or not 1 <= int(match[1]) <= int(match[2]):
+        faults.append(f"shard={cfg.shard}: expected i/n with i from 1 to n, as in shard=1/4")
+    if not 1 <= cfg.quality <= 100:
+        faults.append(f"quality={cfg.quality}: expected a number from 1 to 100")
+    if cfg.signer == "box" and cfg.boxes is None:
+        faults.append("boxes is missing: signer=box takes them from a table, as in boxes=boxes.csv")
+    if cfg.signer != "box" and cfg.boxes is not None:
+        faults.append(f"boxes={cfg.boxes} is read with signer=box only, came signer={cfg.signer}")
+    if cfg.kind != "films" and cfg.fps is not None:
+        faults.append(f"fps={cfg.fps}: only films are read at another rate; kind={cfg.kind} keeps its own")
+    built = ("landmarker", "extractor") if cfg.kind == "films" else ()
+    return faults + [fault for group in built for fault in _check_target(_plain(cfg[group]), group)]
+
+
+def _check_demo(cfg: DictConfig) -> list[str]:
+    faults = []
+    camera = cfg.source is not None and re.fullmatch(r"\d+", cfg.source) is not None
+    if cfg.source is None and cfg.ui != "web":
+        faults.append("source is missing: give it, as in source=0 (a camera), source=FILM or source=FOLDER")
+    if cfg.source is not None and cfg.ui == "web":
+        faults.append(f"source={cfg.source}: on the page films are uploaded; leave source out with ui=web")
+    if camera and cfg.segments == "whole":
+        faults.append("segments=whole: a camera has no end at which its one sentence could be written; use auto")
+    if cfg.record is not None and not (camera or cfg.live):
+        faults.append(f"record={cfg.record} is for cameras and live=true; of films the annotated one is in `out`")
+    if cfg.record is not None and Path(cfg.record).suffix.lower() != ".mp4":
+        faults.append(f"record={cfg.record}: expected a name that ends in .mp4")
+    if (cfg.signer == "box") != (cfg.box is not None):
+        faults.append("signer=box and box belong together, as in signer=box box=[0,0,640,720]")
+    if cfg.box is not None and (len(cfg.box) != 4 or cfg.box[0] >= cfg.box[2] or cfg.box[1] >= cfg.box[3]):
+        faults.append(f"box={list(cfg.box)}: expected x0, y0, x1, y1 with x0 < x1 and y0 < y1")
+    built = ("landmarker", "extractor")
+    return faults + [fault for group in built for fault in _check_target(_plain(cfg[group]), group)]
+
+
+def _plain(node: Any) -> Any:
+    return OmegaConf.to_container(node, resolve=False) if isinstance(node, DictConfig) else node
 
 
 def _unknown(node: DictConfig, prefix: str) -> list[str]:

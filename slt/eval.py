@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from slt import assemble
 from slt.config import check, main
+from slt.data.provenance import refuse_other_extractor
 from slt.evaluation.assessment import examine
 from slt.text import Tokenize
 from slt.training.checkpoint import find_checkpoint, load_checkpoint
@@ -30,8 +31,13 @@ def evaluate(cfg: DictConfig) -> float:
     trained, translator, tokenizer = assemble.restore(payload, path)
     if cfg.dataset.root is not None:
         trained.dataset.root = cfg.dataset.root
+    if cfg.other_extractor:
+        trained.dataset.mixed_extractors = True
     splits = assemble.build_splits(trained, ["train", cfg.split], augment=False)
     clips, train = splits[cfg.split], splits["train"]
+    refuse_other_extractor(
+        payload.get("extractor"), clips.extractor, where=str(clips.root), allowed=cfg.other_extractor
+    )
     assemble.check_streams(clips, payload["shapes"], cfg.streams.drop)
     history = path.parent.parent / "metrics.csv"
     dashboard = Dashboard(run, OmegaConf.to_container(cfg, resolve=True), job_type="eval", **cfg.wandb)

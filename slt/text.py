@@ -9,7 +9,6 @@ import json
 import os
 import string
 import tempfile
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -17,6 +16,8 @@ from typing import Any, Literal, get_args
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from slt.spelling import clean
 
 # The library's threads do not survive the fork of a DataLoader worker, which warns on every start; one thread
 # tokenizes our corpora in about a second.
@@ -31,11 +32,6 @@ ALPHABET = list(SPACE + string.ascii_letters + string.digits + "áéíóúüñÁ
 # One word, or one mark, each with the blank before it: `¿` and `.` never grow together with their word,
 # and the pieces put side by side are the sentence again.
 PIECE = rf"{SPACE}?[\p{{L}}\p{{M}}\p{{N}}]+|{SPACE}?[^\p{{L}}\p{{M}}\p{{N}}{SPACE}]"
-
-
-def clean(text: str) -> str:
-    """NFC (so that `ñ` is one character however it was typed), runs of white space to one blank, ends stripped."""
-    return " ".join(unicodedata.normalize("NFC", text).split())
 
 
 def train_tokenizer(sentences: Iterable[str], *, kind: Kind, vocab_size: int) -> PreTrainedTokenizerFast:

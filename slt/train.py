@@ -67,7 +67,7 @@ def train(cfg: DictConfig) -> float:
                          max_tokens=cfg.decoder.max_tokens),
         record=record,
         folder=run / "checkpoints",
-        carried=assemble.carried(cfg, translator, tokenizer, shapes, glosses, splits["train"].fingerprint),
+        carried=assemble.carried(cfg, translator, tokenizer, shapes, glosses, splits["train"]),
         device=device,
         select=f"val/{cfg.select}",
         **{key: cfg[key] for key in KEYS},

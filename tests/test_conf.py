@@ -40,7 +40,7 @@ def test_every_option_composes_and_its_target_accepts_its_keys(compose, corpus, 
 def test_every_command_composes_with_only_what_a_user_must_say_missing(compose, name):
     from omegaconf import OmegaConf
 
-    missing = {"train": set(), "eval": {"checkpoint"}, "extract": {"source", "out"}}
+    missing = {"train": set(), "eval": {"checkpoint"}, "extract": set()}
     assert OmegaConf.missing_keys(compose(name=name)) == missing[name]
 
 
@@ -118,7 +118,7 @@ def test_every_published_decoder_loads_writes_and_comes_back_from_its_checkpoint
     tokenizer = build_tokenizer(cfg, {"train": clips})
     batch.tokens, batch.tokens_mask = Tokenize(tokenizer, cfg.decoder.max_tokens)(batch.texts)
     translator = build_translator(cfg, tokenizer, stream_shapes(clips)).eval()
-    payload = carried(cfg, translator, tokenizer, stream_shapes(clips), [], "") | {"model": translator.state_dict()}
+    payload = carried(cfg, translator, tokenizer, stream_shapes(clips), [], clips) | {"model": translator.state_dict()}
     for path in (tmp_path / option).iterdir():
         path.unlink()  # no hub and no folder is needed any more
     _, again, theirs = restore(payload, Path("last.pt"))
@@ -138,7 +138,7 @@ def test_a_multilingual_decoder_is_taught_the_language_it_is_told_to_write(compo
 
 
 def test_the_checkpoint_carries_plain_values_only(compose, tiny, clips, tokenizer, build, tmp_path):
-    payload: dict[str, Any] = carried(compose(*tiny), build(), tokenizer, stream_shapes(clips), [], "f")
+    payload: dict[str, Any] = carried(compose(*tiny), build(), tokenizer, stream_shapes(clips), [], clips)
     torch.save(payload, tmp_path / "x.pt")
     again = torch.load(tmp_path / "x.pt", weights_only=True)
     assert json.loads(again["hf_config"])["model_type"] == "t5"

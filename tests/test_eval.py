@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from slt.data import layout
 from slt.evaluation.prediction import read_predictions
 from slt.training.checkpoint import load_checkpoint
 
@@ -117,6 +118,42 @@ def test_corpus_that_moved_is_named_by_its_new_place(evaluate: Callable[..., Any
     ran = evaluate(f"dataset.root={copy.resolve()}", "evaluation.blanked=false")
     assert (ran.folder / "predictions.tsv").read_bytes() == (run / "predictions.tsv").read_bytes()
     assert "dataset.root=nowhere: no such folder" in the_message(evaluate("dataset.root=nowhere"))
+
+
+def of_another_extractor(corpus: Path, name: str, fingerprint: str | None) -> Path:
+    """A copy of the corpus whose metadata.jsonl names another extractor, or, with None, is not there."""
+    copy = Path(shutil.copytree(corpus, name)).resolve()
+    path = copy / "metadata.jsonl"
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    path.unlink()
+    if fingerprint is not None:
+        layout.write_metadata(path, [{**line, "fingerprint": fingerprint} for line in lines])
+    return copy
+
+
+def test_a_corpus_of_another_extractor_is_refused_unless_told_otherwise(
+    evaluate: Callable[..., Any], corpus: Path, run: Path
+) -> None:
+    copy = of_another_extractor(corpus, "other", "mp-2")
+    message = the_message(evaluate(f"dataset.root={copy}"))
+    mine = load_checkpoint(run / "checkpoints" / "best.pt")["extractor"]
+    assert mine.startswith("synthetic-")
+    assert f"other: extracted by mp-2, the model was trained on clips of {mine}" in message
+    ran = evaluate(f"dataset.root={copy}", "other_extractor=true", "evaluation.blanked=false")
+    assert (ran.folder / "predictions.tsv").read_bytes() == (run / "predictions.tsv").read_bytes()
+
+
+def test_an_extractor_that_is_not_known_passes_with_one_warning(
+    evaluate: Callable[..., Any], corpus: Path, run: Path
+) -> None:
+    copy = of_another_extractor(corpus, "unnamed", None)
+    log = evaluate(f"dataset.root={copy}", "evaluation.blanked=false").folder / "eval.log"
+    assert log.read_text().count("does not say which extractor") == 1
+    payload = load_checkpoint(run / "checkpoints" / "best.pt")
+    del payload["extractor"]  # a checkpoint of before
+    torch.save(payload, "old.pt")
+    log = evaluate("evaluation.blanked=false", checkpoint="old.pt").folder / "eval.log"
+    assert "the model does not say which extractor" in log.read_text()
 
 
 def test_wrong_checkpoints_are_refused_with_one_message(evaluate: Callable[..., Any], run: Path) -> None:

@@ -157,9 +157,12 @@ def test_the_readme_s_pipeline_names_files_that_are_there():
 
 
 def test_the_keys_that_the_documents_override_are_keys():
+    from hydra_plugins.hydra_submitit_launcher.config import SlurmQueueConf
+
     from slt.config import CONF, known_keys
 
     known = {key for command in ("train", "eval", "extract") for key in known_keys(command)}
+    known |= {f"hydra.launcher.{key}" for key in SlurmQueueConf.__dataclass_fields__}
     ends = {key for path in CONF.rglob("*.yaml") for key in re.findall(r"(\w+):", path.read_text(encoding="utf-8"))}
     for name in ("README.md", "README.es.md", "experiments/README.md"):
         text = (ROOT / name).read_text(encoding="utf-8") if (ROOT / name).is_file() else ""

@@ -31,7 +31,7 @@ def films() -> Path:
 @pytest.mark.filterwarnings("default")  # MediaPipe's own
 def test_three_real_clips_are_extracted_learned_and_read_back_exactly(films: Path, entry: Any, tmp_path: Path) -> None:
     corpus = tmp_path / "clips"
-    options = (f"source={films}", f"out={corpus}", "split.mode=all_train", "captions.unquoted=true")
+    options = (f"source={films}", f"out={corpus}", "split.by=all_train", "captions.unquoted=true")
     assert entry("extract", *options, "extractor.crop_size=48").status == 0
     ran = entry("train", "experiments=real_clips", f"dataset.root={corpus}", "dataset.fps=5", "device=cpu")
     assert ran.status == 0, ran.err

@@ -49,7 +49,12 @@ def cache_folder() -> Path:
 
 
 def read_models(folder: Path) -> dict[str, bytes]:
-    """Read the models of `folder` by file name, and check them against its SHA256SUMS where that is there."""
+    """Read the models of `folder` by file name, each checked against the folder's SHA256SUMS.
+
+    Raises:
+        FileNotFoundError: a model, or SHA256SUMS, is missing.
+        ValueError: a model is not in SHA256SUMS, or is not what it says.
+    """
     for name in MODELS:
         if not (folder / name).is_file():
             raise FileNotFoundError(
@@ -58,10 +63,16 @@ def read_models(folder: Path) -> dict[str, bytes]:
             )
     models = {name: (folder / name).read_bytes() for name in MODELS}
     sums = folder / "SHA256SUMS"
-    for line in sums.read_text().splitlines() if sums.is_file() else []:
-        expected, name = line.split("  ", 1)
-        if name in models:
-            check_sum(models[name], expected, str(folder / name))
+    if not sums.is_file():
+        raise FileNotFoundError(
+            f"{sums}: no such file, so a damaged model would go unnoticed; make it where the models are known to be "
+            f"good: sha256sum {' '.join(MODELS)} > SHA256SUMS"
+        )
+    expected = {name: digest for digest, _, name in (line.partition("  ") for line in sums.read_text().splitlines())}
+    for name, data in models.items():
+        if name not in expected:
+            raise ValueError(f"{sums}: no line for {name}; add what `sha256sum {name}` prints")
+        check_sum(data, expected[name], str(folder / name))
     return models
 
 

@@ -9,22 +9,45 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from slt.data.geometry import (
+    HEAD,
+    WRISTS,
+    Box,
+    Picture,
+    Points,
+    assign_hands,
+    cut_box,
+    cut_square,
+    distance,
+    extent,
+    hand_places,
+    hide_beyond,
+    in_pixels,
+    is_person,
+    middle,
+    overlap,
+    shared,
+    shoulder_width,
+    trunk,
+)
 from slt.data.landmark_models import cache_folder, prepare_models, read_models
-from slt.data.pose import BODY, HAND, LEFT_SHOULDER, RIGHT_SHOULDER
+from slt.data.pose import BODY, HAND
 
-Picture = NDArray[np.uint8]
-Points = NDArray[np.float64]
-# (wrist, elbow) of the left, then of the right arm; the head's points; MediaPipe's numbering.
-ARMS = ((15, 13), (16, 14))
-HEAD = slice(0, 11)
 LANDMARKS = BODY + 2 * HAND
+HAND_TASKS = ("left hand", "right hand")
+MOST_PEOPLE = 6
+# For so long a signer who is lost is waited for; then whoever fills the box best is the signer.
+SIGNER_SECONDS = 1.0
+_BLACK = np.zeros((32, 32, 3), np.uint8)
 
 
 class Landmarks(NamedTuple):
@@ -45,32 +68,56 @@ class Landmarker(Protocol):
 
     parameters: dict[str, Any]
 
-    def start(self) -> None:
-        """Forget the clip before."""
+    def start(self, box: Box | None) -> None:
+        """Forget the clip before; look for the signer in `box` (x0, y0, x1, y1 in pixels), None = anywhere."""
 
     def find(self, seconds: float, picture: Picture) -> Landmarks:
         """Find the signer's landmarks in an RGB picture (H, W, 3); `seconds` grow within a clip."""
 
+    def people(self, picture: Picture) -> list[Points]:
+        """Find everyone in one picture (H, W, 3), (33, 3) each: x, y as shares of width and height, visibility."""
+
     def close(self) -> None:
-        """Free what the last clip used."""
+        """Free what is open."""
+
+
+@dataclass
+class _Wrist:
+    """What is remembered of one wrist between the pictures of a clip.
+
+    Attributes:
+        tracked: MediaPipe goes on from a hand that it found in the last look.
+        missed: looks since a hand was found; 1 at the start, as after a miss.
+        looked: seconds of the last look.
+    """
+
+    tracked: bool = False
+    missed: int = 1
+    looked: float = -np.inf
 
 
 class MediaPipeLandmarker:
-    """MediaPipe's pose landmarker for the body and its hand landmarker for the hands, told apart by the pose's wrists.
+    """MediaPipe's pose landmarker for the body and its hand landmarker for the hands, one at each of the pose's wrists.
 
-    Hands are looked for in a square around the signer, which keeps the hands of an inset picture out and follows them
-    from frame to frame. A hand missed there gets a second look in a smaller square around its wrist. The landmarker's
-    own labels left and right are not used: they assume a mirrored picture and flip when hands touch.
+    Each hand is looked for in a square that moves with its wrist: in it the hand is nearly at rest, so that the
+    landmarker goes on from the picture before instead of detecting palms anew. The landmarker's own labels left and
+    right are not used: they assume a mirrored picture and flip when hands touch.
+
+    The graphs stay open from clip to clip and forget by a black picture in between, except the pose's: its smoothing of
+    the visibilities cannot be emptied, and a clip's result must not depend on the one before.
 
     Args:
         model_dir: folder with pose_landmarker.task, hand_landmarker.task and face_detector.tflite; None takes them
             from the user's cache, where they are prepared on the first use.
         detection_confidence: least score of a detected body, palm and presence of its landmarks, in [0, 1].
         face_confidence: least score of a face for it to be seen, in [0, 1].
-        signer_square: side of the square around the signer in which hands are looked for, in shoulder widths.
-        wrist_square: side of the square of the second look, in shoulder widths.
+        face_interval: a face seen in three frames in a row is taken to stay for so many seconds before the next look.
+        wrist_square: side of the square in which a hand is looked for, in shoulder widths.
         wrist_distance: how far a hand's wrist may lie from the pose's wrist, in shoulder widths.
-        wrist_visibility: least visibility that the pose gives a wrist for its second look, in [0, 1].
+        wrist_visibility: least visibility that the pose gives a wrist for its hand to be looked for, in [0, 1].
+        wrist_interval: a wrist at which three looks found no hand is looked at again after so many seconds.
+        signer_reach: with a box, how far the signer may be from one picture to the next, in shoulder widths; whoever is
+            further away is someone else.
 
     Raises:
         ModuleNotFoundError: mediapipe is not installed.
@@ -84,163 +131,238 @@ class MediaPipeLandmarker:
         model_dir: str | None,
         detection_confidence: float,
         face_confidence: float,
-        signer_square: float,
+        face_interval: float,
         wrist_square: float,
         wrist_distance: float,
         wrist_visibility: float,
+        wrist_interval: float,
+        signer_reach: float,
     ) -> None:
         self._vision, self._mediapipe = _mediapipe()
         given = Path(model_dir).expanduser() if model_dir is not None else None
-        self._models = read_models(given or prepare_models(cache_folder(), with_metadata))
-        self.detection_confidence = detection_confidence
-        self.face_confidence = face_confidence
-        self.signer_square = signer_square
+        self._folder = given or prepare_models(cache_folder(), with_metadata)
+        models = read_models(self._folder)
+        self.face_interval = face_interval
         self.wrist_square = wrist_square
         self.wrist_distance = wrist_distance
         self.wrist_visibility = wrist_visibility
+        self.wrist_interval = wrist_interval
+        self.signer_reach = signer_reach
         self.parameters = {
             "landmarker": "mediapipe",
-            "models": {name: sha256(data).hexdigest() for name, data in self._models.items()},
+            "models": {name: sha256(data).hexdigest() for name, data in models.items()},
             "detection_confidence": detection_confidence,
             "face_confidence": face_confidence,
-            "signer_square": signer_square,
+            "face_interval": face_interval,
             "wrist_square": wrist_square,
             "wrist_distance": wrist_distance,
             "wrist_visibility": wrist_visibility,
+            "wrist_interval": wrist_interval,
+            "signer_reach": signer_reach,
         }
-        self._clip: list[Any] = []
-        self._square: Points | None = None
+        pose = dict.fromkeys(("min_pose_detection_confidence", "min_pose_presence_confidence"), detection_confidence)
+        hand = dict.fromkeys(("min_hand_detection_confidence", "min_hand_presence_confidence"), detection_confidence)
+        self._options: dict[str, tuple[str, str, str, dict[str, Any]]] = {
+            "pose": ("PoseLandmarker", "pose_landmarker.task", "VIDEO", pose),
+            "people": ("PoseLandmarker", "pose_landmarker.task", "IMAGE", pose | {"num_poses": MOST_PEOPLE}),
+            **{
+                name: ("HandLandmarker", "hand_landmarker.task", "VIDEO", hand | {"num_hands": 1})
+                for name in HAND_TASKS
+            },
+            "face": ("FaceDetector", "face_detector.tflite", "IMAGE", {"min_detection_confidence": face_confidence}),
+        }
+        self._tasks: dict[str, Any] = {}
+        # MediaPipe's clock only goes forward, over all clips; 0 is special to its smoothing and never used.
+        self._time = self._origin = 1000
+        self._wrists = [_Wrist(), _Wrist()]
+        self._forget(None)
 
-    def start(self) -> None:
-        """Forget the clip before: what is tracked over frames is built anew, so that a clip's result is its own."""
-        self.close()
-        least = self.detection_confidence
-        pose = {"min_pose_detection_confidence": least, "min_pose_presence_confidence": least}
-        hand = {"min_hand_detection_confidence": least, "min_hand_presence_confidence": least}
-        self._clip = [
-            self._open("PoseLandmarker", "pose_landmarker.task", "VIDEO", **pose),
-            self._open("HandLandmarker", "hand_landmarker.task", "VIDEO", num_hands=2, **hand),
-            # Two hands in the second look as well: followed alone, one look can lock on to the other wrist's hand.
-            *(self._open("HandLandmarker", "hand_landmarker.task", "VIDEO", num_hands=2, **hand) for _ in ARMS),
-            self._open("FaceDetector", "face_detector.tflite", "IMAGE", min_detection_confidence=self.face_confidence),
-        ]
-        self._square = None
+    def start(self, box: Box | None) -> None:
+        """Forget the clip before, so that a clip's result is its own; take the signer from within `box`."""
+        self._close("pose")
+        for name, wrist in zip(HAND_TASKS, self._wrists, strict=True):
+            for _ in range(3):
+                if not wrist.tracked:
+                    break
+                wrist.tracked = bool(self._track(name, _BLACK).hand_landmarks)
+            if wrist.tracked:  # never met: a hand in the black picture
+                self._close(name)
+        self._forget(box)
+        self._origin = self._time + 1000
+
+    def _forget(self, box: Box | None) -> None:
+        self._box = box
+        self._signer: tuple[float, Points] | None = None
+        self._wrists = [_Wrist(), _Wrist()]
+        self._faces, self._face_looked = 0, 0.0
 
     def close(self) -> None:
-        """Free what the last clip used."""
-        with _quiet():
-            for task in self._clip:
-                task.close()
-        self._clip = []
+        """Free all graphs; the next clip opens them again."""
+        for name in list(self._tasks):
+            self._close(name)
+        self._wrists = [_Wrist(), _Wrist()]
 
     def find(self, seconds: float, picture: Picture) -> Landmarks:
-        """Find the body, both hands and whether there is a face in an RGB picture (H, W, 3) of the running clip."""
-        assert self._clip, "start() comes before the first picture of a clip"
-        time = round(seconds * 1000)
-        size = np.array(picture.shape[1::-1], float)
+        """Find the body, both hands and whether there is a face in an RGB picture (H, W, 3) of the running clip.
+
+        Raises:
+            ValueError: the signer's box lies outside the picture.
+        """
+        self._time = max(self._time, self._origin + round(seconds * 1000))
         points = np.zeros((LANDMARKS, 3))
-        found = self._clip[0].detect_for_video(self._image(picture), time).pose_landmarks
-        if not found:
+        body = self._find_body(seconds, picture)
+        if body is None:
             return Landmarks(points.astype(np.float32), False)
-        points[:BODY] = [(point.x, point.y, point.visibility) for point in found[0]]
-        body = points[:BODY, :2] * size
-        visible = [points[wrist, 2] >= self.wrist_visibility for wrist, _ in ARMS]
-        for side, hand in self._hands(picture, time, body, visible).items():
+        points[:BODY] = body
+        for side, hand in self._find_hands(seconds, picture, body).items():
             points[BODY + side * HAND :][:HAND] = hand
+        points[:, :2] /= picture.shape[1::-1]
         inside = ((points[:, :2] >= 0) & (points[:, :2] <= 1)).all(1)
         points[:, 2] = np.where(inside, points[:, 2].clip(0, 1), 0)
-        return Landmarks(points.astype(np.float32), self._sees_face(picture, body))
+        return Landmarks(points.astype(np.float32), self._sees_face(seconds, picture, body))
 
-    def _hands(self, picture: Picture, time: int, body: Points, visible: list[bool]) -> dict[int, Points]:
-        """Return {0 left, 1 right: (21, 3)} of the hands found, x, y as shares of the picture."""
+    def people(self, picture: Picture) -> list[Points]:
+        """Find everyone in one picture (H, W, 3), then look at both sides of each for those who are smaller.
+
+        Beside a large person the detector misses the small. With the large ones blacked out, and in a part of the
+        picture, it has found all of 120 signers pasted beside one, from half to a sixth of the picture's height.
+        """
         size = np.array(picture.shape[1::-1], float)
-        unit = float(np.linalg.norm(body[LEFT_SHOULDER] - body[RIGHT_SHOULDER]))
+        found = [in_pixels(person, picture) for person in self._poses(picture)]
+        found = [person for person in found if is_person(person)]
+        rest = picture.copy()
+        for x0, y0, x1, y1 in map(trunk, found):
+            rest[max(int(y0), 0) : max(int(y1), 0), max(int(x0), 0) : max(int(x1), 0)] = 0
+        edges = [0, *sorted(int(middle(person)[0].clip(0, size[0])) for person in found), int(size[0])] if found else []
+        large = [trunk(person) for person in found]
+        for left, right in pairwise(edges):
+            part = rest[:, left:right]
+            if right - left < size[0] / 8:
+                continue
+            for person in (in_pixels(one, part) + np.array([left, 0, 0]) for one in self._poses(part)):
+                if is_person(person) and all(shared(trunk(person), one) < 0.5 for one in large):
+                    found.append(person)
+        return [person / (*size, 1) for person in found]
+
+    def _poses(self, picture: Picture) -> list[Points]:
+        """Return all poses that MediaPipe finds in a picture by itself, (33, 3) each, in shares of it."""
+        return [_points(one) for one in self._task("people").detect(self._image(picture)).pose_landmarks]
+
+    def _find_body(self, seconds: float, picture: Picture) -> Points | None:
+        """Return the signer's (33, 3), x, y in pixels, visibility; or None."""
+        if self._box is None:
+            found = self._track("pose", picture).pose_landmarks
+            return in_pixels(_points(found[0]), picture) if found else None
+        x0, y0, x1, y1 = cut_box(self._box, picture)
+        part, corner = picture[y0:y1, x0:x1], np.array([x0, y0, 0])
+        found = self._track("pose", part).pose_landmarks
+        body = in_pixels(_points(found[0]), part) + corner if found else None
+        if body is None or not self._is_signer(seconds, body):
+            signer = self._choose(seconds, [in_pixels(one, part) + corner for one in self.people(part)])
+            if body is not None and (signer is None or distance(body, signer) > 0.5 * shoulder_width(signer)):
+                self._track("pose", _BLACK)  # it follows someone else: let go of them
+                body = None
+            body = signer if body is None else body
+        if body is not None:
+            self._signer = seconds, body
+        return body
+
+    def _is_signer(self, seconds: float, body: Points) -> bool:
+        """Tell whether a body is near where the signer was a moment ago, and of about that size."""
+        if self._signer is None or seconds - self._signer[0] > SIGNER_SECONDS:
+            return False
+        last = self._signer[1]
+        unit, before = shoulder_width(body), shoulder_width(last)
+        return distance(body, last) <= self.signer_reach * before and before < 2 * unit < 4 * before
+
+    def _choose(self, seconds: float, people: list[Points]) -> Points | None:
+        """Return the one who was the signer a moment ago; at first, and when that is long past, who fills the box."""
+        assert self._box is not None
+        box = self._box
+        if self._signer is None or seconds - self._signer[0] > SIGNER_SECONDS:
+            return max(people, key=lambda one: overlap(extent(one), box), default=None)
+        last = self._signer[1]
+        near = [person for person in people if self._is_signer(seconds, person)]
+        return min(near, key=lambda one: distance(one, last), default=None)
+
+    def _find_hands(self, seconds: float, picture: Picture, body: Points) -> dict[int, Points]:
+        """Return {0 left, 1 right: (21, 3)} of the hands found at the body's wrists: x, y in pixels, confidence."""
+        unit = shoulder_width(body)
         if unit < 1:  # seen from the side or not at all: no measure for any distance
             return {}
-        wrists = body[[wrist for wrist, _ in ARMS]]
-        middle = body[[LEFT_SHOULDER, RIGHT_SHOULDER]].mean(0) + np.array([0, 0.3 * unit])
-        square = np.array([*middle, self.signer_square * unit])
-        # Nearly still, so that a hand at rest is at rest in the square too: MediaPipe follows hands by their place.
-        self._square = square if self._square is None else 0.9 * self._square + 0.1 * square
-        hands = self._look(self._clip[1], picture, time, self._square)
-        given = assign_hands(hands, wrists, unit, self.wrist_distance, {})
-        for side, (wrist, elbow) in enumerate(ARMS):
-            inside = ((wrists[side] > 0) & (wrists[side] < size)).all()
-            if side in given or not visible[side] or not inside:
+        wrists, places = body[WRISTS, :2], hand_places(body)
+        inside = ((wrists > 0) & (wrists < picture.shape[1::-1])).all(1)
+        visible = inside & (body[WRISTS, 2] >= self.wrist_visibility)
+        found: dict[int, Points] = {}
+        for side, wrist in enumerate(self._wrists):
+            waiting = wrist.missed > 3 and seconds - wrist.looked < self.wrist_interval - 1e-6
+            if waiting or not visible[side]:
                 continue
-            middle = body[wrist] + 0.3 * (body[wrist] - body[elbow])  # a hand goes on where its forearm ends
-            hands = self._look(self._clip[2 + side], picture, time, np.array([*middle, self.wrist_square * unit]))
-            only = np.where(np.arange(2)[:, None] == side, wrists, np.inf)
-            given = assign_hands(hands, only, unit, self.wrist_distance, given)
-        return {side: np.column_stack([hand[:, :2] / size, hand[:, 2]]) for side, hand in given.items()}
+            crop, corner = cut_square(picture, np.array([*places[side], self.wrist_square * unit]))
+            if wrist.missed:
+                # Left to itself, one look can lock on to the other wrist's hand: there it must not see that one.
+                crop = hide_beyond(crop, places[side] - corner, places[1 - side] - corner)
+            hand = self._look(HAND_TASKS[side], wrist, crop)
+            wrist.looked, wrist.missed = seconds, wrist.missed + 1
+            if hand is not None:
+                found[side] = hand + np.append(corner, 0)
+        given = assign_hands(found, wrists, unit, self.wrist_distance)
+        for side in given:
+            self._wrists[side].missed = 0
+        return given
 
-    def _look(self, task: Any, picture: Picture, time: int, square: Points) -> list[Points]:
-        """Return the hands in a square (centre x, y, side), each (21, 3): x, y in pixels of the picture, confidence."""
-        crop, corner = cut_square(picture, square)
-        result = task.detect_for_video(self._image(crop), time)
-        hands = []
-        for landmarks, labels in zip(result.hand_landmarks, result.handedness, strict=True):
-            hand = np.array([(point.x, point.y, labels[0].score) for point in landmarks], float)
-            hand[:, :2] = hand[:, :2] * len(crop) + corner
-            hands.append(hand)
-        return hands
+    def _look(self, name: str, wrist: _Wrist, crop: Picture) -> Points | None:
+        """Return the hand in a square crop, (21, 3): x, y in its pixels, confidence; or None."""
+        result = self._track(name, crop)
+        if wrist.tracked and not result.hand_landmarks:
+            # Where the hand was, it is no more. Only a look without a hand to go on from detects palms.
+            result = self._track(name, crop)
+        wrist.tracked = bool(result.hand_landmarks)
+        if not wrist.tracked:
+            return None
+        score = result.handedness[0][0].score
+        hand = [(point.x * len(crop), point.y * len(crop), score) for point in result.hand_landmarks[0]]
+        return np.array(hand, float)
 
-    def _sees_face(self, picture: Picture, body: Points) -> bool:
+    def _sees_face(self, seconds: float, picture: Picture, body: Points) -> bool:
         """Look for a face where the pose has the head: the pose finds heads from behind and blurred ones too."""
-        low, high = body[HEAD].min(0), body[HEAD].max(0)
+        if self._faces >= 3 and seconds - self._face_looked < self.face_interval - 1e-6:
+            return True
+        low, high = body[HEAD, :2].min(0), body[HEAD, :2].max(0)
         crop, _ = cut_square(picture, np.array([*(low + high) / 2, max(3 * float((high - low).max()), 16)]))
-        return bool(self._clip[-1].detect(self._image(crop)).detections)
+        seen = bool(self._task("face").detect(self._image(crop)).detections)
+        self._faces, self._face_looked = (self._faces + 1 if seen else 0), seconds
+        return seen
 
     def _image(self, picture: Picture) -> Any:
         return self._mediapipe.Image(image_format=self._mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(picture))
 
-    def _open(self, task: str, model: str, mode: str, **options: Any) -> Any:
-        base = self._mediapipe.tasks.BaseOptions(model_asset_buffer=self._models[model])
+    def _track(self, name: str, picture: Picture) -> Any:
+        """Give a graph that follows over time its next picture; its clock has to go forward each time."""
+        self._time += 1
+        return self._task(name).detect_for_video(self._image(picture), self._time)
+
+    def _task(self, name: str) -> Any:
+        if name not in self._tasks:
+            self._tasks[name] = self._open(*self._options[name])
+        return self._tasks[name]
+
+    def _open(self, task: str, model: str, mode: str, options: dict[str, Any]) -> Any:
+        base = self._mediapipe.tasks.BaseOptions(model_asset_path=str(self._folder / model))
         options_class = getattr(self._vision, f"{task}Options")
         with _quiet():
             return getattr(self._vision, task).create_from_options(
                 options_class(base_options=base, running_mode=self._vision.RunningMode[mode], **options)
             )
 
-
-def assign_hands(
-    hands: list[Points], wrists: Points, unit: float, distance: float, given: dict[int, Points]
-) -> dict[int, Points]:
-    """Give each hand (21, 3) to the nearest free wrist of the pose, nearest pairs first.
-
-    Args:
-        hands: hands found, x, y in pixels.
-        wrists: the pose's left and right wrist in pixels, (2, 2).
-        unit: shoulder width in pixels.
-        distance: no further than this many shoulder widths.
-        given: hands assigned before, by side (0 left, 1 right); one hand is never given twice.
-    """
-    given = dict(given)
-    pairs = [(_apart(hand[:1], wrists[side]) / unit, side, n) for n, hand in enumerate(hands) for side in (0, 1)]
-    for apart, side, n in sorted(pairs):
-        # Two looks can find one hand: then it stays with the wrist that has it.
-        taken = any(_apart(hands[n], other[:, :2]) < 0.15 * unit for other in given.values())
-        if apart <= distance and side not in given and not taken:
-            given[side] = hands[n]
-    return given
+    def _close(self, name: str) -> None:
+        if name in self._tasks:
+            with _quiet():
+                self._tasks.pop(name).close()
 
 
-def _apart(hand: Points, others: Points) -> float:
-    return float(np.linalg.norm(hand[:, :2] - others, axis=1).mean())
-
-
-def cut_square(picture: Picture, square: Points) -> tuple[Picture, Points]:
-    """Cut a square (centre x, y, side in pixels) out of (H, W, 3), black beyond the edge; return it and its corner."""
-    side = max(round(float(square[2])), 1)
-    x, y = (round(float(value) - side / 2) for value in square[:2])
-    part = picture[max(y, 0) : max(y + side, 0), max(x, 0) : max(x + side, 0)]
-    if part.shape[:2] != (side, side):
-        whole = np.zeros((side, side, 3), np.uint8)
-        if part.size:
-            top, left = max(-y, 0), max(-x, 0)
-            whole[top : top + part.shape[0], left : left + part.shape[1]] = part
-        part = whole
-    return part, np.array([x, y], float)
+def _points(landmarks: Any) -> Points:
+    return np.array([(point.x, point.y, point.visibility) for point in landmarks], float)
 
 
 def with_metadata(model: bytes, name: str, mean: float, deviation: float) -> bytes:

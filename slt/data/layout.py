@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import difflib
+import hashlib
 import json
 import os
 import re
@@ -50,7 +51,7 @@ def write_table(path: Path | str, rows: Iterable[Mapping[str, Any]]) -> None:
     if not rows:
         raise ValueError(f"{path}: no rows to write; a corpus has at least one clip")
     columns = [*REQUIRED_COLUMNS, *(key for key in rows[0] if key not in REQUIRED_COLUMNS)]
-    _check_columns(Path(path), columns)
+    check_columns(Path(path), columns)
     with atomic(path) as file:
         text = _TextLines(file)
         writer = csv.DictWriter(text, columns, delimiter=";", lineterminator="\n")  # raises on a key not in columns
@@ -66,66 +67,106 @@ def read_table(path: Path | str) -> list[dict[str, str]]:
         ValueError: naming file and line: a column missing, twice or unknown; a row with too few or too many fields; a
             broken quote; an empty id or text; an id that came before; text that is not utf-8; no rows at all.
     """
-    path = _existing(path, "the table of clips, `video_id;texto[;...]`")
     rows: list[dict[str, str]] = []
+    for _, row, fault in table_rows(path):
+        if fault:
+            raise ValueError(fault)
+        rows.append(row)
+    return rows
+
+
+def table_rows(path: Path | str) -> Iterator[tuple[int, dict[str, str], str]]:
+    """Yield (line, row, fault) for each row of `subs.csv` and each fault, in file order; fault is "" for a good row.
+
+    A faulty row holds what could be read of it, which may be nothing.
+
+    Raises:
+        FileNotFoundError: no such file.
+    """
+    path = _existing(path, "the table of clips, `video_id;texto[;...]`")
     lines: dict[str, int] = {}
+    count, line = 0, 1
     try:
         with Path(path).open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, delimiter=";", strict=True)
             columns = next(reader, [])
-            _check_columns(path, columns)
-            line = reader.line_num + 1
-            for fields in reader:
-                if fields:  # a blank line is no row
-                    rows.append(_checked_row(path, line, columns, fields, lines))
+            faults = _column_faults(path, columns)
+            yield from ((1, {}, fault) for fault in faults)
+            if not set(REQUIRED_COLUMNS) <= set(columns):
+                return  # without them no row can be read
+            while True:
                 line = reader.line_num + 1
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not utf-8 at byte {error.start}; save the table as utf-8") from error
+                try:
+                    fields = next(reader)
+                except StopIteration:
+                    break
+                except csv.Error as error:
+                    count += 1
+                    yield reader.line_num, {}, _quote_fault(path, reader.line_num, error)
+                    continue
+                if fields:  # a blank line is no row
+                    count += 1
+                    row = dict(zip(columns, fields, strict=False))
+                    row["video_id"] = row.get("video_id", "").strip()
+                    yield line, row, _row_fault(path, line, columns, fields, row, lines)
     except csv.Error as error:
-        raise ValueError(
-            f"{path} line {reader.line_num}: {error}; a field that holds `;`, a quote or a line break must stand in "
-            'double quotes, with quotes inside it doubled: "a; ""b"""'
-        ) from error
-    if not rows:
-        raise ValueError(f"{path}: a header and no rows; expected at least one clip")
-    return rows
+        yield reader.line_num, {}, _quote_fault(path, reader.line_num, error)
+    except UnicodeDecodeError as error:
+        yield line, {}, f"{path}: not utf-8 at byte {error.start}; save the table as utf-8"
+    else:
+        if not count:
+            yield line, {}, f"{path}: a header and no rows; expected at least one clip"
 
 
-def _check_columns(path: Path, columns: Sequence[str]) -> None:
+def _quote_fault(path: Path, line: int, error: csv.Error) -> str:
+    return (
+        f"{path} line {line}: {error}; a field that holds `;`, a quote or a line break must stand in "
+        'double quotes, with quotes inside it doubled: "a; ""b"""'
+    )
+
+
+def check_columns(path: Path, columns: Sequence[str]) -> None:
+    """Raise ValueError, naming the first fault, unless a table of clips may have these columns."""
+    for fault in _column_faults(path, columns):
+        raise ValueError(fault)
+
+
+def _column_faults(path: Path, columns: Sequence[str]) -> Iterator[str]:
     for column in REQUIRED_COLUMNS:
         if column not in columns:
             hint = " (is it separated by `,`? The separator is `;`)" if len(columns) == 1 and "," in columns[0] else ""
-            raise ValueError(
-                f"{path} line 1: no column {column!r}; expected `video_id;texto[;...]`, came {columns}{hint}"
-            )
-    for column in columns:
-        if columns.count(column) > 1:
-            raise ValueError(f"{path} line 1: column {column!r} stands twice; name each column once")
-        if column not in REQUIRED_COLUMNS + OPTIONAL_COLUMNS:
+            yield f"{path} line 1: no column {column!r}; expected `video_id;texto[;...]`, came {columns}{hint}"
+    for place, column in enumerate(columns):
+        if column in columns[:place]:
+            yield f"{path} line 1: column {column!r} stands twice; name each column once"
+        elif column not in REQUIRED_COLUMNS + OPTIONAL_COLUMNS:
             near = difflib.get_close_matches(column, REQUIRED_COLUMNS + OPTIONAL_COLUMNS, 1)
-            raise ValueError(
+            yield (
                 f"{path} line 1: unknown column {column!r}"
                 + (f", did you mean {near[0]!r}?" if near else ";")
                 + f" Beside `video_id` and `texto` these are read: {', '.join(OPTIONAL_COLUMNS)}; rename or remove it"
             )
 
 
-def _checked_row(path: Path, line: int, columns: list[str], fields: list[str], lines: dict[str, int]) -> dict[str, str]:
+def _row_fault(
+    path: Path, line: int, columns: list[str], fields: list[str], row: Mapping[str, str], lines: dict[str, int]
+) -> str:
+    """Return what is wrong with a row, "" where nothing is; `lines` remembers where each id stood first."""
+    where = f"{path} line {line}"
     if len(fields) != len(columns):
         todo = (
             'a text that holds `;` must be quoted: id;"one; two"' if len(fields) > len(columns) else "fill the row up"
         )
-        raise ValueError(f"{path} line {line}: {len(columns)} fields expected, {len(fields)} came ({fields}); {todo}")
-    row = dict(zip(columns, fields, strict=True))
-    row["video_id"] = name = row["video_id"].strip()
+        return f"{where}: {len(columns)} fields expected, {len(fields)} came ({fields}); {todo}"
+    name = row["video_id"]
     if not name:
-        raise ValueError(f"{path} line {line}: empty video_id; every row names its clip")
-    if not row["texto"].strip():
-        raise ValueError(f"{path} line {line}: clip {name!r} has an empty texto; give its sentence or remove the row")
+        return f"{where}: empty video_id; every row names its clip"
     if name in lines:
-        raise ValueError(f"{path} line {line}: video_id {name!r} stands already in line {lines[name]}; ids are unique")
+        return f"{where}: video_id {name!r} stands already in line {lines[name]}; ids are unique"
     lines[name] = line
-    return row
+    if not row["texto"].strip():
+        return f"{where}: clip {name!r} has an empty texto; give its sentence or remove the row"
+    return ""
 
 
 class _TextLines:
@@ -149,22 +190,71 @@ def read_index(path: Path | str) -> list[str]:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: the split is empty, an id stands twice, or a line holds more than an id.
+        ValueError: the split is empty, an id stands twice, a line holds more than an id, or text that is not utf-8.
+    """
+    ids: list[str] = []
+    for _, name, fault in index_rows(path):
+        if fault:
+            raise ValueError(fault)
+        ids.append(name)
+    return ids
+
+
+def index_rows(path: Path | str) -> Iterator[tuple[int, str, str]]:
+    """Yield (line, id, fault) for each id of a split and each fault, in file order; fault is "" for a good line.
+
+    Raises:
+        FileNotFoundError: no such file.
     """
     path = _existing(path, "the ids of a split, one a line")
     lines: dict[str, int] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        yield 0, "", f"{path}: not utf-8 at byte {error.start}; save the split as utf-8"
+        return
+    for number, line in enumerate(text.splitlines(), 1):
         name = line.strip().strip('"')
         if not name or (number == 1 and name == "video_id"):
             continue
         if ";" in name:
-            raise ValueError(f"{path} line {number}: one id a line expected, came {line!r}")
-        if name in lines:
-            raise ValueError(f"{path} line {number}: id {name!r} stands already in line {lines[name]}; remove one")
-        lines[name] = number
+            yield number, "", f"{path} line {number}: one id a line expected, came {line!r}"
+        elif name in lines:
+            fault = f"{path} line {number}: id {name!r} stands already in line {lines[name]}; remove one"
+            yield number, name, fault
+        else:
+            lines[name] = number
+            yield number, name, ""
     if not lines:
-        raise ValueError(f"{path}: the split is empty; expected one id a line")
-    return list(lines)
+        yield 0, "", f"{path}: the split is empty; expected one id a line"
+
+
+def index_faults(folder: Path | str) -> list[str]:
+    """Return where `index/` differs from `index/SHA256SUMS` (lines as `sha256sum` writes them); no such file = nothing.
+
+    Args:
+        folder: the corpus.
+    """
+    index = Path(folder) / "index"
+    path = index / "SHA256SUMS"
+    if not path.is_file():
+        return []
+    faults, stated = [], {}
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+        if match := re.fullmatch(r"([0-9a-fA-F]{64})[ *]+(\S.*)", line):
+            stated[match[2]] = match[1].lower()
+        elif line.strip():
+            faults.append(f"{path} line {number}: `<sha256>  <file>` expected, came {line!r}; write the sums anew")
+    todo = "give back the split that was written, or, if it was changed on purpose, delete SHA256SUMS"
+    for name, digest in stated.items():
+        if not (index / name).is_file():
+            faults.append(f"{index / name}: no such file, but {path.name} lists it; {todo}")
+        elif (came := hashlib.sha256((index / name).read_bytes()).hexdigest()) != digest:
+            faults.append(f"{index / name}: sha256 {digest[:12]} expected by {path.name}, came {came[:12]}; {todo}")
+    for name in sorted(f"{split}.csv" for split in SPLITS):
+        if (index / name).is_file() and name not in stated:
+            faults.append(f"{index / name}: not listed in {path.name}; {todo}")
+    return faults
 
 
 def write_json(path: Path | str, value: Any) -> None:
@@ -186,7 +276,7 @@ def write_metadata(path: Path | str, rows: Iterable[Mapping[str, Any]]) -> None:
 def write_packed(
     path: Path | str,
     frames: NDArray[np.uint8],
-    seen: NDArray[np.bool_],
+    seen: NDArray[np.bool_] | NDArray[np.uint8],
     *,
     encoding: str,
     quality: int,
@@ -196,7 +286,8 @@ def write_packed(
 
     Args:
         frames: RGB squares, uint8 (T, R, R, 3). What is not seen is written black.
-        seen: bool (T,), True where the crop shows what its stream is named for.
+        seen: bool (T,), True where the crop shows what its stream is named for; or uint8 marks (T,), 0 = not seen,
+            1 = detected, 2 = followed (`slt.data.pose`).
         encoding: "raw" (fast, for small crops) or "jpeg" (small files).
         quality: JPEG quality, 1..100; unused by "raw".
         extractor: fingerprint of what made the crops.
@@ -206,41 +297,61 @@ def write_packed(
         raise ValueError(f"{path}: crops must be uint8 (T, R, R, 3), came {frames.dtype} {frames.shape}")
     if len(frames) == 0 or len(seen) != len(frames):
         raise ValueError(f"{path}: {len(frames)} frames and {len(seen)} seen marks; expected as many, at least one")
-    seen = np.asarray(seen, bool)
-    frames = np.where(seen[:, None, None, None], frames, np.uint8(0))
-    tensors: dict[str, NDArray[Any]]
+    marks = np.asarray(seen).astype(np.uint8)
+    frames = np.where(marks[:, None, None, None] > 0, frames, np.uint8(0))
     if encoding == "raw":
-        tensors = {"frames": frames}
+        blocks: Iterable[Any] = [np.ascontiguousarray(frames).data.cast("B")]
+        offsets = None
     elif encoding == "jpeg":
-        pieces = [encode_jpeg(frame, quality) for frame in frames]
-        offsets = np.cumsum([0, *map(len, pieces)], dtype=np.int64)
-        tensors = {"offsets": offsets, "jpeg": np.frombuffer(b"".join(pieces), np.uint8)}
+        blocks = [encode_jpeg(frame, quality) for frame in frames]
+        offsets = np.cumsum([0, *map(len, blocks)], dtype=np.int64)
     else:
         raise ValueError(f"{path}: encoding must be 'raw' or 'jpeg', came {encoding!r}")
-    tensors["seen"] = seen.astype(np.uint8)
-    metadata = {"encoding": encoding, "size": str(frames.shape[1]), "extractor": extractor}
     with atomic(path) as file:
-        _write_safetensors(file, tensors, metadata)
+        write_packed_blocks(file, blocks, marks, offsets=offsets, size=frames.shape[1], extractor=extractor)
 
 
-def _write_safetensors(file: IO[bytes], tensors: dict[str, NDArray[Any]], metadata: dict[str, str]) -> None:
-    """Write the format of huggingface/safetensors with its header in a fixed order.
+def write_packed_blocks(
+    file: IO[bytes],
+    blocks: Iterable[Any],
+    marks: NDArray[np.uint8],
+    *,
+    offsets: NDArray[np.int64] | None,
+    size: int,
+    extractor: str,
+) -> None:
+    """Write packed crops whose pixels or JPEGs come as blocks of bytes, so that a long clip is never in memory.
 
-    The library's own writer orders the metadata by a hash that changes from process to process, so that the same seed
-    would not give the same file.
+    The format is that of huggingface/safetensors with its header in a fixed order: the library's own writer orders the
+    metadata by a hash that changes from process to process, so that the same seed would not give the same file.
+
+    Args:
+        file: opened for writing.
+        blocks: what all crops are, one behind the other.
+        marks: uint8 (T,).
+        offsets: of the T JPEGs, int64 (T + 1,); None = raw pixels.
+        size: crop side R.
+        extractor: fingerprint of what made the crops.
     """
-    names = {np.dtype(np.uint8): "U8", np.dtype(np.int64): "I64"}
-    header: dict[str, Any] = {"__metadata__": metadata}
+    tensors: list[tuple[str, str, list[int], int, Iterable[Any]]] = []  # wide types first: all stay aligned
+    if offsets is None:
+        tensors.append(("frames", "U8", [len(marks), size, size, 3], len(marks) * size * size * 3, blocks))
+    else:
+        tensors.append(("offsets", "I64", [len(offsets)], offsets.nbytes, [offsets.data.cast("B")]))
+        tensors.append(("jpeg", "U8", [int(offsets[-1])], int(offsets[-1]), blocks))
+    tensors.append(("seen", "U8", [len(marks)], len(marks), [marks.data.cast("B")]))
+    encoding = "raw" if offsets is None else "jpeg"
+    header: dict[str, Any] = {"__metadata__": {"encoding": encoding, "size": str(size), "extractor": extractor}}
     begin = 0
-    for key, value in sorted(tensors.items(), key=lambda item: -item[1].itemsize):  # wide types first: all stay aligned
-        span = [begin, begin + value.nbytes]
-        header[key] = {"dtype": names[value.dtype], "shape": list(value.shape), "data_offsets": span}
-        begin = span[1]
+    for name, dtype, shape, length, _ in tensors:
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [begin, begin + length]}
+        begin += length
     text = json.dumps(header).encode("utf-8")
     text += b" " * (-len(text) % 8)
     file.write(len(text).to_bytes(8, "little") + text)
-    for value in sorted(tensors.values(), key=lambda value: -value.itemsize):
-        file.write(np.ascontiguousarray(value).data)
+    for name, _, _, length, pieces in tensors:
+        written = sum(file.write(piece) for piece in pieces)
+        assert written == length, (name, written, length)
 
 
 class PackedCrops:
@@ -248,7 +359,8 @@ class PackedCrops:
 
     Attributes:
         length: frames T.
-        seen: seen marks, bool (T,).
+        marks: as stored, uint8 (T,): 0 not seen, 1 detected, 2 followed (`slt.data.pose`).
+        seen: marks above 0, bool (T,).
         size: crop side R in pixels.
         encoding: "raw" or "jpeg".
         extractor: fingerprint of what made the crops ("" if the file does not say).
@@ -263,7 +375,8 @@ class PackedCrops:
         try:
             self._file = _open_safetensors(self.path)
             metadata = self._file.metadata() or {}
-            self.seen: NDArray[np.bool_] = self._file.get_tensor("seen").astype(bool)
+            self.marks: NDArray[np.uint8] = self._file.get_tensor("seen")
+            self.seen: NDArray[np.bool_] = self.marks.astype(bool)
             self.encoding = metadata.get("encoding", "")
             self.size = int(metadata.get("size", 0))
             self.extractor = metadata.get("extractor", "")
@@ -374,28 +487,53 @@ def write_pose(
     pose: NDArray[np.floating[Any]],
     *,
     size: tuple[int, int] | None,
-    seen: Mapping[str, NDArray[np.bool_]] | None,
+    seen: Mapping[str, NDArray[np.bool_] | NDArray[np.uint8]] | None,
+    boxes: Mapping[str, NDArray[np.floating[Any]]] | None = None,
 ) -> None:
     """Write `pose/<id>.npz` from (T, K, 3).
 
     Args:
         pose: x, y in [0, 1] of the picture's width and height, confidence in [0, 1]: 0 = not detected.
         size: the picture's (width, height) in pixels; None = square.
-        seen: seen marks bool (T,) of crop streams by folder, for crops that are written one JPEG a frame.
+        seen: seen marks (T,), bool or uint8, of crop streams by folder, for crops that are written one JPEG a frame.
+        boxes: centre x, y and side (T, 3) of crop streams by folder, in pixels of the picture; 0 where not seen.
     """
     path = Path(path)
     if pose.ndim != 3 or pose.shape[2] != 3 or 0 in pose.shape:
         raise ValueError(f"{path}: a pose must be (T, K, 3) with at least one frame and point, came {pose.shape}")
-    arrays: dict[str, Any] = {"pose": np.ascontiguousarray(pose, np.float32).reshape(len(pose), -1)}
-    _check_pose(path, arrays["pose"])
-    if size is not None:
-        arrays["size"] = np.asarray(size, np.int32)
+    rows = np.ascontiguousarray(pose, np.float32).reshape(len(pose), -1)
+    for fault in pose_faults(path, {"pose": rows}):
+        raise ValueError(fault)
     for folder, marks in (seen or {}).items():
         if len(marks) != len(pose):
             raise ValueError(f"{path}: {len(marks)} seen marks of {folder!r} for {len(pose)} frames; expected as many")
-        arrays[f"seen_{folder}"] = np.asarray(marks, np.uint8)
     with atomic(path) as file:
-        np.savez(file, **arrays)
+        write_pose_blocks(file, [rows.data.cast("B")], rows.shape, size=size, seen=seen or {}, boxes=boxes or {})
+
+
+def write_pose_blocks(
+    file: IO[bytes],
+    blocks: Iterable[Any],
+    shape: tuple[int, ...],
+    *,
+    size: tuple[int, int] | None,
+    seen: Mapping[str, NDArray[Any]],
+    boxes: Mapping[str, NDArray[Any]],
+) -> None:
+    """Write a pose file, as `np.savez` does, whose float32 rows come as blocks of bytes; `shape` is (T, 3K)."""
+    arrays: dict[str, NDArray[Any]] = {"size": np.asarray(size, np.int32)} if size is not None else {}
+    arrays |= {f"seen_{folder}": np.asarray(marks, np.uint8) for folder, marks in seen.items()}
+    arrays |= {f"box_{folder}": np.asarray(box, np.float32) for folder, box in boxes.items()}
+    with zipfile.ZipFile(file, "w") as archive:
+        # A file past 2 GiB is allowed by force_zip64 alone: its length is not known when its entry is begun.
+        with archive.open("pose.npy", "w", force_zip64=True) as part:
+            stated = {"descr": "<f4", "fortran_order": False, "shape": tuple(shape)}
+            np.lib.format.write_array_header_1_0(part, stated)
+            written = sum(part.write(block) for block in blocks)
+            assert written == 4 * shape[0] * shape[1], (written, shape)
+        for name, value in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as part:
+                np.lib.format.write_array(part, np.ascontiguousarray(value), allow_pickle=False)
 
 
 def read_pose(path: Path | str) -> PoseClip:
@@ -406,43 +544,58 @@ def read_pose(path: Path | str) -> PoseClip:
         ValueError: not an npz, pickled content, no key `pose`, a shape other than (T, 3K), NaN, a confidence outside
             [0, 1], or seen marks of another length.
     """
-    path = _existing(path, "the pose of a clip")
-    with _readable_array(path), zipfile.ZipFile(path), np.load(path, allow_pickle=False) as file:
-        arrays = {key: file[key] for key in file.files}
-    if "pose" not in arrays:
-        raise ValueError(
-            f"{path}: no key 'pose'; expected `pose` of (T, 3 x landmarks), came the keys {sorted(arrays)}"
-        )
-    pose = _check_pose(path, arrays["pose"])
-    size = arrays.get("size", np.ones(2, int))
-    if size.shape != (2,) or not (size > 0).all():
-        raise ValueError(f"{path}: `size` must be the picture's (width, height) in pixels, came {size.tolist()}")
+    arrays = pose_arrays(path)
+    for fault in pose_faults(path, arrays):
+        raise ValueError(fault)
+    pose, size = arrays["pose"].astype(np.float32, copy=False), arrays.get("size", np.ones(2, int))
     seen = {key[5:]: value.astype(bool) for key, value in arrays.items() if key.startswith("seen_")}
-    for folder, marks in seen.items():
-        if marks.shape != (len(pose),):
-            raise ValueError(f"{path}: `seen_{folder}` must be ({len(pose)},) like the pose, came {marks.shape}")
     return PoseClip(pose.reshape(len(pose), -1, 3), (int(size[0]), int(size[1])), seen)
 
 
-def _check_pose(path: Path, pose: NDArray[Any]) -> NDArray[np.float32]:
+def pose_arrays(path: Path | str) -> dict[str, NDArray[Any]]:
+    """Return all arrays of `pose/<id>.npz` as they are stored.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not an npz, or pickled content.
+    """
+    path = _existing(path, "the pose of a clip")
+    with _readable_array(path), zipfile.ZipFile(path), np.load(path, allow_pickle=False) as file:
+        return {key: file[key] for key in file.files}
+
+
+def pose_faults(path: Path | str, arrays: Mapping[str, NDArray[Any]]) -> Iterator[str]:
+    """Yield all that is wrong with the arrays of a pose file; nothing = it can be read."""
+    if "pose" not in arrays:
+        yield f"{path}: no key 'pose'; expected `pose` of (T, 3 x landmarks), came the keys {sorted(arrays)}"
+        return
+    pose = arrays["pose"]
     if pose.ndim != 2 or pose.shape[1] % 3 or 0 in pose.shape or not np.issubdtype(pose.dtype, np.floating):
-        raise ValueError(
+        yield (
             f"{path}: key `pose` must be float32 (T, 3 x landmarks) with at least one frame, "
             f"came {pose.dtype} {pose.shape}"
         )
+        return
     bad = np.flatnonzero(~np.isfinite(pose).all(1))
     if len(bad):
-        raise ValueError(
+        yield (
             f"{path}: key `pose` holds NaN or infinity in frame {bad[0]} ({len(bad)} frames in all); "
             "a point that was not detected has confidence 0 and any finite x, y"
         )
-    confidence = pose[:, 2::3]
-    if confidence.min() < 0 or confidence.max() > 1.0001:  # room for float16 and averaging, not for logits
-        raise ValueError(
+    confidence = pose[:, 2::3][np.isfinite(pose[:, 2::3])]
+    if confidence.size and (confidence.min() < 0 or confidence.max() > 1.0001):  # room for float16 and averaging
+        yield (
             f"{path}: key `pose` holds confidences from {confidence.min():.4g} to {confidence.max():.4g} (every third "
             "column); expected [0, 1]"
         )
-    return pose.astype(np.float32, copy=False)
+    size = arrays.get("size", np.ones(2, int))
+    if size.shape != (2,) or not (size > 0).all():
+        yield f"{path}: `size` must be the picture's (width, height) in pixels, came {size.tolist()}"
+    for key, marks in arrays.items():
+        if key.startswith("seen_") and marks.shape != (len(pose),):
+            yield f"{path}: `{key}` must be ({len(pose)},) like the pose, came {marks.shape}"
+        if key.startswith("box_") and (marks.shape != (len(pose), 3) or not np.isfinite(marks).all()):
+            yield f"{path}: `{key}` must be ({len(pose)}, 3) of finite numbers, x, y and side; came {marks.shape}"
 
 
 def read_seen(path: Path, folder: str) -> NDArray[np.bool_] | None:

@@ -9,6 +9,7 @@ import difflib
 import hashlib
 import json
 import logging
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -22,6 +23,7 @@ from torch.utils.data import Dataset
 
 from slt.data import layout
 from slt.data.batch import Sample
+from slt.data.frames import frame_index, frame_step
 from slt.data.streams import Features, Stream
 from slt.text import clean
 
@@ -104,12 +106,16 @@ class LsaTMultiStream(Dataset[Sample]):
         augment: an `Augment` or a mapping of its keys; None switches off the streams' own augmentation too.
         seed: of the augmentation, which depends on (seed, epoch, index) and on nothing else.
         limit: only the first so many clips of `train`; None = all. Other splits are whole.
+        mixed_extractors: take clips that different extractors made, which is refused otherwise. It has a default for
+            the checkpoints of before, which do not name it.
 
     Attributes:
         ids, texts: of the split's clips, in the order of its index.
         columns: column name -> the split's values as they stand in the table, for every other column.
         lengths: int64 (N,), frames of each clip as given out when nothing is augmented.
         fingerprint: sha256 of all rows, all splits and what made the streams; the same for every split.
+        extractor: fingerprint of what extracted the clips, by `metadata.jsonl`; several are joined by " + "; None where
+            that names none.
 
     Raises:
         FileNotFoundError, ValueError: one message that names the file and line, row or key.
@@ -127,6 +133,7 @@ class LsaTMultiStream(Dataset[Sample]):
         augment: Mapping[str, Any] | Augment | None,
         seed: int,
         limit: int | None = None,
+        mixed_extractors: bool = False,
     ) -> None:
         _check_numbers(fps, max_frames, length_tolerance)
         self.root, self.split, self.streams = Path(root), split, dict(streams)
@@ -142,7 +149,9 @@ class LsaTMultiStream(Dataset[Sample]):
         self.ids = Strings(ids)
         self.texts = Strings(_clean_text(row) for row in rows)
         self.columns = {key: Strings(row[key] for row in rows) for key in rows[0] if key not in layout.REQUIRED_COLUMNS}
-        self.fingerprint = _fingerprint(self.root, table, splits)
+        metadata = _read_metadata(self.root)
+        self.extractor = _extractor(self.root, table, metadata, mixed_extractors)
+        self.fingerprint = _fingerprint(self.root, table, splits, metadata)
         self.steps = _steps(self.root, rows, fps)  # (N,): source frames from one kept frame to the next
         self.frame_counts = self._shortest(rows)  # (N,): frames on disk
         counts = zip(self.frame_counts.tolist(), self.steps.tolist(), strict=True)
@@ -235,15 +244,6 @@ class LsaTMultiStream(Dataset[Sample]):
         return shortest
 
 
-def frame_index(frames: int, step: float, max_frames: int | None) -> NDArray[np.int64]:
-    """Return which of `frames` to take at one every `step`, thinned evenly to `max_frames`: int64 (T,), T > 0."""
-    count = max(1, int(np.ceil(frames / step - 1e-6)))
-    index = np.floor(np.arange(count) * step + 1e-6).astype(np.int64)
-    if max_frames is not None and count > max_frames:
-        index = index[((np.arange(max_frames) + 0.5) * count / max_frames).astype(np.int64)]
-    return np.asarray(np.minimum(index, frames - 1))
-
-
 def _check_numbers(fps: float | None, max_frames: int | None, length_tolerance: int) -> None:
     if fps is not None and fps <= 0:
         raise ValueError(f"dataset.fps must be above 0, or null for all frames, came {fps}")
@@ -281,6 +281,8 @@ def _read_corpus(root: Path, split: str) -> tuple[dict[str, dict[str, str]], dic
     there = sorted(path.stem for path in (root / "index").glob("*.csv"))
     if split not in there:
         raise FileNotFoundError(f"{root / 'index' / split}.csv: no such split; {root / 'index'} holds {there}")
+    if faults := layout.index_faults(root):
+        raise ValueError("; ".join(faults))
     splits = {
         name: layout.read_index(root / "index" / f"{name}.csv") for name in there if name in (*layout.SPLITS, split)
     }
@@ -316,7 +318,7 @@ def _steps(root: Path, rows: list[dict[str, str]], fps: float | None) -> NDArray
         raise ValueError(
             f"{root / 'subs.csv'}: dataset.fps={fps} needs the column `fps`; add it or set dataset.fps=null"
         )
-    return np.array([max(1.0, _number(root, row, "fps") / fps) for row in rows])
+    return np.array([frame_step(_number(root, row, "fps"), fps) for row in rows])
 
 
 def _number(root: Path, row: dict[str, str], key: str) -> float:
@@ -331,16 +333,50 @@ def _number(root: Path, row: dict[str, str], key: str) -> float:
     return value
 
 
-def _fingerprint(root: Path, table: dict[str, dict[str, str]], splits: dict[str, list[str]]) -> str:
+def _read_metadata(root: Path) -> list[dict[str, Any]]:
+    """Return what `metadata.jsonl` says of each clip and its making; nothing where there is no such file."""
+    path = root / "metadata.jsonl"
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8") as file:
+        return [_json(path, line) for line in file if line.strip()]
+
+
+def _extractor(
+    root: Path, table: Mapping[str, Any], metadata: Iterable[Mapping[str, Any]], mixed_extractors: bool
+) -> str | None:
+    """Return the fingerprint of what extracted the clips of the table, see `LsaTMultiStream.extractor`."""
+    made = {line.get("video_id"): str(line["fingerprint"]) for line in metadata if line.get("fingerprint")}
+    clips = Counter(made.get(name, "") for name in table)
+    found = sorted(set(clips) - {""})
+    if not found:
+        return None
+    if len(clips) > 1:
+        counts = ", ".join(f"{count} by {name or 'one that is not named'}" for name, count in clips.most_common())
+        message = f"{root / 'metadata.jsonl'}: clips of {len(clips)} extractors ({counts})"
+        if not mixed_extractors:
+            raise ValueError(
+                f"{message}; expected one for all: their crops differ in ways that have nothing to do with signing. "
+                "Extract all with one, take the others out of subs.csv and index/, or set "
+                "dataset.mixed_extractors=true (in evaluation other_extractor=true)"
+            )
+        log.warning("%s, taken together as mixed_extractors says", message)
+    return " + ".join(found)
+
+
+def _fingerprint(
+    root: Path,
+    table: dict[str, dict[str, str]],
+    splits: dict[str, list[str]],
+    metadata: Sequence[Mapping[str, Any]],
+) -> str:
     """Return the sha256 of the rows, the three splits, `corpus.json` and the extractors named in `metadata.jsonl`."""
     parts: list[Any] = [sorted(table.items()), [(name, splits.get(name)) for name in layout.SPLITS]]
     if (path := root / "corpus.json").is_file():
         corpus = _json(path, path.read_text(encoding="utf-8"))
         parts.append(corpus.get("fingerprint", corpus))
-    if (path := root / "metadata.jsonl").is_file():
-        with Path(path).open(encoding="utf-8") as file:
-            lines = [_json(path, line) for line in file if line.strip()]
-        parts.append(sorted({str(line.get("fingerprint", line.get("extractor"))) for line in lines}))
+    if (root / "metadata.jsonl").is_file():
+        parts.append(sorted({str(line.get("fingerprint", line.get("extractor"))) for line in metadata}))
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode("utf-8")).hexdigest()
 
 

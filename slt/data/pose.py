@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 # MediaPipe's numbering: 33 points of the body, then, where there are 75, 21 of the left and 21 of the right hand.
 BODY, HAND = 33, 21
 LEFT_SHOULDER, RIGHT_SHOULDER = 11, 12
+# What extraction says of a stream in a frame: its part was found, or its crop followed the arm while it was missed.
+NOT_SEEN, DETECTED, FOLLOWED = 0, 1, 2
 _BODY_PAIRS = ((1, 4), (2, 5), (3, 6), *((left, left + 1) for left in range(7, BODY, 2)))
 
 POINTS = {

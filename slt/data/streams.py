@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -20,17 +20,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from slt.data import layout
-from slt.data.pose import POINTS, centre_on_shoulders, check_points, mirror_order, shoulders_seen
+from slt.data.frames import Seen, choose_pose, finish_crops, finish_features, finish_pose, resize_crops
+from slt.data.pose import POINTS, check_points, mirror_order
 
 # DataLoader workers are the parallelism here: OpenCV's own threads only get in their way (and do not survive a fork).
 cv2.setNumThreads(0)
-
-
-class Seen(NamedTuple):
-    """What a reader read: `array` (n, ...) and `seen` bool (n,)."""
-
-    array: NDArray[Any]
-    seen: NDArray[np.bool_]
 
 
 class Stream(Protocol):
@@ -142,11 +136,11 @@ class Crops:
         """Return RGB uint8 (n, R, R, 3) and seen (n,); raises ValueError for a picture that is none or cut short."""
         if self.is_packed(root):
             clip = layout.PackedCrops(root / self.folder / f"{video_id}.safetensors")
-            return Seen(self._resized(clip.frames(index)), clip.seen[index])
+            return Seen(resize_crops(clip.frames(index), self.size), clip.seen[index])
         frames = np.zeros((len(index), self.size, self.size, 3), np.uint8)
         for place, t in enumerate(index):
             path = layout.frame_path(root / self.folder, video_id, int(t))
-            frames[place] = self._resized(layout.decode_jpeg(path.read_bytes(), str(path), None)[None])[0]
+            frames[place] = resize_crops(layout.decode_jpeg(path.read_bytes(), str(path), None)[None], self.size)[0]
         seen = layout.read_seen(root / "pose" / f"{video_id}.npz", self.folder)
         if seen is None:
             return Seen(frames, np.asarray(frames.any((1, 2, 3))))
@@ -156,12 +150,6 @@ class Crops:
                 f"{index.max()} in {self.folder}/; extract it anew"
             )
         return Seen(frames, seen[index])
-
-    def _resized(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        if frames.shape[1] == self.size:
-            return frames
-        side = (self.size, self.size)
-        return np.stack([cv2.resize(frame, side, interpolation=cv2.INTER_AREA) for frame in frames]).astype(np.uint8)
 
     def flip(self, array: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return (n, R, R, 3) with left and right exchanged."""
@@ -196,9 +184,7 @@ class Crops:
 
     def finish(self, array: NDArray[np.uint8], seen: NDArray[np.bool_]) -> Tensor:
         """Return uint8 (n, 3, R, R); normalisation is the backbone's."""
-        out = np.ascontiguousarray(array.transpose(0, 3, 1, 2))
-        out[~seen] = 0
-        return torch.from_numpy(out)
+        return torch.from_numpy(finish_crops(array, seen))
 
 
 class Landmarks:
@@ -243,9 +229,7 @@ class Landmarks:
         path = root / self.folder / f"{video_id}.npz"
         clip = layout.read_pose(path)
         check_points(self.points, clip.points.shape[1], str(path))
-        # centred over the whole clip, so that the same frame looks the same whatever other frames were chosen
-        centred = centre_on_shoulders(clip.points, clip.size)
-        return Seen(centred[index][:, POINTS[self.points]], shoulders_seen(clip.points)[index])
+        return choose_pose(clip.points, clip.size, self.points, index)
 
     def flip(self, array: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return (n, K, 3) with x negated and the sides of the body exchanged."""
@@ -268,8 +252,7 @@ class Landmarks:
 
     def finish(self, array: NDArray[np.float32], seen: NDArray[np.bool_]) -> Tensor:
         """Return float32 (n, K, 3), zero for every point and frame that was not seen."""
-        there = seen[:, None] & (array[..., 2] > 0)
-        return torch.from_numpy(np.where(there[..., None], array, np.float32(0)))
+        return torch.from_numpy(finish_pose(array, seen))
 
 
 class Features:
@@ -330,9 +313,7 @@ class Features:
 
     def finish(self, array: NDArray[Any], seen: NDArray[np.bool_]) -> Tensor:
         """Return float32 (n, F); the mapped file itself where it is float32 and all was seen."""
-        if not seen.all():
-            array = np.where(seen[:, None], array, np.zeros((), array.dtype))
-        return torch.from_numpy(array).float()
+        return torch.from_numpy(finish_features(array, seen))
 
 
 def _listed(root: Path, folder: str) -> Path:

@@ -1,12 +1,14 @@
-"""Curves of a run as small line charts: inline SVG for the report."""
+"""Curves of a run as small line charts, and histograms of a corpus: inline SVG for the reports."""
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -34,11 +36,7 @@ def draw_curves(curves: Mapping[str, Curve]) -> dict[str, str]:
 
 
 def _chart(name: str, lines: Mapping[str, Curve]) -> str:
-    # The salt keeps the ids of several charts on one page apart, and equal from run to run.
-    inked = ("text.color", "xtick.color", "ytick.color", "axes.edgecolor", "axes.labelcolor")
-    look: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": name, "font.family": "sans-serif", "font.size": 9}
-    look |= dict.fromkeys(inked, INK)
-    with rc_context(look):
+    with _look(name):
         figure = Figure(figsize=(4.4, 2.5), layout="constrained")
         axes = figure.add_subplot()
         for (split, curve), colour in zip(lines.items(), LINES * len(lines), strict=False):
@@ -52,18 +50,64 @@ def _chart(name: str, lines: Mapping[str, Curve]) -> str:
         axes.grid(color=INK, alpha=0.12)
         if len(lines) > 1:
             axes.legend(frameon=False)
-        text = io.StringIO()
-        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
-    return _inline(text.getvalue(), name, lines)
+        ends = "; ".join(f"{split} {curve[0][1]:.4g} to {curve[-1][1]:.4g}" for split, curve in lines.items())
+        return _inline(figure, f"{name} over steps: {ends}")
 
 
-def _inline(svg: str, name: str, lines: Mapping[str, Curve]) -> str:
-    """A file's SVG -> an element of a page: no prologue, ink from the page, words for those who do not see it."""
+def draw_histogram(
+    title: str, values: Sequence[float], *, axis: str, counted: str, limits: tuple[float, float] | None, bins: int
+) -> str:
+    """Draws how many of something there are of each value.
+
+    Args:
+        title: of the chart.
+        values: one each.
+        axis: what they are, with the unit.
+        counted: what is counted, such as "clips".
+        limits: lowest and highest value of the axis; None = those of the values.
+        bins: bars.
+
+    Returns:
+        SVG text as `draw_curves` gives it; "" where there are no values.
+    """
+    if not len(values):
+        return ""
+    data = np.asarray(values, float)
+    counts, edges = np.histogram(data, bins=bins, range=limits)
+    with _look(title):
+        figure = Figure(figsize=(4.4, 2.1), layout="constrained")
+        axes = figure.add_subplot()
+        axes.bar(edges[:-1], counts, width=np.diff(edges), align="edge", color=LINES[0])
+        axes.set_title(title)
+        axes.set_xlabel(axis)
+        axes.set_ylabel(counted)
+        axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="y", color=INK, alpha=0.12)
+        low, middle, high = np.quantile(data, (0, 0.5, 1))
+        return _inline(
+            figure, f"{title}: {len(data)} {counted}, {axis} from {low:.4g} to {high:.4g}, median {middle:.4g}"
+        )
+
+
+@contextmanager
+def _look(name: str) -> Iterator[None]:
+    # The salt keeps the ids of several charts on one page apart, and equal from run to run.
+    inked = ("text.color", "xtick.color", "ytick.color", "axes.edgecolor", "axes.labelcolor")
+    look: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": name, "font.family": "sans-serif", "font.size": 9}
+    with rc_context(look | dict.fromkeys(inked, INK)):
+        yield
+
+
+def _inline(figure: Figure, label: str) -> str:
+    """A chart -> an element of a page: no prologue, ink from the page, words for those who do not see it."""
+    text = io.StringIO()
+    figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
+    svg = text.getvalue()
     svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'(<g) id="[^"]*"', r"\1", svg)  # group names repeat from chart to chart
-    ends = "; ".join(f"{split} {curve[0][1]:.4g} to {curve[-1][1]:.4g}" for split, curve in lines.items())
-    label = re.sub(r'[<>&"]', " ", f"{name} over steps: {ends}")
+    label = re.sub(r'[<>&"]', " ", label)
     svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
     svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
     return svg.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)

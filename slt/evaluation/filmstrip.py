@@ -131,33 +131,60 @@ def _skeleton(pose: Array, window: tuple[float, float, float]) -> Image.Image:
     places = (pose[:, :2].astype(float) - (x, y)) * scale * FINE + (CELL * FINE / 2, TALL * FINE / 2)
     there = pose[:, 2] > 0
     cell = Image.new("RGB", (CELL * FINE, TALL * FINE), (255, 255, 255))
-    draw = ImageDraw.Draw(cell)
-    if there[list(EARS)].all():
-        _head(draw, places[EARS[0]], places[EARS[1]])
-    for bones, colour, width in _bones(len(pose)):
-        for a, b in bones:
-            if there[a] and there[b]:
-                draw.line([tuple(places[a]), tuple(places[b])], fill=colour, width=width, joint="curve")
-                for px, py in (places[a], places[b]):
-                    draw.ellipse([px - width / 2, py - width / 2, px + width / 2, py + width / 2], fill=colour)
+    draw_skeleton(ImageDraw.Draw(cell), places, there, pixel=FINE, halo=None)
     return cell.resize((CELL, TALL), Image.Resampling.LANCZOS)
 
 
-def _head(draw: ImageDraw.ImageDraw, right: Array, left: Array) -> None:
+def draw_skeleton(
+    draw: ImageDraw.ImageDraw,
+    places: Array,
+    there: npt.NDArray[np.bool_],
+    *,
+    pixel: int,
+    halo: tuple[int, int, int] | None,
+) -> None:
+    """Draws one pose.
+
+    Args:
+        draw: of the picture.
+        places: (K, 2) in its pixels.
+        there: bool (K,): the points that were detected; others and their bones are not drawn.
+        pixel: width of the thinnest line; arms and trunk are twice as wide.
+        halo: colour around each line, for a ground that is not white.
+    """
+    if there[list(EARS)].all():
+        _head(draw, places[EARS[0]], places[EARS[1]], pixel, halo)
+    strokes = [
+        (tuple(places[a]), tuple(places[b]), colour, width * pixel)
+        for bones, colour, width in _bones(len(places))
+        for a, b in bones
+        if there[a] and there[b]
+    ]
+    passes = [(halo, pixel)] if halo is not None else []
+    for ground, more in [*passes, (None, 0)]:
+        for a, b, colour, width in strokes:
+            fill, thick = ground or colour, width + more
+            draw.line([a, b], fill=fill, width=thick, joint="curve")
+            for px, py in (a, b):
+                draw.ellipse([px - thick / 2, py - thick / 2, px + thick / 2, py + thick / 2], fill=fill)
+
+
+def _head(draw: ImageDraw.ImageDraw, right: Array, left: Array, pixel: int, halo: tuple[int, int, int] | None) -> None:
     """A head's outline, 1.3 times as high as it is wide from ear to ear."""
     half = float(np.linalg.norm(left - right)) / 2
     x, y = (left + right) / 2
-    box = [x - half, y - 1.3 * half, x + half, y + 1.3 * half]
-    draw.ellipse(box, outline=COLOURS["body"], width=2 * FINE)
+    for colour, more in [*([(halo, pixel)] if halo is not None else []), (COLOURS["body"], 0)]:
+        wide, high = half + more / 2, 1.3 * half + more / 2
+        draw.ellipse([x - wide, y - high, x + wide, y + high], outline=colour, width=2 * pixel + more)
 
 
 def _bones(landmarks: int) -> list[tuple[list[tuple[int, int]], tuple[int, int, int], int]]:
     """(pairs of points, colour, width) in the order of drawing; without hand points the body's palms stand in."""
-    bones = [(HEAD, COLOURS["body"], FINE), (TRUNK, COLOURS["body"], 2 * FINE)]
+    bones = [(HEAD, COLOURS["body"], 1), (TRUNK, COLOURS["body"], 2)]
     for side, first in (("left", FIRST_LEFT), ("right", FIRST_RIGHT)):
-        bones.append((ARMS[side], COLOURS[side], 2 * FINE))
+        bones.append((ARMS[side], COLOURS[side], 2))
         hand = [(first + a, first + b) for a, b in FINGERS] if landmarks == WITH_HANDS else PALMS[side]
-        bones.append((hand, COLOURS[side], FINE))
+        bones.append((hand, COLOURS[side], 1))
     return [([pair for pair in pairs if max(pair) < landmarks], colour, width) for pairs, colour, width in bones]
 
 

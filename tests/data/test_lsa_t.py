@@ -1,6 +1,7 @@
 """A corpus folder to samples and batches: what comes out, that only (seed, epoch, index) is random, and bad input."""
 
 import csv
+import hashlib
 import json
 from pathlib import Path
 
@@ -149,6 +150,13 @@ def test_the_fingerprint_is_of_the_corpus_and_not_of_a_split(root):
     other = dataset(root).fingerprint
     layout.write_metadata(root / "metadata.jsonl", [{"id": "a", "extractor": "mp", "fingerprint": "e1"}])
     assert len({before, without, other, dataset(root).fingerprint}) == 4
+
+
+def test_the_extractor_is_the_one_that_all_clips_name(root):
+    assert dataset(root).extractor is None
+    failed = {"video_id": "lost", "failure": "no picture"}
+    layout.write_metadata(root / "metadata.jsonl", [*({"video_id": n, "fingerprint": "e1"} for n in FRAMES), failed])
+    assert dataset(root).extractor == dataset(root, "val").extractor == "e1"
 
 
 def test_strings_are_a_sequence():
@@ -342,6 +350,32 @@ def test_a_rate_asked_for_without_the_column_is_named(root):
     rewrite(root, lambda rows: [{key: row[key] for key in ("video_id", "texto")} for row in rows])
     with pytest.raises(ValueError, match=r"dataset\.fps=10 needs the column `fps`"):
         dataset(root, fps=10)
+
+
+@pytest.mark.parametrize("other", ["e2", None])
+def test_clips_of_different_extractors_are_refused_unless_told_otherwise(root, other, caplog):
+    lines = [{"video_id": name, "fingerprint": other if name == "e" else "e1"} for name in FRAMES]
+    layout.write_metadata(root / "metadata.jsonl", lines)
+    named = other or "one that is not named"
+    with pytest.raises(ValueError, match=rf"clips of 2 extractors \(4 by e1, 1 by {named}\); .*mixed_extractors=true"):
+        dataset(root)
+    mixed = dataset(root, mixed_extractors=True)
+    assert mixed.extractor == ("e1 + e2" if other else "e1")
+    assert "taken together" in caplog.text
+
+
+def test_a_split_that_does_not_fit_its_sha256_is_refused(root):
+    names = [f"{name}.csv" for name in SPLITS]
+    digests = [hashlib.sha256((root / "index" / name).read_bytes()).hexdigest() for name in names]
+    sums = "".join(f"{digest}  {name}\n" for digest, name in zip(digests, names, strict=True))
+    (root / "index" / "SHA256SUMS").write_text(sums)
+    assert len(dataset(root)) == 3
+    layout.write_index(root / "index" / "val.csv", [])
+    with pytest.raises(ValueError, match=r"val\.csv: sha256 \w+ expected by SHA256SUMS, came \w+; .*on purpose"):
+        dataset(root)
+    (root / "index" / "val.csv").unlink()
+    with pytest.raises(ValueError, match=r"val\.csv: no such file, but SHA256SUMS lists it"):
+        dataset(root)
 
 
 def test_a_half_written_corpus_json_is_named(root):

@@ -9,18 +9,32 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from slt.data.video import probe, read_frames, sample, target_rate
+from slt.config import HOME
+from slt.data import video
+from slt.data.video import END_ROOM, frames_at, probe, read_frames, sample, target_rate
+
+REAL = HOME.parent / "shared" / "data" / "other_clips"
 
 av = pytest.importorskip("av", reason='PyAV is absent: pip install "slt[media]"')
 
 
-def film(path: Path, ticks: Sequence[int], *, base: int = 10, codec: str = "libx264", size: tuple[int, int] = (64, 48)):
-    """Write pictures at `ticks` / `base` seconds; picture n is grey (10 n) with a white upper left corner."""
+def film(
+    path: Path,
+    ticks: Sequence[int],
+    *,
+    base: int = 10,
+    codec: str = "libx264",
+    size: tuple[int, int] = (64, 48),
+    options: dict[str, str] | None = None,
+    sound: float = 0.0,
+):
+    """Write pictures at `ticks` / `base` seconds, picture n grey (10 n) with a white upper left corner, and silence."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=base)
+        stream = container.add_stream(codec, rate=base, options=options or {})
         stream.width, stream.height = size
         stream.pix_fmt = "rgb8" if codec == "gif" else "yuv420p"
         stream.codec_context.time_base = Fraction(1, base)
+        track = container.add_stream("aac", rate=16000) if sound else None
         for n, tick in enumerate(ticks):
             picture = np.full((size[1], size[0], 3), 10 * n % 250, np.uint8)
             picture[:12, :12] = 255
@@ -28,6 +42,12 @@ def film(path: Path, ticks: Sequence[int], *, base: int = 10, codec: str = "libx
             frame.pts, frame.time_base = tick, Fraction(1, base)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
+        for n in range(round(sound * 16000 / 1024)):
+            silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+            silence.rate, silence.pts = 16000, 1024 * n
+            container.mux(track.encode(silence))
+        if track:
+            container.mux(track.encode())
     return path
 
 
@@ -62,13 +82,18 @@ def test_the_own_rate_is_capped(tmp_path):
     assert target_rate(probe(film(tmp_path / "a.mp4", range(60), base=60)), None, 30) == 30
 
 
-def test_a_lying_film_with_a_turn_beside_it_comes_upright(tmp_path):
-    path = film(tmp_path / "a.mp4", range(3))
+def turned(path: Path) -> Path:
+    """Write a turn of 90 degrees clockwise into an mp4 of 64 x 48."""
     data = bytearray(path.read_bytes())
     matrix = data.index(b"tkhd") + 4 + 40
-    quarter = np.array([0, 0x10000, 0, -0x10000, 0, 0, 48 * 0x10000, 0, 0x40000000], ">i4")  # 90 degrees clockwise
+    quarter = np.array([0, 0x10000, 0, -0x10000, 0, 0, 48 * 0x10000, 0, 0x40000000], ">i4")
     data[matrix : matrix + 36] = quarter.tobytes()
     path.write_bytes(data)
+    return path
+
+
+def test_a_lying_film_with_a_turn_beside_it_comes_upright(tmp_path):
+    path = turned(film(tmp_path / "a.mp4", range(3)))
     _, picture = next(iter(read_frames(path, fps=10)))
     assert picture.shape == (64, 48, 3)
     assert picture[:6, -6:].mean() > 200  # the white corner went from upper left to upper right
@@ -116,3 +141,155 @@ def test_sound_without_a_picture_is_refused(tmp_path):
         container.mux(stream.encode())
     with pytest.raises(ValueError, match="no picture"):
         probe(path)
+
+
+def test_the_cover_of_a_sound_file_is_no_film(tmp_path):
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w") as container:
+        track, cover = container.add_stream("aac", rate=16000), container.add_stream("mjpeg")
+        cover.width, cover.height, cover.pix_fmt = 64, 48, "yuvj420p"
+        cover.disposition = int(av.stream.Disposition.attached_pic)
+        sound = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        sound.rate = 16000
+        picture = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24")
+        for packet in (*cover.encode(picture), *cover.encode(), *track.encode(sound), *track.encode()):
+            container.mux(packet)
+    with pytest.raises(ValueError, match="no picture"):
+        probe(path)
+
+
+def test_the_last_picture_of_a_variable_rate_stays_as_long_as_it_says(tmp_path):
+    path = film(tmp_path / "a.mkv", [0, 1, 2, 3, 4, 9], options={"bf": "0"})
+    container = av.open(str(path))
+    with container, av.open(str(tmp_path / "b.mkv"), "w") as out:
+        stream = out.add_stream_from_template(container.streams.video[0])
+        for packet in container.demux(video=0):
+            if packet.dts is not None:
+                packet.stream, packet.duration = stream, 2000 if packet.pts == 900 else packet.duration
+                out.mux(packet)
+    assert len(numbers(tmp_path / "b.mkv", 10)) == 29
+
+
+# ---------------------------------------------------------------- cuts
+
+OPEN = {"x264-params": "keyint=8:min-keyint=8:open-gop=1:bframes=3:b-adapt=0:scenecut=0:log-level=-1"}
+FORMATS = [
+    ("a.mp4", "libx264", OPEN),
+    ("a.mkv", "libx264", OPEN),
+    ("a.mov", "libx264", {"g": "8", "bf": "2"}),
+    ("a.avi", "libx264", OPEN),
+    ("b.avi", "mpeg4", {"g": "8"}),
+    ("a.gif", "gif", {}),
+    ("a.webm", "libvpx-vp9", {"g": "8"}),
+    ("b.mp4", "libx265", {"x265-params": "keyint=8:min-keyint=8:open-gop=1:bframes=3:log-level=-1"}),
+    ("c.mp4", "libsvtav1", {"g": "8", "preset": "12"}),
+    ("d.mp4", "libx264", {"x264-params": "intra-refresh=1:keyint=8:log-level=-1"}),
+]
+
+
+def assert_cut_is_slice(path: Path, fps: float, spans: Sequence[tuple[int, int]]) -> None:
+    whole = [picture for _, picture in read_frames(path, fps=fps)]
+    for first, last in spans:
+        cut = list(read_frames(path, fps=fps, start=first / fps, end=last / fps))
+        assert [seconds for seconds, _ in cut] == pytest.approx(np.arange(last - first) / fps)
+        assert all((a == b).all() for (_, a), b in zip(cut, whole[first:last], strict=True)), (first, last)
+
+
+@pytest.mark.parametrize(("name", "codec", "options"), FORMATS)
+def test_a_cut_gives_the_pictures_that_the_whole_film_gives_there(tmp_path, name, codec, options):
+    if codec not in av.codecs_available:
+        pytest.skip(f"no encoder {codec} in this PyAV")
+    path = film(tmp_path / name, range(24), codec=codec, options=options, size=(64, 64))
+    spans = [(0, 3), (6, 9), (7, 8), (8, 17), (14, 24), (23, 24)]
+    assert_cut_is_slice(path, 10, spans)
+    assert_cut_is_slice(path, 20, [(13, 29), (15, 17)])
+    assert numbers(path, 10) == list(range(24))
+
+
+def test_a_cut_of_a_variable_rate_a_turned_film_and_one_with_sound_is_a_slice_too(tmp_path):
+    uneven = film(tmp_path / "a.mp4", [0, 1, 2, 7, 8, 9, 15, 16, 17, 18], options={"g": "3", "bf": "2"})
+    assert_cut_is_slice(uneven, 10, [(4, 6), (7, 13), (14, 19)])
+    assert_cut_is_slice(turned(film(tmp_path / "b.mp4", range(12), options={"g": "4"})), 10, [(6, 9)])
+    assert_cut_is_slice(film(tmp_path / "c.mp4", range(12), sound=1.2, options={"g": "4"}), 10, [(6, 9)])
+
+
+@pytest.mark.parametrize("name", ["lsm_doctor_001.mp4", "lsm_hoy_001.mp4", "bsl_conversation.mp4"])
+def test_a_cut_of_a_real_film_is_a_slice(name):
+    if not REAL.is_dir():
+        pytest.skip("the real clips are not on this machine (../shared/data/other_clips)")
+    assert_cut_is_slice(REAL / name, target_rate(probe(REAL / name), None, 30), [(15, 17), (31, 34), (50, 60)])
+
+
+def test_only_a_cut_and_what_leads_to_it_is_decoded(tmp_path, monkeypatch):
+    path = film(tmp_path / "a.mp4", range(200), options={"g": "10", "bf": "2"})
+    timed, decoded = video._timed, []
+    monkeypatch.setattr(video, "_timed", lambda *args: (decoded.append(item) or item for item in timed(*args)))
+    assert len(list(read_frames(path, fps=10, start=15.5, end=16))) == 5
+    assert len(decoded) < 30
+    decoded.clear()
+    assert len(list(frames_at(path, [0.0, 15.5, 15.7, 19.9]))) == 4
+    assert len(decoded) < 50
+
+
+def test_pictures_of_a_cut_come_one_by_one(tmp_path):
+    path = film(tmp_path / "a.mp4", range(50))
+    assert next(read_frames(path, fps=10, start=3, end=99))[0] == 0  # what is wrong with its end is said at the end
+
+
+@pytest.mark.parametrize(
+    ("start", "end"), [(2, 1), (1, 1), (-1, 1), (float("nan"), 1), (0, float("nan")), (0, float("inf"))]
+)
+def test_a_cut_of_no_length_is_refused_with_film_and_times(tmp_path, start, end):
+    path = film(tmp_path / "a.mp4", range(20))
+    with pytest.raises(ValueError, match=rf"a\.mp4: the cut from {start:g} s to {end:g} s has no length"):
+        list(read_frames(path, fps=10, start=start, end=end))
+
+
+@pytest.mark.parametrize(("start", "end"), [(1, 2.3), (2.5, 3), (50, None)])
+def test_a_cut_past_the_end_is_refused_with_film_and_times(tmp_path, start, end):
+    path = film(tmp_path / "a.mp4", range(20))
+    with pytest.raises(ValueError, match=rf"a\.mp4: the cut from {start:g} s .* past the end of the film at 2\.00 s"):
+        list(read_frames(path, fps=10, start=start, end=end))
+
+
+def test_a_cut_may_end_a_little_after_the_last_picture(tmp_path):
+    path = film(tmp_path / "a.mp4", range(20))
+    assert len(list(read_frames(path, fps=10, start=1, end=2 + 0.9 * END_ROOM))) == 10
+    assert len(list(read_frames(path, fps=10, start=1))) == 10
+
+
+def test_the_shortest_cut_has_a_picture(tmp_path):
+    assert len(list(read_frames(film(tmp_path / "a.mp4", range(20)), fps=10, start=1, end=1.001))) == 1
+
+
+def test_a_cut_of_a_film_cut_short_is_read_where_it_is_there_and_refused_where_not(tmp_path):
+    path = film(tmp_path / "a.mkv", range(100), options={"g": "10"})
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert len(list(read_frames(path, fps=10, start=1, end=2))) == 10
+    for start in (1, 8):
+        with pytest.raises(ValueError, match=r"a\.mkv: the pictures end after .* cut short"):
+            list(read_frames(path, fps=10, start=start, end=9))
+    with pytest.raises(ValueError, match=r"a\.mkv: the pictures end after .* of 10\.00 s"):
+        list(read_frames(path, fps=10))
+
+
+def test_a_cut_of_what_is_no_film_is_refused_as_the_whole_is(tmp_path):
+    (tmp_path / "a.mp4").write_text("not a film")
+    with pytest.raises(ValueError, match=r"a\.mp4: not a film"):
+        list(read_frames(tmp_path / "a.mp4", fps=10, start=1, end=2))
+    with pytest.raises(FileNotFoundError, match=r"b\.mp4"):
+        list(frames_at(tmp_path / "b.mp4", [1.0]))
+
+
+def test_single_pictures_are_the_nearest_in_time_in_any_order(tmp_path):
+    path = film(tmp_path / "a.mp4", range(24), options={"g": "6", "bf": "2"})
+    found = list(frames_at(path, [0.0, 0.52, 2.0, 0.88, 99.0, 0.2]))
+    assert [seconds for seconds, _ in found] == [0.0, 0.52, 2.0, 0.88, 99.0, 0.2]
+    assert [round(float(picture[-8:].mean()) / 10) for _, picture in found] == [0, 5, 20, 9, 23, 2]
+    shifted = frames_at(path, [0.0, 0.3], start=1.0)
+    assert [round(float(picture[-8:].mean()) / 10) for _, picture in shifted] == [10, 13]
+
+
+def test_matroska_says_its_length(tmp_path):
+    assert probe(film(tmp_path / "a.mkv", range(30))).duration == pytest.approx(3.0)
+    assert probe(film(tmp_path / "b.webm", range(30), codec="libvpx-vp9")).duration == pytest.approx(3.0)

@@ -1,0 +1,32 @@
+"""Which extractor cut the crops a model was trained on, held against the one that cuts what it is to read now."""
+
+from __future__ import annotations
+
+import logging
+
+log = logging.getLogger(__name__)
+
+
+def refuse_other_extractor(trained: str | None, came: str | None, *, where: str, allowed: bool) -> None:
+    """Refuses crops and poses that another extractor made than those that a model was trained on.
+
+    Args:
+        trained: fingerprint of the extractor behind the training clips; None = not known.
+        came: fingerprint of the extractor behind what the model is to read now; None = not known.
+        where: the corpus or camera that this is, for the message.
+        allowed: the user asked for it (`other_extractor=true`): a warning instead of an error.
+
+    Raises:
+        ValueError: both are known, they differ, and it is not allowed.
+    """
+    if trained is None or came is None:
+        side = "the model" if trained is None else where
+        log.warning("%s does not say which extractor made its clips: whether it is the same cannot be checked", side)
+    elif trained != came:
+        message = f"{where}: extracted by {came}, the model was trained on clips of {trained}"
+        if not allowed:
+            raise ValueError(
+                f"{message}; a model knows only crops as its own extractor cuts them: extract with the same version "
+                "and parameters (metadata.jsonl of the training corpus names them), or set other_extractor=true"
+            )
+        log.warning("%s, taken as other_extractor says", message)

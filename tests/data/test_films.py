@@ -1,0 +1,193 @@
+"""Sources of an extraction: films and captions brought together, boxes, and a message for every bad folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from slt.data.films import Source, find_sources, read_boxes
+
+CUTS = "video_id;video;start;end;texto\n"
+FORMS = {"subs": "video_id;texto\n", "cuts": CUTS}
+
+
+def find(source: Path, form: str = "subs", **keys):
+    usual = {"kind": "films", "path": None, "unquoted": False, "min_seconds": 0.3, "signer": "auto", "boxes": None}
+    return find_sources(source, format=form, **{**usual, **keys})
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    out = tmp_path / "films"
+    out.mkdir()
+    for name in ("a.mp4", "b.MKV", "c.gif"):
+        (out / name).write_bytes(b"a film")
+    return out
+
+
+def table(folder: Path, rows: str, form: str = "subs") -> Path:
+    path = folder / "subs.csv"
+    path.write_text(FORMS[form] + rows, encoding="utf-8")
+    return path
+
+
+def test_whole_films_are_found_by_their_names(folder):
+    table(folder, "a;uno\nb;dos [risas]\nc;tres\n")
+    sources, faults = find(folder)
+    assert sources[1] == Source("b", folder / "b.MKV", None, None, {"video_id": "b", "texto": "dos"})
+    assert ([s.video_id for s in sources], faults) == (["a", "b", "c"], [])
+
+
+def test_cuts_keep_film_times_and_further_columns_in_their_row(folder):
+    rows = "a_1;a;0;2.5;uno\na_2;a.mp4;3;4;dos\nb_1;b;;;tres\nc_1;c;1;2;x\n"
+    table(folder, rows, "cuts")
+    sources, faults = find(folder, "cuts")
+    row = {"video_id": "a_1", "texto": "uno", "video": "a", "start": "0.0", "end": "2.5"}
+    assert (sources[0], faults) == (Source("a_1", folder / "a.mp4", 0.0, 2.5, row), [])
+    assert [s.path.name for s in sources] == ["a.mp4", "a.mp4", "b.MKV", "c.gif"]
+    assert {tuple(s.row) for s in sources} == {("video_id", "texto", "video", "start", "end")}
+
+
+def test_a_film_without_a_row_is_listed_and_a_row_without_a_film_is_left_to_the_extraction(folder):
+    table(folder, "a;uno\nd;dos\n")
+    sources, faults = find(folder)
+    assert [s.path for s in sources] == [folder / "a.mp4", folder / "d.mp4"]
+    assert [(f.where, f.dropped) for f in faults] == [("b.MKV", True), ("c.gif", True)]
+
+
+def test_films_are_known_by_name_without_invisible_characters_and_in_one_spelling(folder):
+    (folder / "Sen\u0303as\u200c \u200cya-x.mp4").write_bytes(b"")
+    table(folder, "x_1;Señas ya-x;0;1;uno\n", "cuts")
+    sources, _ = find(folder, "cuts")
+    assert sources[0].path.is_file()
+    assert sources[0].row["video"] == "Señas ya-x"
+
+
+def test_films_without_captions_have_empty_texts(folder):
+    sources, faults = find(folder, "none")
+    assert (sources[0].row, faults) == ({"video_id": "a", "texto": ""}, [])
+    with pytest.raises(ValueError, match=r"captions\.format=none reads no table"):
+        find(folder, "none", path=folder / "subs.csv")
+    (folder / "-x.mp4").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"-x\.mp4: id '-x' cannot name files"):
+        find(folder, "none")
+
+
+def test_srt_beside_films_cuts_them(folder):
+    (folder / "a.srt").write_text("1\n00:00:01,000 --> 00:00:02,000\nhola\n")
+    sources, faults = find(folder, "srt")
+    assert [(s.video_id, s.path.name, s.start, s.end) for s in sources] == [("a_1", "a.mp4", 1.0, 2.0)]
+    assert [f.where for f in faults] == ["b.MKV", "c.gif"]
+
+
+def test_two_films_of_one_name_are_refused(folder):
+    (folder / "a.avi").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"a\.mp4: a\.avi has the same name"):
+        find(folder)
+
+
+def test_folders_that_are_none_hold_no_film_or_cannot_be_listed_are_named(folder, tmp_path, monkeypatch):
+    with pytest.raises(FileNotFoundError, match="nowhere: no such folder"):
+        find(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match=r"a\.mp4: a file; kind=films expects the folder"):
+        find(folder / "a.mp4")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match="empty: no film in this folder"):
+        find(tmp_path / "empty")
+
+    def refuse(self):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(ValueError, match="films: cannot be listed \\(Permission denied\\)"):
+        find(folder)
+
+
+def test_a_missing_table_and_a_table_of_which_nothing_is_left_are_named(folder):
+    with pytest.raises(FileNotFoundError, match=r"subs\.csv: no such"):
+        find(folder)
+    table(folder, "a_1;a;2;1;uno\n", "cuts")
+    with pytest.raises(ValueError, match=r"no clip is left to extract \(subs\.csv line 2: a cut of no length"):
+        find(folder, "cuts")
+
+
+@pytest.mark.parametrize(("key", "value"), [("kind", "video"), ("signer", "first"), ("form", "csv")])
+def test_a_value_that_is_not_known_is_refused_with_those_that_are(folder, key, value):
+    with pytest.raises(ValueError, match=f"{value}: expected one of"):
+        find(folder, **{key: value})
+
+
+@pytest.mark.parametrize("video", ["../a", "sub/a"])
+def test_a_path_in_place_of_a_film_s_name_is_refused(folder, video):
+    table(folder, f"a_1;{video};0;1;uno\n", "cuts")
+    with pytest.raises(ValueError, match=r"subs\.csv line 2: video .* must be a film's name"):
+        find(folder, "cuts")
+
+
+# ---------------------------------------------------------------- boxes
+
+
+def boxes(folder: Path, rows: str) -> Path:
+    path = folder / "boxes.csv"
+    path.write_text(f"video_id;x;y;width;height\n{rows}", encoding="utf-8")
+    return path
+
+
+def test_a_clip_has_its_own_box_or_its_film_s(folder):
+    table(folder, "a_1;a;0;1;x\na_2;a;1;2;x\nb_1;b;0;1;x\n", "cuts")
+    path = boxes(folder, "a;10;20;30;40\na_2;0;0;5.5;6\nz;0;0;1;1\n")
+    sources, faults = find(folder, "cuts", boxes=path)
+    assert [s.box for s in sources] == [(10, 20, 40, 60), (0, 0, 5.5, 6), None]
+    assert [(f.where, f.video_id) for f in faults if f.video_id] == [("boxes.csv line 4", "z")]
+
+
+def test_signer_box_needs_a_box_for_every_clip(folder):
+    table(folder, "a;uno\nb;dos\nc;tres\n")
+    with pytest.raises(ValueError, match="signer=box: no box for 'b', 'c'; give boxes="):
+        find(folder, signer="box", boxes=boxes(folder, "a;0;0;9;9\n"))
+    with pytest.raises(ValueError, match="signer=box: no box for 'a', 'b', 'c'"):
+        find(folder, signer="box")
+
+
+@pytest.mark.parametrize(
+    "row", ["a;0;0;9", "a;0;0;0;9", "a;x;0;9;9", "a;nan;0;9;9", ";0;0;9;9", "b;0;0;9;9\nb;0;0;9;9"]
+)
+def test_a_bad_row_of_boxes_is_named(folder, row):
+    with pytest.raises(ValueError, match=r"boxes\.csv line [23]"):
+        read_boxes(boxes(folder, f"{row}\n"))
+
+
+def test_boxes_with_other_columns_or_not_there_are_named(folder):
+    (folder / "boxes.csv").write_text("video_id,x,y,width,height\n")
+    with pytest.raises(ValueError, match=r"boxes\.csv line 1"):
+        read_boxes(folder / "boxes.csv")
+    with pytest.raises(FileNotFoundError, match=r"none\.csv"):
+        read_boxes(folder / "none.csv")
+
+
+# ---------------------------------------------------------------- poses
+
+
+def test_poses_are_found_like_films(tmp_path):
+    (tmp_path / "a.pose").write_bytes(b"")
+    (tmp_path / "b.mp4").write_bytes(b"")
+    table(tmp_path, "a_1;a;0;1;uno\n", "cuts")
+    sources, faults = find(tmp_path, "cuts", kind="poses")
+    assert [(s.video_id, s.path.name, faults) for s in sources] == [("a_1", "a.pose", [])]
+
+
+def test_key_points_of_lsa_t_are_found_with_their_signer_and_clips_without_a_row_are_listed(tmp_path):
+    h5py = pytest.importorskip("h5py", reason='h5py is absent: pip install "slt[media]"')
+    with h5py.File(tmp_path / "keypoints.h5", "w") as file:
+        for name in ("v_1", "v_2"):
+            file.create_group(f"{name}.mp4/signer_0")
+    head = "id,label,video,start,end,splits,signers_amount,infered_signer\n"
+    (tmp_path / "meta.csv").write_text(head + "v_1,uno,v,1,3,[],2,signer_1\nv_3,tres,v,4,5,[],0,\n")
+    sources, faults = find(tmp_path / "keypoints.h5", "lsa_t", kind="keypoints")
+    assert [(s.video_id, s.start, s.end, s.person) for s in sources] == [("v_1", 1.0, 3.0, 1), ("v_3", 4.0, 5.0, 0)]
+    assert [(f.where, f.video_id, f.dropped) for f in faults] == [("keypoints.h5", "v_2", True)]
+    with pytest.raises(ValueError, match=r"captions\.format=lsa_t; came cuts"):
+        find(tmp_path / "keypoints.h5", "cuts", kind="keypoints")
+    with pytest.raises(FileNotFoundError, match="no such file; kind=keypoints"):
+        find(tmp_path / "other.h5", "lsa_t", kind="keypoints")

@@ -1,0 +1,106 @@
+"""Whole films, signers or clips to each split: near the shares, the same for the same seed, and never by surprise."""
+
+import hashlib
+import logging
+from pathlib import Path
+
+import pytest
+
+from slt.config import HOME
+from slt.data import layout
+from slt.data.films import Source, find_sources
+from slt.data.splits import split_ids, write_splits
+
+SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}
+META = HOME.parent / "shared" / "data" / "lsa_t" / "meta.csv"
+
+
+def clips(films: int, each: int, **row: str) -> list[Source]:
+    return [
+        Source(f"f{f}_{n}", Path(f"f{f}.mp4"), None, None, {"video_id": f"f{f}_{n}", "texto": "a", **row})
+        for f in range(films)
+        for n in range(each)
+    ]
+
+
+def test_splits_share_no_clip_and_depend_on_the_seed_alone():
+    found = clips(50, 1)
+    one = split_ids(found, by="random", **SHARES, seed=1)
+    assert {split: len(names) for split, names in one.items()} == {"train": 40, "val": 5, "test": 5}
+    assert sorted(name for names in one.values() for name in names) == sorted(clip.video_id for clip in found)
+    assert one == split_ids(found, by="random", **SHARES, seed=1) != split_ids(found, by="random", **SHARES, seed=2)
+
+
+def test_a_longer_list_moves_few_clips():
+    before, after = (split_ids(clips(n, 1), by="random", **SHARES, seed=1) for n in (200, 210))
+    moved = set(before["train"]) - set(after["train"])
+    assert len(moved) <= 4
+
+
+def test_a_film_s_clips_stay_together():
+    splits = split_ids(clips(20, 7), by="film", **SHARES, seed=3)
+    films = {split: {name.split("_")[0] for name in names} for split, names in splits.items()}
+    assert {split: len(names) for split, names in films.items()} == {"train": 16, "val": 2, "test": 2}
+    assert not films["train"] & films["val"] | films["val"] & films["test"] | films["train"] & films["test"]
+
+
+def test_a_film_is_the_column_video_where_there_is_one():
+    one = [Source(f"c{n}", Path("keypoints.h5"), None, None, {"video": f"v{n // 10}"}) for n in range(100)]
+    splits = split_ids(one, by="film", **SHARES, seed=3)
+    assert [len(splits[split]) for split in layout.SPLITS] == [80, 10, 10]
+
+
+def test_a_signer_s_clips_stay_together_whatever_the_film():
+    found = [Source(f"c{n}", Path(f"{n}.mp4"), None, None, {"signer": f"s{n % 10}"}) for n in range(100)]
+    splits = split_ids(found, by="signer", **SHARES, seed=1)
+    assert {len({int(name[1:]) % 10 for name in names}) for names in splits.values()} == {8, 1}
+
+
+@pytest.mark.parametrize("row", [{}, {"signer": " "}])
+def test_a_clip_without_a_signer_is_named(row):
+    with pytest.raises(ValueError, match=r"clip 'f0_0' has no signer; fill the column"):
+        split_ids(clips(9, 2, **row), by="signer", **SHARES, seed=1)
+
+
+def test_a_split_that_stays_empty_is_said_with_what_to_do():
+    with pytest.raises(ValueError, match=r"3 clips with 3 clips leave val and test empty .* split\.by=all_train"):
+        split_ids(clips(3, 1), by="random", train=0.9, val=0.05, test=0.05, seed=1)
+    with pytest.raises(ValueError, match=r"2 films with 20 clips leave .* empty .* split\.by=random"):
+        split_ids(clips(2, 10), by="film", **SHARES, seed=1)
+
+
+def test_a_split_without_a_share_is_not_made():
+    splits = split_ids(clips(10, 3), by="film", train=0.9, val=0.1, test=0, seed=1)
+    assert sorted(splits) == ["train", "val"]
+
+
+@pytest.mark.parametrize("shares", [{"train": 0.8, "val": 0.3, "test": 0.1}, {"train": 1.2, "val": -0.2, "test": 0}])
+def test_shares_that_are_none_are_refused(shares):
+    with pytest.raises(ValueError, match="shares of at least 0 that sum to 1"):
+        split_ids(clips(9, 1), by="film", **shares, seed=1)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_real_table_of_lsa_t_comes_near_its_shares_film_by_film(seed, tmp_path):
+    if not META.is_file():
+        pytest.skip("LSA-T's table is not on this machine (../shared/data/lsa_t/meta.csv)")
+    (tmp_path / "some.mp4").write_bytes(b"")
+    keys = {"unquoted": False, "min_seconds": 0.3, "signer": "auto", "boxes": None}
+    found, _ = find_sources(tmp_path, kind="films", path=META, format="lsa_t", **keys)
+    splits = split_ids(found, by="film", **SHARES, seed=seed)
+    assert all(abs(len(splits[split]) / len(found) - share) < 0.02 for split, share in SHARES.items())
+
+
+def test_the_splits_are_written_with_their_sums(tmp_path: Path):
+    index = tmp_path / "index"
+    write_splits(index, {"val": ["c"], "train": ["a", "b"]})
+    assert layout.read_index(index / "train.csv") == ["a", "b"]
+    digest = hashlib.sha256((index / "val.csv").read_bytes()).hexdigest()
+    assert (index / "SHA256SUMS").read_text().splitlines()[1] == f"{digest}  val.csv"
+    assert layout.index_faults(tmp_path) == []
+
+
+def test_the_shares_that_were_reached_are_logged(caplog):
+    with caplog.at_level(logging.INFO):
+        split_ids(clips(20, 2), by="film", **SHARES, seed=1)
+    assert "split by film: {'train': 32, 'val': 4, 'test': 4} of 40 clips" in caplog.text
