@@ -1,0 +1,77 @@
+"""`python -m slt.export checkpoint=RUN out=exports/NAME`: rebuild a run, export it, and prove that it is the same."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from slt import assemble
+from slt.config import check, main
+from slt.data.provenance import refuse_other_extractor
+from slt.exporting.folder import export_folder
+from slt.exporting.trained import Trained, extractor_settings, stream_specs
+from slt.realtime.manifest import Search
+from slt.training.checkpoint import find_checkpoint, load_checkpoint
+from slt.training.record import write_origin
+
+
+def open_run(checkpoint: Path, search: DictConfig | None = None) -> tuple[Trained, DictConfig]:
+    """What a checkpoint holds, and its configuration.
+
+    Args:
+        checkpoint: a run folder (its best.pt) or a .pt file.
+        search: values that differ from those of the run's evaluation.
+
+    Raises:
+        FileNotFoundError, ValueError: no such checkpoint, or one that is damaged.
+    """
+    path = find_checkpoint(checkpoint, "best.pt")
+    payload = load_checkpoint(path)
+    cfg, translator, tokenizer = assemble.restore(payload, path)
+    longest = cfg.decoder.max_tokens
+    given: dict[str, Any] = {str(key): value for key, value in (search or {}).items() if value is not None}
+    if given.get("max_tokens", longest) > longest:
+        raise ValueError(f"search.max_tokens={given['max_tokens']}: the run was trained on at most {longest} tokens")
+    root = cfg.dataset.root if isinstance(cfg.dataset.root, str) else ""
+    default = {"num_beams": cfg.evaluation.num_beams, "length_penalty": cfg.evaluation.length_penalty}
+    trained = Trained(
+        name=path.parent.parent.name or path.stem, translator=translator.eval(), tokenizer=tokenizer,
+        streams=stream_specs(payload["shapes"], instantiate(cfg.dataset.streams, _convert_="all")),
+        fps=cfg.dataset.fps, max_frames=cfg.dataset.max_frames, extractor=payload.get("extractor"),
+        extractor_settings=extractor_settings(Path(root), payload.get("extractor")),
+        search=Search(**(default | {"max_tokens": longest} | given)), precision=cfg.precision,
+    )  # fmt: skip
+    return trained, cfg
+
+
+@main("export")
+def export(cfg: DictConfig) -> None:
+    """Exports."""
+    check(cfg)
+    run = Path(os.path.relpath(HydraConfig.get().runtime.output_dir))
+    write_origin(run)
+    OmegaConf.save(cfg, run / "config.yaml", resolve=True)
+    trained, config = open_run(Path(cfg.checkpoint), cfg.search)
+    if cfg.dataset.root is not None:
+        config.dataset.root = cfg.dataset.root
+    if cfg.other_extractor:
+        config.dataset.mixed_extractors = True
+    clips = assemble.build_splits(config, [cfg.parity.split], augment=False)[cfg.parity.split]
+    refuse_other_extractor(trained.extractor, clips.extractor, where=str(clips.root), allowed=cfg.other_extractor)
+    trained = replace(trained, extractor_settings=extractor_settings(clips.root, trained.extractor))
+    out = Path(cfg.out)
+    export_folder(
+        trained, out, name=cfg.name or out.name, precision=cfg.precision, program=cfg.program, clips=clips,
+        batches=cfg.parity.batches, limit=cfg.parity.limit, seed=cfg.seed, say=print,
+    )  # fmt: skip
+    print(f"exported: {out}")
+
+
+if __name__ == "__main__":
+    export()

@@ -1,0 +1,179 @@
+"""The exported folder: graphs, tokenizer and manifest, made whole or not at all."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from slt.data.pose import centre_on_shoulders
+from slt.exporting import families, graphs, parity
+from slt.exporting.encoder import ExportedEncoder
+from slt.exporting.precision import PRECISIONS, Converted, convert
+from slt.exporting.tokens import write_tokenizer
+from slt.exporting.torch_translator import CheckpointTranslator
+from slt.exporting.trained import Trained
+from slt.metrics import bleu
+from slt.models.backbones import ImageBackbone
+from slt.realtime.manifest import GraphSpec, Manifest, write_manifest
+from slt.realtime.translator import OnnxTranslator
+
+LIBRARIES = ("slt", "torch", "transformers", "timm", "tokenizers", "onnx", "onnxruntime", "onnxscript", "numpy")
+
+
+def export_folder(
+    trained: Trained,
+    out: Path,
+    *,
+    name: str,
+    precision: str,
+    program: bool,
+    clips: Any,
+    batches: int,
+    limit: int | None,
+    seed: int,
+    say: Callable[[str], None],
+) -> Manifest:
+    """Exports a trained translator, proves that it is the same, and puts it at `out`.
+
+    Args:
+        trained: on the CPU, in float32.
+        out: the folder to make; there must be none.
+        name: in the files' names.
+        precision: of the ONNX graphs: fp32, fp16 or int8; TorchScript stays fp32.
+        program: also write the encoder as a torch.export program.
+        clips: the split whose sentences are compared.
+        batches: random ones, and as many real ones, that the graphs are held against the model on.
+        limit: only so many clips' sentences; None = the whole split.
+        seed: of the random batches.
+        say: takes lines of the report.
+
+    Raises:
+        ValueError: `out` is there, an unknown precision, or a model with no exportable form.
+        ParityError: what was exported computes something else; nothing is left at `out`.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision={precision}: expected one of {', '.join(PRECISIONS)}")
+    with _whole(out) as folder:
+        specs, opset = _write_graphs(trained, folder, name, program)
+        write_tokenizer(folder, trained.tokenizer)
+        files = {graph: folder / f"{graph}_{name}.onnx" for graph in specs}
+        files["torchscript"] = folder / f"encoder_{name}.ts"
+        given = [*parity.random_batches(trained, batches, seed), *parity.real_batches(trained, clips, batches, seed)]
+        found: dict[str, Any] = {"tolerance": parity.TOLERANCE, "batches": [one.name for one in given]}
+        found["largest_difference"] = parity.compare_graphs(trained, files, given, strict=True)
+        said = ", ".join(f"{graph} {value:.1e}" for graph, value in found["largest_difference"].items())
+        say(f"largest difference from the model over {len(given)} batches, {parity.TOLERANCE:g} allowed: {said}")
+        if precision != "fp32":
+            converted = {graph: convert(files[graph], precision) for graph in specs}
+            found[precision] = parity.compare_graphs(trained, files, given, strict=False)
+            say(_about(precision, converted, found[precision]))
+        manifest = _manifest(trained, name, specs, opset, precision)
+        write_manifest(folder, manifest)
+        found |= _compare_sentences(trained, folder, clips, limit, precision, say)
+        manifest = write_manifest(folder, replace(manifest, parity=found))
+    return manifest
+
+
+@contextmanager
+def _whole(out: Path) -> Iterator[Path]:
+    """A scratch folder beside `out`, which becomes `out` at the end, or goes."""
+    if out.exists():
+        raise ValueError(f"out={out}: is there already; remove it, or give another name")
+    scratch = out.with_name(f".{out.name}.part")
+    shutil.rmtree(scratch, ignore_errors=True)  # what a killed export left
+    scratch.mkdir(parents=True)
+    try:
+        yield scratch
+        scratch.rename(out)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _write_graphs(trained: Trained, folder: Path, name: str, program: bool) -> tuple[dict[str, GraphSpec], int]:
+    """Writes the three ONNX graphs, TorchScript and, where asked for, the program; gives their specs and the opset."""
+    model, hidden = trained.translator.decoder.model, trained.translator.decoder.bridge.out_features
+    step = families.step(model)
+    made = {
+        "encoder": graphs.encoder_graph(ExportedEncoder(trained.translator), trained.streams, hidden),
+        "cross": graphs.cross_graph(families.cross(model), hidden, step),
+        "decoder": graphs.decoder_graph(step, model.config.vocab_size),
+    }
+    opset = 0
+    for graph, exportable in made.items():
+        opset = graphs.to_onnx(exportable, folder / f"{graph}_{name}.onnx")
+    graphs.to_torchscript(made["encoder"], folder / f"encoder_{name}.ts")
+    if program:
+        graphs.to_program(made["encoder"], folder / f"encoder_{name}.pt2")
+    return {graph: exportable.spec for graph, exportable in made.items()}, opset
+
+
+def _manifest(trained: Trained, name: str, specs: dict[str, GraphSpec], opset: int, precision: str) -> Manifest:
+    backbones = trained.translator.encoder.backbones
+    pictures = {stream: module for stream, module in backbones.items() if isinstance(module, ImageBackbone)}
+    normalisation: dict[str, Any] = {"pose": {"where": "before", "function": centre_on_shoulders.__name__}}
+    if pictures:
+        each = {what: {stream: (getattr(module, what).flatten() / 255).tolist() for stream, module in pictures.items()}
+                for what in ("mean", "std")}  # fmt: skip
+        normalisation["crops"] = {"where": "in graph", **each}
+    there = {library: _version(library) for library in LIBRARIES}
+    return Manifest(
+        name=name, streams=trained.streams, graphs=specs, normalisation=normalisation, fps=trained.fps,
+        max_frames=trained.max_frames, extractor=trained.extractor, extractor_settings=trained.extractor_settings,
+        tokens=trained.tokens, num_layers=len(specs["cross"].outputs) // 2, search=trained.search, precision=precision,
+        opset=opset, versions={library: version for library, version in there.items() if version}, parity={},
+    )  # fmt: skip
+
+
+def _version(library: str) -> str | None:
+    try:
+        return importlib.metadata.version(library)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _about(precision: str, converted: dict[str, Converted], differences: dict[str, float]) -> str:
+    said = ", ".join(f"{graph} {value:.1e}" for graph, value in differences.items() if graph != "torchscript")
+    if precision != "int8":
+        return f"{precision}: largest difference {said}"
+    products = ", ".join(f"{one.products} in {graph}" for graph, one in converted.items())
+    kept = ", ".join(f"{count} {kind} in {graph}" for graph, one in converted.items()
+                     for kind, count in one.kept.items())  # fmt: skip
+    return f"int8: matrix products quantised: {products}; stay float32: {kept or 'none'}; largest difference {said}"
+
+
+def _compare_sentences(
+    trained: Trained, folder: Path, clips: Any, limit: int | None, precision: str, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """The sentences of the folder beside the checkpoint's; in fp32 they are the same or the export fails."""
+    asked = CheckpointTranslator(trained, precision="fp32")
+    found = parity.write_sentences(trained, OnnxTranslator(folder), asked, clips, limit)
+    if precision == "fp32":
+        found.refuse_differing(folder.name.removeprefix(".").removesuffix(".part"))
+    report: dict[str, Any] = {"split": clips.split, "clips": len(found.ids), "differing": {}, "bleu": {}}
+    for kind, beams in parity.kinds_of_search(trained.search.num_beams).items():
+        scores = {side: bleu(each[kind], found.references)
+                  for side, each in (("checkpoint", found.wanted), ("exported", found.came))}  # fmt: skip
+        report["differing"][kind], report["bleu"][kind] = len(found.differing(kind)), scores
+        say(
+            f"{kind} ({beams} beam{'s' * (beams > 1)}), {clips.split}: {report['differing'][kind]} of "
+            f"{len(found.ids)} sentences differ from the checkpoint's; BLEU {scores['checkpoint']:.2f} before, "
+            f"{scores['exported']:.2f} after, loss {scores['checkpoint'] - scores['exported']:.2f}"
+        )
+    if trained.precision != "fp32":
+        report["evaluated_in"] = _as_evaluated(trained, clips, found, say)
+    return {"sentences": report}
+
+
+def _as_evaluated(trained: Trained, clips: Any, found: parity.Sentences, say: Callable[[str], None]) -> dict[str, Any]:
+    """How many sentences the run's own precision (bf16) writes otherwise: what slt.eval printed used it."""
+    kind, beams = list(parity.kinds_of_search(trained.search.num_beams).items())[-1]
+    told = parity.sentences_of(CheckpointTranslator(trained), clips, len(found.ids), beams)
+    other = sum(a != b for a, b in zip(told, found.came[kind], strict=True))
+    score = bleu(told, found.references)
+    say(f"{kind}, evaluated in {trained.precision} as in training: {other} sentences differ; BLEU {score:.2f}")
+    return {"precision": trained.precision, "differing": other, "bleu": score}

@@ -1,0 +1,296 @@
+"""Proof that what was exported computes what was trained: graphs against the model, sentences against its own.
+
+Shape letters: B clips, T frames, T' frames after the temporal encoder, L tokens, V vocabulary, D the decoder's hidden
+size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from slt.data.batch import Batch, Collate, Sample, collate
+from slt.exporting.torch_translator import load_torchscript
+from slt.exporting.trained import Trained
+from slt.realtime.inputs import inputs_from_sample
+from slt.realtime.translator import Inputs, open_session
+from slt.text import Tokenize
+
+# Float32 sums in another order differ in the sixth digit; a wrong weight, mask or position differs in the first ones.
+TOLERANCE = 1e-4
+BATCH = 8  # clips a batch where all of a split is looked at
+
+
+class ParityError(ValueError):
+    """Something exported computes other numbers or sentences than the model."""
+
+
+@dataclass
+class Largest:
+    """The largest difference so far between a graph and the model, relative to the largest number of its batch.
+
+    Attributes:
+        graph: its file, for messages.
+        strict: raise where it is above `TOLERANCE`; else only keep it.
+    """
+
+    graph: str
+    strict: bool
+    value: float = 0.0
+    batches: int = 0
+
+    def see(self, wanted: NDArray[Any], came: NDArray[Any], where: str) -> None:
+        """Compares two arrays of one shape.
+
+        Raises:
+            ParityError: they differ by more than the tolerance, or one is not finite.
+        """
+        if wanted.shape != came.shape:
+            raise ParityError(f"{self.graph}, {where}: shape {wanted.shape} expected, came {came.shape}")
+        self.batches += 1
+        if not wanted.size:
+            return
+        difference = np.abs(wanted.astype(np.float64) - came)
+        relative = float(difference.max()) / max(1.0, float(np.abs(wanted).max()))
+        # not <=: a NaN is no less than anything
+        if not np.isfinite(relative) or (self.strict and not relative <= TOLERANCE):
+            place = tuple(int(i) for i in np.unravel_index(int(np.nanargmax(difference)), difference.shape)) if (
+                np.isfinite(difference).any()) else "everywhere"  # fmt: skip
+            raise ParityError(
+                f"{self.graph}, {where}: differs from the model by {relative:.3g} of its largest number at {place} "
+                f"({TOLERANCE:g} is allowed)"
+            )
+        self.value = max(self.value, relative)
+
+
+@dataclass(frozen=True)
+class Given:
+    """One batch that both sides are asked, with a name for messages."""
+
+    batch: Batch
+    name: str
+
+
+# ---------------------------------------------------------------- what is asked
+
+
+def random_batches(trained: Trained, count: int, seed: int) -> Iterator[Given]:
+    """Noise of several lengths: padding, frames not seen, streams never seen, and at last nothing seen at all."""
+    rng = np.random.default_rng(seed)
+    limit = min(bound for bound in (12, trained.max_frames, trained.longest) if bound is not None)
+    for number in range(count):
+        lengths = [1] if number == 0 else rng.integers(1, limit + 1, 1 + number % 3).tolist()
+        dropped = {"all"} if number == count - 1 else set(rng.choice([s.name for s in trained.streams], number % 2))
+        samples = [_noise(trained, length, rng, dropped) for length in lengths]
+        without = f", {' and '.join(sorted(dropped))} not seen" if dropped else ""
+        yield Given(collate(samples), f"random batch {number} of {lengths} frames{without}")
+
+
+def _noise(trained: Trained, length: int, rng: np.random.Generator, dropped: set[str]) -> Sample:
+    streams: dict[str, Tensor] = {}
+    seen: dict[str, Tensor] = {}
+    for stream in trained.streams:
+        there = rng.random(length) < 0.8
+        if dropped & {stream.name, "all"}:
+            there[:] = False
+        shape = (length, *stream.shape)
+        x = rng.integers(0, 256, shape) if stream.kind == "crops" else rng.normal(0, 1, shape)
+        if stream.kind == "pose":
+            x[..., 2] = rng.random(shape[:-1]) * (rng.random(shape[:-1]) < 0.9)  # some points without confidence
+        x[~there] = 0
+        streams[stream.name], seen[stream.name] = torch.from_numpy(x.astype(stream.dtype)), torch.from_numpy(there)
+    return Sample("random", "", streams, seen)
+
+
+def real_batches(trained: Trained, clips: Any, count: int, seed: int) -> Iterator[Given]:
+    """Clips of a split with their sentences: the shortest and the longest, alone and padded, some without a stream."""
+    rng = np.random.default_rng(seed)
+    order = np.argsort(clips.lengths, kind="stable")
+    tokenize = Collate(Tokenize(trained.tokenizer, trained.translator.decoder.max_tokens))
+    for number in range(count):
+        chosen = [order[0], order[-1]] if number == 0 else rng.choice(order, min(len(order), 1 + number % 3), False)
+        samples = [clips[int(index)] for index in chosen]
+        name = f"clips {', '.join(sample.id for sample in samples)}"
+        if number % 3 == 2:
+            dropped = trained.streams[number % len(trained.streams)].name
+            samples[0].streams[dropped] = torch.zeros_like(samples[0].streams[dropped])
+            samples[0].seen[dropped] = torch.zeros_like(samples[0].seen[dropped])
+            name += f", {dropped} of {samples[0].id} not seen"
+        yield Given(tokenize(samples), name)
+
+
+# ---------------------------------------------------------------- graphs
+
+
+@torch.inference_mode()
+def encoded(trained: Trained, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    """The model's own: the encoder's output (B, T', width), what cross-attention reads (B, T', D), mask (B, T')."""
+    out, present = trained.translator.encoder(batch.streams, batch.seen, batch.frames)
+    memory = trained.translator.decoder._encode(out, present).last_hidden_state
+    assert memory is not None
+    return out, memory, present
+
+
+def feeds(trained: Trained, batch: Batch) -> dict[str, Tensor]:
+    """A batch as the encoder's graph takes it, by name and in order."""
+    streams = {stream.name: batch.streams[stream.name] for stream in trained.streams}
+    seen = {f"seen_{stream.name}": batch.seen[stream.name] for stream in trained.streams}
+    return {**streams, **seen, "frames": batch.frames}
+
+
+def compare_graphs(
+    trained: Trained, files: Mapping[str, Path], given: Sequence[Given], *, strict: bool
+) -> dict[str, Any]:
+    """Asks the model and its graphs the same batches.
+
+    Args:
+        trained: the model, on the CPU.
+        files: `encoder`, `cross`, `decoder` -> ONNX file; `torchscript` -> the encoder's.
+        given: what is asked; the decoder is asked for what has sentences.
+        strict: raise where an ONNX graph differs; TorchScript never may.
+
+    Returns:
+        Graph -> its largest difference, relative to the largest number of its batch.
+
+    Raises:
+        ParityError: naming graph, batch and place.
+    """
+    sessions = {name: open_session(path, providers=None, threads=None, spinning=False, optimisation="all")
+                for name, path in files.items() if name != "torchscript"}  # fmt: skip
+    script = load_torchscript(files["torchscript"], torch.device("cpu"))
+    # The keys and values of cross-attention show in what the decoder makes of them.
+    largest = {name: Largest(files[name].name, strict or name == "torchscript")
+               for name in ("encoder", "torchscript", "decoder")}  # fmt: skip
+    for one in given:
+        batch = one.batch
+        out, memory, present = encoded(trained, batch)
+        inputs = feeds(trained, batch)
+        with torch.inference_mode():
+            scripted = [tensor.numpy() for tensor in script(*inputs.values())]
+        run = sessions["encoder"].run(["memory", "present"], {name: x.numpy() for name, x in inputs.items()})
+        there = present.numpy()
+        for name, (found, mask) in (("torchscript", scripted), ("encoder", run)):
+            if not np.array_equal(mask, there):
+                raise ParityError(f"{files[name].name}, {one.name}: marks other frames as present than the model")
+            # What stands on padding is read by nobody, and kernels differ in what they leave there.
+            largest[name].see(memory.numpy()[there], found[there], one.name)
+        if batch.tokens is not None:
+            _compare_decoder(trained, sessions, largest, one, out, memory, present)
+    return {name: one.value for name, one in largest.items()}
+
+
+def _compare_decoder(
+    trained: Trained,
+    sessions: Mapping[str, Any],
+    largest: Mapping[str, Largest],
+    one: Given,
+    out: Tensor,
+    memory: Tensor,
+    present: Tensor,
+) -> None:
+    """Token by token with the cache, against the teacher-forced logits (B, L, V) of the model."""
+    tokens, mask = one.batch.tokens, one.batch.tokens_mask
+    assert tokens is not None
+    assert mask is not None
+    with torch.inference_mode():
+        wanted = trained.translator.decoder(out, present, tokens).numpy()
+    names = [output.name for output in sessions["cross"].get_outputs()]
+    cross = dict(zip(names, sessions["cross"].run(names, {"memory": memory.numpy()}), strict=True))
+    shape = cross[names[0]].shape
+    past = {name.replace("cross_", "past_"): np.zeros((*shape[:2], 0, shape[3]), np.float32) for name in names}
+    outputs = [output.name for output in sessions["decoder"].get_outputs()]
+    last = np.full((len(tokens), 1), trained.tokens.start)
+    for place in range(tokens.shape[1]):
+        # Keys of padding differ, and are hidden by `present`.
+        values = {"tokens": last, "present": present.numpy(), **cross, **past}
+        logits, *new = sessions["decoder"].run(outputs, values)
+        there = mask[:, place].numpy()
+        largest["decoder"].see(wanted[there, place], logits[there], f"token {place} of {one.name}")
+        past = {name.replace("new_", "past_"): x for name, x in zip(outputs[1:], new, strict=True)}
+        last = tokens[:, place : place + 1].numpy()
+
+
+# ---------------------------------------------------------------- sentences
+
+
+@dataclass
+class Sentences:
+    """What the model and the exported folder wrote of a split.
+
+    Attributes:
+        ids, references: of its clips.
+        wanted, came: kind of search (`greedy`, `beam`) -> sentences of the model, of the folder.
+        scores: kind -> (model's, folder's) score of each clip.
+    """
+
+    ids: list[str]
+    references: list[str]
+    wanted: dict[str, list[str]] = field(default_factory=dict)
+    came: dict[str, list[str]] = field(default_factory=dict)
+    scores: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+
+    def differing(self, kind: str) -> list[int]:
+        """The clips whose sentences are not the same."""
+        pairs = zip(self.wanted[kind], self.came[kind], strict=True)
+        return [place for place, (wanted, came) in enumerate(pairs) if wanted != came]
+
+    def refuse_differing(self, folder: str) -> None:
+        """Raises ParityError where a sentence is not the same, naming the first such clip and both sentences."""
+        for kind in self.wanted:
+            if wrong := self.differing(kind):
+                place = wrong[0]
+                scores = self.scores[kind][place]
+                raise ParityError(
+                    f"{folder}, {kind} search: {len(wrong)} of {len(self.ids)} sentences are not those of the "
+                    f"checkpoint; the first is clip {self.ids[place]}: {self.came[kind][place]!r} (score "
+                    f"{scores[1]:.6f}) where the checkpoint writes {self.wanted[kind][place]!r} ({scores[0]:.6f})"
+                )
+
+
+def kinds_of_search(num_beams: int) -> dict[str, int]:
+    """Kind -> beams: greedy, and the beam of the evaluation where that is not greedy itself."""
+    return {"greedy": 1} | ({"beam": num_beams} if num_beams > 1 else {})
+
+
+def sentences_of(translator: Any, clips: Any, count: int, num_beams: int) -> list[str]:
+    """The best sentence of each of the first `count` clips, several clips at a time."""
+    found: list[str] = []
+    for inputs in _chunks(clips, count):
+        found += [beam[0].text for beam in translator.translate_batch(inputs, num_beams=num_beams, nbest=1)]
+    return found
+
+
+def _chunks(clips: Any, count: int) -> Iterator[list[Inputs]]:
+    for begin in range(0, count, BATCH):
+        yield [inputs_from_sample(clips[index]) for index in range(begin, min(begin + BATCH, count))]
+
+
+def write_sentences(trained: Trained, translator: Any, asked: Any, clips: Any, limit: int | None) -> Sentences:
+    """Asks the checkpoint and the exported folder for the sentences of a split.
+
+    Args:
+        trained: the model.
+        translator: of the folder (`slt.realtime.translator.OnnxTranslator`).
+        asked: of the checkpoint in float32 (`CheckpointTranslator`).
+        clips: the split.
+        limit: only its first so many clips; None = all.
+    """
+    count = len(clips) if limit is None else min(limit, len(clips))
+    found = Sentences(list(clips.ids[:count]), list(clips.texts[:count]))
+    for kind, beams in kinds_of_search(trained.search.num_beams).items():
+        options = {"num_beams": beams, "nbest": 1}
+        wanted, came = [], []
+        for inputs in _chunks(clips, count):
+            wanted += [beam[0] for beam in asked.translate_batch(inputs, **options)]
+            # One by one, as they come in use: quantised activations share one scale in a batch.
+            came += [translator.translate(clip, **options)[0] for clip in inputs]
+        found.wanted[kind], found.came[kind] = [one.text for one in wanted], [one.text for one in came]
+        found.scores[kind] = [(a.score, b.score) for a, b in zip(wanted, came, strict=True)]
+    return found

@@ -1,0 +1,205 @@
+"""From what `model=` names to a translator, and to the extractor settings that its training clips were made with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tokenizers import Tokenizer
+
+from slt.data.provenance import refuse_other_extractor
+from slt.data.rois import STREAMS, Extractor
+from slt.realtime.manifest import FILE
+from slt.realtime.translator import OnnxTranslator, SentenceTranslator
+
+if TYPE_CHECKING:
+    from slt.exporting.trained import Trained
+
+# What the embedded corpus marks its clips with: no landmarker ever saw them.
+EMBEDDED = "synthetic-"
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A model that can translate.
+
+    Attributes:
+        translator: it.
+        extractor_settings: name, version and parameters of what cut its training clips; None where nothing says so.
+        about: what it is, in a line.
+    """
+
+    translator: SentenceTranslator
+    extractor_settings: Mapping[str, Any] | None
+    about: str
+
+
+def open_translator(
+    model: Path,
+    *,
+    encoder: str,
+    tokenizer: str | None,
+    device: str,
+    threads: int | None,
+    rebuild: Callable[[Path], Trained],
+) -> Opened:
+    """Open an exported folder or a checkpoint.
+
+    Args:
+        model: exported folder, run folder or .pt file.
+        encoder: of an exported folder: "onnx" or "ts" (TorchScript).
+        tokenizer: folder or hub name of a Hugging Face tokenizer in place of the model's own.
+        device: "auto", "cpu", "cuda" or "cuda:N"; with onnxruntime "auto" is the CPU.
+        threads: of onnxruntime; None = one a core.
+        rebuild: makes a model of a checkpoint.
+
+    Raises:
+        FileNotFoundError: no such folder, file or tokenizer.
+        ValueError: neither an exported folder nor a run, one that is damaged, or a tokenizer of another model.
+    """
+    if (model / FILE).is_file():
+        return _exported(model, encoder, tokenizer, device, threads)
+    if not model.exists():
+        raise FileNotFoundError(f"model={model}: no such folder or file")
+    if model.is_dir() and not _is_run(model):
+        raise ValueError(
+            f"model={model}: neither an exported folder ({FILE} is missing; `python -m slt.export checkpoint=RUN "
+            "out=FOLDER` makes one) nor a run (no checkpoints/best.pt)"
+        )
+    if encoder != "onnx":
+        raise ValueError(f"encoder={encoder}: only an exported folder has one; {model} is a checkpoint")
+    from slt.assemble import choose_device  # here: an exported folder needs no torch
+    from slt.exporting.torch_translator import CheckpointTranslator
+
+    trained = rebuild(model)
+    if tokenizer is not None:
+        from slt.text import load_tokenizer
+
+        chosen = load_tokenizer(tokenizer)
+        eos = trained.tokens.eos
+        _refuse_tokenizer(tokenizer, eos, _token(trained.tokenizer, eos), _token(chosen, eos))
+        trained = replace(trained, tokenizer=chosen)
+    translator = CheckpointTranslator(trained, device=choose_device(device))
+    return Opened(translator, trained.extractor_settings, f"checkpoint {model} ({translator.device})")
+
+
+def _is_run(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in ("best.pt", "checkpoints/best.pt"))
+
+
+def _exported(model: Path, encoder: str, tokenizer: str | None, device: str, threads: int | None) -> Opened:
+    """Open an exported folder."""
+    translator: OnnxTranslator
+    if encoder == "ts":
+        from slt.assemble import choose_device
+        from slt.exporting.torch_translator import TorchScriptTranslator
+
+        chosen = choose_device(device)
+        translator = TorchScriptTranslator(model, device=chosen, threads=threads)
+        about = f"TorchScript encoder ({chosen}), decoder with onnxruntime"
+    else:
+        gpu = device.startswith("cuda")
+        translator = OnnxTranslator(model, providers=["CUDAExecutionProvider"] if gpu else None, threads=threads)
+        about = "onnxruntime" + (" (cuda)" if gpu else "")
+    if tokenizer is not None:
+        other, eos = read_tokenizer(tokenizer), translator.manifest.tokens.eos
+        _refuse_tokenizer(tokenizer, eos, translator.tokenizer.id_to_token(eos), other.id_to_token(eos))
+        translator.tokenizer = other
+    precision = translator.manifest.precision
+    return Opened(translator, translator.manifest.extractor_settings, f"{model}: {about}, {precision}")
+
+
+def read_tokenizer(name_or_folder: str) -> Any:
+    """Read a Hugging Face tokenizer from its folder, its tokenizer.json, or by its name on the hub.
+
+    Raises:
+        FileNotFoundError: neither a folder or file here nor a name that the hub (or its local cache) gives.
+        ValueError: one that only Python can run.
+    """
+    path = Path(name_or_folder)
+    file = path / "tokenizer.json" if path.is_dir() else path
+    if file.is_file():
+        try:
+            return Tokenizer.from_file(str(file))
+        except Exception as error:  # tokenizers raises nothing more special
+            raise ValueError(f"tokenizer={name_or_folder}: {file} is no tokenizer ({error})") from error
+    from slt.text import load_tokenizer  # here: only this way needs transformers
+
+    loaded = load_tokenizer(name_or_folder)
+    backend = getattr(loaded, "backend_tokenizer", None)
+    if backend is None:
+        raise ValueError(f"tokenizer={name_or_folder}: {type(loaded).__name__} has no fast form; use a checkpoint "
+                         "as the model, not an exported folder")  # fmt: skip
+    return backend
+
+
+def _token(tokenizer: Any, number: int) -> str | None:
+    return tokenizer.convert_ids_to_tokens(number) if number < len(tokenizer) else None
+
+
+def _refuse_tokenizer(name: str, eos: int, expected: str | None, came: str | None) -> None:
+    """Refuse a tokenizer whose numbers mean other tokens: what ends the model's sentences must end those of it."""
+    if expected != came:
+        raise ValueError(
+            f"tokenizer={name}: the model ends sentences with token {eos}, {expected!r}; there it is {came!r}: "
+            "it is the tokenizer of another model"
+        )
+
+
+def fit_extractor(
+    settings: Mapping[str, Any] | None, landmarker: Mapping[str, Any], extractor: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
+    """Set an extractor's keys as they were for the training clips of a model.
+
+    Args:
+        settings: `Opened.extractor_settings`.
+        landmarker: keys of `conf/extractor.yaml`.
+        extractor: likewise.
+
+    Returns:
+        both with the model's values, and what changed, as `extractor.crop_size=112`.
+    """
+    parameters = (settings or {}).get("parameters") or {}
+    made: list[dict[str, Any]] = []
+    changed = []
+    groups = (("landmarker", landmarker, parameters.get("landmarks") or {}), ("extractor", extractor, parameters))
+    for group, keys, wanted in groups:
+        made.append({key: wanted.get(key, value) for key, value in keys.items()})
+        changed += [f"{group}.{key}={made[-1][key]}" for key in keys if made[-1][key] != keys[key]]
+    return made[0], made[1], changed
+
+
+def refuse_unfit(translator: SentenceTranslator, extractor: Extractor, *, box: Any, where: str, allowed: bool) -> None:
+    """Refuse a model that cannot, or should not, read what an extractor cuts out of pictures.
+
+    Args:
+        translator: the model.
+        extractor: that was opened for it.
+        box: of the signer, where somebody gave one.
+        where: what is to be translated, for messages.
+        allowed: take clips of another extractor all the same.
+
+    Raises:
+        ValueError: a stream that is not made from pictures; or clips of another extractor, or of none, in training,
+            and that is not allowed.
+    """
+    for stream in translator.streams:
+        if stream.kind == "features" or (stream.kind == "crops" and stream.name not in STREAMS):
+            raise ValueError(
+                f"stream {stream.name!r} ({stream.kind}) of the model is not made from pictures; of films and cameras "
+                f"there are the crops {', '.join(STREAMS)} and a pose"
+            )
+    if extractor.signer == "box" and box is None:
+        raise ValueError(
+            f"{where}: the signers of the model's training clips were given by boxes; give it here too, as in "
+            "signer=box box=[x0,y0,x1,y1], in pixels"
+        )
+    if (translator.extractor or "").startswith(EMBEDDED) and not allowed:
+        raise ValueError(
+            f"{where}: the model was trained on the embedded corpus, whose invented signs are drawn by code and have "
+            "never been through a landmarker: of real people it can only write nonsense. Take a model that was trained "
+            "on films, or set other_extractor=true to watch it do that"
+        )
+    refuse_other_extractor(translator.extractor, extractor.fingerprint, where=where, allowed=allowed)

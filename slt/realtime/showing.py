@@ -1,0 +1,154 @@
+"""Films and live sources translated for somebody at a terminal: captions as they come, then files and latency."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from slt.data.rois import Extractor
+from slt.realtime.films import FilmSettings, Update, one_clip, translate_film, unbounded
+from slt.realtime.latency import Latency
+from slt.realtime.live import LiveResult, LiveSettings, translate_live
+from slt.realtime.sources import Camera, LiveSource
+from slt.realtime.subtitles import Caption, SubtitleFiles, clock, describe
+from slt.realtime.translator import SentenceTranslator
+from slt.realtime.window import Window, why_no_window
+
+
+def show_films(
+    films: Sequence[Path],
+    translator: SentenceTranslator,
+    extractor: Extractor,
+    *,
+    settings: FilmSettings,
+    out: Path,
+) -> int:
+    """Translate films, each into its files in `out`; return 0, or 2 where some of several failed and are listed.
+
+    Raises:
+        FileNotFoundError, ValueError: the only film cannot be translated; see `translate_film`.
+    """
+    failures: dict[str, str] = {}
+    for film in films:
+        print(f"\n{film}")
+        try:
+            _show_film(film, translator, extractor, settings, out)
+        except (ValueError, OSError) as error:
+            if len(films) == 1:
+                raise
+            failures[film.name] = str(error)
+            print(f"  failed: {error}", flush=True)
+    if failures:
+        print(f"\n{len(failures)} of {len(films)} films failed:")
+        for name, reason in failures.items():
+            print(f"  {name}: {reason}")
+    return 2 if failures else 0
+
+
+def _show_film(
+    film: Path, translator: SentenceTranslator, extractor: Extractor, settings: FilmSettings, out: Path
+) -> None:
+    # A bar on a terminal only: in a file it would be a thousand lines.
+    with tqdm(total=100, unit="%", bar_format="{l_bar}{bar}| {postfix}", disable=not sys.stderr.isatty()) as bar:
+
+        def tell(update: Update) -> None:
+            bar.n = min(100, round(100 * update.seconds / max(update.duration, 1e-9)))
+            bar.set_postfix_str(f"{update.stage} {clock(update.seconds)} of {clock(update.duration)}")
+            if update.stage == "translation":
+                bar.write(describe(update.segments[-1]), file=sys.stdout)
+                sys.stdout.flush()
+
+        result = translate_film(film, translator, extractor, settings=settings, out=out, on_update=tell)
+    if not result.segments:
+        print("no signing was found: no hand was raised and moved; segments=whole takes all of a film as one sentence")
+    seen = {name: (marks > 0).mean() for name, marks in result.seen.items()}
+    print("seen: " + ", ".join(f"{name} {share:.0%}" for name, share in seen.items()))
+    for path in (result.annotated, result.srt, result.vtt):
+        if path is not None:
+            print(f"wrote {path}")
+    print_latency(result.latency, live=False)
+
+
+def show_live(
+    sources: Sequence[LiveSource],
+    translator: SentenceTranslator,
+    extractor: Extractor,
+    *,
+    settings: FilmSettings,
+    partial_seconds: float,
+    queue: int,
+    headless: bool,
+    panel: bool,
+    record: Path | None,
+    out: Path,
+) -> None:
+    """Translate live sources, one after the other, in a window where there can be one.
+
+    Raises:
+        ValueError: one recording of several sources; else see `translate_live`.
+    """
+    if record is not None and len(sources) > 1:
+        raise ValueError(f"record={record}: one film cannot hold {len(sources)} sources; give one film as the source")
+    why = "headless=true" if headless else why_no_window()
+    if why is not None and not headless:
+        print(f"no window: {why}; going on without one (headless=true says so yourself)")
+    out.mkdir(parents=True, exist_ok=True)
+    for source in sources:
+        window = Window(panel=panel) if why is None else None
+        try:
+            print(f"\n{source.name}, live at {source.fps:.3g} frames/s; " + ("q ends" if window else "Ctrl+C ends"))
+            with SubtitleFiles(srt=out / f"{source.name}.srt", vtt=out / f"{source.name}.vtt") as subtitles:
+                result = translate_live(
+                    source, translator, extractor, screen=window, record=record, subtitles=subtitles,
+                    settings=live_settings(source, settings, partial_seconds=partial_seconds, queue=queue),
+                    on_caption=_say,
+                )  # fmt: skip
+        finally:
+            source.close()
+            if window is not None:
+                window.close()
+        _sum_up(result, subtitles, record)
+
+
+def live_settings(source: LiveSource, settings: FilmSettings, *, partial_seconds: float, queue: int) -> LiveSettings:
+    """Return how a live source is cut: a film as the same film that is not live, a camera where hands rest."""
+    name = Path(source.name)
+    whole = not isinstance(source, Camera) and one_clip(name, source.look_seconds, settings)
+    return LiveSettings(
+        segmentation=unbounded(settings.segmentation) if whole else settings.segmentation, whole=whole,
+        search=settings.search, partial_seconds=partial_seconds, queue=queue, box=settings.box,
+    )  # fmt: skip
+
+
+def _say(caption: Caption, partial: bool) -> None:
+    """Print a caption; partial ones on a terminal only, where the next one takes their place."""
+    if not sys.stdout.isatty():
+        if not partial:
+            print(describe(caption), flush=True)
+        return
+    erase = "\r\033[K"
+    if partial:
+        print(f"{erase}[{clock(caption.start)} - ...]  {caption.text} …"[:100], end="", flush=True)
+    else:
+        print(f"{erase}{describe(caption)}", flush=True)
+
+
+def _sum_up(result: LiveResult, subtitles: SubtitleFiles, record: Path | None) -> None:
+    print(f"{subtitles.count} captions in {subtitles.srt} and {subtitles.vtt}")
+    if record is not None and record.is_file():
+        print(f"wrote {record}")
+    if result.dropped:
+        print(f"{result.dropped} of {result.captured} frames were dropped: the machine was too slow for them, and the "
+              "newest were taken; a lower max_fps, smaller pictures or fewer search.num_beams help")  # fmt: skip
+    print_latency(result.latency, live=True)
+
+
+def print_latency(latency: Latency, *, live: bool) -> None:
+    """Print the panel."""
+    for line in latency.lines() if live else latency.lines()[:-1]:
+        print(f"  {line}")
+    if not live:
+        print(f"  {latency.rate:.1f} frames/s through landmarks, crops and translation")

@@ -1,0 +1,203 @@
+"""The exportable encoder: the numbers of the model for every backbone, fusion, temporal encoder and set of streams.
+
+B clips, T frames.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from torch import Tensor
+
+from slt.exporting import graphs
+from slt.exporting.encoder import ExportedEncoder, exportable_backbone
+from slt.exporting.torch_translator import load_torchscript
+from slt.models import (
+    ConvSmall,
+    FeatureBackbone,
+    FuseConcatLinear,
+    FuseGated,
+    FuseMean,
+    MultiStreamEncoder,
+    PoseMLP,
+    StreamProjector,
+    TimmBackbone,
+    TransformerTemporal,
+    ViTSmallPatch16,
+    load_dinov2_backbone,
+)
+from slt.realtime.manifest import StreamSpec
+
+D = 16
+SHAPES = {
+    "conv_small": (3, 32, 32), "vit_small_patch16": (3, 16, 16), "dinov2": (3, 14, 14), "timm": (3, 32, 32),
+    "pose_mlp": (5, 3), "features": (6,),
+}  # fmt: skip
+FUSIONS: dict[str, Callable[..., Any]] = {
+    "concat": lambda streams: FuseConcatLinear(streams=streams, embed_dim=D, dropout=0.1),
+    "gated": lambda streams: FuseGated(streams=streams, embed_dim=D, dropout=0.1),
+    "mean": lambda streams: FuseMean(streams=streams, embed_dim=D),
+}
+LENGTHS = ((1, (1,)), (3, (2, 9, 5)), (2, (4, 4)))  # clips, frames of each
+
+
+def backbone(kind: str) -> torch.nn.Module:
+    """A backbone as conf/backbone names it, shallow where it can be: all layers export alike."""
+    if kind == "conv_small":
+        return ConvSmall(img_size=32, widths=[4, 6], patch_size=4, dropout=0.1, frozen=False)
+    if kind == "timm":
+        return TimmBackbone(model_name="test_efficientnet", weights=None, options={}, frozen=False)
+    if kind == "pose_mlp":
+        return PoseMLP(num_points=5, num_features=8, dropout=0.1)
+    if kind == "features":
+        return FeatureBackbone(num_features=6)
+    if kind == "dinov2":
+        made: Any = load_dinov2_backbone(model_name="vit_small_patch14_dinov2", img_size=14, weights=None, frozen=True)
+    else:
+        made = ViTSmallPatch16(img_size=16, weights=None, frozen=False)
+    made.network.blocks = made.network.blocks[:1]
+    return made
+
+
+class Decoder(torch.nn.Module):
+    """What of a decoder the encoder's graph has, where it has no text encoder."""
+
+    text_encoder = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.bridge = torch.nn.LayerNorm(D), torch.nn.Linear(D, 12)
+
+
+class Model(torch.nn.Module):
+    """An encoder of the named backbones, a stream each, and the end of the decoder that belongs to its graph."""
+
+    def __init__(self, kinds: Sequence[str], fusion: str, downsample: int, tied: dict[str, str]) -> None:
+        super().__init__()
+        made = {kind: backbone(kind) for kind in kinds}
+        self.encoder = MultiStreamEncoder(
+            backbones={**made, **{name: made[owner] for name, owner in tied.items()}},
+            projector=lambda num_features: StreamProjector(num_features=num_features, embed_dim=D, dropout=0.1),
+            fusion=FUSIONS[fusion],
+            temporal=TransformerTemporal(
+                embed_dim=D, depth=2, num_heads=2, mlp_ratio=2.0, dropout=0.1, downsample=downsample
+            ),
+            tied=tied,
+        )
+        self.decoder = Decoder()
+
+    def reference(self, streams: Any, seen: Any, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """What the graph must give, by the models' own code."""
+        memory, present = self.encoder(streams, seen, frames)
+        return self.decoder.bridge(self.decoder.norm(memory)), present
+
+
+def build(kinds: Sequence[str], fusion: str, downsample: int, tied: dict[str, str] | None = None) -> Model:
+    """The model and nothing random about it."""
+    torch.manual_seed(0)
+    return Model(kinds, fusion, downsample, tied or {}).eval()
+
+
+def specs(model: Model) -> list[StreamSpec]:
+    """The streams of a model, named by their backbone."""
+    made = []
+    for name in model.encoder.streams:
+        shape = SHAPES[model.encoder.owner[name]]
+        kind = {3: "crops", 2: "pose", 1: "features"}[len(shape)]
+        made.append(StreamSpec(name=name, kind=kind, dtype="uint8" if kind == "crops" else "float32", shape=shape,
+                               folder=name, points=None, size=None))  # fmt: skip
+    return made
+
+
+def batches(model: Model) -> list[tuple[dict[str, Tensor], dict[str, Tensor], Tensor]]:
+    """Clips of several lengths, padded; of the last batch nothing was seen."""
+    generator = torch.Generator().manual_seed(1)
+    made = []
+    for clips, lengths in LENGTHS:
+        frames = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
+        streams, seen = {}, {}
+        for spec in specs(model):
+            shape = (clips, max(lengths), *spec.shape)
+            whole = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+            streams[spec.name] = whole if spec.kind == "crops" else torch.randn(shape, generator=generator)
+            seen[spec.name] = torch.rand(clips, max(lengths), generator=generator) < 0.6
+        made.append((streams, seen, frames))
+    streams, seen, frames = made[-1]
+    return [*made, (streams, {name: torch.zeros_like(mask) for name, mask in seen.items()}, frames)]
+
+
+def given(model: Model, streams: Any, seen: Any, frames: Tensor) -> list[Tensor]:
+    """A batch in the order of the graph's inputs."""
+    return [*(streams[n] for n in model.encoder.streams), *(seen[n] for n in model.encoder.streams), frames]
+
+
+def assert_same(model: Model, run: Callable[..., Any]) -> None:
+    """`run` gives what the model gives, on every batch."""
+    for streams, seen, frames in batches(model):
+        with torch.inference_mode():
+            wanted, present = model.reference(streams, seen, frames)
+        memory, mask = (np.asarray(each) for each in run(*given(model, streams, seen, frames)))
+        assert np.array_equal(mask, present.numpy())
+        np.testing.assert_allclose(memory[mask], wanted.numpy()[mask], atol=2e-5)
+
+
+def onnx_runner(model: Model, path: Path) -> Callable[..., Any]:
+    """The encoder's ONNX graph as a function of tensors."""
+    encoder = ExportedEncoder(model)  # type: ignore[arg-type]
+    graphs.to_onnx(graphs.encoder_graph(encoder, specs(model), 12), path)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    names = encoder.input_names
+    return lambda *tensors: session.run(
+        ["memory", "present"], {name: tensor.numpy() for name, tensor in zip(names, tensors, strict=True)}
+    )
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+@pytest.mark.parametrize(("fusion", "downsample"), [*itertools.product(FUSIONS, (1, 2))])
+def test_every_backbone_fusion_and_downsample_has_an_exportable_form(
+    kind: str, fusion: str, downsample: int, tmp_path: Path
+) -> None:
+    model = build([kind, "features" if kind == "pose_mlp" else "pose_mlp"], fusion, downsample)
+    encoder = ExportedEncoder(model)  # type: ignore[arg-type]
+    with torch.inference_mode():
+        assert_same(model, encoder)
+    graphs.to_torchscript(graphs.encoder_graph(encoder, specs(model), 12), tmp_path / "encoder.ts")
+    with torch.inference_mode():
+        assert_same(model, load_torchscript(tmp_path / "encoder.ts", torch.device("cpu")))
+
+
+@pytest.mark.parametrize(
+    ("kinds", "tied", "fusion", "downsample"),
+    [
+        (["conv_small", "pose_mlp"], {"mirrored": "conv_small"}, "gated", 2),
+        (["vit_small_patch16", "features"], {}, "concat", 1),
+        (["dinov2", "timm"], {}, "mean", 2),
+        (["pose_mlp"], {}, "gated", 1),
+    ],
+)
+def test_graph_gives_the_model_s_numbers(
+    kinds: list[str], tied: dict[str, str], fusion: str, downsample: int, tmp_path: Path
+) -> None:
+    model = build(kinds, fusion, downsample, tied)
+    assert_same(model, onnx_runner(model, tmp_path / "encoder.onnx"))
+
+
+def test_frames_that_were_not_seen_are_not_computed() -> None:
+    form = exportable_backbone(backbone("conv_small"), "face")
+    counts: list[int] = []
+    form.network.register_forward_hook(lambda module, args, out: counts.append(len(args[0])))  # type: ignore[union-attr]
+    seen = torch.tensor([[True, False, True, False], [False, True, False, False]])
+    form(torch.zeros(2, 4, 3, 32, 32, dtype=torch.uint8), seen)
+    assert counts == [3]
+
+
+def test_strange_backbone_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match=r"stream 'face': Linear has no exportable form"):
+        exportable_backbone(torch.nn.Linear(1, 1), "face")

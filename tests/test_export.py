@@ -1,0 +1,229 @@
+"""`slt.export` through its real entry point: a tiny run becomes a folder that translates alike, or nothing at all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from slt.export import open_run
+from slt.exporting import folder as folders
+from slt.exporting.torch_translator import CheckpointTranslator, TorchScriptTranslator
+from slt.realtime import OnnxTranslator
+from slt.realtime.inputs import inputs_from_sample
+from slt.realtime.manifest import read_manifest
+
+LIGHT = ("parity.batches=3", "parity.limit=3")
+SIZES = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2,
+         "decoder_attention_heads": 2, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32,
+         "max_position_embeddings": 64}  # fmt: skip
+BART = ("decoder=bart_small", "temporal.downsample=2", "fusion=mean", "dataset.max_frames=40",
+        *(f"decoder.config.{key}={value}" for key, value in SIZES.items()))  # fmt: skip
+_made: dict[str, Path] = {}
+
+
+@pytest.fixture
+def keep(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[], Path]], Path]:
+    """Make a folder once for all tests."""
+
+    def get(key: str, make: Callable[[], Path]) -> Path:
+        if key not in _made:
+            _made[key] = Path(shutil.copytree(make(), tmp_path_factory.mktemp("kept") / key.replace(" ", "_")))
+        return _made[key]
+
+    return get
+
+
+@pytest.fixture
+def trained(entry: Any, tiny: list[str], keep: Any) -> Callable[..., Path]:
+    """The folder of a run of 12 steps."""
+
+    def make(key: str, *overrides: str) -> Path:
+        def train() -> Path:
+            own = [each for each in tiny if not (overrides and each.startswith("decoder.config="))]  # T5's sizes
+            ran = entry("train", *own, "max_steps=12", "eval_every=12", "optimizer.lr=0.01", "schedule.warmup_steps=2",
+                        "final=null", *overrides)  # fmt: skip
+            assert ran.status == 0, ran.err
+            return ran.folder
+
+        return keep(f"run {key}", train)
+
+    return make
+
+
+@pytest.fixture
+def run(trained: Callable[..., Path]) -> Path:
+    """A run with a T5 decoder."""
+    return trained("t5")
+
+
+@pytest.fixture
+def exported(entry: Any, run: Path, keep: Any) -> Path:
+    """Its export in float32, with a program."""
+
+    def make() -> Path:
+        ran = entry("export", f"checkpoint={run}", "out=made/plain", "program=true", *LIGHT)
+        assert ran.status == 0, ran.err
+        assert "0 of 3 sentences differ" in ran.out
+        return Path("made/plain")
+
+    return keep("plain", make)
+
+
+@pytest.fixture
+def inputs(clips: Any) -> list[Any]:
+    """Three clips as an encoder reads them."""
+    return [inputs_from_sample(clips[index]) for index in range(3)]
+
+
+def the_message(ran: Any) -> str:
+    """The one message of an export that stopped."""
+    assert (ran.status, ran.err.count("error: ")) == (1, 1), ran.err
+    return ran.err
+
+
+def test_folder_is_whole_and_says_what_it_is(exported: Path, run: Path) -> None:
+    manifest = read_manifest(exported)
+    there = {path.relative_to(exported).as_posix() for path in exported.rglob("*") if path.is_file()}
+    assert {"encoder_plain.onnx", "encoder_plain.ts", "encoder_plain.pt2", "cross_plain.onnx", "decoder_plain.onnx",
+            "tokenizer.json", "tokenizer/tokenizer_config.json"} < there  # fmt: skip
+    assert set(manifest.files) == there - {"manifest.json"}
+    assert [stream.name for stream in manifest.streams] == ["face", "left_hand", "right_hand", "pose"]
+    assert manifest.streams[3].points == "upper_body"
+    assert manifest.streams[0].folder == "face"
+    assert [tensor.name for tensor in manifest.graphs["encoder"].inputs][4:] == [
+        "seen_face", "seen_left_hand", "seen_right_hand", "seen_pose", "frames",
+    ]  # fmt: skip
+    for graph in ("encoder", "cross", "decoder"):
+        loaded = onnx.load(exported / f"{graph}_plain.onnx").graph
+        assert [x.name for x in loaded.input] == [x.name for x in manifest.graphs[graph].inputs]
+        assert [x.name for x in loaded.output] == [x.name for x in manifest.graphs[graph].outputs]
+    assert (manifest.fps, manifest.max_frames, manifest.precision) == (7.5, 200, "fp32")
+    assert manifest.extractor_settings is not None
+    assert manifest.extractor_settings["name"] == "slt.synthetic"
+    assert manifest.parity["sentences"]["differing"] == {"greedy": 0, "beam": 0}
+    assert max(manifest.parity["largest_difference"].values()) < manifest.parity["tolerance"]
+
+
+@pytest.mark.parametrize("options", [{"num_beams": 1}, {"num_beams": 3, "length_penalty": 0.5}, {"max_tokens": 4}])
+def test_translators_of_a_folder_and_of_its_checkpoint_write_the_same(
+    exported: Path, run: Path, inputs: list[Any], options: dict[str, Any]
+) -> None:
+    translators = [
+        CheckpointTranslator(open_run(run)[0], precision="fp32"), OnnxTranslator(exported),
+        TorchScriptTranslator(exported),
+    ]  # fmt: skip
+    wanted, *others = [each.translate_batch(inputs, **options) for each in translators]
+    for found in others:
+        for ours, theirs in zip(wanted, found, strict=True):
+            assert [(one.text, one.ids) for one in ours] == [(one.text, one.ids) for one in theirs]
+            np.testing.assert_allclose([one.score for one in ours], [one.score for one in theirs], atol=1e-4)
+    assert len({one.streams for one in translators}) == 1
+    assert [each.translate(inputs[0], **options)[0].text for each in translators] == [wanted[0][0].text] * 3
+
+
+def test_program_gives_the_encoder_s_numbers_at_other_lengths(exported: Path, inputs: list[Any]) -> None:
+    from slt.realtime.translator import pad_clips
+
+    manifest = read_manifest(exported)
+    arrays = pad_clips(inputs, manifest.streams)
+    program = torch.export.load(exported / "encoder_plain.pt2").module()
+    memory, present = program(*(torch.from_numpy(arrays[x.name]) for x in manifest.graphs["encoder"].inputs))
+    script = TorchScriptTranslator(exported)
+    wanted, there = script.encoder(*(torch.from_numpy(arrays[x.name]) for x in manifest.graphs["encoder"].inputs))
+    assert torch.equal(present, there)
+    torch.testing.assert_close(memory[there], wanted[there], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("precision", ["int8", "fp16"])
+def test_a_bart_with_its_text_encoder_is_exported_at_another_precision(
+    entry: Any, trained: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, keep: Any, precision: str
+) -> None:
+    run = trained("bart", *BART)
+    _reuse(monkeypatch, keep)
+    ran = entry("export", f"checkpoint={run}", f"out=made/{precision}", "name=small", f"precision={precision}", *LIGHT)
+    assert ran.status == 0, ran.err
+    assert "BLEU" in ran.out
+    if precision == "int8":
+        assert "stay float32: " in ran.out
+        assert "Conv in encoder" in ran.out
+    manifest = read_manifest(f"made/{precision}")
+    kinds = {node.op_type for node in onnx.load(f"made/{precision}/decoder_small.onnx").graph.node}
+    assert ("MatMulInteger" in kinds) == (precision == "int8")
+    # The graphs as they were before are held to the tolerance; what became of them is measured.
+    assert max(manifest.parity["largest_difference"].values()) < manifest.parity["tolerance"]
+    assert 1e-6 < manifest.parity[precision]["decoder"] < 0.5
+    assert set(manifest.parity["sentences"]["bleu"]["beam"]) == {"checkpoint", "exported"}
+
+
+def _reuse(monkeypatch: pytest.MonkeyPatch, keep: Any) -> None:
+    """Write the same graphs once only: two exports of one run differ in what becomes of these."""
+    real = folders._write_graphs
+    written: dict[str, Any] = _written
+
+    def write(trained: Any, folder: Path, name: str, program: bool) -> Any:
+        if "specs" not in written:
+            written["specs"] = real(trained, folder, name, program)
+            keep("graphs", lambda: folder)
+        shutil.copytree(keep("graphs", lambda: folder), folder, dirs_exist_ok=True)
+        return written["specs"]
+
+    monkeypatch.setattr(folders, "_write_graphs", write)
+
+
+_written: dict[str, Any] = {}
+
+
+@pytest.mark.parametrize("graph", ["encoder", "cross", "decoder"])
+def test_a_disturbed_weight_fails_the_export_and_leaves_nothing(
+    entry: Any, run: Path, exported: Path, monkeypatch: pytest.MonkeyPatch, graph: str
+) -> None:
+    def write(trained: Any, folder: Path, name: str, program: bool) -> Any:
+        for path in exported.glob("*_plain.*"):
+            shutil.copy(path, folder / path.name)
+        disturb(folder / f"{graph}_plain.onnx")
+        return dict(read_manifest(exported).graphs), 20
+
+    monkeypatch.setattr(folders, "_write_graphs", write)
+    message = the_message(entry("export", f"checkpoint={run}", "out=elsewhere/wrong", "name=plain", *LIGHT))
+    shown = "decoder" if graph == "cross" else graph
+    assert f"error: {shown}_plain.onnx, " in message
+    assert "differs from the model by" in message
+    assert "batch 0 of [1] frames" in message if graph == "encoder" else "token 0 of clips" in message
+    assert list(Path("elsewhere").iterdir()) == []
+
+
+def disturb(path: Path) -> None:
+    """Add noise to a graph's largest weight (a constant would vanish before a softmax, or behind a norm)."""
+    model = onnx.load(path)
+    weights = [tensor for tensor in model.graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT]
+    tensor = max(weights, key=lambda one: np.prod(one.dims))
+    changed = onnx.numpy_helper.to_array(tensor).copy()
+    changed += np.random.default_rng(0).normal(0, 0.1, changed.shape).astype(np.float32)
+    tensor.CopyFrom(onnx.numpy_helper.from_array(changed, tensor.name))
+    onnx.save(model, path)
+
+
+def test_what_a_user_gets_wrong_is_said_at_once(entry: Any, run: Path) -> None:
+    Path("there").mkdir()
+    for overrides, said in (
+        ([f"checkpoint={run}", "out=there"], "out=there: is there already; remove it, or give another name"),
+        (["checkpoint=nowhere", "out=x"], "checkpoint=nowhere: no such file or folder"),
+        ([f"checkpoint={run}", "out=x", "precision=bf16"], "precision=bf16: expected one of fp32, fp16, int8"),
+        ([f"checkpoint={run}", "out=x", "search.max_tokens=900"], "search.max_tokens=900: the run was trained on at"),
+        ([f"checkpoint={run}"], "out"),
+    ):
+        assert said in the_message(entry("export", *overrides))
+    assert not Path("x").exists()
+
+
+def test_manifest_s_own_record_is_json_without_strange_numbers(exported: Path) -> None:
+    text = (exported / "manifest.json").read_text(encoding="utf-8")
+    json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
