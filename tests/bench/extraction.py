@@ -6,6 +6,9 @@ Three ways over one film, in turns, in 1 process and in 2 at once, each of which
 - `extractor`: all from the choice of the signer to the crops, clip after clip, over those same decoded frames;
 - `files`: the same and decoding before it and writing after it, as `slt.extract` does.
 
+With `--length` the film is looped to so many seconds first: what a clip costs once (the choice of the signer, a pose
+graph of its own) weighs as it does at a corpus's own length of clips.
+
 Printed are frames/s of the wall clock, summed over the processes, and their ratio to `alone`: the median over the
 turns. On a machine that does other things as well the ratio of CPU seconds is the steadier one and stands beside.
 """
@@ -27,6 +30,7 @@ import cv2
 import numpy as np
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
+from memory import loop
 
 from slt.config import CONF
 from slt.data.landmarks import MediaPipeLandmarker
@@ -85,11 +89,11 @@ def to_files(extractor: Extractor, film: Path, writer: ClipWriter, scratch: Path
         return int(clip.frames)
 
 
-def process(film: Path, turns: int, seconds: float, barrier: Any, results: Any) -> None:
+def process(film: Path, hand_threads: int, turns: int, seconds: float, barrier: Any, results: Any) -> None:
     """Run all ways `turns` times for `seconds` each, together with the other processes, and put what came of it."""
     cv2.setNumThreads(1)
     with initialize_config_dir(str(CONF), version_base=None):
-        cfg = compose("extract")
+        cfg = compose("extract", [f"landmarker.hand_threads={hand_threads}"])
     landmarker = instantiate(cfg.landmarker)()
     extractor = instantiate(cfg.extractor)(landmarker)
     fps = target_rate(probe(film), None, cfg.max_fps)
@@ -124,7 +128,8 @@ def measure(film: Path, processes: int, turns: int, seconds: float) -> None:
     """Measure all ways in so many processes at once and print a line for each."""
     context = multiprocessing.get_context("spawn")
     barrier, results = context.Barrier(processes), context.Queue()
-    arguments = (film, turns, seconds, barrier, results)
+    # As conf/extractor.yaml advises: a second thread where it has a core.
+    arguments = (film, 2 if processes < len(os.sched_getaffinity(0)) else 1, turns, seconds, barrier, results)
     children = [context.Process(target=process, args=arguments) for _ in range(processes)]
     for child in children:
         child.start()
@@ -151,11 +156,16 @@ def main() -> None:
     parser.add_argument("films", nargs="+", type=Path)
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--length", type=float, help="seconds to which each film is looped; as it is where not given")
     parser.add_argument("--seconds", type=float, default=6.0, help="of each way in each turn, at least")
     args = parser.parse_intermixed_args()
-    for film in args.films:
-        for processes in args.processes:
-            measure(film, processes, args.turns, args.seconds)
+    with tempfile.TemporaryDirectory() as folder:
+        for film in args.films:
+            looped = Path(folder) / film.name
+            if args.length:
+                loop(film, args.length, looped)
+            for processes in args.processes:
+                measure(looped if args.length else film, processes, args.turns, args.seconds)
 
 
 if __name__ == "__main__":
