@@ -336,7 +336,6 @@ def wait_for(there, *, seconds: float = 60, job: subprocess.Popen | None = None)
     raise AssertionError(f"not within {seconds} s, or the job ended before")
 
 
-@pytest.mark.skip(reason="fails beside a loaded machine: submitit loses its own log folder; see issue 3")
 def test_submitit_runs_the_shards_as_jobs(source, tmp_path):
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="the launcher of extra cluster is absent")
     words = command(source, tmp_path / "out", "hydra/launcher=submitit_local", "shard=1/2,2/2")
