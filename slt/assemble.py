@@ -18,8 +18,10 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from slt.config import locate
 from slt.data import LsaTMultiStream
 from slt.models import MultiStreamEncoder, Translator
+from slt.models.backbones import ImageBackbone, check_stream
 from slt.models.decoder import language_id
 from slt.text import check_lengths, tokenizer_files, tokenizer_from_files
 from slt.training.checkpoint import load_weights
@@ -127,7 +129,9 @@ def build_translator(
     rebuilt = hf_config is not None
     tied = {name: owner for name, owner in cfg.tied.items() if name in shapes and owner is not None}
     backbones = {
-        name: _backbone(cfg.streams[name], shape, rebuilt) for name, shape in shapes.items() if name not in tied
+        name: build_backbone(cfg.streams[name], name, shape, rebuilt=rebuilt)
+        for name, shape in shapes.items()
+        if name not in tied
     }
     for name, owner in tied.items():
         if len(shapes[name]) != 3:
@@ -150,16 +154,36 @@ def build_translator(
     return Translator(encoder=encoder, decoder=decoder, num_glosses=num_glosses)
 
 
-def _backbone(node: DictConfig, shape: list[int], rebuilt: bool) -> torch.nn.Module:
-    """One backbone; what it must know of its stream (`img_size`, `num_points`, `num_features`) comes from the files."""
-    if rebuilt and "weights" in node:
+def build_backbone(node: DictConfig, stream: str, shape: list[int], *, rebuilt: bool) -> torch.nn.Module:
+    """One backbone; what it must know of its stream (`img_size`, `num_points`, `num_features`) comes from the files.
+
+    Args:
+        node: its configuration.
+        stream: whose it is.
+        shape: of one frame, as `stream_shapes` gives it.
+        rebuilt: weights of a checkpoint follow, so none are loaded from a file or hub.
+    """
+    if rebuilt and "weights" in inspect.signature(locate(node["_target_"])).parameters:
         node = OmegaConf.merge(node, {"weights": None})  # type: ignore[assignment]
+    check_stream(node.get("weights"), stream)
     made = instantiate(node, _convert_="all")
     if not isinstance(made, functools.partial):
         return made
     facts = {3: {"img_size": shape[-1]}, 2: {"num_points": shape[0]}, 1: {"num_features": shape[0]}}[len(shape)]
     taken = inspect.signature(made.func).parameters
     return made(**{key: value for key, value in facts.items() if key in taken and key not in made.keywords})
+
+
+def build_picture_backbone(node: DictConfig, stream: str, size: int) -> ImageBackbone:
+    """A backbone of crops of `size` pixels, to be pretrained on `stream`.
+
+    Raises:
+        ValueError: a backbone of something else.
+    """
+    made = build_backbone(node, stream, [3, size, size], rebuilt=False)
+    if not isinstance(made, ImageBackbone):
+        raise ValueError(f"backbone: {type(made).__name__} does not see pictures; pretraining is of crops")
+    return made
 
 
 def carried(
@@ -202,14 +226,14 @@ def restore(payload: dict[str, Any], source: Path) -> tuple[DictConfig, Translat
     return cfg, translator, tokenizer
 
 
-def resume(trainer: Trainer, cfg: DictConfig, run: Path) -> None:
+def resume(trainer: Trainer, cfg: DictConfig, run: Path, *, job: str = "train") -> None:
     """Puts `trainer` where `cfg.resume` says, and the earlier metrics into this run's file.
 
     Raises:
         FileNotFoundError, ValueError: no such checkpoint, or one of another corpus or architecture.
     """
     found = find_resume(
-        cfg.resume, run=run, runs=Path("outputs") / "train", max_steps=cfg.max_steps,
+        cfg.resume, run=run, runs=Path("outputs") / job, max_steps=cfg.max_steps,
         same=lambda payload: _same_run(OmegaConf.create(payload["config"]), cfg),
     )  # fmt: skip
     if found is None:

@@ -292,6 +292,52 @@ class Demo:
     extractor: Any = MISSING
 
 
+@dataclass
+class ProbeKeys:
+    """Keys of `probe` in `conf/pretrain.yaml`."""
+
+    enabled: bool = MISSING
+    dataset: Any = MISSING
+    examples: int = MISSING
+    questions: int = MISSING
+    split: str = MISSING
+    k: int = MISSING
+    temperature: float = MISSING
+    penalty: float = MISSING
+
+
+@dataclass
+class Pretrain:
+    """The fixed keys of `conf/pretrain.yaml`."""
+
+    dataset: Any = MISSING
+    backbone: Any = MISSING
+    objective: Any = MISSING
+    optimizer: Any = MISSING
+    schedule: Any = MISSING
+    augment: Any = MISSING
+    stream: str = MISSING
+    corpora: list[str] = MISSING
+    splits: list[str] = MISSING
+    seconds: float = MISSING
+    fps: float = MISSING
+    adapters: Any = None
+    probe: ProbeKeys = field(default_factory=ProbeKeys)
+    seed: int = MISSING
+    device: str = MISSING
+    precision: str = MISSING
+    num_workers: int = MISSING
+    batch_size: int = MISSING
+    max_steps: int = MISSING
+    accumulate: int = MISSING
+    grad_clip: float | None = MISSING
+    log_every: int = MISSING
+    eval_every: int = MISSING
+    resume: str | None = MISSING
+    wandb: Wandb = field(default_factory=Wandb)
+
+
+ConfigStore.instance().store(name="pretrain_schema", node=Pretrain)
 ConfigStore.instance().store(name="demo_schema", node=Demo)
 ConfigStore.instance().store(name="export_schema", node=Export)
 ConfigStore.instance().store(name="extract_schema", node=Extract)
@@ -318,13 +364,16 @@ CHOICES = {
     "ui": ("screen", "web"),
     "encoder": ("onnx", "ts"),
     "segments": ("whole", "auto"),
+    "stream": ("face", "left_hand", "right_hand", "hands"),
+    "probe.split": ("train", "val", "test"),
 }
 EXPORTED = ("fp32", "fp16", "int8")  # precisions of an exported graph; training has others
 POSITIVE = ("batch_size", "batch_frames", "max_steps", "accumulate", "eval_every", "log_every", "embed_dim",
             "grad_clip", "evaluation.num_beams", "evaluation.nbest", "patience", "fps", "max_fps",
             "workers", "parity.batches", "parity.limit", "search.num_beams", "search.max_tokens",
-            "search.nbest", "threads", "queue", "web.port", "web.max_mb", "web.max_seconds")  # fmt: skip
-NOT_NEGATIVE = ("max_failures", "report_worst", "captions.min_seconds", "whole_seconds", "partial_seconds")
+            "search.nbest", "threads", "queue", "web.port", "web.max_mb", "web.max_seconds", "probe.k",
+            "probe.examples", "probe.questions")  # fmt: skip
+NOT_NEGATIVE = ("max_failures", "seconds", "report_worst", "captions.min_seconds", "whole_seconds", "partial_seconds")
 
 
 def main(name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], None]]:
@@ -445,13 +494,15 @@ def check(cfg: DictConfig) -> None:
         value = _select(cfg, key)
         if isinstance(value, int | float) and value < 0:
             faults.append(f"{key}={value}: expected a number of at least 0")
-    if "batch_size" in cfg and (cfg.batch_size is None) == (cfg.batch_frames is None):
+    if "batch_frames" in cfg and (cfg.batch_size is None) == (cfg.batch_frames is None):
         faults.append("batch_size and batch_frames: give one of the two, set the other to null")
     beams, nbest = _select(cfg, "evaluation.num_beams"), _select(cfg, "evaluation.nbest")
     if beams is not None and nbest is not None and nbest > beams:
         faults.append(f"evaluation.nbest={nbest} is above evaluation.num_beams={beams}: beams bound the n-best")
-    if "max_steps" in cfg:
+    if "gloss_weight" in cfg:
         faults += _check_train(cfg)
+    if "objective" in cfg:
+        faults += [fault for group, node in _plain(cfg).items() for fault in _check_target(node, str(group))]
     if "max_failures" in cfg:
         faults += _check_extract(cfg)
     if "partial_seconds" in cfg:

@@ -143,13 +143,13 @@ class LsaTMultiStream(Dataset[Sample]):
             raise ValueError("dataset.streams is empty; a clip needs at least one stream")
         if self.augment and self.augment.mirror:
             _check_mirrors(self.streams)
-        table, splits = _read_corpus(self.root, split)
+        table, splits = read_corpus(self.root, split)
         ids = splits[split][: limit if split == "train" else None]
         rows = [table[name] for name in ids]
         self.ids = Strings(ids)
         self.texts = Strings(_clean_text(row) for row in rows)
         self.columns = {key: Strings(row[key] for row in rows) for key in rows[0] if key not in layout.REQUIRED_COLUMNS}
-        metadata = _read_metadata(self.root)
+        metadata = read_metadata(self.root)
         self.extractor = _extractor(self.root, table, metadata, mixed_extractors)
         self.fingerprint = _fingerprint(self.root, table, splits, metadata)
         self.steps = _steps(self.root, rows, fps)  # (N,): source frames from one kept frame to the next
@@ -271,7 +271,7 @@ def _check_mirrors(streams: Mapping[str, Stream]) -> None:
             )
 
 
-def _read_corpus(root: Path, split: str) -> tuple[dict[str, dict[str, str]], dict[str, list[str]]]:
+def read_corpus(root: Path, split: str) -> tuple[dict[str, dict[str, str]], dict[str, list[str]]]:
     """Return the table's rows by id and the ids of every split, checked against each other."""
     if not root.is_dir():
         raise FileNotFoundError(
@@ -333,7 +333,7 @@ def _number(root: Path, row: dict[str, str], key: str) -> float:
     return value
 
 
-def _read_metadata(root: Path) -> list[dict[str, Any]]:
+def read_metadata(root: Path) -> list[dict[str, Any]]:
     """Return what `metadata.jsonl` says of each clip and its making; nothing where there is no such file."""
     path = root / "metadata.jsonl"
     if not path.is_file():

@@ -9,6 +9,7 @@ padding and missed detections cost nothing and cannot change a result, and their
 from __future__ import annotations
 
 import difflib
+import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
@@ -86,12 +87,16 @@ class ImageBackbone(nn.Module):
         """(B, T, 3, R, R) uint8 crops and (B, T) seen -> (B, T, F)."""
         return on_seen(self._features, x, seen, self.num_features)
 
-    def _features(self, crops: Tensor) -> Tensor:
-        """(N, 3, R, R) uint8 -> (N, F)."""
-        # Normalised in the precision that the network computes in: 0 to 255 are exact in bfloat16 too.
+    def normalise(self, crops: Tensor) -> Tensor:
+        """(N, 3, R, R) uint8 crops -> what the network computes with, in its precision."""
+        # 0 to 255 are exact in bfloat16 too.
         kind = crops.device.type
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else self.mean.dtype
-        pictures = crops.to(dtype, memory_format=torch.channels_last).sub_(self.mean).div_(self.std)
+        return crops.to(dtype, memory_format=torch.channels_last).sub_(self.mean).div_(self.std)
+
+    def _features(self, crops: Tensor) -> Tensor:
+        """(N, 3, R, R) uint8 -> (N, F)."""
+        pictures = self.normalise(crops)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             return self.network(pictures)
 
@@ -108,13 +113,24 @@ class ConvSmall(ImageBackbone):
         widths: channels after the stem and after each halving.
         patch_size: side of the stem's patches, in pixels.
         dropout: on the features.
+        weights: None for random weights, or a local file of the same form, such as `slt.pretrain` writes.
         frozen: see `ImageBackbone`.
 
     Raises:
-        ValueError: so large a crop, for so few halvings, that more than 6 x 6 places are left.
+        ValueError: so large a crop, for so few halvings, that more than 6 x 6 places are left; or the weights are of
+            another architecture.
     """
 
-    def __init__(self, *, img_size: int, widths: Sequence[int], patch_size: int, dropout: float, frozen: bool) -> None:
+    def __init__(
+        self,
+        *,
+        img_size: int,
+        widths: Sequence[int],
+        patch_size: int,
+        dropout: float,
+        weights: str | None,
+        frozen: bool,
+    ) -> None:
         side = img_size // patch_size
         layers: list[nn.Module] = [nn.Conv2d(3, widths[0], patch_size, stride=patch_size), nn.ReLU()]
         for before, after in pairwise(widths):
@@ -126,8 +142,46 @@ class ConvSmall(ImageBackbone):
                 "expected 1 to 6 a side: set the size of the dataset's crops to 32 to 96, or give more widths"
             )
         network = nn.Sequential(*layers, nn.Flatten(), nn.Dropout(dropout))
+        _load_file(network, weights)
         features = side * side * widths[-1]
         super().__init__(network, num_features=features, mean=(0.5,) * 3, std=(0.25,) * 3, frozen=frozen)
+
+
+class ViTLight(ImageBackbone):
+    """A small ViT (Dosovitskiy et al. 2021) of a form of one's own, for small crops.
+
+    Args:
+        img_size: crop side R, a multiple of the patch.
+        patch_size: in pixels.
+        embed_dim: width F.
+        depth: blocks.
+        num_heads: of attention.
+        weights: None for random weights, or a local file of the same form, such as `slt.pretrain` writes.
+        frozen: see `ImageBackbone`.
+
+    Raises:
+        ValueError: `img_size` is not a multiple of the patch, or the weights are of another architecture.
+    """
+
+    def __init__(
+        self,
+        *,
+        img_size: int,
+        patch_size: int,
+        embed_dim: int,
+        depth: int,
+        num_heads: int,
+        weights: str | None,
+        frozen: bool,
+    ) -> None:
+        if img_size % patch_size:
+            raise ValueError(f"img_size={img_size}: this ViT has patches of {patch_size} pixels; take a multiple")
+        network = timm.models.VisionTransformer(
+            img_size=img_size, patch_size=patch_size, embed_dim=embed_dim, depth=depth, num_heads=num_heads,
+            num_classes=0,
+        )  # fmt: skip
+        _load_file(network, weights)
+        super().__init__(network, num_features=embed_dim, mean=(0.5,) * 3, std=(0.25,) * 3, frozen=frozen)
 
 
 class ViTSmallPatch16(ImageBackbone):
@@ -301,6 +355,7 @@ def _load_file(network: nn.Module, weights: str | None) -> None:
         return
     if not Path(weights).is_file():
         raise FileNotFoundError(f"weights={weights}: no such file; give a local file, `timm` or null")
+    _check_form(network, Path(weights))
     try:
         timm.models.load_checkpoint(network, weights, strict=False, filter_fn=_filter_of(network))
         state = timm.models.load_state_dict(weights)
@@ -314,6 +369,40 @@ def _load_file(network: nn.Module, weights: str | None) -> None:
             f"weights={weights} are of another architecture: {len(missing)} tensors missing: {missing[:3]}"
         )
     log.info("loaded %d tensors from %s", len(found), weights)
+
+
+def form_of(network: nn.Module) -> dict[str, Any]:
+    """What a file of weights must share with a network: its class and, of a ViT, patch, width and depth."""
+    form: dict[str, Any] = {"network": type(network).__name__}
+    if isinstance(network, timm.models.VisionTransformer):
+        form |= {"patch_size": network.patch_embed.patch_size[0], "embed_dim": network.embed_dim}
+        form |= {"depth": len(network.blocks)}
+    return form
+
+
+def pretrained_about(weights: Path) -> dict[str, Any]:
+    """What `slt.pretrain` wrote beside a file of weights; nothing for files of others."""
+    about = weights.with_suffix(".json")
+    return json.loads(about.read_text(encoding="utf-8")) if about.is_file() else {}
+
+
+def check_stream(weights: str | None, stream: str) -> None:
+    """Refuses weights that were pretrained on another stream.
+
+    Raises:
+        ValueError: they were; hands serve both hands.
+    """
+    trained = pretrained_about(Path(weights)).get("stream") if weights is not None else None
+    fits = {"hands": ("left_hand", "right_hand")}.get(str(trained), (trained,))
+    if trained is not None and stream not in fits:
+        raise ValueError(f"weights={weights} were pretrained on stream {trained!r}, came stream {stream!r}")
+
+
+def _check_form(network: nn.Module, weights: Path) -> None:
+    told = pretrained_about(weights).get("form", {})
+    for key, mine in form_of(network).items():
+        if key in told and told[key] != mine:
+            raise ValueError(f"weights={weights} are of another architecture: {key} {told[key]} there, {mine} here")
 
 
 def _filter_of(network: nn.Module) -> Callable[[dict[str, Tensor], nn.Module], dict[str, Tensor]]:

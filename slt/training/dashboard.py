@@ -16,7 +16,7 @@ class Dashboard:
     Args:
         folder: the run folder; wandb's files go under it.
         config: resolved configuration, plain values.
-        job_type: train or eval.
+        job_type: train, eval or pretrain.
         mode: disabled, offline or online. Where online cannot be reached the run is kept offline, with a warning.
         project, entity, name, tags: as wandb has them.
         log_checkpoints: whether `checkpoints` uploads anything.
@@ -58,7 +58,7 @@ class Dashboard:
             self.run = wandb.init(mode="offline", settings=wandb.Settings(silent=True), **settings)
         self.run.define_metric("step")
         self.run.define_metric("*", step_metric="step")
-        for metric in ("val/bleu", "val/chrf"):
+        for metric in ("val/bleu", "val/chrf", "val/knn", "val/linear"):
             self.run.define_metric(metric, step_metric="step", summary="max")
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
@@ -76,6 +76,16 @@ class Dashboard:
                 picture = wandb.Image(pictures[p.id]) if p.id in pictures else None
                 table.add_data(p.id, p.reference, p.hypothesis, p.score, picture)
             run.log({f"{split}/translations": table})
+
+        self._tell(send)
+
+    def picture(self, step: int, name: str, picture: Any) -> None:
+        """A picture (H, W, 3) uint8 of one step."""
+
+        def send(run: Any) -> None:
+            import wandb
+
+            run.log({"step": step, name: wandb.Image(picture)})
 
         self._tell(send)
 

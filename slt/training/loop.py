@@ -46,7 +46,7 @@ class Trainer:
     Args:
         model: on its device.
         objective: (model, batch) -> mean loss. Where it has a method `after_step(step)`, that is called after updates
-            and on resuming.
+            and on resuming; where it has `report() -> metrics`, these are logged with the loss.
         optimizer: over parameter groups with a `base_lr` each.
         schedule: (step, max_steps=) -> factor of the base rates.
         batches: endless; a batch has `to(device)` and a length in clips.
@@ -166,7 +166,8 @@ class Trainer:
     def log_step(self, loss: float, clips_per_second: float, data_wait: float) -> None:
         """Writes the step's metrics; `train/data_wait` is the share of the time spent waiting for the loader."""
         rate = {"train/lr": self.optimizer.param_groups[0]["lr"], "train/clips_per_second": clips_per_second}
-        self.record.log(self.step_count, {"train/loss": loss, **rate, "train/data_wait": data_wait})
+        told = self.objective.report() if hasattr(self.objective, "report") else {}
+        self.record.log(self.step_count, {"train/loss": loss, **rate, "train/data_wait": data_wait, **told})
 
     def check(self) -> None:
         """Evaluates, keeps the best, saves the last."""

@@ -51,7 +51,7 @@ LENGTHS = ((1, (1,)), (3, (2, 9, 5)), (2, (4, 4)))  # clips, frames of each
 def backbone(kind: str) -> torch.nn.Module:
     """A backbone as conf/backbone names it, shallow where it can be: all layers export alike."""
     if kind == "conv_small":
-        return ConvSmall(img_size=32, widths=[4, 6], patch_size=4, dropout=0.1, frozen=False)
+        return ConvSmall(img_size=32, widths=[4, 6], patch_size=4, dropout=0.1, weights=None, frozen=False)
     if kind == "timm":
         return TimmBackbone(model_name="test_efficientnet", weights=None, options={}, frozen=False)
     if kind == "pose_mlp":

@@ -27,7 +27,7 @@ TOYS = {"test_vit": {"img_size": 32}, "test_resnet": {}, "test_convnext": {}}
 
 
 def conv(frozen: bool = False) -> ConvSmall:
-    return ConvSmall(img_size=32, widths=[8, 8], patch_size=4, dropout=0.1, frozen=frozen)
+    return ConvSmall(img_size=32, widths=[8, 8], patch_size=4, dropout=0.1, weights=None, frozen=frozen)
 
 
 def toy(name: str = "test_vit", weights: str | None = None, frozen: bool = False, **options: object) -> TimmBackbone:

@@ -24,7 +24,7 @@ TIED = {"right_hand": "left_hand"}
 
 
 def conv(frozen: bool = False) -> ConvSmall:
-    return ConvSmall(img_size=16, widths=[8, 8], patch_size=4, dropout=0.0, frozen=frozen)
+    return ConvSmall(img_size=16, widths=[8, 8], patch_size=4, dropout=0.0, weights=None, frozen=frozen)
 
 
 def encoder(tied: dict[str, str] = TIED, downsample: int = 1, **extra: torch.nn.Module) -> MultiStreamEncoder:
@@ -126,6 +126,8 @@ def test_a_frozen_backbone_in_an_encoder_in_training_gets_no_gradient():
 
 def test_a_replaced_backbone_brings_a_projector_of_its_width():
     network = encoder()
-    network.replace_backbone("face", ConvSmall(img_size=16, widths=[4, 6], patch_size=4, dropout=0.0, frozen=False))
+    network.replace_backbone(
+        "face", ConvSmall(img_size=16, widths=[4, 6], patch_size=4, dropout=0.0, weights=None, frozen=False)
+    )
     assert network.projectors["face"].linear.in_features == network.backbones["face"].num_features == 24
     assert network(*inputs())[0].shape == (2, 5, 8)

@@ -1,0 +1,1 @@
+"""Self-supervised pretraining: unlabelled crops in, a backbone out that training loads by one key."""

@@ -1,0 +1,252 @@
+"""Unlabelled crops of corpora in the layout: which there are, and batches of them, without listing them all.
+
+Shape letters: N crops of a batch, R crop side.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from slt.data import layout
+from slt.data.lsa_t import read_corpus, read_metadata
+from slt.data.streams import Crops
+from slt.pretraining.augmentation import CropViews, Views
+from slt.training.batches import outlast_signal
+
+log = logging.getLogger(__name__)
+
+# stream -> (folder's stream, whether its crops are mirrored). Both hands as left ones: as training sees them, where
+# the right hand is mirrored into the left hand's backbone (`tied`).
+POOLS = {
+    "face": (("face", False),),
+    "left_hand": (("left_hand", False),),
+    "right_hand": (("right_hand", False),),
+    "hands": (("left_hand", False), ("right_hand", True)),
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """One stream of one corpus."""
+
+    root: Path
+    folder: str
+    mirrored: bool
+    ids: Sequence[str]
+    every: int
+
+
+class CropPool(Dataset[Tensor]):
+    """All crops of a stream that were seen, thinned in time; the k-th is found, not listed.
+
+    Per clip one number is kept. Which frames are seen is read again when one of them is asked for.
+
+    Args:
+        roots: corpora in the layout.
+        stream: face, left_hand, right_hand or hands (both, the right ones mirrored).
+        folders: stream -> its folder.
+        splits: whose clips are taken.
+        seconds: time between two crops that are taken of a clip; neighbours are near-copies. Where a corpus does not
+            say its rate, `fps` is taken.
+        fps: see there.
+
+    Raises:
+        FileNotFoundError, ValueError: no corpus, no crops of the stream, crops of several sizes, or black ones.
+    """
+
+    def __init__(
+        self,
+        *,
+        roots: Sequence[str],
+        stream: str,
+        folders: Mapping[str, str],
+        splits: Sequence[str],
+        seconds: float,
+        fps: float,
+    ) -> None:
+        if stream not in POOLS:
+            raise ValueError(f"stream={stream}: expected one of {', '.join(POOLS)}")
+        self.stream, self.sources = stream, []
+        counts: list[int] = []
+        sizes: dict[int, str] = {}
+        facts: list[Any] = []
+        for root in map(Path, roots):
+            table, index = read_corpus(root, "train")
+            ids = [name for split in splits for name in index.get(split, ())]
+            facts.append([sorted(ids), sorted({str(one.get("fingerprint", "")) for one in read_metadata(root)})])
+            for part, mirrored in POOLS[stream]:
+                if not (root / folders[part]).is_dir():
+                    raise FileNotFoundError(f"{root / folders[part]}: no such folder; there are no crops of {part}")
+                rate = float(table[ids[0]].get("fps") or fps) if ids else fps
+                source = Source(root, folders[part], mirrored, ids, max(round(seconds * rate), 1))
+                self.sources.append(source)
+                for name in ids:
+                    seen, size = _marks(source, name)
+                    sizes.setdefault(size, f"{root / folders[part]}, clip {name}")
+                    counts.append(-(-int(seen.sum()) // source.every))
+        if len(sizes) > 1:
+            said = "; ".join(f"{size} pixels in {where}" for size, where in sorted(sizes.items()))
+            raise ValueError(f"stream={stream}: crops of several sizes ({said}); extract them anew at one crop_size")
+        if not sum(counts):
+            raise ValueError(f"stream={stream}: no crop was seen in {', '.join(map(str, roots))} ({', '.join(splits)})")
+        self.size = next(iter(sizes))
+        self._ends = np.cumsum(counts)
+        self._firsts = np.cumsum([0, *(len(source.ids) for source in self.sources)])
+        self.fingerprint = hashlib.sha256(json.dumps([stream, facts, seconds]).encode()).hexdigest()
+        places = np.linspace(0, len(self) - 1, min(len(self), 64)).astype(int)
+        black = [int(place) for place in places if not self[int(place)].any()]
+        if len(black) == len(places):
+            raise ValueError(
+                f"stream={stream}: crops marked as seen are all black, the first in clip {self.where(black[0])}; "
+                "`python -m slt.extract check=FOLDER` lists what is wrong"
+            )
+
+    def __len__(self) -> int:
+        """Crops in the pool."""
+        return int(self._ends[-1])
+
+    def where(self, place: int) -> str:
+        """The file of a crop, for messages."""
+        source, name, _ = self.find(place)
+        return f"{source.root / source.folder / name}"
+
+    def find(self, place: int) -> tuple[Source, str, int]:
+        """Where a crop is: stream of a corpus, clip, frame."""
+        clip = int(np.searchsorted(self._ends, place, side="right"))
+        before = int(self._ends[clip - 1]) if clip else 0
+        source = int(np.searchsorted(self._firsts, clip, side="right")) - 1
+        found = self.sources[source]
+        name = found.ids[clip - int(self._firsts[source])]
+        seen, _ = _marks(found, name)
+        return found, name, int(np.flatnonzero(seen)[(place - before) * found.every])
+
+    def __getitem__(self, place: int) -> Tensor:
+        """The crop, uint8 (3, R, R)."""
+        source, name, frame = self.find(place)
+        if _packed(source, name).is_file():
+            crop = layout.PackedCrops(_packed(source, name)).frames(np.array([frame]))[0]
+        else:
+            path = layout.frame_path(source.root / source.folder, name, frame)
+            crop = layout.decode_jpeg(path.read_bytes(), str(path), None)
+        if source.mirrored:
+            crop = crop[:, ::-1]
+        return torch.from_numpy(np.ascontiguousarray(crop)).permute(2, 0, 1)
+
+
+def _packed(source: Source, name: str) -> Path:
+    return source.root / source.folder / f"{name}.safetensors"
+
+
+def _marks(source: Source, name: str) -> tuple[NDArray[np.bool_], int]:
+    """Which frames of a clip show the stream, (T,), and the side of its crops in pixels."""
+    if _packed(source, name).is_file():
+        clip = layout.PackedCrops(_packed(source, name))
+        return clip.seen, clip.size
+    reader = Crops(folder=source.folder, size=1, jitter=0, colour=0)
+    frames = reader.length(source.root, name)
+    first = layout.frame_path(source.root / source.folder, name, 0)
+    size = len(layout.decode_jpeg(first.read_bytes(), str(first), None))
+    return reader.read(source.root, name, np.arange(frames)).seen, size
+
+
+class Shuffled:
+    """A random order of 0 to count - 1 that is computed place by place and never stored.
+
+    A Feistel network permutes the numbers of twice so many bits; what falls outside is put through again (cycle
+    walking; Black and Rogaway 2002).
+
+    Args:
+        count: how many there are.
+        seed: of the order.
+    """
+
+    def __init__(self, count: int, seed: int) -> None:
+        self.count = count
+        self.half = max((max(count - 1, 1).bit_length() + 1) // 2, 1)
+        self.keys = np.random.default_rng(seed).integers(1, 2**31, 4, dtype=np.uint64)
+
+    def __getitem__(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where `places` (n,) go."""
+        found = self._permute(places.astype(np.uint64))
+        while (outside := found >= self.count).any():
+            found[outside] = self._permute(found[outside])
+        return found.astype(np.int64)
+
+    def _permute(self, numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
+        low, mask = np.uint64(self.half), np.uint64((1 << self.half) - 1)
+        left, right = numbers >> low, numbers & mask
+        for key in self.keys:
+            mixed = (right * np.uint64(0x9E3779B1) + key) & np.uint64(0xFFFFFFFF)
+            mixed = ((mixed ^ (mixed >> np.uint64(15))) * np.uint64(0x85EBCA77)) & np.uint64(0xFFFFFFFF)
+            left, right = right, left ^ ((mixed ^ (mixed >> np.uint64(13))) & mask)
+        return (left << low) | right
+
+
+class ViewBatches(Dataset[Views]):
+    """The endless stream of batches that the training loop asks for; batch n is the same whatever ran before.
+
+    Args:
+        pool: of crops.
+        views: draws them.
+        batch_size: N; every batch is whole.
+        num_workers: loader processes; 0 loads in the training process.
+        pin_memory: for copies to a GPU beside the computation.
+        seed: of order and views.
+
+    Raises:
+        ValueError: fewer crops than a batch.
+    """
+
+    def __init__(
+        self, pool: CropPool, views: CropViews, *, batch_size: int, num_workers: int, pin_memory: bool, seed: int
+    ) -> None:
+        if len(pool) < batch_size:
+            raise ValueError(
+                f"stream={pool.stream}: {len(pool)} crops are fewer than a batch (batch_size={batch_size}); "
+                "give more films, a shorter `seconds`, or a smaller batch_size"
+            )
+        self.pool, self.views, self.batch_size, self.seed = pool, views, batch_size, seed
+        self.num_workers, self.pin_memory = num_workers, pin_memory
+
+    def __getitem__(self, number: int) -> Views:
+        """Batch `number`."""
+        epoch, first = divmod(number, len(self.pool) // self.batch_size)
+        order = Shuffled(len(self.pool), self.seed + 1_000_003 * epoch)
+        places = order[np.arange(first * self.batch_size, (first + 1) * self.batch_size)]
+        crops = torch.stack([self.pool[int(place)] for place in places])
+        return self.views(crops, torch.Generator().manual_seed((self.seed << 32) + number))
+
+    def start(self, consumed: int) -> Iterator[Views]:
+        """Batches from number `consumed` on, for ever."""
+        return iter(
+            DataLoader(
+                self, batch_size=None, sampler=_From(consumed), num_workers=self.num_workers,
+                pin_memory=self.pin_memory, generator=torch.Generator().manual_seed(self.seed),
+                prefetch_factor=4 if self.num_workers else None, worker_init_fn=outlast_signal,
+            )
+        )  # fmt: skip
+
+
+class _From:
+    """Numbers from `first` on, for ever."""
+
+    def __init__(self, first: int) -> None:
+        self.first = first
+
+    def __iter__(self) -> Iterator[int]:
+        number = self.first
+        while True:
+            yield number
+            number += 1

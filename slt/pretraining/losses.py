@@ -1,0 +1,173 @@
+"""What is minimised in self-supervised pretraining: DINO, iBOT and KoLeo, each as its paper states it.
+
+Shape letters: N crops of a batch, V views of each, K prototypes, P patches, M masked patches of all crops, F features.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class Centring(nn.Module):
+    """Teacher probabilities by centring and sharpening (Caron et al. 2021, DINO, section 3.1, eq. 4).
+
+    The centre is a moving mean of the teacher's scores: subtracting it keeps one prototype from taking all, as
+    sharpening keeps them from becoming equal. It belongs to the checkpoint.
+
+    Args:
+        num_prototypes: K.
+        momentum: of the moving mean, in [0, 1); the paper's 0.9.
+    """
+
+    centre: Tensor
+
+    def __init__(self, *, num_prototypes: int, momentum: float) -> None:
+        super().__init__()
+        if not 0 <= momentum < 1:
+            raise ValueError(f"centring: momentum must be in [0, 1), came {momentum}")
+        self.momentum = momentum
+        self.register_buffer("centre", torch.zeros(num_prototypes))
+
+    @torch.no_grad()
+    def forward(self, scores: Tensor, temperature: float) -> Tensor:
+        """(N, K) scores of the teacher -> (N, K) probabilities; then the centre moves towards these scores."""
+        scores = scores.float()
+        probabilities = ((scores - self.centre) / temperature).softmax(dim=-1)
+        if len(scores):
+            self.centre.lerp_(scores.mean(dim=0), 1 - self.momentum)
+        return probabilities
+
+
+class SinkhornKnopp(nn.Module):
+    """Teacher probabilities balanced over the batch (Caron et al. 2020, SwAV, section 3.1; DINOv2, section 4).
+
+    Rows (crops) and columns (prototypes) of the exponentiated scores are normalised in turn, so that within a batch all
+    prototypes are used equally. Nothing is carried from step to step.
+
+    Args:
+        num_prototypes: K.
+        iterations: DINOv2 takes 3.
+    """
+
+    def __init__(self, *, num_prototypes: int, iterations: int) -> None:
+        super().__init__()
+        if iterations < 1:
+            raise ValueError(f"Sinkhorn-Knopp: iterations must be at least 1, came {iterations}")
+        self.num_prototypes, self.iterations = num_prototypes, iterations
+
+    @torch.no_grad()
+    def forward(self, scores: Tensor, temperature: float) -> Tensor:
+        """(N, K) scores of the teacher -> (N, K) probabilities, each row of sum 1."""
+        assert scores.shape[1] == self.num_prototypes
+        if not len(scores):
+            return scores.float()
+        scaled = scores.float() / temperature
+        shares = (scaled - scaled.max()).exp()
+        for _ in range(self.iterations):
+            shares = shares / shares.sum(dim=0, keepdim=True).clamp_min(1e-12) / shares.shape[1]
+            shares = shares / shares.sum(dim=1, keepdim=True).clamp_min(1e-12) / shares.shape[0]
+        return shares * shares.shape[0]
+
+
+def dino_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """Cross entropy between views (DINO, eq. 3): every view of the student against every global view of the teacher.
+
+    Args:
+        student: (V, N, K) scores; the first views are those that the teacher saw.
+        teacher: (V', N, K) probabilities of the V' <= V global views.
+        temperature: of the student; the paper's 0.1.
+
+    Returns:
+        Nats, a scalar: the mean over pairs of different views and over crops.
+    """
+    logs = (student.float() / temperature).log_softmax(dim=-1)
+    pairs = -torch.einsum("ank,bnk->ab", teacher, logs) / student.shape[1]
+    other = ~torch.eye(len(teacher), len(student), dtype=torch.bool, device=pairs.device)
+    return pairs[other].mean()
+
+
+def ibot_loss(student: Tensor, teacher: Tensor, temperature: float, weights: Tensor) -> Tensor:
+    """Cross entropy on masked patches (Zhou et al. 2022, iBOT, section 3.1, eq. 2).
+
+    Args:
+        student: (M, K) scores of masked patches, seen masked.
+        teacher: (M, K) probabilities of the same patches, seen whole.
+        temperature: of the student.
+        weights: (M,) one over the masked patches of the picture that the patch is of, times one over the pictures, so
+            that each picture counts alike however much of it is masked.
+
+    Returns:
+        Nats, a scalar; 0 where nothing is masked.
+    """
+    logs = (student.float() / temperature).log_softmax(dim=-1)
+    return -((teacher * logs).sum(dim=-1) * weights).sum()
+
+
+def koleo_loss(features: Tensor) -> Tensor:
+    """Spreads features evenly (Sablayrolles et al. 2019, eq. 2; DINOv2, section 4): minus log distance to the nearest.
+
+    Args:
+        features: (N, F) of one view of N different pictures.
+
+    Returns:
+        A scalar; 0 for fewer than two pictures.
+    """
+    if len(features) < 2:
+        return features.float().sum() * 0.0
+    with torch.autocast(features.device.type, enabled=False):
+        unit = functional.normalize(features.float(), dim=-1, eps=1e-8)
+        with torch.no_grad():
+            alike = unit @ unit.T
+            alike.fill_diagonal_(-2)
+            nearest = alike.argmax(dim=1)
+        distance = (unit - unit[nearest]).norm(dim=-1)
+        return -(distance + 1e-8).log().mean()
+
+
+def block_masks(
+    count: int, side: int, *, share: tuple[float, float], probability: float, generator: torch.Generator | None = None
+) -> Tensor:
+    """Masks of blocks (BEiT, Bao et al. 2022, algorithm 1, as iBOT uses it): which patches the student does not see.
+
+    A picture is masked with `probability`; then blocks of random size and form are laid until a share of the patches
+    drawn from `share` is covered, exactly.
+
+    Args:
+        count: pictures N.
+        side: patches along a side; P = side squared.
+        share: least and greatest share of the patches.
+        probability: that a picture is masked at all.
+        generator: of the draws; None = torch's own.
+
+    Returns:
+        (N, P) bool, True = masked.
+    """
+    masks = torch.zeros(count, side, side, dtype=torch.bool)
+    for mask in masks:
+        chance, wanted = torch.rand(2, generator=generator).tolist()
+        if chance < probability:
+            _lay_blocks(mask, round((share[0] + (share[1] - share[0]) * wanted) * side * side), generator)
+    return masks.flatten(1)
+
+
+def _lay_blocks(mask: Tensor, wanted: int, generator: torch.Generator | None) -> None:
+    """Lays blocks over a mask (side, side), in place, until `wanted` patches are covered."""
+    side = len(mask)
+    for _ in range(10):
+        left = wanted - int(mask.sum())
+        if left <= 0:
+            return
+        size, form, y, x = torch.rand(4, generator=generator).tolist()
+        area = 1 + size * (left - 1)
+        stretch = 0.3 ** (1 - 2 * form)  # height over width, from 0.3 to 1 / 0.3, as BEiT has it
+        height = min(max(round((area * stretch) ** 0.5), 1), side)
+        width = min(max(round((area / stretch) ** 0.5), 1), side)
+        top, left_edge = int(y * (side - height + 1)), int(x * (side - width + 1))
+        block = mask[top : top + height, left_edge : left_edge + width]
+        if int((~block).sum()) <= left:
+            block.fill_(True)
+    free = (~mask).flatten().nonzero().flatten()
+    rest = free[torch.randperm(len(free), generator=generator)[: wanted - int(mask.sum())]]
+    mask.view(-1)[rest] = True

@@ -1,0 +1,219 @@
+"""The model of self-supervised pretraining: a student, its slowly following teacher, and their heads.
+
+Shape letters: N crops, R crop side, P patches, F backbone width, K prototypes.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import torch
+from timm.layers import DropPath
+from timm.layers.format import Format
+from timm.models import VisionTransformer
+from torch import Tensor, nn
+from torch.nn import functional
+
+from slt.models.backbones import ImageBackbone, form_of
+
+
+class PrototypeHead(nn.Module):
+    """Features to scores of prototypes (DINO, appendix C): a perceptron, a unit bottleneck, unit prototypes.
+
+    Args:
+        num_features: F.
+        hidden: width of the perceptron's layers.
+        bottleneck: width of what is compared with the prototypes.
+        num_prototypes: K.
+        depth: layers of the perceptron, the bottleneck's included.
+    """
+
+    def __init__(self, *, num_features: int, hidden: int, bottleneck: int, num_prototypes: int, depth: int) -> None:
+        super().__init__()
+        if depth < 1:
+            raise ValueError(f"head: depth must be at least 1, came {depth}")
+        widths = [num_features, *[hidden] * (depth - 1), bottleneck]
+        layers: list[nn.Module] = []
+        for before, after in pairwise(widths):
+            layers += [nn.Linear(before, after), nn.GELU()]
+        self.perceptron = nn.Sequential(*layers[:-1])
+        for layer in self.perceptron:
+            if isinstance(layer, nn.Linear):
+                nn.init.trunc_normal_(layer.weight, std=0.02)
+                nn.init.zeros_(layer.bias)
+        self.prototypes = nn.Parameter(torch.empty(num_prototypes, bottleneck))
+        nn.init.trunc_normal_(self.prototypes, std=0.02)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, F) features -> (N, K) cosines with the prototypes."""
+        unit = functional.normalize(self.perceptron(x), dim=-1, eps=1e-6)
+        return functional.linear(unit, functional.normalize(self.prototypes, dim=-1, eps=1e-6))
+
+
+class Branch(nn.Module):
+    """A backbone with its heads: what student and teacher both are.
+
+    Args:
+        backbone: an `ImageBackbone`; patches come out of those whose network is a timm VisionTransformer.
+        picture_head: of the picture's feature.
+        patch_head: of the patches' features; None = none are asked for.
+        drop_path: stochastic depth of the last block, growing from 0 at the first (Huang et al. 2016); ViTs only.
+    """
+
+    def __init__(
+        self,
+        backbone: ImageBackbone,
+        picture_head: PrototypeHead,
+        patch_head: PrototypeHead | None,
+        *,
+        drop_path: float,
+    ) -> None:
+        super().__init__()
+        self.backbone, self.picture_head, self.patch_head = backbone, picture_head, patch_head
+        network = backbone.network
+        self.has_patches = isinstance(network, VisionTransformer)
+        if patch_head is not None and not self.has_patches:
+            raise ValueError(
+                f"{type(network).__name__} has no patch tokens, which the objective masks; take a ViT "
+                "(backbone=vit_light, vit_small_patch16, dinov2), or objective=dino"
+            )
+        self.mask_token = nn.Parameter(torch.zeros(backbone.num_features)) if patch_head is not None else None
+        if isinstance(network, VisionTransformer):
+            take_any_size(network)
+            for place, block in enumerate(network.blocks):
+                rate = drop_path * place / max(len(network.blocks) - 1, 1)
+                block.drop_path1 = block.drop_path2 = DropPath(rate) if rate else nn.Identity()
+
+    def forward(self, crops: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Features of crops.
+
+        Args:
+            crops: (N, 3, R, R) uint8.
+            mask: (N, P) bool, True = this patch is hidden; None hides none.
+
+        Returns:
+            (N, F), and (N, P, F) of the patches where the network has them.
+        """
+        pictures, network = self.backbone.normalise(crops), self.backbone.network
+        if not isinstance(network, VisionTransformer):
+            return network(pictures), None
+        with _hidden(network, self.mask_token, mask):
+            tokens = network.forward_features(pictures)
+        return network.forward_head(tokens, pre_logits=True), tokens[:, network.num_prefix_tokens :]
+
+
+class _hidden:
+    """Puts the mask token in place of the embeddings of hidden patches, while a network runs."""
+
+    def __init__(self, network: VisionTransformer, token: Tensor | None, mask: Tensor | None) -> None:
+        self.network, self.token, self.mask = network, token, mask
+
+    def __enter__(self) -> None:
+        self.handle = None
+        if self.mask is not None:
+            self.handle = self.network.patch_embed.register_forward_hook(self._put)
+
+    def _put(self, module: nn.Module, given: Any, embedded: Tensor) -> Tensor:
+        assert self.mask is not None
+        assert self.token is not None
+        mask = self.mask.view(*embedded.shape[:-1], 1)
+        return torch.where(mask, self.token.to(embedded.dtype), embedded)
+
+    def __exit__(self, *_: object) -> None:
+        if self.handle is not None:
+            self.handle.remove()
+
+
+def take_any_size(network: VisionTransformer) -> None:
+    """Lets a timm ViT take pictures of any multiple of its patch, as `dynamic_img_size=True` would have made it."""
+    network.dynamic_img_size = True  # type: ignore[misc]
+    network.patch_embed.strict_img_size = False
+    network.patch_embed.flatten, network.patch_embed.output_fmt = False, Format.NHWC
+
+
+class Twins(nn.Module):
+    """Student and teacher; the teacher takes no gradient and follows by moving average (DINO, section 3.1).
+
+    Args:
+        backbone: the student's, on which the teacher is modelled.
+        head: num_features -> head of the picture, and of the patches where `patches`.
+        patches: whether patches are scored too.
+        tied_heads: one head for picture and patches (iBOT), not two (DINOv2, section 4, "untying head weights").
+        drop_path: of the student.
+        balance: number of prototypes -> what turns the teacher's scores into probabilities, one for each kind of head.
+        num_prototypes: K.
+    """
+
+    def __init__(
+        self,
+        backbone: ImageBackbone,
+        *,
+        head: Callable[..., PrototypeHead],
+        patches: bool,
+        tied_heads: bool,
+        drop_path: float,
+        balance: Callable[..., nn.Module],
+        num_prototypes: int,
+    ) -> None:
+        super().__init__()
+        make = lambda: head(num_features=backbone.num_features, num_prototypes=num_prototypes)  # noqa: E731
+        picture_head = make()
+        patch_head = (picture_head if tied_heads else make()) if patches else None
+        self.student = Branch(backbone, picture_head, patch_head, drop_path=drop_path)
+        self.teacher = copy.deepcopy(self.student).requires_grad_(False)
+        for module in list(self.teacher.modules()):
+            if isinstance(module, DropPath):
+                module.drop_prob = 0.0
+        self.picture_balance = balance(num_prototypes=num_prototypes)
+        self.patch_balance = balance(num_prototypes=num_prototypes) if patches else None
+        self.train()
+
+    def train(self, mode: bool = True) -> Twins:
+        super().train(mode)
+        self.teacher.eval()
+        return self
+
+    @torch.no_grad()
+    def move_teacher(self, momentum: float) -> None:
+        """Takes the teacher towards the student: teacher + (1 - momentum) (student - teacher), buffers as they are."""
+        mine: list[Tensor] = [*self.teacher.parameters()]
+        theirs: list[Tensor] = [*self.student.parameters()]
+        torch._foreach_lerp_(mine, theirs, 1 - momentum)
+        for own, other in zip(self.teacher.buffers(), self.student.buffers(), strict=True):
+            own.copy_(other)
+
+    def exported(self) -> ImageBackbone:
+        """The teacher's backbone: the better of the two (DINO, section 5.2), and what is kept in the end."""
+        return self.teacher.backbone
+
+    @property
+    def heads(self) -> list[PrototypeHead]:
+        """The student's heads, each once."""
+        found = {id(head): head for head in (self.student.picture_head, self.student.patch_head) if head is not None}
+        return list(found.values())
+
+    def check_sizes(self, size: int, part_size: int | None) -> None:
+        """Refuses sides of views, in pixels, that the backbone cannot take.
+
+        Raises:
+            ValueError: no multiple of the patch; or parts of another side than the whole views where the backbone is no
+                ViT, whose features would have another width.
+        """
+        for key, side in (("size", size), ("part_size", part_size)):
+            if side is not None and side % self.patch_size:
+                raise ValueError(
+                    f"augment.{key}={side}: no multiple of the backbone's patch of {self.patch_size} pixels"
+                )
+        if part_size not in (None, size) and not self.student.has_patches:
+            name = type(self.student.backbone.network).__name__
+            raise ValueError(
+                f"augment.part_size={part_size}: {name} takes one size; set augment.part_size={size} (augment.size)"
+            )
+
+    @property
+    def patch_size(self) -> int:
+        """Side of a patch in pixels; 1 where the network has none."""
+        return int(form_of(self.student.backbone.network).get("patch_size", 1))

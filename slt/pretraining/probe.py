@@ -1,0 +1,178 @@
+"""How good features are without any caption: neighbours and a linear map read labels off them.
+
+The embedded corpus says the handshape of each hand and the mouth of each face in each frame. Crops of its training
+signers are the examples, crops of signers who are not among them the questions.
+
+Shape letters: N examples, M questions, F features, C classes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from slt.pretraining.crops import POOLS, CropPool
+
+LABELS = {"face": "mouth", "left_hand": "hand_l", "right_hand": "hand_r"}
+
+
+class Labelled(NamedTuple):
+    """Crops uint8 (N, 3, R, R) and their classes (N,)."""
+
+    crops: Tensor
+    labels: Tensor
+
+
+def labelled_crops(
+    root: Path, *, stream: str, folders: Mapping[str, str], split: str, count: int, seed: int
+) -> Labelled:
+    """Draws crops of the embedded corpus within signs, with their handshape or mouth.
+
+    Args:
+        root: of the embedded corpus.
+        stream: as in `CropPool`.
+        folders: stream -> its folder.
+        split: whose signers.
+        count: crops; fewer where there are no more.
+        seed: of the draw.
+    """
+    pool = CropPool(roots=[str(root)], stream=stream, folders=folders, splits=[split], seconds=0.0, fps=1.0)
+    crops, labels = [], []
+    told: dict[str, Any] = {}
+    for place in np.random.default_rng(seed).permutation(len(pool)):
+        source, name, frame = pool.find(int(place))
+        if name not in told:
+            told[name] = json.loads((root / "labels" / f"{name}.json").read_text(encoding="utf-8"))
+        # Between signs a hand is on its way and has no handshape.
+        if any(sign["first"] <= frame <= sign["last"] for sign in told[name]["signs"]):
+            part = next(part for part, _ in POOLS[stream] if folders[part] == source.folder)
+            crops.append(pool[int(place)])
+            labels.append(int(told[name][LABELS[part]][frame]))
+        if len(crops) == count:
+            break
+    return Labelled(torch.stack(crops), torch.tensor(labels))
+
+
+def nearest(examples: Tensor, labels: Tensor, questions: Tensor, *, k: int, temperature: float) -> Tensor:
+    """Classes by the weighted vote of the k nearest (Wu et al. 2018, section 3.4, as DINO evaluates).
+
+    Args:
+        examples: (N, F) features with `labels` (N,).
+        questions: (M, F).
+        k: neighbours; DINO takes 20.
+        temperature: of the votes' weights, exp(cosine / temperature); DINO's 0.07.
+
+    Returns:
+        (M,) classes.
+    """
+    examples, questions = (functional.normalize(x.float(), dim=-1) for x in (examples, questions))
+    classes = int(labels.max()) + 1
+    answers = []
+    for part in questions.split(512):
+        alike, which = (part @ examples.T).topk(min(k, len(examples)), dim=1)
+        votes = torch.zeros(len(part), classes).scatter_add_(1, labels[which], (alike / temperature).exp())
+        answers.append(votes.argmax(dim=1))
+    return torch.cat(answers)
+
+
+def linear(examples: Tensor, labels: Tensor, questions: Tensor, *, penalty: float) -> Tensor:
+    """Classes by ridge regression on one-hot labels, which has one solution and needs no training.
+
+    Args:
+        examples: (N, F) features with `labels` (N,).
+        questions: (M, F).
+        penalty: on the weights of standardised features, a share of N.
+
+    Returns:
+        (M,) classes.
+    """
+    mean, deviation = examples.double().mean(dim=0), examples.double().std(dim=0) + 1e-6
+    x, asked = ((each.double() - mean) / deviation for each in (examples, questions))
+    wanted = functional.one_hot(labels).double()
+    weights = torch.linalg.solve(x.T @ x + penalty * len(x) * torch.eye(x.shape[1], dtype=torch.float64),
+                                 x.T @ (wanted - wanted.mean(dim=0)))  # fmt: skip
+    return (asked @ weights + wanted.mean(dim=0)).argmax(dim=1)
+
+
+def rank(features: Tensor) -> float:
+    """Effective rank of features (N, F): exp of the entropy of their normalised singular values (Roy, Vetterli 2007).
+
+    1 where all lie on a line, as after a collapse; F at most.
+    """
+    centred = features.float() - features.float().mean(dim=0)
+    values = torch.linalg.svdvals(centred)
+    shares = values / values.sum().clamp_min(1e-12)
+    return float((-(shares * shares.clamp_min(1e-12).log()).sum()).exp())
+
+
+class Probe:
+    """Reads the labels of the embedded corpus off features.
+
+    Args:
+        examples: crops of training signers.
+        questions: crops of other signers.
+        k, temperature: of the neighbours.
+        penalty: of the linear map.
+    """
+
+    def __init__(self, examples: Labelled, questions: Labelled, *, k: int, temperature: float, penalty: float) -> None:
+        self.examples, self.questions = examples, questions
+        self.k, self.temperature, self.penalty = k, temperature, penalty
+
+    def __call__(self, features: Callable[[Tensor], Tensor]) -> dict[str, float]:
+        """What (N, 3, R, R) -> (N, F) features give: percent right, by neighbours (`knn`) and by a linear map."""
+        known, asked = (in_parts(features, each.crops) for each in (self.examples, self.questions))
+        labels, right = self.examples.labels, self.questions.labels
+        found = {
+            "knn": nearest(known, labels, asked, k=self.k, temperature=self.temperature),
+            "linear": linear(known, labels, asked, penalty=self.penalty),
+        }
+        return {name: 100 * float((answer == right).float().mean()) for name, answer in found.items()}
+
+    def most_frequent(self) -> float:
+        """Percent right of always saying the commonest class of the examples."""
+        return 100 * float((self.questions.labels == self.examples.labels.mode().values).float().mean())
+
+
+def raw_pixels(crops: Tensor) -> Tensor:
+    """(N, 3, R, R) uint8 -> (N, 3 r r) float32: the picture itself, at most 32 pixels a side."""
+    side = min(crops.shape[-1], 32)
+    return functional.interpolate(crops.float() / 255, size=side, mode="area").flatten(1)
+
+
+@torch.inference_mode()
+def in_parts(features: Callable[[Tensor], Tensor], crops: Tensor, size: int = 256) -> Tensor:
+    """Features of many crops, `size` at a time, on the CPU."""
+    return torch.cat([features(part).float().cpu() for part in crops.split(size)])
+
+
+def neighbour_sheet(features: Tensor, crops: Tensor, *, queries: int, k: int) -> np.ndarray[Any, Any]:
+    """A picture of crops, each with its nearest neighbours beside it.
+
+    Args:
+        features: (N, F) of the crops.
+        crops: uint8 (N, 3, R, R).
+        queries: rows.
+        k: neighbours a row.
+
+    Returns:
+        RGB uint8 (queries (R + 2), (k + 1) (R + 2) + 4, 3); the first column is what was asked for.
+    """
+    unit = functional.normalize(features.float(), dim=-1)
+    asked = torch.linspace(0, len(crops) - 1, queries).long()
+    alike = unit[asked] @ unit.T
+    alike[torch.arange(queries), asked] = 2.0
+    which = alike.topk(k + 1, dim=1).indices
+    rows = []
+    for row in which:
+        framed = functional.pad(crops[row], (1, 1, 1, 1), value=255)  # (k + 1, 3, R + 2, R + 2)
+        gap = torch.full((3, framed.shape[-2], 4), 255, dtype=torch.uint8)
+        rows.append(torch.cat([framed[0], gap, *framed[1:]], dim=2))
+    return torch.cat(rows, dim=1).permute(1, 2, 0).numpy()
