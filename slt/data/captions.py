@@ -235,7 +235,7 @@ def _seconds(text: str) -> float | None:
 def _table(path: Path, required: Sequence[str] = ()) -> Iterator[tuple[str, dict[str, str]]]:
     """Yield (where, row) of a `;` table with the columns of `subs.csv`; errors as in `layout.read_table`."""
     for line, row, fault in layout.table_rows(path):
-        if fault and not row.get("texto", "-").strip() and "empty texto" in fault:
+        if layout.lacks_only_text(fault):
             fault = ""  # an empty text is one row's fault and not the table's
         if fault:
             hint = "" if required else ". (captions.unquoted=true takes all after a row's first `;` as text)"

@@ -91,8 +91,11 @@ def _check_table(root: Path, say: Say) -> dict[str, dict[str, str]]:
         say("table", f"{path}: no such file; expected the table of clips, `video_id;texto[;...]`")
         return rows
     given = Counter[str]()
+    silent: list[str] = []
     for line, row, fault in layout.table_rows(path):
-        if fault:
+        if layout.lacks_only_text(fault):
+            silent.append(fault)
+        elif fault:
             say("table", fault)
         if name := row.get("video_id", ""):
             rows.setdefault(name, row)
@@ -101,6 +104,9 @@ def _check_table(root: Path, say: Say) -> dict[str, dict[str, str]]:
         for kind, wrong in _number_faults(row):
             say(f"table: {kind}", f"{path} line {line}: clip {name!r} has {wrong}")
         given.update(key for key, value in row.items() if value.strip())
+    if len(silent) < len(rows):  # a corpus without any sentence is one for pretraining (captions.format=none)
+        for fault in silent:
+            say("table", fault)
     for key in ("fps", "frame_count"):
         if 0 < given[key] < len(rows):
             without = [name for name, row in rows.items() if not row.get(key, "").strip()]

@@ -25,6 +25,7 @@ from safetensors import SafetensorError, safe_open
 REQUIRED_COLUMNS = ("video_id", "texto")
 OPTIONAL_COLUMNS = ("gloss", "signer", "film", "video", "start", "end", "fps", "duration", "frame_count")
 SPLITS = ("train", "val", "test")
+_EMPTY_TEXT = "has an empty texto"
 _FRAME_NAME = re.compile(r"(.+)_f(\d{6}|[1-9]\d{6,})\.jpg")
 
 
@@ -59,8 +60,12 @@ def write_table(path: Path | str, rows: Iterable[Mapping[str, Any]]) -> None:
         writer.writerows(rows)
 
 
-def read_table(path: Path | str) -> list[dict[str, str]]:
+def read_table(path: Path | str, *, captions: bool = True) -> list[dict[str, str]]:
     """Read `subs.csv` strictly: one dict of strings a clip, in file order, with the columns of its header.
+
+    Args:
+        path: of the table.
+        captions: False takes clips without a sentence too, as pretraining does.
 
     Raises:
         FileNotFoundError: no such file.
@@ -69,10 +74,15 @@ def read_table(path: Path | str) -> list[dict[str, str]]:
     """
     rows: list[dict[str, str]] = []
     for _, row, fault in table_rows(path):
-        if fault:
+        if fault and (captions or not lacks_only_text(fault)):
             raise ValueError(fault)
         rows.append(row)
     return rows
+
+
+def lacks_only_text(fault: str) -> bool:
+    """Whether a fault of `table_rows` is that a clip, otherwise good, has no sentence."""
+    return _EMPTY_TEXT in fault
 
 
 def table_rows(path: Path | str) -> Iterator[tuple[int, dict[str, str], str]]:
@@ -165,7 +175,7 @@ def _row_fault(
         return f"{where}: video_id {name!r} stands already in line {lines[name]}; ids are unique"
     lines[name] = line
     if not row["texto"].strip():
-        return f"{where}: clip {name!r} has an empty texto; give its sentence or remove the row"
+        return f"{where}: clip {name!r} {_EMPTY_TEXT}; give its sentence or remove the row"
     return ""
 
 

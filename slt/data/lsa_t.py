@@ -271,13 +271,18 @@ def _check_mirrors(streams: Mapping[str, Stream]) -> None:
             )
 
 
-def read_corpus(root: Path, split: str) -> tuple[dict[str, dict[str, str]], dict[str, list[str]]]:
-    """Return the table's rows by id and the ids of every split, checked against each other."""
+def read_corpus(
+    root: Path, split: str, *, captions: bool = True
+) -> tuple[dict[str, dict[str, str]], dict[str, list[str]]]:
+    """Return the table's rows by id and the ids of every split, checked against each other.
+
+    Without `captions` clips need no sentence.
+    """
     if not root.is_dir():
         raise FileNotFoundError(
             f"dataset.root={root}: no such folder; expected subs.csv, index/ and the streams' folders"
         )
-    table = {row["video_id"]: row for row in layout.read_table(root / "subs.csv")}
+    table = {row["video_id"]: row for row in layout.read_table(root / "subs.csv", captions=captions)}
     there = sorted(path.stem for path in (root / "index").glob("*.csv"))
     if split not in there:
         raise FileNotFoundError(f"{root / 'index' / split}.csv: no such split; {root / 'index'} holds {there}")

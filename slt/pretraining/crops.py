@@ -83,7 +83,7 @@ class CropPool(Dataset[Tensor]):
         sizes: dict[int, str] = {}
         facts: list[Any] = []
         for root in map(Path, roots):
-            table, index = read_corpus(root, "train")
+            table, index = read_corpus(root, "train", captions=False)
             ids = [name for split in splits for name in index.get(split, ())]
             facts.append([sorted(ids), sorted({str(one.get("fingerprint", "")) for one in read_metadata(root)})])
             for part, mirrored in POOLS[stream]:

@@ -96,6 +96,13 @@ def test_what_a_dataset_made_elsewhere_lacks_is_noted_and_no_fault(root):
     ]
 
 
+def test_a_corpus_without_any_sentence_is_for_pretraining_and_one_without_some_is_faulty(root):
+    table(root, "a;;0;1;25", "b;;0;1;25")
+    assert not [line for line in check_corpus(root) if "texto" in line]
+    table(root, "a;uno;0;1;25", "b;;0;1;25")
+    assert [line for line in check_corpus(root) if "clip 'b' has an empty texto" in line]
+
+
 def test_every_row_of_a_table_is_looked_at(root):
     table(root, "a;uno;0;1;25", "b;dos", ";tres;0;1;25", "c;;0;1;25", "a;seis;0;1;25", 'd;"x"y;0;1;25', "c;si;2;1;viel")
     found = "\n".join(check_corpus(root))
