@@ -23,6 +23,8 @@ from slt.data import LsaTMultiStream
 from slt.models import MultiStreamEncoder, Translator
 from slt.models.backbones import ImageBackbone, check_stream
 from slt.models.decoder import language_id
+from slt.pretraining.crops import POOLS
+from slt.pretraining.probe import Probe, labelled_crops
 from slt.text import check_lengths, tokenizer_files, tokenizer_from_files
 from slt.training.checkpoint import load_weights
 from slt.training.loop import Trainer
@@ -184,6 +186,33 @@ def build_picture_backbone(node: DictConfig, stream: str, size: int) -> ImageBac
     if not isinstance(made, ImageBackbone):
         raise ValueError(f"backbone: {type(made).__name__} does not see pictures; pretraining is of crops")
     return made
+
+
+def root_of(dataset: DictConfig) -> str:
+    """Its folder, which the embedded corpus writes first where it is not there."""
+    return str(dataset.root if isinstance(dataset.root, str) else instantiate(dataset.root))
+
+
+def folders_of(dataset: DictConfig, stream: str) -> dict[str, str]:
+    """Folders of the streams of a pool, as the dataset names them."""
+    return {part: dataset.streams[part].folder for part, _ in POOLS[stream]}
+
+
+def build_probe(cfg: DictConfig) -> Probe | None:
+    """The probe on the embedded corpus; None where it is switched off."""
+    if not cfg.probe.enabled:
+        return None
+    root = Path(root_of(cfg.probe.dataset))
+    same: dict[str, Any] = {
+        "stream": cfg.stream,
+        "folders": folders_of(cfg.probe.dataset, cfg.stream),
+        "seed": cfg.seed,
+    }
+    return Probe(
+        labelled_crops(root, split="train", count=cfg.probe.examples, **same),
+        labelled_crops(root, split=cfg.probe.split, count=cfg.probe.questions, **same),
+        **{key: cfg.probe[key] for key in ("k", "temperature", "penalty")},
+    )
 
 
 def carried(

@@ -14,8 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from slt import assemble
 from slt.config import check, main
-from slt.pretraining.crops import POOLS, CropPool, ViewBatches
-from slt.pretraining.probe import Probe, labelled_crops
+from slt.pretraining.crops import CropPool, ViewBatches
 from slt.pretraining.watching import Watch
 from slt.pretraining.weights import add_adapters, write_backbone
 from slt.training.dashboard import Dashboard
@@ -27,28 +26,6 @@ log = logging.getLogger(__name__)
 KEYS = ("precision", "accumulate", "grad_clip", "max_steps", "eval_every", "log_every")
 
 
-def folders_of(dataset: DictConfig, stream: str) -> dict[str, str]:
-    """Folders of the streams of a pool, as the dataset names them."""
-    return {part: dataset.streams[part].folder for part, _ in POOLS[stream]}
-
-
-def build_probe(cfg: DictConfig) -> Probe | None:
-    """The probe on the embedded corpus; None where it is switched off."""
-    if not cfg.probe.enabled:
-        return None
-    root = Path(instantiate(cfg.probe.dataset.root))
-    same: dict[str, Any] = {
-        "stream": cfg.stream,
-        "folders": folders_of(cfg.probe.dataset, cfg.stream),
-        "seed": cfg.seed,
-    }
-    return Probe(
-        labelled_crops(root, split="train", count=cfg.probe.examples, **same),
-        labelled_crops(root, split=cfg.probe.split, count=cfg.probe.questions, **same),
-        **{key: cfg.probe[key] for key in ("k", "temperature", "penalty")},
-    )
-
-
 @main("pretrain")
 def pretrain(cfg: DictConfig) -> float:
     """Pretrains, and returns the best share of labels that neighbours got right (without a probe: the best rank)."""
@@ -58,9 +35,8 @@ def pretrain(cfg: DictConfig) -> float:
     OmegaConf.save(cfg, run / "config.yaml", resolve=True)
     device = assemble.choose_device(cfg.device)
     torch.manual_seed(cfg.seed)
-    first = cfg.dataset.root if isinstance(cfg.dataset.root, str) else instantiate(cfg.dataset.root)
     pool = CropPool(
-        roots=[str(first), *cfg.corpora], folders=folders_of(cfg.dataset, cfg.stream),
+        roots=[assemble.root_of(cfg.dataset), *cfg.corpora], folders=assemble.folders_of(cfg.dataset, cfg.stream),
         **{key: cfg[key] for key in ("stream", "splits", "seconds", "fps")},
     )  # fmt: skip
     views = instantiate(cfg.augment, _convert_="all")
@@ -72,10 +48,12 @@ def pretrain(cfg: DictConfig) -> float:
     twins.check_sizes(cfg.augment.size, cfg.augment.part_size if cfg.augment.parts else None)
     log.info("%d crops of %d pixels, %s parameters in the backbone", len(pool), pool.size,
              f"{sum(p.numel() for p in twins.exported().parameters()):,}")  # fmt: skip
+    batches = ViewBatches(pool, views, batch_size=cfg.batch_size, num_workers=cfg.num_workers, seed=cfg.seed,
+                          pin_memory=device.type == "cuda")  # fmt: skip
     dashboard = Dashboard(run, OmegaConf.to_container(cfg, resolve=True), job_type="pretrain", **cfg.wandb)
     record = Record(run, [dashboard])
     plain: dict[str, Any] = {"device": device, **{key: cfg[key] for key in KEYS}}
-    probe = build_probe(cfg)
+    probe = assemble.build_probe(cfg)
     watch = Watch(
         twins.exported(), pool, probe, size=cfg.augment.size, device=device, precision=cfg.precision, folder=run,
         show=lambda name, picture: dashboard.picture(loss.step, name, picture), seed=cfg.seed,
@@ -86,8 +64,7 @@ def pretrain(cfg: DictConfig) -> float:
             parameter_groups(twins, lr=cfg.optimizer.lr, backbone_lr=None, decoder_lr=None)
         ),
         schedule=instantiate(cfg.schedule, _convert_="all"),
-        batches=ViewBatches(pool, views, batch_size=cfg.batch_size, num_workers=cfg.num_workers, seed=cfg.seed,
-                            pin_memory=device.type == "cuda"),
+        batches=batches,
         evaluate=watch, select="val/knn" if probe else "val/rank", patience=None, record=record,
         folder=run / "checkpoints",
         carried={"config": OmegaConf.to_yaml(cfg, resolve=True), "corpus": pool.fingerprint},

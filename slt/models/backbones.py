@@ -393,7 +393,7 @@ def check_stream(weights: str | None, stream: str) -> None:
         ValueError: they were; hands serve both hands.
     """
     trained = pretrained_about(Path(weights)).get("stream") if weights is not None else None
-    fits = {"hands": ("left_hand", "right_hand")}.get(str(trained), (trained,))
+    fits = {"hands": ("hands", "left_hand", "right_hand")}.get(str(trained), (trained,))
     if trained is not None and stream not in fits:
         raise ValueError(f"weights={weights} were pretrained on stream {trained!r}, came stream {stream!r}")
 
