@@ -33,7 +33,7 @@ class Labelled(NamedTuple):
 def labelled_crops(
     root: Path, *, stream: str, folders: Mapping[str, str], split: str, count: int, seed: int
 ) -> Labelled:
-    """Draws crops of the embedded corpus within signs, with their handshape or mouth.
+    """Draws crops of the embedded corpus within signs, with their handshape or mouth; hands at rest are left out.
 
     Args:
         root: of the embedded corpus.
@@ -46,6 +46,8 @@ def labelled_crops(
     pool = CropPool(roots=[str(root)], stream=stream, folders=folders, splits=[split], seconds=0.0, fps=1.0)
     crops, labels = [], []
     told: dict[str, Any] = {}
+    names = json.loads((root / "labels" / "lexicon.json").read_text(encoding="utf-8"))["handshapes"]
+    rest = names.index("rest") if stream != "face" else None
     for place in np.random.default_rng(seed).permutation(len(pool)):
         source, name, frame = pool.find(int(place))
         if name not in told:
@@ -53,8 +55,10 @@ def labelled_crops(
         # Between signs a hand is on its way and has no handshape.
         if any(sign["first"] <= frame <= sign["last"] for sign in told[name]["signs"]):
             part = next(part for part, _ in POOLS[stream] if folders[part] == source.folder)
-            crops.append(pool[int(place)])
-            labels.append(int(told[name][LABELS[part]][frame]))
+            label = int(told[name][LABELS[part]][frame])
+            if label != rest:
+                crops.append(pool[int(place)])
+                labels.append(label)
         if len(crops) == count:
             break
     return Labelled(torch.stack(crops), torch.tensor(labels))
