@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
@@ -13,14 +14,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from slt.config import check, main
 from slt.data.rois import Extractor
-from slt.realtime.films import FilmSettings, find_films
-from slt.realtime.models import Opened, fit_extractor, open_translator, refuse_unfit
-from slt.realtime.segments import Segmentation
-from slt.realtime.showing import show_films, show_live
-from slt.realtime.sources import Camera, LiveSource, PacedFilm
-
-if TYPE_CHECKING:
-    from slt.exporting.trained import Trained
+from slt.realtime.films import film_settings, find_films
+from slt.realtime.models import Opened, fit_extractor, open_translator, refuse_unfit, share_cores
+from slt.realtime.showing import Showing, show_film, show_films, show_live
+from slt.realtime.sources import Camera
 
 log = logging.getLogger(__name__)
 
@@ -34,11 +31,12 @@ def build_extractor(cfg: DictConfig, opened: Opened) -> Extractor:
     landmarker, extractor = (instantiate(node, _convert_="all") for node in fitted)
     made: Extractor = extractor(landmarker())
     where = f"source={cfg.source}" if cfg.ui != "web" else "ui=web"
-    refuse_unfit(opened.translator, made, box=cfg.box, where=where, allowed=cfg.other_extractor)
+    refuse_unfit(opened.translator, made, where=where, allowed=cfg.other_extractor)
+    made.signer = cfg.signer  # whose hands are cut out is chosen here; how they are cut is as in training
     return made
 
 
-def rebuild(checkpoint: Path) -> Trained:
+def rebuild(checkpoint: Path) -> Any:
     """Make a model of a checkpoint."""
     from slt.export import open_run  # here: an exported folder needs no torch
 
@@ -49,36 +47,29 @@ def rebuild(checkpoint: Path) -> Trained:
 def demo(cfg: DictConfig) -> int:
     """Run; the returned number is the exit status: 2 where films of a folder failed."""
     check(cfg)
-    run = Path(os.path.relpath(HydraConfig.get().runtime.output_dir))
-    out = Path(cfg.out) if cfg.out is not None else run
-    camera = cfg.source is not None and cfg.source.isdecimal()
+    out = Path(cfg.out if cfg.out is not None else os.path.relpath(HydraConfig.get().runtime.output_dir))
+    camera = Camera(int(cfg.source), max_fps=cfg.max_fps) if cfg.source and cfg.source.isdecimal() else None
     films = [] if camera or cfg.ui == "web" else find_films(Path(cfg.source))
-    sources: list[LiveSource] = [Camera(int(cfg.source), max_fps=cfg.max_fps)] if camera else []
-    if cfg.live:
-        sources += [PacedFilm(path, fps=cfg.fps, max_fps=cfg.max_fps) for path in films]
-    settings = FilmSettings(
-        **{key: cfg[key] for key in ("fps", "max_fps", "segments", "whole_seconds", "draw")},
-        segmentation=Segmentation(**cfg.segment), search=dict(cfg.search),
-        box=None if cfg.box is None else tuple(cfg.box),
-    )  # fmt: skip
-    opened = open_translator(
-        Path(cfg.model), **{key: cfg[key] for key in ("encoder", "tokenizer", "device", "threads")}, rebuild=rebuild
-    )
+    showing = Showing(**{key: cfg[key] for key in ("partial_seconds", "queue", "headless", "panel")},
+                      record=None if cfg.record is None else Path(cfg.record))  # fmt: skip
+    showing.check(len(films))
+    settings = film_settings(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
+    options = {key: cfg[key] for key in ("encoder", "tokenizer", "device")}
+    options["threads"] = share_cores(cfg.threads, live=cfg.live or camera is not None)
+    opened = open_translator(Path(cfg.model), **options, search=settings.search, rebuild=rebuild)
     extractor = build_extractor(cfg, opened)
-    print(f"model: {opened.about}")
+    print(f"model: {opened.about}", flush=True)
+    using: dict[str, Any] = {"translator": opened.translator, "extractor": extractor, "settings": settings}
     try:
         if cfg.ui == "web":
             from slt.realtime.web import serve  # here: only the page needs Gradio
 
-            serve(opened.translator, extractor, settings, **cfg.web)
-        elif sources:
-            show_live(
-                sources, opened.translator, extractor, settings=settings, out=out,
-                record=None if cfg.record is None else Path(cfg.record),
-                **{key: cfg[key] for key in ("partial_seconds", "queue", "headless", "panel")},
-            )  # fmt: skip
+            serve(**using, **cfg.web)
+        elif camera is not None:
+            show_live(camera, **using, showing=showing, out=out)
         else:
-            return show_films(films, opened.translator, extractor, settings=settings, out=out)
+            show = partial(show_live, showing=showing) if cfg.live else show_film
+            return show_films(films, partial(show, **using, out=out))
         return 0
     finally:
         extractor.landmarker.close()

@@ -73,6 +73,10 @@ def test_only_the_landmarks_import_mediapipe():
     assert importers("mediapipe") == {"slt/data/landmarks.py"}
 
 
+def test_only_the_page_knows_gradio():
+    assert importers("gradio") == {"slt/realtime/web.py"}
+
+
 def test_only_the_decoder_imports_transformers_models():
     assert importers("transformers") == {"slt/models/decoder.py", "slt/text.py"}
     taken = {name for module, name in imports(ROOT / "slt" / "text.py") if module.split(".")[0] == "transformers"}

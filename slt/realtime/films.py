@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -26,11 +26,14 @@ from slt.realtime.segments import Segmentation, Segmenter, cut, lighten
 from slt.realtime.subtitles import Caption, write_subtitles
 from slt.realtime.translator import Hypothesis, SentenceTranslator
 
-# As one clip a film is in memory until its end, and no sentence is longer.
-LONGEST_CLIP = 300.0
+# As one clip a film is in memory until its end (at 30 frames/s and crops of 224 pixels 14 MB a second), and no sentence
+# is longer.
+LONGEST_CLIP = 120.0
 # A caller hears of progress so many times a second of film.
 UPDATES = 4
 MARKED = (*STREAMS, "pose")
+# What is written of a film, beside each other under its name.
+ENDINGS = ("mp4", "srt", "vtt")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +60,13 @@ class FilmSettings:
     search: Mapping[str, Any]
     box: Box | None
     draw: bool
+
+
+def film_settings(keys: Mapping[str, Any]) -> FilmSettings:
+    """Return the settings that the keys of `conf/demo.yaml` describe."""
+    same = ("fps", "max_fps", "segments", "whole_seconds", "draw", "search")
+    box = None if keys["box"] is None else tuple(keys["box"])
+    return FilmSettings(**{key: keys[key] for key in same}, segmentation=Segmentation(**keys["segment"]), box=box)
 
 
 @dataclass(frozen=True)
@@ -126,9 +136,11 @@ def translate_film(
     Raises:
         FileNotFoundError: no such film.
         ValueError: not a film that can be read, one without a picture or cut short, one too long to be one clip, or
-            a model whose streams are not made from pictures.
+            a model whose streams are not made from pictures, or an `out` in which files of the film's own lie.
     """
     path, latency = Path(path), Latency()
+    targets = {ending: out / f"{path.stem}.{ending}" for ending in ENDINGS} if out is not None else {}
+    refuse_overwriting(path, [target for ending, target in targets.items() if settings.draw or ending != "mp4"])
     film = probe(path)
     rate = target_rate(film, settings.fps, settings.max_fps)
     length = film_length(film, rate)
@@ -144,7 +156,8 @@ def translate_film(
         signer = extractor.find_signer(partial(frames_at, path), duration=length, box=settings.box)
         frames = timed_frames(read_frames(path, fps=rate), latency)
         cutting = unbounded(settings.segmentation) if whole else settings.segmentation
-        found = timed_stream(extractor, frames, fps=rate, signer=signer, latency=latency)
+        # Closed whatever happens, because it lends its clock to the extractor.
+        found = stack.enter_context(closing(timed_stream(extractor, frames, fps=rate, signer=signer, latency=latency)))
         noted = track.noted(found, partial(tell, "landmarks"), every=max(1, round(rate / UPDATES)))
         light = (lighten(frame, translator.streams) for frame in noted)
         for segment in cut(light, Segmenter(cutting, fps=rate, whole=whole)):
@@ -157,12 +170,26 @@ def translate_film(
         if out is not None:
             out.mkdir(parents=True, exist_ok=True)
             if settings.draw:
-                target, told = out / f"{path.stem}.mp4", partial(tell, "drawing")
-                annotated = _draw(path, target, track, rate, captions, translator, latency, told)
-            srt, vtt = out / f"{path.stem}.srt", out / f"{path.stem}.vtt"
+                told = partial(tell, "drawing")
+                annotated = _draw(path, targets["mp4"], track, rate, captions, translator, latency, told)
+            srt, vtt = targets["srt"], targets["vtt"]
             write_subtitles(captions, srt=srt, vtt=vtt)
         seen = track.seen()
         return FilmResult(captions, seen, rate, track.frames / rate, track.size, annotated, srt, vtt, latency)
+
+
+def refuse_overwriting(film: Path, targets: Iterable[Path]) -> None:
+    """Refuse to write over a film or over what lies beside it, as its own subtitles do.
+
+    Raises:
+        ValueError: naming the file.
+    """
+    for target in targets:
+        if target.exists() and target.resolve().parent == film.resolve().parent:
+            raise ValueError(
+                f"{target}: it lies beside the film {film.name} already and would be overwritten; write to another "
+                "folder (out=FOLDER)"
+            )
 
 
 def film_length(film: Film, rate: float) -> float:
@@ -249,7 +276,7 @@ class Track:
         self.frames = 0
         self.size: tuple[int, int] | None = None
         self._file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as this is
-        self._marks: list[bytes] = []
+        self._marks = bytearray()
 
     def add(self, frame: Regions) -> None:
         """Note a frame.
@@ -267,7 +294,7 @@ class Track:
         record["points"], record["boxes"] = frame.points, np.stack([frame.boxes[name] for name in STREAMS])
         record["marks"] = [*(frame.marks[name] for name in STREAMS), shoulders_seen(frame.points[None])[0]]
         self._file.write(record.tobytes())
-        self._marks.append(record["marks"].tobytes())
+        self._marks += record["marks"].tobytes()
         self.frames += 1
 
     def noted(self, frames: Iterable[Regions], tell: Callable[[float], None], *, every: int) -> Iterator[Regions]:
@@ -289,7 +316,7 @@ class Track:
 
     def seen(self) -> dict[str, NDArray[np.uint8]]:
         """Return stream -> marks (T,)."""
-        marks = np.frombuffer(b"".join(self._marks), np.uint8).reshape(-1, len(MARKED))
+        marks = np.frombuffer(bytes(self._marks), np.uint8).reshape(-1, len(MARKED))
         return {name: marks[:, column].copy() for column, name in enumerate(MARKED)}
 
     def __enter__(self) -> Track:

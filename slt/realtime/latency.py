@@ -90,13 +90,13 @@ class Latency:
         return found
 
     def lines(self) -> list[str]:
-        """Return the panel: a head, a line a stage, and frames a second with those that were dropped."""
+        """Return the panel: a head, a line a stage, frames a second, and how many were dropped."""
         rows = [f"{'milliseconds':<16}{'median':>8}{'95 %':>8}"]
         rows += [f"{name:<16}{_short(median):>8}{_short(high):>8}"
                  for name, (_, median, high) in self.milliseconds().items()]  # fmt: skip
         came = self.frames + self.dropped
         share = self.dropped / max(came, 1)
-        return [*rows, f"{self.rate:.1f} frames/s, {self.dropped} of {came} dropped ({share:.1%})"]
+        return [*rows, f"{self.rate:.1f} frames/s", f"{self.dropped} of {came} dropped ({share:.1%})"]
 
 
 def _short(milliseconds: float) -> str:

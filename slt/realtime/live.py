@@ -53,6 +53,7 @@ class LiveSettings:
         partial_seconds: so often a running segment is translated as far as it is; 0 = never.
         queue: pictures that may wait for their landmarks; of more the oldest is dropped.
         box: where the signer is, for an extractor that is told so; pixels.
+        panel: draw the latency panel where no screen has a say in that.
     """
 
     segmentation: Segmentation
@@ -61,6 +62,7 @@ class LiveSettings:
     partial_seconds: float
     queue: int
     box: Box | None
+    panel: bool
 
 
 class Screen(Protocol):
@@ -129,7 +131,7 @@ def translate_live(
         stack.callback(_join, capture)
         stack.callback(ready.set)
         stack.callback(stop.set)
-        view = stack.enter_context(_View(source, translator, latency, screen, record))
+        view = stack.enter_context(_View(source, translator, latency, screen, record, panel=settings.panel))
         session = _Session(settings, source, translator, interpreter, latency, view, subtitles, on_caption)
         capture.start()
         taken: deque[Shot] = deque()
@@ -428,6 +430,8 @@ class _View:
         latency: Latency,
         screen: Screen | None,
         record: Path | None,
+        *,
+        panel: bool,
     ) -> None:
         self._source, self._latency, self._screen, self._record = source, latency, screen, record
         self._names = [stream.name for stream in translator.streams]
@@ -435,6 +439,7 @@ class _View:
         self._size: tuple[int, int] | None = None
         self._recorder: Recorder | None = None
         self._sentence, self._partial, self._until = "", False, 0.0
+        self._with_panel = panel
         self._panel: list[str] = []
         self._counted = -PANEL_SECONDS
 
@@ -471,7 +476,7 @@ class _View:
         if now > self._until:
             self._sentence = ""
         panel: Sequence[str] = ()
-        if self._screen is not None and self._screen.panel:
+        if self._with_panel if self._screen is None else self._screen.panel:
             if now - self._counted >= PANEL_SECONDS:
                 self._panel, self._counted = self._latency.lines(), now
             panel = self._panel

@@ -36,6 +36,8 @@ COLOURS: dict[str, Colour] = {
 }
 SHORT = {"face": "face", "left_hand": "left", "right_hand": "right"}
 WORDS = {0: "not seen", DETECTED: "seen", FOLLOWED: "by its arm"}
+# Right of them stand time and pace; for these there is room.
+LONGEST_RIGHT = ("1:00:00.0  signing", "100.0 frames/s, 100000 dropped")
 GROUND, INK, FAINT, EDGE = (17, 19, 24), (255, 255, 255), (168, 174, 184), (0, 0, 0)
 
 # MediaPipe's numbering: trunk, the arms, and the fingers of each hand.
@@ -109,8 +111,22 @@ class Overlay:
         self.small_size = round(np.clip(15 * unit, 11, 24))
         self.margin = round(np.clip(14 * unit, 8, 24))
         self.sentence_height = round(2.75 * self.sentence_size)
-        self.strip = 2 * ((self.sentence_height + round(2.7 * self.small_size) + 2 * self.margin) // 2)
+        # Beside the marks where there is room for both at their longest, else below them in a row of its own.
+        self.column, self.below = self._columns()
+        rows = round((2.7 + 1.5 * self.below) * self.small_size)
+        self.strip = 2 * ((self.sentence_height + rows + 2 * self.margin) // 2)
         self._patches: dict[object, Picture] = {}
+
+    def _columns(self) -> tuple[float, bool]:
+        """Return the width of a stream's column, and whether the right lines get a row below."""
+        room = self.width - 2 * self.margin
+        bold, plain = (_font(self.small_size, f"DejaVuSans{cut}.ttf") for cut in ("-Bold", ""))
+        needed = [bold.getlength(name) for name in self.streams]
+        needed += [plain.getlength(self._word(name, mark)) for name in self.streams for mark in WORDS]
+        column = 2.3 * self.small_size + max(needed, default=0.0)
+        right = max(plain.getlength(line) for line in LONGEST_RIGHT)
+        below = len(self.streams) * column + right > room
+        return min(column, room / max(len(self.streams), 1)), below
 
     @property
     def size(self) -> tuple[int, int]:
@@ -204,7 +220,7 @@ class Overlay:
             return np.asarray(patch)
         name = "DejaVuSans-Oblique.ttf" if partial else "DejaVuSans.ttf"
         room = self.width - 2 * self.margin
-        text = f"{sentence} …" if partial else sentence
+        text = " ".join(sentence.split()) + ("\N{NO-BREAK SPACE}…" if partial else "")  # never alone on a line
         for size in range(self.sentence_size, 8, -1):
             font = _font(size, name)
             lines = _wrap(text, font, room)
@@ -225,15 +241,18 @@ class Overlay:
         patch = Image.new("RGB", (self.width, self.size[1] - self.height - self.margin - self.sentence_height), GROUND)
         draw = ImageDraw.Draw(patch)
         small = self.small_size
-        column = (self.width - 2 * self.margin) * 0.78 / max(len(self.streams), 1)
         for n, (name, mark) in enumerate(zip(self.streams, marks, strict=True)):
-            x, y = self.margin + n * column, small * 0.6
+            x, y = self.margin + n * self.column, small * 0.6
             self._disc(draw, x + 0.5 * small, y, 0.42 * small, mark, COLOURS[name])
             left = x + 1.3 * small
             draw.text((left, y), name.replace("_", " "), INK, _font(small, "DejaVuSans-Bold.ttf"), anchor="lm")
-            word = WORDS[mark] if name in self.names else f"{WORDS[mark]}, unused"
-            draw.text((left, y + 1.3 * small), word, FAINT, _font(small, "DejaVuSans.ttf"), anchor="lm")
+            draw.text(
+                (left, y + 1.3 * small), self._word(name, mark), FAINT, _font(small, "DejaVuSans.ttf"), anchor="lm"
+            )
         return np.asarray(patch)
+
+    def _word(self, name: str, mark: int) -> str:
+        return WORDS[mark] if name in self.names else f"{WORDS[mark]}, unused"
 
     def _disc(self, draw: ImageDraw.ImageDraw, x: float, y: float, radius: float, mark: int, colour: Colour) -> None:
         around = (x - radius, y - radius, x + radius, y + radius)
@@ -249,12 +268,15 @@ class Overlay:
             return
         small = self.small_size
         font = _font(small, "DejaVuSans.ttf")
+        if self.below:
+            lines = ("    ".join(lines),)
         width = min(round(max(font.getlength(line) for line in lines)) + 2, self.width - 2 * self.margin)
-        patch = Image.new("RGB", (width, strip.shape[0]), GROUND)
+        top = round(2.8 * small) if self.below else 0
+        patch = Image.new("RGB", (width, strip.shape[0] - top), GROUND)
         draw = ImageDraw.Draw(patch)
         for n, line in enumerate(lines[:2]):
             draw.text((width, small * 0.6 + n * 1.3 * small), line, INK if n == 0 else FAINT, font, anchor="rm")
-        _paste(strip, np.asarray(patch), self.width - self.margin - width, 0)
+        _paste(strip, np.asarray(patch), self.width - self.margin - width, top)
 
 
 def film_text(sentence: str, seconds: float, duration: float) -> Text:
@@ -279,7 +301,7 @@ def _tag(word: str, colour: Colour, size: int) -> Picture:
 def _wrap(text: str, font: ImageFont.FreeTypeFont, room: float) -> list[str]:
     """Break a sentence into lines no wider than `room`; a word that is wider alone is broken too."""
     lines: list[str] = []
-    for word in text.split():
+    for word in filter(None, text.split(" ")):
         if lines and font.getlength(f"{lines[-1]} {word}") <= room:
             lines[-1] += f" {word}"
             continue

@@ -46,8 +46,10 @@ class Recorder:
         self._live = live
         self._work = path if live else path.with_name(f".{path.name}.part")
         path.parent.mkdir(parents=True, exist_ok=True)
-        flags = "frag_keyframe+empty_moov+default_base_moof" if live else "+faststart"
-        self._container: Any = av.open(str(self._work), "w", format="mp4", options={"movflags": flags})
+        flags = {"movflags": "+faststart"}
+        if live:  # what is whole goes to the disk at once
+            flags = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "flush_packets": "1"}
+        self._container: Any = av.open(str(self._work), "w", format="mp4", options=flags)
         options = {"preset": "ultrafast" if live else "veryfast", "crf": "20"} if codec == "libx264" else {}
         rate = Fraction(fps).limit_denominator(1001)
         self._stream = cast(Any, self._container.add_stream(codec, rate=rate, options=options))
@@ -76,8 +78,10 @@ class Recorder:
         if self._live:
             self.close()
             return
-        self._container.close()
-        self._work.unlink(missing_ok=True)
+        try:
+            self._container.close()  # writes what it still holds, which a full disk refuses once more
+        finally:
+            self._work.unlink(missing_ok=True)
 
     def _mux(self, frame: Any) -> None:
         for packet in self._stream.encode(frame):

@@ -243,6 +243,8 @@ class Segmenter:
         """Take the first `count` frames out; return them as a segment where they are long enough to be one."""
         frames = [self._frames.popleft()[0] for _ in range(count)]
         self.number += 1
+        if not frames:  # hands have rested since a long segment was cut
+            return None
         began = frames[0].seconds if self._began is None else max(self._began, frames[0].seconds)
         if not self.whole and self._moved - began < self.settings.min_seconds - 1e-6:
             return None

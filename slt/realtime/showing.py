@@ -3,39 +3,33 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm import tqdm
 
 from slt.data.rois import Extractor
-from slt.realtime.films import FilmSettings, Update, one_clip, translate_film, unbounded
+from slt.realtime.films import FilmSettings, Update, one_clip, refuse_overwriting, translate_film, unbounded
 from slt.realtime.latency import Latency
 from slt.realtime.live import LiveResult, LiveSettings, translate_live
-from slt.realtime.sources import Camera, LiveSource
+from slt.realtime.sources import LiveSource, PacedFilm
 from slt.realtime.subtitles import Caption, SubtitleFiles, clock, describe
 from slt.realtime.translator import SentenceTranslator
 from slt.realtime.window import Window, why_no_window
 
 
-def show_films(
-    films: Sequence[Path],
-    translator: SentenceTranslator,
-    extractor: Extractor,
-    *,
-    settings: FilmSettings,
-    out: Path,
-) -> int:
-    """Translate films, each into its files in `out`; return 0, or 2 where some of several failed and are listed.
+def show_films(films: Sequence[Path], show: Callable[[Path], None]) -> int:
+    """Show films, one after the other; return 0, or 2 where some of several failed and are listed.
 
     Raises:
         FileNotFoundError, ValueError: the only film cannot be translated; see `translate_film`.
     """
     failures: dict[str, str] = {}
     for film in films:
-        print(f"\n{film}")
+        print(f"\n{film}", flush=True)
         try:
-            _show_film(film, translator, extractor, settings, out)
+            show(film)
         except (ValueError, OSError) as error:
             if len(films) == 1:
                 raise
@@ -48,9 +42,14 @@ def show_films(
     return 2 if failures else 0
 
 
-def _show_film(
-    film: Path, translator: SentenceTranslator, extractor: Extractor, settings: FilmSettings, out: Path
+def show_film(
+    film: Path, *, translator: SentenceTranslator, extractor: Extractor, settings: FilmSettings, out: Path
 ) -> None:
+    """Translate a film into its files in `out`; print captions as they come, then what was seen and how long it took.
+
+    Raises:
+        FileNotFoundError, ValueError: see `translate_film`.
+    """
     # A bar on a terminal only: in a file it would be a thousand lines.
     with tqdm(total=100, unit="%", bar_format="{l_bar}{bar}| {postfix}", disable=not sys.stderr.isatty()) as bar:
 
@@ -72,54 +71,81 @@ def _show_film(
     print_latency(result.latency, live=False)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Showing:
+    """How a live source is shown.
+
+    Attributes:
+        partial_seconds, queue: see `LiveSettings`.
+        headless: open no window.
+        panel: show the latency panel from the start.
+        record: film to write of what the window shows, or would show; None = none.
+    """
+
+    partial_seconds: float
+    queue: int
+    headless: bool
+    panel: bool
+    record: Path | None
+
+    def check(self, sources: int) -> None:
+        """Refuse what cannot be done with so many sources.
+
+        Raises:
+            ValueError: one recording of several sources.
+        """
+        if self.record is not None and sources > 1:
+            raise ValueError(f"record={self.record}: one film cannot hold {sources} sources; give one film as source")
+
+
 def show_live(
-    sources: Sequence[LiveSource],
+    source: LiveSource | Path,
+    *,
     translator: SentenceTranslator,
     extractor: Extractor,
-    *,
     settings: FilmSettings,
-    partial_seconds: float,
-    queue: int,
-    headless: bool,
-    panel: bool,
-    record: Path | None,
+    showing: Showing,
     out: Path,
 ) -> None:
-    """Translate live sources, one after the other, in a window where there can be one.
+    """Translate a live source, or a film at its own pace, in a window where there can be one; its captions go to `out`.
 
     Raises:
-        ValueError: one recording of several sources; else see `translate_live`.
+        FileNotFoundError, ValueError: no such film, or see `translate_live`.
     """
-    if record is not None and len(sources) > 1:
-        raise ValueError(f"record={record}: one film cannot hold {len(sources)} sources; give one film as the source")
-    why = "headless=true" if headless else why_no_window()
-    if why is not None and not headless:
-        print(f"no window: {why}; going on without one (headless=true says so yourself)")
-    out.mkdir(parents=True, exist_ok=True)
-    for source in sources:
-        window = Window(panel=panel) if why is None else None
+    if isinstance(source, Path):
+        source = PacedFilm(source, fps=settings.fps, max_fps=settings.max_fps)
+    try:
+        srt, vtt = (out / f"{source.name}.{ending}" for ending in ("srt", "vtt"))
+        if isinstance(source, PacedFilm):
+            refuse_overwriting(source.path, [srt, vtt, *([showing.record] if showing.record else [])])
+        live = live_settings(source, settings, showing)
+        why = "headless=true" if showing.headless else why_no_window()
+        if why is not None and not showing.headless:
+            print(f"no window: {why}; going on without one (headless=true says so yourself)")
+        out.mkdir(parents=True, exist_ok=True)
+        window = Window(panel=showing.panel) if why is None else None
+        print(f"{source.name}, live at {source.fps:.3g} frames/s; {'q' if window else 'Ctrl+C'} ends", flush=True)
         try:
-            print(f"\n{source.name}, live at {source.fps:.3g} frames/s; " + ("q ends" if window else "Ctrl+C ends"))
-            with SubtitleFiles(srt=out / f"{source.name}.srt", vtt=out / f"{source.name}.vtt") as subtitles:
+            with SubtitleFiles(srt=srt, vtt=vtt) as subtitles:
                 result = translate_live(
-                    source, translator, extractor, screen=window, record=record, subtitles=subtitles,
-                    settings=live_settings(source, settings, partial_seconds=partial_seconds, queue=queue),
-                    on_caption=_say,
+                    source, translator, extractor, settings=live, screen=window, record=showing.record,
+                    subtitles=subtitles, on_caption=_say,
                 )  # fmt: skip
         finally:
-            source.close()
             if window is not None:
                 window.close()
-        _sum_up(result, subtitles, record)
+    finally:
+        source.close()
+    _sum_up(result, subtitles, showing.record)
 
 
-def live_settings(source: LiveSource, settings: FilmSettings, *, partial_seconds: float, queue: int) -> LiveSettings:
+def live_settings(source: LiveSource, settings: FilmSettings, showing: Showing) -> LiveSettings:
     """Return how a live source is cut: a film as the same film that is not live, a camera where hands rest."""
-    name = Path(source.name)
-    whole = not isinstance(source, Camera) and one_clip(name, source.look_seconds, settings)
+    whole = isinstance(source, PacedFilm) and one_clip(source.path, source.look_seconds, settings)
     return LiveSettings(
         segmentation=unbounded(settings.segmentation) if whole else settings.segmentation, whole=whole,
-        search=settings.search, partial_seconds=partial_seconds, queue=queue, box=settings.box,
+        search=settings.search, partial_seconds=showing.partial_seconds, queue=showing.queue, box=settings.box,
+        panel=showing.panel,
     )  # fmt: skip
 
 
@@ -131,13 +157,14 @@ def _say(caption: Caption, partial: bool) -> None:
         return
     erase = "\r\033[K"
     if partial:
-        print(f"{erase}[{clock(caption.start)} - ...]  {caption.text} …"[:100], end="", flush=True)
+        print(erase + f"[{clock(caption.start)} - ...]  {caption.text} …"[:100], end="", flush=True)
     else:
         print(f"{erase}{describe(caption)}", flush=True)
 
 
 def _sum_up(result: LiveResult, subtitles: SubtitleFiles, record: Path | None) -> None:
-    print(f"{subtitles.count} captions in {subtitles.srt} and {subtitles.vtt}")
+    count = subtitles.count
+    print(f"{count} caption{'' if count == 1 else 's'} in {subtitles.srt} and {subtitles.vtt}")
     if record is not None and record.is_file():
         print(f"wrote {record}")
     if result.dropped:
@@ -148,7 +175,8 @@ def _sum_up(result: LiveResult, subtitles: SubtitleFiles, record: Path | None) -
 
 def print_latency(latency: Latency, *, live: bool) -> None:
     """Print the panel."""
-    for line in latency.lines() if live else latency.lines()[:-1]:
+    # Of a film nothing is dropped, and its annotated copy is drawn after all else.
+    for line in latency.lines() if live else latency.lines()[:-2]:
         print(f"  {line}")
     if not live:
         print(f"  {latency.rate:.1f} frames/s through landmarks, crops and translation")
