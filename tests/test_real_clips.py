@@ -1,4 +1,4 @@
-"""The whole chain on real film: three LSA-T clips, extracted, learned by heart, and read back exactly."""
+"""The whole chain on real film: three LSA-T clips, extracted, learned by heart, read back exactly, exported, shown."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ def films() -> Path:
 
 
 @pytest.mark.filterwarnings("default")  # MediaPipe's own
-def test_three_real_clips_are_extracted_learned_and_read_back_exactly(films: Path, entry: Any, tmp_path: Path) -> None:
+def test_three_real_clips_are_extracted_learned_read_back_exported_and_shown(
+    films: Path, entry: Any, tmp_path: Path
+) -> None:
     corpus = tmp_path / "clips"
     options = (f"source={films}", f"out={corpus}", "split.by=all_train", "captions.unquoted=true")
     assert entry("extract", *options, "extractor.crop_size=48").status == 0
@@ -41,3 +43,14 @@ def test_three_real_clips_are_extracted_learned_and_read_back_exactly(films: Pat
     sentences = {row["video_id"]: row["texto"] for row in read_table(corpus / "subs.csv")}
     assert {p.id: p.hypothesis for p in read_predictions(again.folder / "predictions.tsv")} == sentences
     assert json.loads((again.folder / "scores.json").read_text(encoding="utf-8"))["scores"]["bleu"]["value"] > 99.99
+
+    made = entry("export", f"checkpoint={ran.folder}", "out=exports/real", "parity.split=train", "parity.batches=1")
+    assert made.status == 0, made.err
+    wanted = sentences["lsat_100"]
+    for live in (False, True):  # a film, and the same film at its own pace as if it were a camera
+        shown = entry("demo", "model=exports/real", f"source={films / 'lsat_100.mp4'}", f"out=shown_{live}",
+                      "device=cpu", f"live={live}", f"headless={live}")  # fmt: skip
+        assert shown.status == 0, shown.err
+        assert wanted in shown.out
+    assert wanted in Path("shown_False/lsat_100.srt").read_text(encoding="utf-8").replace("\n", " ")
+    assert Path("shown_False/lsat_100.mp4").stat().st_size > 50_000
