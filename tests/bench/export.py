@@ -135,7 +135,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, required=True, help="a run folder of slt.train")
     parser.add_argument("--clips", type=int, default=40, help="of its test split that are timed")
-    parser.add_argument("--frames", type=int, default=24, help="of the clip of 224 pixels")
+    parser.add_argument("--frames", type=int, nargs="+", default=[1, 24], help="of the clips of 224 pixels")
     parser.add_argument("--turns", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--limit", type=int, help="clips whose sentences the exports compare; all where not given")
@@ -144,7 +144,8 @@ def main() -> None:
     print(f"{os.cpu_count()} cores, {args.threads} threads, medians of {args.turns} turns")
     with tempfile.TemporaryDirectory() as folder:
         run_figures(args.run, Path(folder), clips=args.clips, turns=args.turns, threads=args.threads, limit=args.limit)
-        vision_figures(Path(folder), frames=args.frames, turns=args.turns, threads=args.threads)
+        for frames in args.frames:
+            vision_figures(Path(folder), frames=frames, turns=args.turns, threads=args.threads)
 
 
 if __name__ == "__main__":
