@@ -288,7 +288,7 @@ class Interpreter:
     def final(self, segment: Segment) -> None:
         """Ask for a segment that has ended; waits while many others do."""
         with self._changed:
-            while len(self._ended) >= WAITING and self._error is None:
+            while len(self._ended) >= WAITING and self._error is None and not self._stopped:
                 self._changed.wait()
             self._raise()
             self._running = None
@@ -299,7 +299,7 @@ class Interpreter:
         """Wait until all is said."""
         with self._changed:
             self._running = None
-            while (self._ended or self._busy) and self._error is None:
+            while (self._ended or self._busy) and self._error is None and not self._stopped:
                 self._changed.wait()
             self._raise()
 
@@ -328,6 +328,7 @@ class Interpreter:
                     partial = not self._ended
                     segment = self._running if partial else self._ended.popleft()
                     self._running = None if partial else self._running
+                    self._changed.notify_all()  # there is room for one more
                 assert segment is not None
                 frames = evenly(segment.frames, self._fps)
                 found = translate_frames(

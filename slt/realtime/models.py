@@ -96,8 +96,8 @@ def _is_run(folder: Path) -> bool:
 def share_cores(threads: int | None, *, live: bool) -> int | None:
     """Return how many threads onnxruntime gets: what is asked for, else one a core, and live half of the cores.
 
-    Live, landmarks are looked for while sentences are written. On two cores, with a model of the default size, the
-    landmarkers keep 0.99 of their frames/s beside one thread and 0.88 beside two.
+    Live, landmarks are looked for while sentences are written. On two cores the live path has 0.99 of the frames/s of
+    the landmarkers alone with one thread, and 0.97 (beside other work 0.88) with two; see tests/bench/live.py.
     """
     if threads is not None or not live:
         return threads

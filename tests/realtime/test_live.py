@@ -327,9 +327,13 @@ def interpreter():
 def test_no_more_segments_wait_for_their_translation_than_memory_is_meant_for(interpreter):
     made, spy = interpreter
     done = []
-    thread = threading.Thread(target=lambda: [done.append(made.final(segment(n))) for n in range(live.WAITING + 3)])
+    asked = [segment(n) for n in range(live.WAITING + 3)]
+    thread = threading.Thread(target=lambda: [done.append(made.final(one)) for one in asked], daemon=True)
     thread.start()
-    thread.join(0.5)
+    deadline = time.monotonic() + 20
+    while len(done) < live.WAITING + 1 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    thread.join(0.3)
     assert thread.is_alive()
     assert len(done) == live.WAITING + 1  # one is at work
     assert not made.partial(segment(9).frames, 9)
