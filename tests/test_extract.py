@@ -338,7 +338,9 @@ def wait_for(there, *, seconds: float = 60, job: subprocess.Popen | None = None)
 
 def test_submitit_runs_the_shards_as_jobs(source, tmp_path):
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="the launcher of extra cluster is absent")
-    words = command(source, tmp_path / "out", "hydra/launcher=submitit_local", "shard=1/2,2/2")
+    # One folder for all jobs: the launcher's default has one a job, which submitit makes only once the job has begun.
+    words = command(source, tmp_path / "out", "hydra/launcher=submitit_local", "shard=1/2,2/2",
+                    "hydra.launcher.submitit_folder=${hydra.sweep.dir}/.submitit")  # fmt: skip
     words = [*words[:3], "-m", *words[3:]]
     done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, env=HOUSE, check=False)
     assert done.returncode == 0, done.stderr
