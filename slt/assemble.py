@@ -9,12 +9,14 @@ import functools
 import inspect
 import json
 import logging
+import os
 import shutil
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
@@ -28,6 +30,7 @@ from slt.pretraining.probe import Probe, labelled_crops
 from slt.text import check_lengths, tokenizer_files, tokenizer_from_files
 from slt.training.checkpoint import load_weights
 from slt.training.loop import Trainer
+from slt.training.record import write_origin
 from slt.training.resume import find_resume
 
 log = logging.getLogger(__name__)
@@ -36,6 +39,14 @@ Shapes = dict[str, list[int]]
 
 # Keys that may change between a run and its continuation.
 FREE = ("resume", "num_workers", "wandb", "final", "evaluation", "backbone", "debug")
+
+
+def begin_run(cfg: DictConfig) -> Path:
+    """The run folder, with the resolved configuration in it and where the run came from."""
+    run = Path(os.path.relpath(HydraConfig.get().runtime.output_dir))
+    write_origin(run)
+    OmegaConf.save(cfg, run / "config.yaml", resolve=True)
+    return run
 
 
 def choose_device(name: str) -> torch.device:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from slt import assemble
@@ -15,16 +13,14 @@ from slt.evaluation.assessment import examine
 from slt.text import Tokenize
 from slt.training.checkpoint import find_checkpoint, load_checkpoint
 from slt.training.dashboard import Dashboard
-from slt.training.record import read_metrics, write_origin
+from slt.training.record import read_metrics
 
 
 @main("eval")
 def evaluate(cfg: DictConfig) -> float:
     """Evaluates, and returns BLEU."""
     check(cfg)
-    run = Path(os.path.relpath(HydraConfig.get().runtime.output_dir))
-    write_origin(run)
-    OmegaConf.save(cfg, run / "config.yaml", resolve=True)
+    run = assemble.begin_run(cfg)
     device = assemble.choose_device(cfg.device)
     path = find_checkpoint(Path(cfg.checkpoint), "best.pt")
     payload = load_checkpoint(path)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from slt import assemble
 from slt.config import check, main
@@ -18,7 +16,6 @@ from slt.exporting.folder import export_folder
 from slt.exporting.trained import Trained, extractor_settings, stream_specs
 from slt.realtime.manifest import Search
 from slt.training.checkpoint import find_checkpoint, load_checkpoint
-from slt.training.record import write_origin
 
 
 def open_run(checkpoint: Path, search: DictConfig | None = None) -> tuple[Trained, DictConfig]:
@@ -54,9 +51,7 @@ def open_run(checkpoint: Path, search: DictConfig | None = None) -> tuple[Traine
 def export(cfg: DictConfig) -> None:
     """Exports."""
     check(cfg)
-    run = Path(os.path.relpath(HydraConfig.get().runtime.output_dir))
-    write_origin(run)
-    OmegaConf.save(cfg, run / "config.yaml", resolve=True)
+    assemble.begin_run(cfg)
     trained, config = open_run(Path(cfg.checkpoint), cfg.search)
     if cfg.dataset.root is not None:
         config.dataset.root = cfg.dataset.root

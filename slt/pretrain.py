@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,7 +17,7 @@ from slt.pretraining.watching import Watch
 from slt.pretraining.weights import add_adapters, write_backbone
 from slt.training.dashboard import Dashboard
 from slt.training.loop import Trainer, parameter_groups
-from slt.training.record import Record, draw_curves, write_origin
+from slt.training.record import Record, draw_curves
 
 log = logging.getLogger(__name__)
 
@@ -30,9 +28,7 @@ KEYS = ("precision", "accumulate", "grad_clip", "max_steps", "eval_every", "log_
 def pretrain(cfg: DictConfig) -> float:
     """Pretrains, and returns the best share of labels that neighbours got right (without a probe: the best rank)."""
     check(cfg)
-    run = Path(os.path.relpath(HydraConfig.get().runtime.output_dir))
-    write_origin(run)
-    OmegaConf.save(cfg, run / "config.yaml", resolve=True)
+    run = assemble.begin_run(cfg)
     device = assemble.choose_device(cfg.device)
     torch.manual_seed(cfg.seed)
     pool = CropPool(

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
 from functools import partial
-from pathlib import Path
 
 import torch
-from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
@@ -23,7 +20,7 @@ from slt.training.checkpoint import load_checkpoint, load_weights
 from slt.training.dashboard import Dashboard
 from slt.training.loop import Trainer, parameter_groups
 from slt.training.objective import TranslationLoss
-from slt.training.record import Record, draw_curves, write_origin
+from slt.training.record import Record, draw_curves
 
 log = logging.getLogger(__name__)
 
@@ -34,9 +31,7 @@ KEYS = ("patience", "precision", "accumulate", "grad_clip", "max_steps", "eval_e
 def train(cfg: DictConfig) -> float:
     """Trains, and returns the best validation score, which sweeps maximise."""
     check(cfg)
-    run = Path(os.path.relpath(HydraConfig.get().runtime.output_dir))
-    write_origin(run)
-    OmegaConf.save(cfg, run / "config.yaml", resolve=True)
+    run = assemble.begin_run(cfg)
     device = assemble.choose_device(cfg.device)
     torch.manual_seed(cfg.seed)
     splits = assemble.build_splits(cfg, {"train", cfg.val, cfg.final} - {None}, augment=True)
