@@ -10,6 +10,7 @@ import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,7 @@ class CropPool(Dataset[Tensor]):
                 source = Source(root, folders[part], mirrored, ids, max(round(seconds * rate), 1))
                 self.sources.append(source)
                 for name in ids:
-                    seen, size = _marks(source, name)
+                    seen, size = _marks(source.root, source.folder, name)
                     sizes.setdefault(size, f"{root / folders[part]}, clip {name}")
                     counts.append(-(-int(seen.sum()) // source.every))
         if len(sizes) > 1:
@@ -129,14 +130,15 @@ class CropPool(Dataset[Tensor]):
         source = int(np.searchsorted(self._firsts, clip, side="right")) - 1
         found = self.sources[source]
         name = found.ids[clip - int(self._firsts[source])]
-        seen, _ = _marks(found, name)
+        seen, _ = _marks(found.root, found.folder, name)
         return found, name, int(np.flatnonzero(seen)[(place - before) * found.every])
 
     def __getitem__(self, place: int) -> Tensor:
         """The crop, uint8 (3, R, R)."""
         source, name, frame = self.find(place)
-        if _packed(source, name).is_file():
-            crop = layout.PackedCrops(_packed(source, name)).frames(np.array([frame]))[0]
+        packed = _packed(source.root, source.folder, name)
+        if packed.is_file():
+            crop = layout.PackedCrops(packed).frames(np.array([frame]))[0]
         else:
             path = layout.frame_path(source.root / source.folder, name, frame)
             crop = layout.decode_jpeg(path.read_bytes(), str(path), None)
@@ -145,20 +147,22 @@ class CropPool(Dataset[Tensor]):
         return torch.from_numpy(np.ascontiguousarray(crop)).permute(2, 0, 1)
 
 
-def _packed(source: Source, name: str) -> Path:
-    return source.root / source.folder / f"{name}.safetensors"
+def _packed(root: Path, folder: str, name: str) -> Path:
+    return root / folder / f"{name}.safetensors"
 
 
-def _marks(source: Source, name: str) -> tuple[NDArray[np.bool_], int]:
+# Single JPEGs without marks are all opened to see which are black; a batch and its neighbours ask for the same clips.
+@lru_cache(maxsize=4096)
+def _marks(root: Path, folder: str, name: str) -> tuple[NDArray[np.bool_], int]:
     """Which frames of a clip show the stream, (T,), and the side of its crops in pixels."""
-    if _packed(source, name).is_file():
-        clip = layout.PackedCrops(_packed(source, name))
+    if _packed(root, folder, name).is_file():
+        clip = layout.PackedCrops(_packed(root, folder, name))
         return clip.seen, clip.size
-    reader = Crops(folder=source.folder, size=1, jitter=0, colour=0)
-    frames = reader.length(source.root, name)
-    first = layout.frame_path(source.root / source.folder, name, 0)
+    reader = Crops(folder=folder, size=1, jitter=0, colour=0)
+    frames = reader.length(root, name)
+    first = layout.frame_path(root / folder, name, 0)
     size = len(layout.decode_jpeg(first.read_bytes(), str(first), None))
-    return reader.read(source.root, name, np.arange(frames)).seen, size
+    return reader.read(root, name, np.arange(frames)).seen, size
 
 
 class Shuffled:
