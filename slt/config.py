@@ -320,6 +320,7 @@ class Pretrain:
     corpora: list[str] = MISSING
     splits: list[str] = MISSING
     seconds: float = MISSING
+    drift: float = MISSING
     fps: float = MISSING
     adapters: Any = None
     probe: ProbeKeys = field(default_factory=ProbeKeys)

@@ -44,8 +44,8 @@ def pretrain(cfg: DictConfig) -> float:
     twins.check_sizes(cfg.augment.size, cfg.augment.part_size if cfg.augment.parts else None)
     log.info("%d crops of %d pixels, %s parameters in the backbone", len(pool), pool.size,
              f"{sum(p.numel() for p in twins.exported().parameters()):,}")  # fmt: skip
-    batches = ViewBatches(pool, views, batch_size=cfg.batch_size, num_workers=cfg.num_workers, seed=cfg.seed,
-                          pin_memory=device.type == "cuda")  # fmt: skip
+    loading = {key: cfg[key] for key in ("drift", "batch_size", "num_workers", "seed")}
+    batches = ViewBatches(pool, views, **loading, pin_memory=device.type == "cuda")
     dashboard = Dashboard(run, OmegaConf.to_container(cfg, resolve=True), job_type="pretrain", **cfg.wandb)
     record = Record(run, [dashboard])
     plain: dict[str, Any] = {"device": device, **{key: cfg[key] for key in KEYS}}

@@ -59,6 +59,7 @@ class CropViews:
         brightness, contrast, saturation: greatest change, as a share.
         tint: greatest change of each channel's gain, as a share: skin, light and white balance.
         grey: probability of a view without colour.
+        invert: probability of a view as a negative: a dark hand before light clothes as a light one before dark.
         blur: probability of a blurred view, and `blur_sigma`, least and greatest, in shares of the side.
         cover: probability that a rectangle of a view is covered by one colour, and `cover_share`, its area at most.
     """
@@ -80,6 +81,7 @@ class CropViews:
         saturation: float,
         tint: float,
         grey: float,
+        invert: float,
         blur: float,
         blur_sigma: Sequence[float],
         cover: float,
@@ -95,7 +97,14 @@ class CropViews:
                 raise ValueError(
                     f"augment.{name}: expected two shares in (0, 1], the smaller first, came {least}, {most}"
                 )
-        shares = {"flip": flip, "grey": grey, "blur": blur, "cover": cover, "cover_share": cover_share}
+        shares = {
+            "flip": flip,
+            "grey": grey,
+            "invert": invert,
+            "blur": blur,
+            "cover": cover,
+            "cover_share": cover_share,
+        }
         shares |= {"brightness": brightness, "contrast": contrast, "saturation": saturation, "tint": tint}
         for name, value in (shares | {"stretch": stretch}).items():
             if not 0 <= value <= 1:
@@ -105,13 +114,19 @@ class CropViews:
         self.turn, self.stretch, self.flip = math.radians(turn), stretch, flip
         self.brightness, self.contrast, self.saturation, self.tint = brightness, contrast, saturation, tint
         self.grey, self.blur, self.blur_sigma = grey, blur, (blur_sigma[0], blur_sigma[1])
-        self.cover, self.cover_share = cover, cover_share
+        self.invert, self.cover, self.cover_share = invert, cover, cover_share
 
-    def __call__(self, crops: Tensor, generator: torch.Generator) -> Views:
-        """(N, 3, R, R) uint8 crops -> their views; what is drawn comes from `generator` alone."""
-        crops = crops.float()
-        whole = [self._view(crops, self.size, self.scale, generator) for _ in range(self.views)]
-        parts = [self._view(crops, self.part_size, self.part_scale, generator) for _ in range(self.parts)]
+    def __call__(self, crops: Tensor, others: Tensor, generator: torch.Generator) -> Views:
+        """Draws views; what is drawn comes from `generator` alone.
+
+        Args:
+            crops: (N, 3, R, R) uint8.
+            others: the same in other pictures, such as the same hands a moment later: every second view is of these.
+            generator: of the draws.
+        """
+        pictures = (crops.float(), others.float())
+        whole = [self._view(pictures[n % 2], self.size, self.scale, generator) for n in range(self.views)]
+        parts = [self._view(pictures[n % 2], self.part_size, self.part_scale, generator) for n in range(self.parts)]
         none = torch.zeros(0, len(crops), 3, self.part_size, self.part_size, dtype=torch.uint8)
         return Views(torch.stack(whole), torch.stack(parts) if parts else none)
 
@@ -140,13 +155,14 @@ class CropViews:
         return functional.avg_pool2d(view, finer) if finer > 1 else view
 
     def _colour(self, view: Tensor, generator: torch.Generator) -> Tensor:
-        draws = _draw(7, len(view), generator)[..., None, None, None]
+        draws = _draw(8, len(view), generator)[..., None, None, None]
         grey = view.mean(dim=1, keepdim=True)
         saturation = torch.where((draws[0] + 1) / 2 < self.grey, 0.0, 1 + self.saturation * draws[1])
         view = grey + (view - grey) * saturation
         view = view * (1 + self.tint * draws[2:5, :, 0].transpose(0, 1))
         middle = view.mean(dim=(1, 2, 3), keepdim=True)
-        return middle + (view - middle) * (1 + self.contrast * draws[5]) + 128 * self.brightness * draws[6]
+        view = middle + (view - middle) * (1 + self.contrast * draws[5]) + 128 * self.brightness * draws[6]
+        return torch.where((draws[7] + 1) / 2 < self.invert, 255 - view, view)
 
     def _blur(self, view: Tensor, generator: torch.Generator) -> Tensor:
         chosen, sigma = (_draw(2, len(view), generator) + 1) / 2
