@@ -25,18 +25,37 @@ def needs(recipe: str) -> str | None:
     return found[1] if found else None
 
 
+def job(recipe: str) -> str:
+    """The entry point that a recipe's head says to run."""
+    text = (HOME / "experiments" / f"{recipe}.yaml").read_text(encoding="utf-8")
+    found = re.search(r"^# Run: python -m slt\.(\w+) ", text, re.MULTILINE)
+    assert found, f"{recipe}.yaml does not say how it is run"
+    return found[1]
+
+
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_every_recipe_composes_and_says_what_it_asks(compose, recipe):
     text = (HOME / "experiments" / f"{recipe}.yaml").read_text(encoding="utf-8")
     assert text.startswith("# @package _global_\n# ")
-    check(compose(f"experiments={recipe}", *(["dataset.root=anywhere"] if needs(recipe) else [])))
+    needed = ["dataset.root=anywhere"] if needs(recipe) else []
+    check(compose(f"experiments={recipe}", *needed, name=job(recipe)))
 
 
-@pytest.mark.parametrize("recipe", [recipe for recipe in RECIPES if not needs(recipe)])
+@pytest.mark.parametrize("recipe", [recipe for recipe in RECIPES if not needs(recipe) and job(recipe) == "train"])
 def test_every_recipe_that_needs_nothing_runs_two_steps(entry, corpus, recipe):
     ran = entry("train", f"experiments={recipe}", f"dataset.root={corpus}", *TWO_STEPS)
     assert ran.status == 0, ran.err
     assert (ran.folder / "report.html").is_file()
+
+
+@pytest.mark.parametrize("recipe", [recipe for recipe in RECIPES if job(recipe) == "pretrain"])
+def test_every_recipe_of_pretraining_runs_two_steps(entry, corpus, recipe):
+    ran = entry(
+        "pretrain", f"experiments={recipe}", f"dataset.root={corpus}", f"probe.dataset.root={corpus}", "device=cpu",
+        "probe.examples=40", "probe.questions=20", "max_steps=2", "eval_every=2", "batch_size=8", "num_workers=0",
+    )  # fmt: skip
+    assert ran.status == 0, ran.err
+    assert list(ran.folder.glob("backbone_*.safetensors"))
 
 
 def test_a_misspelt_recipe_is_not_passed_over(entry, tiny):

@@ -155,14 +155,18 @@ class CropViews:
         return functional.avg_pool2d(view, finer) if finer > 1 else view
 
     def _colour(self, view: Tensor, generator: torch.Generator) -> Tensor:
-        draws = _draw(8, len(view), generator)[..., None, None, None]
-        grey = view.mean(dim=1, keepdim=True)
+        """All changes of colour are linear: each view's are one 3 x 3 matrix and an offset, applied in one pass."""
+        draws = _draw(8, len(view), generator)[..., None, None]  # (8, N, 1, 1)
         saturation = torch.where((draws[0] + 1) / 2 < self.grey, 0.0, 1 + self.saturation * draws[1])
-        view = grey + (view - grey) * saturation
-        view = view * (1 + self.tint * draws[2:5, :, 0].transpose(0, 1))
-        middle = view.mean(dim=(1, 2, 3), keepdim=True)
-        view = middle + (view - middle) * (1 + self.contrast * draws[5]) + 128 * self.brightness * draws[6]
-        return torch.where((draws[7] + 1) / 2 < self.invert, 255 - view, view)
+        matrix = saturation * torch.eye(3) + (1 - saturation) * torch.full((3, 3), 1 / 3)
+        matrix = matrix * (1 + self.tint * draws[2:5, :, 0].transpose(0, 1))  # each row's gain
+        contrast = 1 + self.contrast * draws[5]
+        middle = (matrix @ view.mean(dim=(2, 3))[..., None]).mean(dim=1, keepdim=True)
+        offset = (1 - contrast) * middle + 128 * self.brightness * draws[6]
+        negative = (draws[7] + 1) / 2 < self.invert
+        sign = torch.where(negative, -1.0, 1.0)
+        offset = (sign * offset + 255 * negative).expand(-1, 3, -1)
+        return torch.baddbmm(offset, sign * contrast * matrix, view.flatten(2)).view_as(view)
 
     def _blur(self, view: Tensor, generator: torch.Generator) -> Tensor:
         chosen, sigma = (_draw(2, len(view), generator) + 1) / 2
