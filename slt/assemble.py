@@ -25,8 +25,11 @@ from slt.data import LsaTMultiStream
 from slt.models import MultiStreamEncoder, Translator
 from slt.models.backbones import ImageBackbone, check_stream
 from slt.models.decoder import language_id
-from slt.pretraining.crops import POOLS
+from slt.pretraining.crops import POOLS, CropPool, ViewBatches
+from slt.pretraining.networks import Twins
+from slt.pretraining.objective import SelfDistillation
 from slt.pretraining.probe import Probe, labelled_crops
+from slt.pretraining.weights import add_adapters
 from slt.text import check_lengths, tokenizer_files, tokenizer_from_files
 from slt.training.checkpoint import load_weights
 from slt.training.loop import Trainer
@@ -207,6 +210,27 @@ def root_of(dataset: DictConfig) -> str:
 def folders_of(dataset: DictConfig, stream: str) -> dict[str, str]:
     """Folders of the streams of a pool, as the dataset names them."""
     return {part: dataset.streams[part].folder for part, _ in POOLS[stream]}
+
+
+def build_views(cfg: DictConfig, *, pin_memory: bool) -> tuple[CropPool, ViewBatches]:
+    """The crops of a pretraining run, and the batches of views of them."""
+    pool = CropPool(
+        roots=[root_of(cfg.dataset), *cfg.corpora], folders=folders_of(cfg.dataset, cfg.stream),
+        **{key: cfg[key] for key in ("stream", "splits", "seconds", "fps")},
+    )  # fmt: skip
+    loading = {key: cfg[key] for key in ("drift", "batch_size", "num_workers", "seed")}
+    return pool, ViewBatches(pool, instantiate(cfg.augment, _convert_="all"), **loading, pin_memory=pin_memory)
+
+
+def build_twins(cfg: DictConfig) -> tuple[Twins, SelfDistillation]:
+    """Student and teacher of a pretraining run, and what they are trained to do."""
+    backbone = build_picture_backbone(cfg.backbone, cfg.stream, cfg.augment.size)
+    if cfg.adapters is not None:
+        add_adapters(backbone, **cfg.adapters)
+    loss = instantiate(cfg.objective.loss, _convert_="all")
+    twins = instantiate(cfg.objective.model, _convert_="all")(backbone, patches=loss.weights["ibot"] > 0)
+    twins.check_sizes(cfg.augment.size, cfg.augment.part_size if cfg.augment.parts else None)
+    return twins, loss
 
 
 def build_probe(cfg: DictConfig) -> Probe | None:

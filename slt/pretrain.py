@@ -12,9 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from slt import assemble
 from slt.config import check, main
-from slt.pretraining.crops import CropPool, ViewBatches
 from slt.pretraining.watching import Watch
-from slt.pretraining.weights import add_adapters, write_backbone
+from slt.pretraining.weights import write_backbone
 from slt.training.dashboard import Dashboard
 from slt.training.loop import Trainer, parameter_groups
 from slt.training.record import Record, draw_curves
@@ -31,21 +30,11 @@ def pretrain(cfg: DictConfig) -> float:
     run = assemble.begin_run(cfg)
     device = assemble.choose_device(cfg.device)
     torch.manual_seed(cfg.seed)
-    pool = CropPool(
-        roots=[assemble.root_of(cfg.dataset), *cfg.corpora], folders=assemble.folders_of(cfg.dataset, cfg.stream),
-        **{key: cfg[key] for key in ("stream", "splits", "seconds", "fps")},
-    )  # fmt: skip
-    views = instantiate(cfg.augment, _convert_="all")
-    backbone = assemble.build_picture_backbone(cfg.backbone, cfg.stream, cfg.augment.size)
-    if cfg.adapters is not None:
-        add_adapters(backbone, **cfg.adapters)
-    loss = instantiate(cfg.objective.loss, _convert_="all")
-    twins = instantiate(cfg.objective.model, _convert_="all")(backbone, patches=loss.weights["ibot"] > 0).to(device)
-    twins.check_sizes(cfg.augment.size, cfg.augment.part_size if cfg.augment.parts else None)
+    pool, batches = assemble.build_views(cfg, pin_memory=device.type == "cuda")
+    twins, loss = assemble.build_twins(cfg)
+    twins = twins.to(device)
     log.info("%d crops of %d pixels, %s parameters in the backbone", len(pool), pool.size,
              f"{sum(p.numel() for p in twins.exported().parameters()):,}")  # fmt: skip
-    loading = {key: cfg[key] for key in ("drift", "batch_size", "num_workers", "seed")}
-    batches = ViewBatches(pool, views, **loading, pin_memory=device.type == "cuda")
     dashboard = Dashboard(run, OmegaConf.to_container(cfg, resolve=True), job_type="pretrain", **cfg.wandb)
     record = Record(run, [dashboard])
     plain: dict[str, Any] = {"device": device, **{key: cfg[key] for key in KEYS}}

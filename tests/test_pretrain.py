@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +97,37 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(entry: Any, small: l
     assert [name for name in mine if not torch.equal(mine[name], theirs[name])] == []
     curves = [read_metrics(one.folder / "metrics.csv")["train/loss"] for one in (rest, again)]
     assert curves[0] == curves[1]
+
+
+# A process of its own: see tests/training/test_resume.py.
+DIES_IN_A_SAVE = """
+import os, signal, torch
+from slt.pretrain import pretrain
+torch.set_num_threads(1)
+plain, saves = torch.save, iter(range(100))
+
+def half(payload, file):
+    if "optimizer" in payload and next(saves) == 1:  # last.pt for the second time
+        file.write(b"PK half of it")
+        file.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+    plain(payload, file)
+
+torch.save = half
+pretrain()
+"""
+
+
+def test_run_killed_in_the_middle_of_a_save_goes_on_bit_for_bit(entry: Any, small: list[str]) -> None:
+    common = [*small, "stream=hands", "probe.enabled=false"]
+    whole = entry("pretrain", *common)
+    child = subprocess.run([sys.executable, "-c", DIES_IN_A_SAVE, *common], timeout=120)
+    assert child.returncode == -signal.SIGKILL
+    killed = next(path.parent for path in Path.cwd().rglob("checkpoints") if path.parent != whole.folder)
+    assert load_checkpoint(killed / "checkpoints" / "last.pt")["step"] == 2
+    rest = entry("pretrain", *common, f"resume={killed}")
+    mine, theirs = (load_file(one.folder / "backbone_hands.safetensors") for one in (rest, whole))
+    assert [name for name in mine if not torch.equal(mine[name], theirs[name])] == []
 
 
 def test_adapters_leave_the_weights_they_stand_on_and_come_out_merged(entry: Any, small: list[str], ran: Any) -> None:
