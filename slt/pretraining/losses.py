@@ -1,4 +1,4 @@
-"""What is minimised in self-supervised pretraining: DINO, iBOT and KoLeo, each as its paper states it.
+"""What is minimised in self-supervised pretraining: DINO, iBOT, KoLeo and SimCLR, each as its paper states it.
 
 Shape letters: N crops of a batch, V views of each, K prototypes, P patches, M masked patches of all crops, F features.
 """
@@ -124,6 +124,27 @@ def koleo_loss(features: Tensor) -> Tensor:
             nearest = alike.argmax(dim=1)
         distance = (unit - unit[nearest]).norm(dim=-1)
         return -(distance + 1e-8).log().mean()
+
+
+def contrastive_loss(features: Tensor, temperature: float) -> Tensor:
+    """A view is to find the other views of its crop among all views (Chen et al. 2020, SimCLR, eq. 1, NT-Xent).
+
+    For more than two views the mean over a view's positives is taken (Khosla et al. 2020, eq. 2).
+
+    Args:
+        features: (V, N, F) of V views of N crops.
+        temperature: of the cosines; SimCLR's 0.1 for large batches and long training.
+
+    Returns:
+        Nats, a scalar; log(V N - 1) where all are alike.
+    """
+    views, count = features.shape[:2]
+    with torch.autocast(features.device.type, enabled=False):
+        unit = functional.normalize(features.float().flatten(0, 1), dim=-1, eps=1e-6)
+        itself = torch.eye(len(unit), dtype=torch.bool, device=unit.device)
+        logs = (unit @ unit.T / temperature).masked_fill(itself, -torch.inf).log_softmax(dim=-1)
+        crop = torch.arange(count, device=unit.device).repeat(views)
+        return -logs[(crop[:, None] == crop) & ~itself].mean()
 
 
 def block_masks(

@@ -15,7 +15,8 @@ from slt.pretraining.objective import SelfDistillation
 
 HEAD = partial(PrototypeHead, hidden=16, bottleneck=8, depth=2, batch_norm=False)
 LOSS = {
-    "dino_weight": 1.0, "ibot_weight": 1.0, "koleo_weight": 0.1, "student_temperature": 0.1,
+    "dino_weight": 1.0, "ibot_weight": 1.0, "koleo_weight": 0.1, "contrast_weight": 0.0,
+    "contrast_temperature": 0.1, "student_temperature": 0.1,
     "teacher_temperature": [0.04, 0.07], "temperature_warmup": 10, "momentum": 0.9, "mask_share": [0.2, 0.5],
     "mask_probability": 1.0, "freeze_prototypes": 1, "max_steps": 20,
 }  # fmt: skip
@@ -158,7 +159,7 @@ def test_report_names_what_one_watches():
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"dino_weight": 0.0, "ibot_weight": 0.0}, "dino or ibot above it"),
+        ({"dino_weight": 0.0, "ibot_weight": 0.0}, "dino, ibot or contrast above it"),
         ({"student_temperature": 0.0}, "temperatures are above 0"),
         ({"mask_share": [0.5, 0.2]}, "the smaller first"),
     ],
