@@ -159,18 +159,18 @@ class Dashboard:
 
         def send(run: Any) -> None:
             artifact = item.artifact(upload=self.log_checkpoints)
-            try:
-                # What `use_artifact` does with an artifact that is not logged yet, except that it also works offline
-                # (`use_artifact` refuses there) and does not wait for the server.
-                run._log_artifact(artifact, is_user_created=True, use_after_commit=True)
-            except (AttributeError, TypeError) as error:
-                log.warning("this wandb takes no inputs of a run (%s): the lineage lacks %s", error, artifact.name)
+            # What `use_artifact` does with an artifact that is not logged yet, except that it also works offline
+            # (`use_artifact` refuses there) and does not wait for the server.
+            run._log_artifact(artifact, is_user_created=True, use_after_commit=True)
 
-        self._tell(send)
+        self._tell(send, lost=f"the lineage lacks a {item.kind}")
 
     def makes(self, item: Item, *aliases: str) -> None:
         """Says that this run made `item`."""
-        self._tell(lambda run: run.log_artifact(item.artifact(upload=self.log_checkpoints), aliases=list(aliases)))
+        self._tell(
+            lambda run: run.log_artifact(item.artifact(upload=self.log_checkpoints), aliases=list(aliases)),
+            lost=f"the lineage lacks a {item.kind}",
+        )
 
     def checkpoints(self, folder: Path, **about: Any) -> None:
         """Says that this run made `best.pt` and `last.pt` in `folder`; `about` is what to show beside them."""
@@ -181,16 +181,21 @@ class Dashboard:
         """Ends the wandb run."""
         self._tell(lambda run: run.finish())
 
-    def _tell(self, act: Callable[[Any], object]) -> None:
-        """Does something with the run; a server that goes away comes as almost any error, and stops nothing."""
+    def _tell(self, act: Callable[[Any], object], lost: str | None = None) -> None:
+        """Does something with the run; a server that goes away comes as almost any error, and stops nothing.
+
+        Args:
+            act: what to do.
+            lost: what is missing where it fails and the dashboard goes on; None = it ends.
+        """
         if self.run is None:
             return
         try:
             act(self.run)
         except Exception as error:
-            kept = "the run goes on without it, `wandb sync` sends what was kept"
+            kept = lost or "the run goes on without it, `wandb sync` sends what was kept"
             log.warning("wandb failed (%s: %s); %s", type(error).__name__, error, kept)
-            self.run = None
+            self.run = self.run if lost else None
 
 
 def key_fault(mode: str | None) -> str | None:

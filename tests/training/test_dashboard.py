@@ -283,6 +283,17 @@ def test_server_that_goes_away_stops_nothing_and_is_said_once(
     assert str(error) in caplog.text
 
 
+def test_artifact_that_cannot_be_logged_costs_the_lineage_and_not_the_metrics(
+    dashboard: Open, tmp_path: Path, caplog: pytest.LogCaptureFixture, records: Any
+) -> None:
+    board = dashboard()
+    board.uses(lineage.checkpoint(tmp_path / "gone.pt"))
+    board.log(1, {"train/loss": 2.5})
+    board.close()
+    assert "the lineage lacks a checkpoint" in caplog.text
+    assert [row["train/loss"] for row in history(records(tmp_path / "run"))] == [2.5]
+
+
 @pytest.mark.usefixtures("offline")
 def test_online_without_a_key_is_told_before_anything_begins(
     entry: Any, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
