@@ -11,17 +11,19 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from slt.config import locate
 from slt.data import LsaTMultiStream
+from slt.data.lsa_t import corpus_fingerprints
 from slt.models import MultiStreamEncoder, Translator
 from slt.models.backbones import ImageBackbone, check_stream
 from slt.models.decoder import language_id
@@ -31,7 +33,9 @@ from slt.pretraining.objective import SelfDistillation
 from slt.pretraining.probe import Probe, labelled_crops
 from slt.pretraining.weights import add_adapters
 from slt.text import check_lengths, tokenizer_files, tokenizer_from_files
+from slt.training import lineage
 from slt.training.checkpoint import load_weights
+from slt.training.dashboard import Dashboard
 from slt.training.loop import Trainer
 from slt.training.record import write_origin
 from slt.training.resume import find_resume
@@ -50,6 +54,53 @@ def begin_run(cfg: DictConfig) -> Path:
     write_origin(run)
     OmegaConf.save(cfg, run / "config.yaml", resolve=True)
     return run
+
+
+def open_dashboard(
+    cfg: DictConfig, run: Path, job_type: str, *, uses: Callable[[], Sequence[lineage.Item]]
+) -> Dashboard:
+    """The run on the board: jobs of a sweep in one group, each named after its folder unless it has a name.
+
+    Args:
+        cfg: of the run.
+        run: its folder.
+        job_type: train, eval, pretrain, extract or export.
+        uses: gives what the run builds on, and is only asked where there is a board.
+    """
+    options: dict[str, Any] = dict(cfg.wandb)
+    if cfg.wandb.mode == "disabled":
+        return Dashboard(run, {}, job_type=job_type, **options)
+    hydra = HydraConfig.get()
+    if hydra.mode == RunMode.MULTIRUN:
+        options["group"] = options["group"] or _under_outputs(Path(hydra.sweep.dir))
+        options["name"] = f"{options['name'] or options['group']}/{hydra.job.num}"
+    options["name"] = options["name"] or _under_outputs(run)
+    chosen = (hydra.runtime.choices.get(group) for group in ("experiments", "debug"))
+    options["tags"] = [*options["tags"], *(name for name in chosen if name not in (None, "null"))]
+    config = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(config, dict)
+    dashboard = Dashboard(run, {**config, "run_folder": str(run)}, job_type=job_type, **options)
+    for item in uses():
+        dashboard.uses(item)
+    return dashboard
+
+
+def _under_outputs(folder: Path) -> str:
+    """Where a folder lies below outputs/ or outputs/sweeps/; elsewhere only its name."""
+    above = [place for place, part in enumerate(folder.parts) if part in ("outputs", "sweeps")]
+    return "/".join(folder.parts[above[-1] + 1 if above else -1 :])
+
+
+def corpus_items(*roots: Path) -> list[lineage.Item]:
+    """The corpora in these folders, each once."""
+    facts = {root: corpus_fingerprints(root) for root in roots}
+    return [lineage.dataset(root, fingerprint=own, extractor=made) for root, (own, made) in facts.items()]
+
+
+def backbone_items(*nodes: DictConfig) -> list[lineage.Item]:
+    """The local files of pretrained weights that backbones start from."""
+    files = {str(node.weights) for node in nodes if isinstance(node, DictConfig) and node.get("weights")}
+    return [lineage.backbone(Path(name)) for name in sorted(files) if Path(name).is_file()]
 
 
 def choose_device(name: str) -> torch.device:

@@ -29,6 +29,8 @@ from hydra.errors import HydraException
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from slt.training.dashboard import key_fault
+
 log = logging.getLogger(__name__)
 
 # In a checkout `conf/` and `experiments/` stand beside the package; a wheel carries them inside it.
@@ -59,8 +61,11 @@ class Wandb:
     mode: str = MISSING
     project: str = MISSING
     entity: str | None = MISSING
+    group: str | None = MISSING
     name: str | None = MISSING
     tags: list[str] = MISSING
+    log_tables: bool = MISSING
+    examples: int = MISSING
     log_checkpoints: bool = MISSING
 
 
@@ -187,6 +192,7 @@ class Extract:
     boxes: str | None = MISSING
     landmarker: Any = MISSING
     extractor: Any = MISSING
+    wandb: Wandb = field(default_factory=Wandb)
 
 
 @dataclass
@@ -221,6 +227,7 @@ class Export:
     seed: int = MISSING
     search: ExportSearch = field(default_factory=ExportSearch)
     parity: ExportParity = field(default_factory=ExportParity)
+    wandb: Wandb = field(default_factory=Wandb)
 
 
 @dataclass
@@ -338,6 +345,15 @@ class Pretrain:
     wandb: Wandb = field(default_factory=Wandb)
 
 
+@dataclass
+class Board:
+    """The fixed keys of `conf/board.yaml`."""
+
+    title: str = MISSING
+    wandb: Wandb = field(default_factory=Wandb)
+
+
+ConfigStore.instance().store(name="board_schema", node=Board)
 ConfigStore.instance().store(name="pretrain_schema", node=Pretrain)
 ConfigStore.instance().store(name="demo_schema", node=Demo)
 ConfigStore.instance().store(name="export_schema", node=Export)
@@ -374,7 +390,8 @@ POSITIVE = ("batch_size", "batch_frames", "max_steps", "accumulate", "eval_every
             "workers", "parity.batches", "parity.limit", "search.num_beams", "search.max_tokens",
             "search.nbest", "threads", "queue", "web.port", "web.max_mb", "web.max_seconds", "probe.k",
             "probe.examples", "probe.questions")  # fmt: skip
-NOT_NEGATIVE = ("max_failures", "seconds", "report_worst", "captions.min_seconds", "whole_seconds", "partial_seconds")
+NOT_NEGATIVE = ("max_failures", "seconds", "report_worst", "captions.min_seconds", "whole_seconds", "partial_seconds",
+                "wandb.examples")  # fmt: skip
 
 
 def main(name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], None]]:
@@ -508,6 +525,12 @@ def check(cfg: DictConfig) -> None:
         faults += _check_extract(cfg)
     if "partial_seconds" in cfg:
         faults += _check_demo(cfg)
+    if "title" in cfg and cfg.wandb.entity is None:
+        faults.append(
+            "wandb.entity is missing: give it, as in wandb.entity=NAME; whose project it is, you or your team"
+        )
+    if fault := key_fault(_select(cfg, "wandb.mode")):
+        faults.append(fault)
     if faults:
         raise ValueError("\n  ".join(faults))
 

@@ -14,7 +14,7 @@ from slt import assemble
 from slt.config import check, main
 from slt.pretraining.watching import Watch
 from slt.pretraining.weights import write_backbone
-from slt.training.dashboard import Dashboard
+from slt.training import lineage
 from slt.training.loop import Trainer, parameter_groups
 from slt.training.record import Record, draw_curves
 
@@ -35,7 +35,9 @@ def pretrain(cfg: DictConfig) -> float:
     twins = twins.to(device)
     log.info("%d crops of %d pixels, %s parameters in the backbone", len(pool), pool.size,
              f"{sum(p.numel() for p in twins.exported().parameters()):,}")  # fmt: skip
-    dashboard = Dashboard(run, OmegaConf.to_container(cfg, resolve=True), job_type="pretrain", **cfg.wandb)
+    dashboard = assemble.open_dashboard(cfg, run, "pretrain", uses=lambda: [
+        *assemble.corpus_items(*(source.root for source in pool.sources)), *assemble.backbone_items(cfg.backbone)
+    ])  # fmt: skip
     record = Record(run, [dashboard])
     plain: dict[str, Any] = {"device": device, **{key: cfg[key] for key in KEYS}}
     probe = assemble.build_probe(cfg)
@@ -61,7 +63,7 @@ def pretrain(cfg: DictConfig) -> float:
     made = {"objective": HydraConfig.get().runtime.choices.get("objective"), "steps": trainer.step_count}
     made |= {"backbone": OmegaConf.to_container(cfg.backbone, resolve=True), "data": pool.fingerprint}
     path = write_backbone(run, twins.exported(), stream=cfg.stream, about={**made, "img_size": cfg.augment.size})
-    dashboard.checkpoints([path, path.with_suffix(".json")])
+    dashboard.makes(lineage.backbone(path))
     dashboard.close()
     print(f"backbone: {path}")
     return trainer.best

@@ -13,11 +13,11 @@ from slt import assemble
 from slt.config import check, main
 from slt.data import LengthBatches
 from slt.evaluation.assessment import examine
+from slt.evaluation.examples import Examples
 from slt.evaluation.translation import validate
 from slt.text import Tokenize
 from slt.training.batches import TrainBatches, evaluation_batches
 from slt.training.checkpoint import load_checkpoint, load_weights
-from slt.training.dashboard import Dashboard
 from slt.training.loop import Trainer, parameter_groups
 from slt.training.objective import TranslationLoss
 from slt.training.record import Record, draw_curves
@@ -44,13 +44,16 @@ def train(cfg: DictConfig) -> float:
         "%d training clips, %s parameters", len(splits["train"]), f"{sum(p.numel() for p in translator.parameters()):,}"
     )
 
-    dashboard = Dashboard(run, OmegaConf.to_container(cfg, resolve=True), job_type="train", **cfg.wandb)
+    dashboard = assemble.open_dashboard(cfg, run, "train", uses=lambda: [
+        *assemble.corpus_items(splits["train"].root), *assemble.backbone_items(*cfg.streams.values())
+    ])  # fmt: skip
+    examples = Examples(splits[cfg.val], dashboard)
     record = Record(run, [dashboard])
     limits = {"batch_size": cfg.batch_size, "batch_frames": cfg.batch_frames}
     sampler = LengthBatches(splits["train"].lengths, **limits, shuffle=True, seed=cfg.seed)
     groups = parameter_groups(translator, lr=cfg.optimizer.lr, backbone_lr=cfg.backbone_lr, decoder_lr=cfg.decoder_lr)
     val = evaluation_batches(splits[cfg.val], tokenize, **limits, num_workers=cfg.num_workers)
-    trainer = Trainer(
+    trainer: Trainer = Trainer(
         model=translator,
         objective=TranslationLoss(glosses=glosses, gloss_weight=cfg.gloss_weight, flat_start=cfg.flat_start,
                                   label_smoothing=cfg.label_smoothing),
@@ -59,7 +62,7 @@ def train(cfg: DictConfig) -> float:
         batches=TrainBatches(splits["train"], sampler, tokenize, num_workers=cfg.num_workers, seed=cfg.seed,
                              pin_memory=device.type == "cuda"),
         evaluate=partial(validate, translator, val, tokenizer, device=device, precision=cfg.precision,
-                         max_tokens=cfg.decoder.max_tokens),
+                         max_tokens=cfg.decoder.max_tokens, show=lambda said: examples.show(trainer.step_count, said)),
         record=record,
         folder=run / "checkpoints",
         carried=assemble.carried(cfg, translator, tokenizer, shapes, glosses, splits["train"]),
@@ -73,15 +76,16 @@ def train(cfg: DictConfig) -> float:
     trainer.run()
     draw_curves(record.curves, run / "curves.png")
     if cfg.final:
-        load_weights(translator, load_checkpoint(run / "checkpoints" / "best.pt")["model"], source=run)
+        best = load_checkpoint(run / "checkpoints" / "best.pt")
+        load_weights(translator, best["model"], source=run)
         examine(
             translator, splits[cfg.final], splits["train"], tokenizer, tokenize, folder=run, curves=record.curves,
             config_text=OmegaConf.to_yaml(cfg, resolve=True), dashboard=dashboard, device=device, seed=cfg.seed,
             precision=cfg.precision, num_workers=cfg.num_workers, max_tokens=cfg.decoder.max_tokens, drop=[],
-            about={"checkpoint": "checkpoints/best.pt", "corpus": splits["train"].fingerprint}, **limits,
-            **cfg.evaluation,
+            about={"checkpoint": "checkpoints/best.pt", "corpus": splits["train"].fingerprint, "step": best["step"]},
+            **limits, **cfg.evaluation,
         )  # fmt: skip
-    dashboard.checkpoints(sorted((run / "checkpoints").glob("*.pt")))
+    dashboard.checkpoints(run / "checkpoints", **{f"val/{cfg.select}": trainer.best})
     dashboard.close()
     print(f"run folder: {run}")
     return trainer.best

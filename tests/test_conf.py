@@ -36,7 +36,7 @@ def test_every_option_composes_and_its_target_accepts_its_keys(compose, corpus, 
     check(compose(option.replace("/", "="), *given(option, corpus), name=name))
 
 
-@pytest.mark.parametrize("name", ["train", "eval", "extract", "export", "pretrain", "demo"])
+@pytest.mark.parametrize("name", ["train", "eval", "extract", "export", "pretrain", "demo", "board"])
 def test_every_command_composes_with_only_what_a_user_must_say_missing(compose, name):
     from omegaconf import OmegaConf
 

@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 import timm
 import torch
+from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
+from slt.assemble import backbone_items
 from slt.training.checkpoint import load_checkpoint
 from slt.training.record import read_metrics
 
@@ -187,3 +189,16 @@ def test_every_objective_runs(entry: Any, small: list[str], objective: str) -> N
     assert ran.status == 0, ran.err
     names = set(read_metrics(ran.folder / "metrics.csv"))
     assert ("train/loss_ibot" in names) == (objective == "ibot")
+
+
+@pytest.mark.usefixtures("offline")
+def test_backbone_joins_its_pretraining_to_the_training_that_starts_from_it(
+    entry: Any, small: list[str], records: Any
+) -> None:
+    ran = entry("pretrain", *small, "stream=hands", "max_steps=2", "wandb.mode=offline")
+    assert ran.status == 0, ran.err
+    told = {each.name.split("-")[0]: each for each in records(ran.folder)["artifact"]}
+    assert {name: each.use_after_commit for name, each in told.items()} == {"dataset": True, "backbone": False}
+    node = OmegaConf.create({"weights": str(ran.folder / "backbone_hands.safetensors")})
+    (item,) = backbone_items(node, OmegaConf.create({"weights": "timm"}), OmegaConf.create({"weights": None}))
+    assert item.artifact(upload=False).digest == told["backbone"].digest

@@ -347,6 +347,14 @@ def read_metadata(root: Path) -> list[dict[str, Any]]:
         return [_json(path, line) for line in file if line.strip()]
 
 
+def corpus_fingerprints(root: Path) -> tuple[str, str | None]:
+    """Return the `fingerprint` and the `extractor` that `LsaTMultiStream` has for the corpus at `root`."""
+    there = [split for split in layout.SPLITS if (root / "index" / f"{split}.csv").is_file()]
+    table, splits = read_corpus(root, there[0] if there else "train", captions=False)
+    metadata = read_metadata(root)
+    return _fingerprint(root, table, splits, metadata), _extractor(root, table, metadata, True)
+
+
 def _extractor(
     root: Path, table: Mapping[str, Any], metadata: Iterable[Mapping[str, Any]], mixed_extractors: bool
 ) -> str | None:

@@ -6,7 +6,7 @@ Shape letters: T frames.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from slt.metrics import Score, score
 from slt.models import Translator
 from slt.training.batches import evaluation_batches
 from slt.training.dashboard import Dashboard
+from slt.training.lineage import predictions
 
 log = logging.getLogger(__name__)
 
@@ -125,10 +126,15 @@ def strips(clips: LsaTMultiStream, predictions: list[Prediction], most: int, col
     """Clip id -> filmstrip (H, W, 3) uint8 of `most` clips: the worst, the best, and what lies evenly between."""
     order = sorted(range(len(predictions)), key=lambda i: predictions[i].score)
     chosen = {order[int(i)] for i in np.linspace(0, len(order) - 1, min(most, len(order)))} if most else set()
+    return draw_clips(clips, [predictions[i].id for i in sorted(chosen)], columns=columns)
+
+
+def draw_clips(clips: LsaTMultiStream, names: Sequence[str], *, columns: int) -> dict[str, Any]:
+    """Clip id -> filmstrip (H, W, 3) uint8 of the named clips."""
     place = {name: i for i, name in enumerate(clips.ids)}
     pictures = {}
-    for i in sorted(chosen):
-        sample = clips[place[predictions[i].id]]
+    for name in names:
+        sample = clips[place[name]]
         arrays = {name: x.numpy() for name, x in sample.streams.items()}
         pictures[sample.id] = filmstrip(arrays, {k: m.numpy() for k, m in sample.seen.items()}, columns=columns)
     return pictures
@@ -153,7 +159,7 @@ def write_assessment(
         pictures: clip id -> filmstrip.
         curves: metric -> [(step, value)] of the training.
         config_text: resolved configuration as YAML.
-        about: plain values to keep with the scores: checkpoint, split, corpus fingerprint.
+        about: plain values to keep with the scores: checkpoint, its step, corpus fingerprint.
     """
     a = assessment
     write_scores(
@@ -195,8 +201,10 @@ def examine(
     pictures = strips(clips, found.predictions, report_strips, columns=12)
     title = f"Translations of {clips.split}"
     write_assessment(folder, found, title=title, pictures=pictures, curves=curves, config_text=config_text, about=about)
-    dashboard.translations(clips.split, found.predictions, pictures)
-    dashboard.summary({f"{clips.split}/{name}": value.value for name, value in found.scores.items()})
+    dashboard.translations(f"{clips.split}/translations", about["step"], found.predictions, pictures)
+    final = {"loss": found.loss, **{name: value.value for name, value in found.scores.items()}}
+    dashboard.summary({f"{clips.split}/{name}": value for name, value in final.items()})
+    dashboard.makes(predictions(folder, split=clips.split))
     print(found.summary(examples=5))
     print(f"report: {folder / 'report.html'}")
     return found

@@ -5,7 +5,7 @@ Shape letters: B clips, T frames, L tokens.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -80,13 +80,23 @@ def translate(
     return sorted(predictions, key=lambda p: p.id), total / count
 
 
-def validate(translator: Translator, batches: Iterable[Batch], tokenizer: Any, **options: Any) -> dict[str, float]:
+def validate(
+    translator: Translator,
+    batches: Iterable[Batch],
+    tokenizer: Any,
+    *,
+    show: Callable[[list[Prediction]], object] | None = None,
+    **options: Any,
+) -> dict[str, float]:
     """Validation during training: `val/loss`, and `val/bleu` and `val/chrf` of greedy translations.
 
     Args:
         translator, batches, tokenizer: as in `translate`.
+        show: takes the translations too, such as a dashboard's.
         options: `device`, `precision` and `max_tokens` of `translate`.
     """
     predictions, loss = translate(translator, batches, tokenizer, num_beams=1, length_penalty=1.0, nbest=1, **options)
+    if show is not None:
+        show(predictions)
     hypotheses, references = [p.hypothesis for p in predictions], [p.reference for p in predictions]
     return {"val/loss": loss, "val/bleu": bleu(hypotheses, references), "val/chrf": chrf(hypotheses, references)}

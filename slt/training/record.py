@@ -68,8 +68,13 @@ class Record:
             writer.writerow(("step", "name", "value"))
             writer.writerows((s, name, repr(value)) for s, name, value in sorted(rows, key=lambda row: row[0]))
         self.curves = {}
+        earlier_steps: dict[int, dict[str, float]] = {}
         for s, name, value in rows:
             self.curves.setdefault(name, []).append((s, value))
+            earlier_steps.setdefault(s, {})[name] = value
+        for sink in self.sinks:  # or a dashboard would know the best score since the resumption only
+            for s in sorted(earlier_steps):
+                sink.log(s, earlier_steps[s])
 
 
 def read_metrics(path: Path) -> dict[str, list[tuple[int, float]]]:
