@@ -46,7 +46,6 @@ def evaluate(cfg: DictConfig) -> float:
         batch_frames=cfg.batch_frames, about={"checkpoint": str(path), "corpus": clips.fingerprint}, **cfg.evaluation,
     )  # fmt: skip
     dashboard.close()
-    print(f"run folder: {run}")
     return found.scores["bleu"].value
 
 
