@@ -71,8 +71,8 @@ def choose_seed(run: Path, resume: str | None) -> int:
 
 
 def build_profiler(cfg: DictConfig, run: Path, device: torch.device) -> torch.profiler.profile | None:
-    """The profiler of `debug=profile`; None else."""
-    return None if cfg.profile is None else profiler(run, device=device, **cfg.profile)
+    """The profiler of `debug=profile`; None where nothing is to be recorded."""
+    return profiler(run, device=device, **cfg.profile) if cfg.profile.steps else None
 
 
 def choose_device(name: str) -> torch.device:

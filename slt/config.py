@@ -119,7 +119,7 @@ class Train:
     final: str | None = MISSING
     evaluation: Evaluation = field(default_factory=Evaluation)
     wandb: Wandb = field(default_factory=Wandb)
-    profile: Profile | None = MISSING
+    profile: Profile = field(default_factory=Profile)
     debug: Any = None
 
 
@@ -353,7 +353,7 @@ class Pretrain:
     eval_every: int = MISSING
     resume: str | None = MISSING
     wandb: Wandb = field(default_factory=Wandb)
-    profile: Profile | None = MISSING
+    profile: Profile = field(default_factory=Profile)
     debug: Any = None
 
 
@@ -392,8 +392,16 @@ POSITIVE = ("batch_size", "batch_frames", "max_steps", "accumulate", "eval_every
             "grad_clip", "evaluation.num_beams", "evaluation.nbest", "patience", "fps", "max_fps",
             "workers", "parity.batches", "parity.limit", "search.num_beams", "search.max_tokens",
             "search.nbest", "threads", "queue", "web.port", "web.max_mb", "web.max_seconds", "probe.k",
-            "probe.examples", "probe.questions", "profile.warmup", "profile.steps")  # fmt: skip
-NOT_NEGATIVE = ("max_failures", "seconds", "report_worst", "captions.min_seconds", "whole_seconds", "partial_seconds")
+            "probe.examples", "probe.questions", "profile.warmup")  # fmt: skip
+NOT_NEGATIVE = (
+    "max_failures",
+    "profile.steps",
+    "seconds",
+    "report_worst",
+    "captions.min_seconds",
+    "whole_seconds",
+    "partial_seconds",
+)
 
 
 def main(name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], None]]:

@@ -73,7 +73,7 @@ def train(cfg: DictConfig) -> float:
     assemble.resume(trainer, cfg, run)
     trainer.run()
     draw_curves(record.curves, run / "curves.png")
-    if cfg.final and cfg.profile is None:  # a profile is of updates, not of a model
+    if cfg.final and not cfg.profile.steps:  # a profile is of updates, not of a model
         load_weights(translator, load_checkpoint(run / "checkpoints" / "best.pt")["model"], source=run)
         examine(
             translator, splits[cfg.final], splits["train"], tokenizer, tokenize, folder=run, curves=record.curves,
