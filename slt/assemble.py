@@ -40,7 +40,8 @@ log = logging.getLogger(__name__)
 Shapes = dict[str, list[int]]
 
 # Keys that may change between a run and its continuation.
-FREE = ("resume", "num_workers", "wandb", "final", "evaluation", "backbone", "debug", "deterministic", "profile")
+FREE = ("resume", "num_workers", "wandb", "final", "evaluation", "backbone", "debug", "deterministic", "profile",
+        "study")  # fmt: skip
 
 
 def begin_run(cfg: DictConfig) -> Path:

@@ -121,6 +121,7 @@ class Train:
     wandb: Wandb = field(default_factory=Wandb)
     profile: Profile = field(default_factory=Profile)
     debug: Any = None
+    study: Any = None
 
 
 @dataclass
