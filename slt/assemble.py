@@ -10,6 +10,7 @@ import inspect
 import json
 import logging
 import os
+import secrets
 import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
@@ -34,9 +35,10 @@ from slt.pretraining.probe import Probe, labelled_crops
 from slt.pretraining.weights import add_adapters
 from slt.text import check_lengths, tokenizer_files, tokenizer_from_files
 from slt.training import lineage
-from slt.training.checkpoint import load_weights
+from slt.training.checkpoint import find_checkpoint, load_checkpoint, load_weights
 from slt.training.dashboard import Dashboard
 from slt.training.loop import Trainer
+from slt.training.profile import profiler
 from slt.training.record import write_origin
 from slt.training.resume import find_resume
 
@@ -45,12 +47,15 @@ log = logging.getLogger(__name__)
 Shapes = dict[str, list[int]]
 
 # Keys that may change between a run and its continuation.
-FREE = ("resume", "num_workers", "wandb", "final", "evaluation", "backbone", "debug")
+FREE = ("resume", "num_workers", "wandb", "final", "evaluation", "backbone", "debug", "deterministic", "profile",
+        "study")  # fmt: skip
 
 
 def begin_run(cfg: DictConfig) -> Path:
-    """The run folder, with the resolved configuration in it and where the run came from."""
+    """The run folder, with the resolved configuration in it and where the run came from; `seed=null` is drawn here."""
     run = Path(os.path.relpath(HydraConfig.get().runtime.output_dir))
+    if cfg.get("seed", 0) is None:
+        cfg.seed = choose_seed(run, cfg.resume)
     write_origin(run)
     OmegaConf.save(cfg, run / "config.yaml", resolve=True)
     return run
@@ -101,6 +106,28 @@ def backbone_items(*nodes: DictConfig) -> list[lineage.Item]:
     """The local files of pretrained weights that backbones start from."""
     files = {str(node.weights) for node in nodes if isinstance(node, DictConfig) and node.get("weights")}
     return [lineage.backbone(Path(name)) for name in sorted(files) if Path(name).is_file()]
+
+
+def choose_seed(run: Path, resume: str | None) -> int:
+    """The seed of a run that was not given one: that of the run it goes on from, else one drawn anew.
+
+    Args:
+        run: its folder; begun there before (a job that is queued again), it keeps the seed of then.
+        resume: as configured; `auto` goes on in `run` only, for no other run can be told to be the same without a seed.
+    """
+    if (run / "config.yaml").is_file():
+        seed = OmegaConf.load(run / "config.yaml").seed
+    elif resume not in (None, "auto"):
+        seed = OmegaConf.create(load_checkpoint(find_checkpoint(Path(resume), "last.pt"))["config"]).seed
+    else:
+        seed = secrets.randbelow(2**31)
+    log.info("seed=null: this run has seed %d, and seed=%d repeats it", seed, seed)
+    return int(seed)
+
+
+def build_profiler(cfg: DictConfig, run: Path, device: torch.device) -> torch.profiler.profile | None:
+    """The profiler of `debug=profile`; None where nothing is to be recorded."""
+    return profiler(run, device=device, **cfg.profile) if cfg.profile.steps else None
 
 
 def choose_device(name: str) -> torch.device:

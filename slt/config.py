@@ -30,6 +30,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from slt.training.dashboard import key_fault
+from slt.usage import usage
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,11 @@ CONF = HOME / "conf"
 # Hydra looks for `experiments=NAME` in these two folders: the suite's own and that of the working directory.
 os.environ["SLT_HOME"] = str(HOME)
 os.environ["SLT_CWD"] = str(Path.cwd())
+
+# `$` is escaped because Hydra takes the help for a template.
+OmegaConf.register_new_resolver(
+    "slt.usage", lambda command: usage(command, CONF, [HOME, Path.cwd()]).replace("$", "$$"), replace=True
+)
 
 
 @dataclass
@@ -70,6 +76,14 @@ class Wandb:
 
 
 @dataclass
+class Profile:
+    """Keys of `profile`: how many updates pass, and how many are recorded after them."""
+
+    warmup: int = MISSING
+    steps: int = MISSING
+
+
+@dataclass
 class Train:
     """The fixed keys of `conf/train.yaml`; groups are `Any`: their constructors are their schema."""
 
@@ -84,7 +98,8 @@ class Train:
     optimizer: Any = MISSING
     schedule: Any = MISSING
     embed_dim: int = MISSING
-    seed: int = MISSING
+    seed: int | None = MISSING
+    deterministic: bool = MISSING
     device: str = MISSING
     precision: str = MISSING
     compile: bool = MISSING
@@ -108,7 +123,9 @@ class Train:
     final: str | None = MISSING
     evaluation: Evaluation = field(default_factory=Evaluation)
     wandb: Wandb = field(default_factory=Wandb)
+    profile: Profile = field(default_factory=Profile)
     debug: Any = None
+    study: Any = None
 
 
 @dataclass
@@ -331,7 +348,8 @@ class Pretrain:
     fps: float = MISSING
     adapters: Any = None
     probe: ProbeKeys = field(default_factory=ProbeKeys)
-    seed: int = MISSING
+    seed: int | None = MISSING
+    deterministic: bool = MISSING
     device: str = MISSING
     precision: str = MISSING
     num_workers: int = MISSING
@@ -343,6 +361,8 @@ class Pretrain:
     eval_every: int = MISSING
     resume: str | None = MISSING
     wandb: Wandb = field(default_factory=Wandb)
+    profile: Profile = field(default_factory=Profile)
+    debug: Any = None
 
 
 @dataclass
@@ -389,9 +409,9 @@ POSITIVE = ("batch_size", "batch_frames", "max_steps", "accumulate", "eval_every
             "grad_clip", "evaluation.num_beams", "evaluation.nbest", "patience", "fps", "max_fps",
             "workers", "parity.batches", "parity.limit", "search.num_beams", "search.max_tokens",
             "search.nbest", "threads", "queue", "web.port", "web.max_mb", "web.max_seconds", "probe.k",
-            "probe.examples", "probe.questions")  # fmt: skip
-NOT_NEGATIVE = ("max_failures", "seconds", "report_worst", "captions.min_seconds", "whole_seconds", "partial_seconds",
-                "wandb.examples")  # fmt: skip
+            "probe.examples", "probe.questions", "profile.warmup")  # fmt: skip
+NOT_NEGATIVE = ("max_failures", "profile.steps", "seconds", "drift", "report_worst", "captions.min_seconds",
+                "whole_seconds", "partial_seconds", "wandb.examples")  # fmt: skip
 
 
 def main(name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], None]]:
@@ -399,7 +419,8 @@ def main(name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], N
 
     What a user can cause (a misspelt key, a missing file, a value that does not fit) ends in one message on standard
     error and exit status 1; where a run folder exists its log keeps the traceback. A whole number that the function
-    returns is the exit status; of several jobs of a sweep, the largest.
+    returns is the exit status; of several jobs of a sweep, the largest. The last line of standard output names the
+    run folder, whether the run went well, stopped or was stopped.
     """
     full = os.environ.get("HYDRA_FULL_ERROR") == "1"
     statuses = [0]
@@ -420,6 +441,8 @@ def main(name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], N
                     trace.write_text(traceback.format_exc(), encoding="utf-8")
                 print(f"error: {explain(error, name)}", file=sys.stderr)
                 sys.exit(1)
+            finally:
+                print(f"run folder: {os.path.relpath(HydraConfig.get().runtime.output_dir)}", flush=True)
 
         run = hydra.main(version_base=None, config_path=str(CONF), config_name=name)(job)
 
@@ -429,6 +452,9 @@ def main(name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], N
             os.environ["HYDRA_FULL_ERROR"] = "1"  # hydra then raises instead of printing and leaving
             try:
                 run()
+            except BrokenPipeError:  # as of `--help | head`: whoever read has enough
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                sys.exit(1)
             except USER_ERRORS as error:
                 if full:
                     raise

@@ -49,7 +49,6 @@ def evaluate(cfg: DictConfig) -> float:
         about={"checkpoint": str(path), "corpus": clips.fingerprint, "step": payload["step"]}, **cfg.evaluation,
     )  # fmt: skip
     dashboard.close()
-    print(f"run folder: {run}")
     return found.scores["bleu"].value
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -16,6 +15,7 @@ from slt.pretraining.watching import Watch
 from slt.pretraining.weights import write_backbone
 from slt.training import lineage
 from slt.training.loop import Trainer, parameter_groups
+from slt.training.randomness import fix_randomness
 from slt.training.record import Record, draw_curves
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ def pretrain(cfg: DictConfig) -> float:
     check(cfg)
     run = assemble.begin_run(cfg)
     device = assemble.choose_device(cfg.device)
-    torch.manual_seed(cfg.seed)
+    fix_randomness(cfg.seed, deterministic=cfg.deterministic)
     pool, batches = assemble.build_views(cfg, pin_memory=device.type == "cuda")
     twins, loss = assemble.build_twins(cfg)
     twins = twins.to(device)
@@ -53,7 +53,7 @@ def pretrain(cfg: DictConfig) -> float:
         schedule=instantiate(cfg.schedule, _convert_="all"),
         batches=batches,
         evaluate=watch, select="val/knn" if probe else "val/rank", patience=None, record=record,
-        folder=run / "checkpoints",
+        folder=run / "checkpoints", profiler=assemble.build_profiler(cfg, run, device),
         carried={"config": OmegaConf.to_yaml(cfg, resolve=True), "corpus": pool.fingerprint},
         **plain,
     )  # fmt: skip

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from functools import partial
 
-import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
@@ -20,6 +19,7 @@ from slt.training.batches import TrainBatches, evaluation_batches
 from slt.training.checkpoint import load_checkpoint, load_weights
 from slt.training.loop import Trainer, parameter_groups
 from slt.training.objective import TranslationLoss
+from slt.training.randomness import fix_randomness
 from slt.training.record import Record, draw_curves
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ def train(cfg: DictConfig) -> float:
     check(cfg)
     run = assemble.begin_run(cfg)
     device = assemble.choose_device(cfg.device)
-    torch.manual_seed(cfg.seed)
+    fix_randomness(cfg.seed, deterministic=cfg.deterministic)
     splits = assemble.build_splits(cfg, {"train", cfg.val, cfg.final} - {None}, augment=True)
     shapes = assemble.stream_shapes(splits["train"])
     tokenizer = assemble.build_tokenizer(cfg, splits)
@@ -68,6 +68,7 @@ def train(cfg: DictConfig) -> float:
         carried=assemble.carried(cfg, translator, tokenizer, shapes, glosses, splits["train"]),
         device=device,
         select=f"val/{cfg.select}",
+        profiler=assemble.build_profiler(cfg, run, device),
         **{key: cfg[key] for key in KEYS},
     )  # fmt: skip
     if cfg.compile:
@@ -75,7 +76,7 @@ def train(cfg: DictConfig) -> float:
     assemble.resume(trainer, cfg, run)
     trainer.run()
     draw_curves(record.curves, run / "curves.png")
-    if cfg.final:
+    if cfg.final and not cfg.profile.steps:  # a profile is of updates, not of a model
         best = load_checkpoint(run / "checkpoints" / "best.pt")
         load_weights(translator, best["model"], source=run)
         examine(
@@ -87,7 +88,6 @@ def train(cfg: DictConfig) -> float:
         )  # fmt: skip
     dashboard.checkpoints(run / "checkpoints", **{f"val/{cfg.select}": trainer.best})
     dashboard.close()
-    print(f"run folder: {run}")
     return trainer.best
 
 

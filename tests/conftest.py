@@ -240,6 +240,12 @@ class Ran:
     err: str
     folder: Path | None
 
+    @property
+    def named_folder(self) -> bool:
+        """Whether the last line on standard output names the run folder."""
+        assert self.folder is not None
+        return self.out.splitlines()[-1] == f"run folder: {os.path.relpath(self.folder)}"
+
 
 @pytest.fixture
 def entry(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Iterator[Any]:

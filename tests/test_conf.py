@@ -64,6 +64,14 @@ def test_the_embedded_corpus_is_made_from_its_keys(compose, tmp_path):
     assert clips.root.parent == tmp_path
 
 
+def test_training_is_of_the_signers_asked_for_and_held_out_splits_are_whole(compose, corpus):
+    cfg = compose(f"dataset.root={corpus}", "dataset.signers=1", "dataset.limit=2", "dataset.only=[face]")
+    splits = build_splits(cfg, ["train", "val", "test"], augment=False)
+    assert {name: len(clips) for name, clips in splits.items()} == {"train": 2, "val": 4, "test": 4}
+    assert len(set(splits["train"].columns["signer"])) == 1
+    assert [*stream_shapes(splits["train"])] == ["face"]
+
+
 @pytest.mark.parametrize("option", options("backbone"))
 def test_every_backbone_is_built_for_the_stream_it_gets(compose, tiny, tokenizer, option):
     shape = {"pose_mlp": [5, 3], "features": [12]}.get(option, [3, 40, 40] if option == "conv_small" else [3, 112, 112])

@@ -72,6 +72,7 @@ def exported(entry: Any, run: Path, keep: Any) -> Path:
         ran = entry("export", f"checkpoint={run}", "out=made/plain", "program=true", *LIGHT)
         assert ran.status == 0, ran.err
         assert "0 of 3 sentences differ" in ran.out
+        assert ran.named_folder
         return Path("made/plain")
 
     return keep("plain", make)

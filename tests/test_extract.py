@@ -623,6 +623,9 @@ def test_the_command_s_status_says_how_it_went(source, tmp_path, entry, monkeypa
     checked = entry("extract", f"check={tmp_path / 'out'}")
     assert checked.status == 1
     assert "a" in checked.out
+    assert stopped.named_folder
+    assert some.named_folder
+    assert checked.named_folder
 
 
 def test_the_command_ends_with_one_message_and_status_1(tmp_path):

@@ -49,6 +49,7 @@ def test_run_folder_holds_curves_neighbours_and_a_backbone_that_says_what_it_is(
     assert (about["stream"], about["objective"], about["steps"], about["img_size"]) == ("hands", "dinov2", 4, 32)
     assert about["form"] == {"network": "VisionTransformer", "patch_size": 8, "embed_dim": 16, "depth": 2}
     assert len(about["data"]) == 64
+    assert ran.named_folder
     curves = read_metrics(ran.folder / "metrics.csv")
     assert {"train/loss_dino", "train/loss_ibot", "train/loss_koleo", "train/teacher_entropy", "train/momentum"} < set(
         curves
@@ -181,6 +182,17 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(entry: An
     assert ran.status == 1
     assert "and its term" in ran.err
     assert load_checkpoint(ran.folder / "checkpoints" / "last.pt")["step"] >= 1
+
+
+def test_profile_of_a_drawn_seed_with_deterministic_operations(entry: Any, small: list[str]) -> None:
+    kept = [word for word in small if not word.startswith(("max_steps", "eval_every"))]
+    ran = entry("pretrain", *kept, "debug=profile", "seed=null", "deterministic=true", "probe.enabled=false")
+    assert ran.status == 0, ran.err
+    assert "aten::" in (ran.folder / "profile.txt").read_text(encoding="utf-8")
+    config = OmegaConf.load(ran.folder / "config.yaml")
+    assert config.seed == config.dataset.seed is not None
+    assert torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(False)
 
 
 @pytest.mark.parametrize("objective", ["dino", "ibot"])

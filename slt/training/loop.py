@@ -11,7 +11,7 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -57,6 +57,7 @@ class Trainer:
         folder: where `last.pt` and `best.pt` go.
         carried: plain values that every checkpoint carries: configuration, tokenizer, fingerprint.
         device, precision, accumulate, grad_clip, max_steps, eval_every, log_every: as in conf/train.yaml.
+        profiler: of `slt.training.profile`, told of every update; None profiles nothing.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Trainer:
         max_steps: int,
         eval_every: int,
         log_every: int,
+        profiler: torch.profiler.profile | None = None,
     ) -> None:
         if precision == "fp16" and device.type != "cuda":
             raise ValueError(f"precision=fp16 trains on CUDA only (loss scaling), device is {device}; use bf16 or fp32")
@@ -88,6 +90,7 @@ class Trainer:
         self.record, self.folder, self.carried = record, folder, carried
         self.device, self.precision, self.accumulate, self.grad_clip = device, precision, accumulate, grad_clip
         self.max_steps, self.eval_every, self.log_every = max_steps, eval_every, log_every
+        self.profiler = profiler
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
         self.step_count = 0
         self.best = -math.inf
@@ -103,9 +106,15 @@ class Trainer:
         """
         stream = self.batches.start(self.step_count * self.accumulate)
         since, clips = time.perf_counter(), 0
-        with signals() as caught, tqdm(total=self.max_steps, initial=self.step_count, unit="step", desc="train") as bar:
+        with (
+            self.profiler or nullcontext(),
+            signals() as caught,
+            tqdm(total=self.max_steps, initial=self.step_count, unit="step", desc="train") as bar,
+        ):
             while self.step_count < self.max_steps and not self.exhausted and not caught:
                 loss, count = self.step(stream)
+                if self.profiler is not None:
+                    self.profiler.step()
                 clips += count
                 bar.update()
                 if self.step_count % self.log_every == 0 or self.step_count == self.max_steps:
