@@ -39,7 +39,7 @@ def needs(recipe: str) -> str | None:
 
 def job(recipe: str) -> str:
     """The entry point that a recipe's head says to run."""
-    found = re.search(r"^# Run: python -m slt\.(\w+) ", text_of(recipe), re.MULTILINE)
+    found = re.search(rf"python -m slt\.(\w+) (?:-m )?experiments={recipe}\b", text_of(recipe))
     assert found, f"{recipe}.yaml does not say how it is run"
     return found[1]
 
