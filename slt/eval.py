@@ -47,6 +47,7 @@ def evaluate(cfg: DictConfig) -> float:
     )  # fmt: skip
     dashboard.close()
     print(f"run folder: {run}")
+    assert found is not None
     return found.scores["bleu"].value
 
 

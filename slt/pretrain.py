@@ -15,24 +15,29 @@ from slt.config import check, main
 from slt.pretraining.crops import CropPool, ViewBatches
 from slt.pretraining.watching import Watch
 from slt.pretraining.weights import add_adapters, write_backbone
+from slt.training import processes
 from slt.training.dashboard import Dashboard
 from slt.training.loop import Trainer, parameter_groups
 from slt.training.record import Record, draw_curves
 
 log = logging.getLogger(__name__)
 
-KEYS = ("precision", "accumulate", "grad_clip", "max_steps", "eval_every", "log_every")
+KEYS = ("strategy", "precision", "accumulate", "grad_clip", "max_steps", "eval_every", "log_every")
 
 
 @main("pretrain")
+@assemble.in_processes
 def pretrain(cfg: DictConfig) -> float:
     """Pretrains, and returns the best share of labels that neighbours got right (without a probe: the best rank)."""
     check(cfg)
     run = assemble.begin_run(cfg)
     device = assemble.choose_device(cfg.device)
     torch.manual_seed(cfg.seed)
+    with processes.one_ahead():  # who writes the embedded corpus, where it is not there yet
+        root = assemble.root_of(cfg.dataset)
+        probe = assemble.build_probe(cfg)
     pool = CropPool(
-        roots=[assemble.root_of(cfg.dataset), *cfg.corpora], folders=assemble.folders_of(cfg.dataset, cfg.stream),
+        roots=[root, *cfg.corpora], folders=assemble.folders_of(cfg.dataset, cfg.stream),
         **{key: cfg[key] for key in ("stream", "splits", "seconds", "fps")},
     )  # fmt: skip
     views = instantiate(cfg.augment, _convert_="all")
@@ -49,8 +54,7 @@ def pretrain(cfg: DictConfig) -> float:
     dashboard = Dashboard(run, OmegaConf.to_container(cfg, resolve=True), job_type="pretrain", **cfg.wandb)
     record = Record(run, [dashboard])
     plain: dict[str, Any] = {"device": device, **{key: cfg[key] for key in KEYS}}
-    probe = assemble.build_probe(cfg)
-    watch = Watch(
+    watch = None if not processes.first() else Watch(
         twins.exported(), pool, probe, size=cfg.augment.size, device=device, precision=cfg.precision, folder=run,
         show=lambda name, picture: dashboard.picture(loss.step, name, picture), seed=cfg.seed,
     )  # fmt: skip
@@ -61,13 +65,16 @@ def pretrain(cfg: DictConfig) -> float:
         ),
         schedule=instantiate(cfg.schedule, _convert_="all"),
         batches=batches,
-        evaluate=watch, select="val/knn" if probe else "val/rank", patience=None, record=record,
+        evaluate=lambda: processes.by_first(watch), select="val/knn" if probe else "val/rank", patience=None,
+        record=record,
         folder=run / "checkpoints",
         carried={"config": OmegaConf.to_yaml(cfg, resolve=True), "corpus": pool.fingerprint},
         **plain,
     )  # fmt: skip
     assemble.resume(trainer, cfg, run, job="pretrain")
     trainer.run()
+    if not processes.first():
+        return trainer.best
     draw_curves(record.curves, run / "curves.png")
     made = {"objective": HydraConfig.get().runtime.choices.get("objective"), "steps": trainer.step_count}
     made |= {"backbone": OmegaConf.to_container(cfg.backbone, resolve=True), "data": pool.fingerprint}

@@ -20,14 +20,16 @@ from slt.training.checkpoint import load_checkpoint, load_weights
 from slt.training.dashboard import Dashboard
 from slt.training.loop import Trainer, parameter_groups
 from slt.training.objective import TranslationLoss
+from slt.training.processes import first
 from slt.training.record import Record, draw_curves
 
 log = logging.getLogger(__name__)
 
-KEYS = ("patience", "precision", "accumulate", "grad_clip", "max_steps", "eval_every", "log_every")
+KEYS = ("strategy", "patience", "precision", "accumulate", "grad_clip", "max_steps", "eval_every", "log_every")
 
 
 @main("train")
+@assemble.in_processes
 def train(cfg: DictConfig) -> float:
     """Trains, and returns the best validation score, which sweeps maximise."""
     check(cfg)
@@ -71,9 +73,10 @@ def train(cfg: DictConfig) -> float:
         translator.compile()
     assemble.resume(trainer, cfg, run)
     trainer.run()
-    draw_curves(record.curves, run / "curves.png")
+    if first():
+        draw_curves(record.curves, run / "curves.png")
     if cfg.final:
-        load_weights(translator, load_checkpoint(run / "checkpoints" / "best.pt")["model"], source=run)
+        load_weights(translator.to(device), load_checkpoint(run / "checkpoints" / "best.pt")["model"], source=run)
         examine(
             translator, splits[cfg.final], splits["train"], tokenizer, tokenize, folder=run, curves=record.curves,
             config_text=OmegaConf.to_yaml(cfg, resolve=True), dashboard=dashboard, device=device, seed=cfg.seed,

@@ -16,8 +16,8 @@ from slt.pretraining.crops import CropPool, Shuffled, ViewBatches
 FOLDERS = {"face": "face", "left_hand": "hand_l", "right_hand": "hand_r"}
 VIEWS = {
     "views": 2, "size": 16, "scale": [0.6, 1.0], "parts": 2, "part_size": 8, "part_scale": [0.3, 0.6], "turn": 10,
-    "stretch": 0.1, "flip": 0.0, "brightness": 0.2, "contrast": 0.2, "saturation": 0.2, "tint": 0.2, "grey": 0.1, "invert": 0.1,
-    "blur": 0.3, "blur_sigma": [0.01, 0.05], "cover": 0.3, "cover_share": 0.2,
+    "stretch": 0.1, "flip": 0.0, "brightness": 0.2, "contrast": 0.2, "saturation": 0.2, "tint": 0.2, "grey": 0.1,
+    "invert": 0.1, "blur": 0.3, "blur_sigma": [0.01, 0.05], "cover": 0.3, "cover_share": 0.2,
 }  # fmt: skip
 
 
