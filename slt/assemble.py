@@ -5,24 +5,30 @@ T frames, R crop side, K landmarks, F feature width.
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import importlib
 import inspect
 import json
 import logging
 import os
 import secrets
 import shutil
+import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import configure_log, setup_globals
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from slt.config import locate
+from slt.config import check, explain, locate
 from slt.data import LsaTMultiStream
 from slt.data.lsa_t import corpus_fingerprints
 from slt.models import MultiStreamEncoder, Translator
@@ -34,9 +40,10 @@ from slt.pretraining.objective import SelfDistillation
 from slt.pretraining.probe import Probe, labelled_crops
 from slt.pretraining.weights import add_adapters
 from slt.text import check_lengths, tokenizer_files, tokenizer_from_files
-from slt.training import lineage
+from slt.training import lineage, processes
 from slt.training.checkpoint import find_checkpoint, load_checkpoint, load_weights
 from slt.training.dashboard import Dashboard
+from slt.training.launching import launch
 from slt.training.loop import Trainer
 from slt.training.profile import profiler
 from slt.training.record import write_origin
@@ -48,16 +55,66 @@ Shapes = dict[str, list[int]]
 
 # Keys that may change between a run and its continuation.
 FREE = ("resume", "num_workers", "wandb", "final", "evaluation", "backbone", "debug", "deterministic", "profile",
-        "study")  # fmt: skip
+        "study", "devices", "strategy")  # fmt: skip
+
+
+def in_processes(function: Callable[[DictConfig], float]) -> Callable[[DictConfig], float]:
+    """Makes a job of Hydra's run in `devices` processes of this machine, or as one of those of torchrun or srun."""
+
+    @functools.wraps(function)
+    def job(cfg: DictConfig) -> float:
+        place = processes.outside(os.environ)
+        if place is None and cfg.devices == 1:
+            return function(cfg)
+        check(cfg)
+        if place is not None:
+            with processes.joined(place):
+                log.info("process %d of %d that %s has started", place.rank, place.world, place.starter)
+                return _as_one(function, cfg)
+        OmegaConf.resolve(cfg)
+        main = sys.modules["__main__"].__spec__
+        module = main.name if function.__module__ == "__main__" and main is not None else function.__module__
+        told = (module, function.__name__, cfg, HydraConfig.instance().cfg)
+        return float(launch(_in_process, told, count=cfg.devices))
+
+    return job
+
+
+def _in_process(module: str, name: str, cfg: DictConfig, hydra: DictConfig) -> float:
+    """The job in a process of its own, where Hydra has not been."""
+    setup_globals()
+    HydraConfig.instance().cfg = hydra  # type: ignore[assignment]
+    if processes.first():
+        configure_log(hydra.hydra.job_logging, hydra.hydra.verbose)
+    else:
+        logging.getLogger().setLevel(logging.ERROR)
+    function = inspect.unwrap(getattr(importlib.import_module(module), name))
+    try:
+        return _as_one(function, cfg)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ValueError(explain(error, hydra.hydra.job.config_name)) from error
+
+
+def _as_one(function: Callable[[DictConfig], float], cfg: DictConfig) -> float:
+    """The job in one of several processes: only the first prints, and only it has a dashboard."""
+    if processes.first():
+        return function(cfg)
+    cfg.wandb.mode = "disabled"
+    with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
+        return function(cfg)
 
 
 def begin_run(cfg: DictConfig) -> Path:
-    """The run folder, with the resolved configuration in it and where the run came from; `seed=null` is drawn here."""
-    run = Path(os.path.relpath(HydraConfig.get().runtime.output_dir))
+    """The run folder, one for all processes, with the resolved configuration and where the run came from in it.
+
+    `seed=null` is drawn here.
+    """
+    run = Path(os.path.relpath(processes.same(HydraConfig.get().runtime.output_dir)))
     if cfg.get("seed", 0) is None:
-        cfg.seed = choose_seed(run, cfg.resume)
-    write_origin(run)
-    OmegaConf.save(cfg, run / "config.yaml", resolve=True)
+        cfg.seed = processes.same(choose_seed(run, cfg.resume))
+    if processes.first():
+        write_origin(run)
+        OmegaConf.save(cfg, run / "config.yaml", resolve=True)
     return run
 
 
@@ -126,18 +183,22 @@ def choose_seed(run: Path, resume: str | None) -> int:
 
 
 def build_profiler(cfg: DictConfig, run: Path, device: torch.device) -> torch.profiler.profile | None:
-    """The profiler of `debug=profile`; None where nothing is to be recorded."""
-    return profiler(run, device=device, **cfg.profile) if cfg.profile.steps else None
+    """The profiler of `debug=profile`, of the first process; None where nothing is to be recorded."""
+    return profiler(run, device=device, **cfg.profile) if cfg.profile.steps and processes.first() else None
 
 
 def choose_device(name: str) -> torch.device:
     """`auto` is the GPU where there is one; a device that was asked for and is not there is an error.
 
+    Of several processes on a machine, each gets a GPU of its own.
+
     Raises:
         ValueError: no such device here.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and processes.world() > 1:
+        name = f"cuda:{processes.local_rank()}"
     try:
         device = torch.device(name)
     except RuntimeError as error:
@@ -146,14 +207,17 @@ def choose_device(name: str) -> torch.device:
         raise ValueError(
             f"device={name}: there are {torch.cuda.device_count()} CUDA devices here; use device=cpu or auto"
         )
+    if device.type == "cuda" and processes.world() > 1:
+        torch.cuda.set_device(device)
     return device
 
 
 def build_splits(cfg: DictConfig, names: Collection[str], *, augment: bool) -> dict[str, LsaTMultiStream]:
     """The splits of `cfg.dataset`; `train` is augmented in training, everything else never."""
-    make = instantiate(cfg.dataset, _convert_="all")
-    plain = functools.partial(make, augment=None)
-    return {name: (make if augment and name == "train" else plain)(split=name) for name in sorted(names)}
+    with processes.one_ahead():  # who writes the embedded corpus, where it is not there yet
+        make = instantiate(cfg.dataset, _convert_="all")
+        plain = functools.partial(make, augment=None)
+        return {name: (make if augment and name == "train" else plain)(split=name) for name in sorted(names)}
 
 
 def stream_shapes(clips: LsaTMultiStream) -> Shapes:
@@ -374,13 +438,10 @@ def resume(trainer: Trainer, cfg: DictConfig, run: Path, *, job: str = "train") 
     Raises:
         FileNotFoundError, ValueError: no such checkpoint, or one of another corpus or architecture.
     """
-    found = find_resume(
-        cfg.resume, run=run, runs=Path("outputs") / job, max_steps=cfg.max_steps,
-        same=lambda payload: _same_run(OmegaConf.create(payload["config"]), cfg),
-    )  # fmt: skip
+    found = processes.by_first(lambda: _find(cfg, run, job))
     if found is None:
         return
-    path, payload = found
+    path, payload = found, load_checkpoint(found)
     if payload["corpus"] != trainer.carried["corpus"]:
         raise ValueError(
             f"resume={path}: trained on another corpus (its fingerprint differs); give that one, or start anew"
@@ -388,10 +449,18 @@ def resume(trainer: Trainer, cfg: DictConfig, run: Path, *, job: str = "train") 
     trainer.resume(payload, source=path)
     trainer.record.carry_over(path.parent.parent / "metrics.csv", trainer.step_count)
     best = path.parent / "best.pt"
-    if best.is_file() and path.parent != trainer.folder:
+    if processes.first() and best.is_file() and path.parent != trainer.folder:
         trainer.folder.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(best, trainer.folder / "best.pt")
     log.info("resumed %s at step %d", path, trainer.step_count)
+
+
+def _find(cfg: DictConfig, run: Path, job: str) -> Path | None:
+    found = find_resume(
+        cfg.resume, run=run, runs=Path("outputs") / job, max_steps=cfg.max_steps,
+        same=lambda payload: _same_run(OmegaConf.create(payload["config"]), cfg),
+    )  # fmt: skip
+    return None if found is None else found[0]
 
 
 def _same_run(one: DictConfig, other: DictConfig) -> bool:

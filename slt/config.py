@@ -16,8 +16,9 @@ import logging
 import os
 import re
 import sys
+import tempfile
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -101,6 +103,8 @@ class Train:
     seed: int | None = MISSING
     deterministic: bool = MISSING
     device: str = MISSING
+    devices: int = MISSING
+    strategy: str = MISSING
     precision: str = MISSING
     compile: bool = MISSING
     batch_size: int | None = MISSING
@@ -351,6 +355,8 @@ class Pretrain:
     seed: int | None = MISSING
     deterministic: bool = MISSING
     device: str = MISSING
+    devices: int = MISSING
+    strategy: str = MISSING
     precision: str = MISSING
     num_workers: int = MISSING
     batch_size: int = MISSING
@@ -386,6 +392,7 @@ USER_ERRORS = (HydraException, OmegaConfBaseException, ValueError, OSError, Impo
 
 CHOICES = {
     "precision": ("fp32", "bf16", "fp16"),
+    "strategy": ("ddp", "fsdp2"),
     "select": ("bleu", "chrf"),
     "wandb.mode": ("disabled", "offline", "online"),
     "split": ("train", "val", "test"),
@@ -406,7 +413,7 @@ CHOICES = {
 }
 EXPORTED = ("fp32", "fp16", "int8")  # precisions of an exported graph; training has others
 POSITIVE = ("batch_size", "batch_frames", "max_steps", "accumulate", "eval_every", "log_every", "embed_dim",
-            "grad_clip", "evaluation.num_beams", "evaluation.nbest", "patience", "fps", "max_fps",
+            "devices", "grad_clip", "evaluation.num_beams", "evaluation.nbest", "patience", "fps", "max_fps",
             "workers", "parity.batches", "parity.limit", "search.num_beams", "search.max_tokens",
             "search.nbest", "threads", "queue", "web.port", "web.max_mb", "web.max_seconds", "probe.k",
             "probe.examples", "probe.questions", "profile.warmup")  # fmt: skip
@@ -451,7 +458,8 @@ def main(name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], N
             statuses[:] = [0]
             os.environ["HYDRA_FULL_ERROR"] = "1"  # hydra then raises instead of printing and leaving
             try:
-                run()
+                with _one_folder(name):
+                    run()
             except BrokenPipeError:  # as of `--help | head`: whoever read has enough
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
                 sys.exit(1)
@@ -472,6 +480,19 @@ def main(name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], N
         return entry
 
     return wrap
+
+
+@contextlib.contextmanager
+def _one_folder(name: str) -> Iterator[None]:
+    """Of processes that torchrun or srun has started for one run, only the first gets a run folder and log of Hydra."""
+    outside = os.environ.get("SLURM_PROCID", "0") if "SLURM_STEP_NUM_TASKS" in os.environ else "0"
+    if name not in ("train", "pretrain") or os.environ.get("RANK", outside) == "0":
+        yield
+        return
+    with tempfile.TemporaryDirectory() as folder, Path(os.devnull).open("w") as nowhere:
+        sys.argv += [f"hydra.run.dir={folder}", "hydra.output_subdir=null", "hydra/job_logging=disabled"]
+        with contextlib.redirect_stdout(nowhere):
+            yield
 
 
 def explain(error: BaseException, name: str) -> str:
@@ -543,6 +564,8 @@ def check(cfg: DictConfig) -> None:
     beams, nbest = _select(cfg, "evaluation.num_beams"), _select(cfg, "evaluation.nbest")
     if beams is not None and nbest is not None and nbest > beams:
         faults.append(f"evaluation.nbest={nbest} is above evaluation.num_beams={beams}: beams bound the n-best")
+    if "devices" in cfg and not faults:
+        faults += _check_processes(cfg)
     if "gloss_weight" in cfg:
         faults += _check_train(cfg)
     if "objective" in cfg:
@@ -578,6 +601,40 @@ def _check_train(cfg: DictConfig) -> list[str]:
     assert isinstance(plain, dict)
     plain.pop("backbone", None)
     return faults + [fault for group, node in plain.items() for fault in _check_target(node, str(group))]
+
+
+def _check_processes(cfg: DictConfig) -> list[str]:
+    """What is wrong with `devices` and `strategy`, here and with this batch."""
+    import torch
+
+    from slt.training.processes import outside
+
+    place, faults = outside(os.environ), []
+    if place is not None and cfg.devices not in (1, place.world):
+        faults.append(f"devices={cfg.devices}: {place.starter} has started {place.world} processes; leave devices out")
+    if place is not None and HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+        faults.append(
+            f"{place.starter} has started {place.world} processes, which join for a single run; of a sweep (-m) each "
+            f"job starts its own: run it in one process with devices={place.world}"
+        )
+    count = cfg.devices if place is None else place.world
+    cuda = cfg.device.startswith("cuda") or (cfg.device == "auto" and torch.cuda.is_available())
+    there = torch.cuda.device_count() if cuda else os.cpu_count() or 1
+    if place is None and count > 1 and there < count:
+        what = "CUDA devices" if cuda else "processor cores"
+        faults.append(f"devices={count}: there are {there} {what} here; expected at most as many")
+    if count > 1 and cfg.device not in ("auto", "cpu", "cuda"):
+        faults.append(f"device={cfg.device} is one device, and there are {count} processes; use device=cuda")
+    if count > 1 and cfg.batch_size is not None and cfg.batch_size < count:
+        faults.append(
+            f"batch_size={cfg.batch_size} is the batch of all {count} processes together; expected one clip for each "
+            "at least: raise batch_size or lower devices"
+        )
+    if count > 1 and cfg.strategy == "fsdp2" and "objective" in cfg:
+        faults.append("strategy=fsdp2: pretraining's teacher follows the student whole; use strategy=ddp")
+    if count > 1 and cfg.strategy == "fsdp2" and cfg.precision == "fp16":
+        faults.append("precision=fp16 scales one loss, and shards have no common scale; use bf16 with strategy=fsdp2")
+    return faults
 
 
 def _check_extract(cfg: DictConfig) -> list[str]:

@@ -49,6 +49,7 @@ def evaluate(cfg: DictConfig) -> float:
         about={"checkpoint": str(path), "corpus": clips.fingerprint, "step": payload["step"]}, **cfg.evaluation,
     )  # fmt: skip
     dashboard.close()
+    assert found is not None
     return found.scores["bleu"].value
 
 

@@ -13,24 +13,27 @@ from slt import assemble
 from slt.config import check, main
 from slt.pretraining.watching import Watch
 from slt.pretraining.weights import write_backbone
-from slt.training import lineage
+from slt.training import lineage, processes
 from slt.training.loop import Trainer, parameter_groups
 from slt.training.randomness import fix_randomness
 from slt.training.record import Record, draw_curves
 
 log = logging.getLogger(__name__)
 
-KEYS = ("precision", "accumulate", "grad_clip", "max_steps", "eval_every", "log_every")
+KEYS = ("strategy", "precision", "accumulate", "grad_clip", "max_steps", "eval_every", "log_every")
 
 
 @main("pretrain")
+@assemble.in_processes
 def pretrain(cfg: DictConfig) -> float:
     """Pretrains, and returns the best share of labels that neighbours got right (without a probe: the best rank)."""
     check(cfg)
     run = assemble.begin_run(cfg)
     device = assemble.choose_device(cfg.device)
     fix_randomness(cfg.seed, deterministic=cfg.deterministic)
-    pool, batches = assemble.build_views(cfg, pin_memory=device.type == "cuda")
+    with processes.one_ahead():  # who writes the embedded corpus, where it is not there yet
+        pool, batches = assemble.build_views(cfg, pin_memory=device.type == "cuda")
+        probe = assemble.build_probe(cfg)
     twins, loss = assemble.build_twins(cfg)
     twins = twins.to(device)
     log.info("%d crops of %d pixels, %s parameters in the backbone", len(pool), pool.size,
@@ -40,8 +43,7 @@ def pretrain(cfg: DictConfig) -> float:
     ])  # fmt: skip
     record = Record(run, [dashboard])
     plain: dict[str, Any] = {"device": device, **{key: cfg[key] for key in KEYS}}
-    probe = assemble.build_probe(cfg)
-    watch = Watch(
+    watch = None if not processes.first() else Watch(
         twins.exported(), pool, probe, size=cfg.augment.size, device=device, precision=cfg.precision, folder=run,
         show=lambda name, picture: dashboard.picture(loss.step, name, picture), seed=cfg.seed,
     )  # fmt: skip
@@ -52,13 +54,15 @@ def pretrain(cfg: DictConfig) -> float:
         ),
         schedule=instantiate(cfg.schedule, _convert_="all"),
         batches=batches,
-        evaluate=watch, select="val/knn" if probe else "val/rank", patience=None, record=record,
-        folder=run / "checkpoints", profiler=assemble.build_profiler(cfg, run, device),
+        evaluate=lambda: processes.by_first(watch), select="val/knn" if probe else "val/rank", patience=None,
+        record=record, folder=run / "checkpoints", profiler=assemble.build_profiler(cfg, run, device),
         carried={"config": OmegaConf.to_yaml(cfg, resolve=True), "corpus": pool.fingerprint},
         **plain,
     )  # fmt: skip
     assemble.resume(trainer, cfg, run, job="pretrain")
     trainer.run()
+    if not processes.first():
+        return trainer.best
     draw_curves(record.curves, run / "curves.png")
     made = {"objective": HydraConfig.get().runtime.choices.get("objective"), "steps": trainer.step_count}
     made |= {"backbone": OmegaConf.to_container(cfg.backbone, resolve=True), "data": pool.fingerprint}

@@ -19,15 +19,17 @@ from slt.training.batches import TrainBatches, evaluation_batches
 from slt.training.checkpoint import load_checkpoint, load_weights
 from slt.training.loop import Trainer, parameter_groups
 from slt.training.objective import TranslationLoss
+from slt.training.processes import first
 from slt.training.randomness import fix_randomness
 from slt.training.record import Record, draw_curves
 
 log = logging.getLogger(__name__)
 
-KEYS = ("patience", "precision", "accumulate", "grad_clip", "max_steps", "eval_every", "log_every")
+KEYS = ("strategy", "patience", "precision", "accumulate", "grad_clip", "max_steps", "eval_every", "log_every")
 
 
 @main("train")
+@assemble.in_processes
 def train(cfg: DictConfig) -> float:
     """Trains, and returns the best validation score, which sweeps maximise."""
     check(cfg)
@@ -75,10 +77,11 @@ def train(cfg: DictConfig) -> float:
         translator.compile()
     assemble.resume(trainer, cfg, run)
     trainer.run()
-    draw_curves(record.curves, run / "curves.png")
+    if first():
+        draw_curves(record.curves, run / "curves.png")
     if cfg.final and not cfg.profile.steps:  # a profile is of updates, not of a model
         best = load_checkpoint(run / "checkpoints" / "best.pt")
-        load_weights(translator, best["model"], source=run)
+        load_weights(translator.to(device), best["model"], source=run)
         examine(
             translator, splits[cfg.final], splits["train"], tokenizer, tokenize, folder=run, curves=record.curves,
             config_text=OmegaConf.to_yaml(cfg, resolve=True), dashboard=dashboard, device=device, seed=cfg.seed,

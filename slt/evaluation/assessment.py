@@ -23,6 +23,7 @@ from slt.evaluation.report import write_report
 from slt.evaluation.translation import translate
 from slt.metrics import Score, score
 from slt.models import Translator
+from slt.training import processes
 from slt.training.batches import evaluation_batches
 from slt.training.dashboard import Dashboard
 from slt.training.lineage import predictions
@@ -79,8 +80,10 @@ def assess(
     blanked: bool,
     seed: int,
     drop: Collection[str],
-) -> Assessment:
+) -> Assessment | None:
     """Translates and scores a split.
+
+    Several processes translate their clips each; the first scores all the sentences, the others get None.
 
     Args:
         translator: trained.
@@ -103,14 +106,16 @@ def assess(
         )  # fmt: skip
 
     predictions, loss = run(drop, clips.split)
-    references = [p.reference for p in predictions]
-    scores = score([p.hypothesis for p in predictions], references, bootstrap=bootstrap, seed=seed)
     names = [name for name in clips.streams if name not in drop]
     without = {ALL: tuple(clips.streams), **({name: (name, *drop) for name in names} if len(names) > 1 else {})}
-    controls = {}
-    for name, streams in without.items() if blanked else ():
-        hypotheses = [p.hypothesis for p in run(streams, f"without {name}")[0]]
-        controls[name] = score(hypotheses, references, bootstrap=0, seed=seed)
+    said = {name: run(streams, f"without {name}")[0] for name, streams in without.items() if blanked}
+    if not processes.first():
+        return None
+    references = [p.reference for p in predictions]
+    scores = score([p.hypothesis for p in predictions], references, bootstrap=bootstrap, seed=seed)
+    controls = {
+        name: score([p.hypothesis for p in each], references, bootstrap=0, seed=seed) for name, each in said.items()
+    }
     floor = constant_floor(list(train.texts), references, bootstrap=bootstrap, seed=seed)
     return Assessment(
         clips.split, predictions, scores, loss, floor, controls, leak_report(_rows(clips), _rows(train), examples=5)
@@ -190,14 +195,19 @@ def examine(
     dashboard: Dashboard,
     report_strips: int,
     **options: Any,
-) -> Assessment:
+) -> Assessment | None:
     """Assesses, writes everything into `folder`, tells the dashboard and prints the summary.
 
     Args:
         report_strips: filmstrips in the report.
         options: the further arguments of `assess`.
+
+    Returns:
+        What was found; None in all processes but the first, which writes it.
     """
     found = assess(translator, clips, train, tokenizer, tokenize, **options)
+    if found is None:
+        return None
     pictures = strips(clips, found.predictions, report_strips, columns=12)
     title = f"Translations of {clips.split}"
     write_assessment(folder, found, title=title, pictures=pictures, curves=curves, config_text=config_text, about=about)

@@ -39,6 +39,18 @@ class Views:
         return Views(self.whole.pin_memory(), self.parts.pin_memory())
 
 
+class Draws(torch.Generator):
+    """A generator for some crops of a batch, which get what they would get among all of them.
+
+    Attributes:
+        count: crops of the whole batch.
+        mine: which of them are drawn for.
+    """
+
+    count: int
+    mine: slice
+
+
 class CropViews:
     """Draws views of face and hand crops.
 
@@ -191,7 +203,7 @@ class CropViews:
 
     def _cover(self, view: Tensor, generator: torch.Generator) -> Tensor:
         chosen, share, form, x, y = (_draw(5, len(view), generator) + 1) / 2
-        colour = torch.rand(len(view), 3, generator=generator) * 255
+        colour = (_draw(3, len(view), generator).T + 1) / 2 * 255
         area = self.cover_share * share
         wide, high = (area * (0.5 + 1.5 * form)).sqrt().clamp(max=1), (area / (0.5 + 1.5 * form)).sqrt().clamp(max=1)
         places = (torch.arange(view.shape[-1]) + 0.5) / view.shape[-1]
@@ -204,4 +216,6 @@ class CropViews:
 
 def _draw(kinds: int, count: int, generator: torch.Generator) -> Tensor:
     """Even draws from [-1, 1), (kinds, count)."""
+    if isinstance(generator, Draws):
+        return torch.rand(kinds, generator.count, generator=generator)[:, generator.mine] * 2 - 1
     return torch.rand(kinds, count, generator=generator) * 2 - 1

@@ -23,7 +23,8 @@ from torch.utils.data import DataLoader, Dataset
 from slt.data import layout
 from slt.data.lsa_t import read_corpus, read_metadata
 from slt.data.streams import Crops
-from slt.pretraining.augmentation import CropViews, Views
+from slt.pretraining.augmentation import CropViews, Draws, Views
+from slt.training import processes
 from slt.training.batches import outlast_signal
 
 log = logging.getLogger(__name__)
@@ -217,11 +218,13 @@ class Shuffled:
 class ViewBatches(Dataset[Views]):
     """The endless stream of batches that the training loop asks for; batch n is the same whatever ran before.
 
+    Of several processes each has every so-many-th crop of each batch, in the views that one process would draw.
+
     Args:
         pool: of crops.
         views: draws them.
         drift: seconds, see `CropPool.near`; every second view is cut from such a neighbour. 0 = all from one frame.
-        batch_size: N; every batch is whole.
+        batch_size: N of all processes together; every batch is whole.
         num_workers: loader processes; 0 loads in the training process.
         pin_memory: for copies to a GPU beside the computation.
         seed: of order and views.
@@ -249,18 +252,21 @@ class ViewBatches(Dataset[Views]):
         self.pool, self.views, self.drift = pool, views, drift
         self.batch_size, self.seed = batch_size, seed
         self.num_workers, self.pin_memory = num_workers, pin_memory
+        self.mine = slice(processes.rank(), None, processes.world())
 
     def __getitem__(self, number: int) -> Views:
         """Batch `number`."""
         epoch, first = divmod(number, len(self.pool) // self.batch_size)
         order = Shuffled(len(self.pool), self.seed + 1_000_003 * epoch)
         places = order[np.arange(first * self.batch_size, (first + 1) * self.batch_size)]
-        generator = torch.Generator().manual_seed((self.seed << 32) + number)
-        crops = torch.stack([self.pool[int(place)] for place in places])
+        generator = Draws()
+        generator.manual_seed((self.seed << 32) + number)
+        generator.count, generator.mine = len(places), self.mine
+        crops = torch.stack([self.pool[int(place)] for place in places[self.mine]])
         if not self.drift:
             return self.views(crops, crops, generator)
-        chances = torch.rand(len(places), generator=generator).tolist()
-        drawn = zip(places, chances, strict=True)
+        chances = torch.rand(len(places), generator=generator)[self.mine].tolist()
+        drawn = zip(places[self.mine], chances, strict=True)
         return self.views(
             crops, torch.stack([self.pool.near(int(place), self.drift, chance) for place, chance in drawn]), generator
         )

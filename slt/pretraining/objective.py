@@ -16,6 +16,7 @@ from torch.nn import functional
 from slt.pretraining.augmentation import Views
 from slt.pretraining.losses import block_masks, contrastive_loss, dino_loss, ibot_loss, koleo_loss
 from slt.pretraining.networks import Twins
+from slt.training import processes
 
 
 class SelfDistillation:
@@ -24,6 +25,10 @@ class SelfDistillation:
     DINO (Caron et al. 2021) compares the pictures' features over views; iBOT (Zhou et al. 2022) also those of patches
     that were hidden from the student; DINOv2 (Oquab et al. 2023) does both, with heads of their own, and spreads the
     features (KoLeo). SimCLR (Chen et al. 2020) needs no prototypes: views are told from those of other crops.
+
+    Of several processes each has its part of a batch's crops: means are over all of them, as are the statistics that
+    balance the teacher. KoLeo looks for nearest neighbours among a process's own crops, as DINOv2's code does, SimCLR
+    for other crops and a head's batch norm for its statistics likewise, and each process draws the hidden patches itself.
 
     Args:
         dino_weight, ibot_weight, koleo_weight, contrast_weight: of the losses; 0 leaves one out.
@@ -93,8 +98,8 @@ class SelfDistillation:
         return 1 - (1 - self.momentum) * (math.cos(math.pi * done) + 1) / 2
 
     def report(self) -> dict[str, float]:
-        """Metrics of the last step, named `train/...`."""
-        named = {f"train/{name}": value.item() for name, value in self._last.items()}
+        """Metrics of the last step, named `train/...`, means over processes."""
+        named = {f"train/{name}": processes.mean(value).item() for name, value in self._last.items()}
         return named | {"train/temperature": self.temperature_now(), "train/momentum": self.momentum_now()}
 
     def __call__(self, model: Twins, batch: Views) -> Tensor:
@@ -109,7 +114,8 @@ class SelfDistillation:
             self._moved_at = self.step
         for head in model.heads:
             head.prototypes.requires_grad_(self.step >= self.freeze_prototypes)
-        terms = self._terms(model, batch)
+        weight = processes.share(torch.tensor(float(len(batch)), device=batch.whole.device))
+        terms = {name: term * weight for name, term in self._terms(model, batch).items()}
         for name, term in terms.items():
             if not torch.isfinite(term):
                 raise ValueError(

@@ -1,6 +1,7 @@
 """What a run leaves behind: metrics.csv, curves, and where it came from.
 
-metrics.csv has one measured value a line (`step,name,value`): rows are appended and survive a kill.
+metrics.csv has one measured value a line (`step,name,value`): rows are appended and survive a kill. Of several
+processes only the first writes.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
+
+from slt.training.processes import first
 
 log = logging.getLogger(__name__)
 
@@ -40,11 +43,13 @@ class Record:
         self.path = folder / "metrics.csv"
         self.sinks = sinks
         self.curves: dict[str, list[tuple[int, float]]] = {}
-        if not self.path.exists():
+        if first() and not self.path.exists():
             self.path.write_text("step,name,value\n", encoding="utf-8")
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Writes the metrics of one step, named `split/name`."""
+        if not first():
+            return
         with self.path.open("a", encoding="utf-8", newline="") as file:
             csv.writer(file).writerows((step, name, repr(float(value))) for name, value in metrics.items())
         for name, value in metrics.items():
@@ -61,6 +66,8 @@ class Record:
 
     def carry_over(self, earlier: Path, step: int) -> None:
         """Starts with the rows of an earlier run's metrics.csv up to `step`, so that a resumed run's file is whole."""
+        if not first():
+            return
         curves = read_metrics(earlier) if earlier.exists() else {}
         rows = [(s, name, value) for name, points in curves.items() for s, value in points if s <= step]
         with self.path.open("w", encoding="utf-8", newline="") as file:
