@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
@@ -38,7 +39,7 @@ log = logging.getLogger(__name__)
 Shapes = dict[str, list[int]]
 
 # Keys that may change between a run and its continuation.
-FREE = ("resume", "num_workers", "wandb", "final", "evaluation", "backbone", "debug")
+FREE = ("resume", "num_workers", "wandb", "final", "evaluation", "backbone", "debug", "study")
 
 
 def begin_run(cfg: DictConfig) -> Path:
@@ -269,16 +270,26 @@ def restore(payload: dict[str, Any], source: Path) -> tuple[DictConfig, Translat
 def resume(trainer: Trainer, cfg: DictConfig, run: Path, *, job: str = "train") -> None:
     """Puts `trainer` where `cfg.resume` says, and the earlier metrics into this run's file.
 
+    A job of a sweep that is started again goes on in its own folder, without being told to.
+
     Raises:
         FileNotFoundError, ValueError: no such checkpoint, or one of another corpus or architecture.
     """
+    wanted = cfg.resume
+    if HydraConfig.get().mode == RunMode.MULTIRUN and (run / "checkpoints" / "last.pt").is_file():
+        wanted = str(run)
     found = find_resume(
-        cfg.resume, run=run, runs=Path("outputs") / job, max_steps=cfg.max_steps,
+        wanted, run=run, runs=Path("outputs") / job, max_steps=cfg.max_steps,
         same=lambda payload: _same_run(OmegaConf.create(payload["config"]), cfg),
     )  # fmt: skip
     if found is None:
         return
     path, payload = found
+    if wanted != cfg.resume and not _same_run(OmegaConf.create(payload["config"]), cfg):
+        raise ValueError(
+            f"{path}: of another configuration than this job now has, though its overrides are the same: conf/ or the "
+            "recipe has changed; give the sweep another hydra.sweep.dir"
+        )
     if payload["corpus"] != trainer.carried["corpus"]:
         raise ValueError(
             f"resume={path}: trained on another corpus (its fingerprint differs); give that one, or start anew"

@@ -13,6 +13,7 @@ import functools
 import importlib
 import inspect
 import logging
+import math
 import os
 import re
 import sys
@@ -26,8 +27,12 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+
+from slt.sweeps import ending, grid
+from slt.sweeps.status import claimed
 
 log = logging.getLogger(__name__)
 
@@ -381,7 +386,8 @@ def main(name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], N
 
     What a user can cause (a misspelt key, a missing file, a value that does not fit) ends in one message on standard
     error and exit status 1; where a run folder exists its log keeps the traceback. A whole number that the function
-    returns is the exit status; of several jobs of a sweep, the largest.
+    returns is the exit status. A job of a sweep that fails, of whatever cause, says so and does not end the sweep; the
+    sweep's exit status is the largest of its jobs.
     """
     full = os.environ.get("HYDRA_FULL_ERROR") == "1"
     statuses = [0]
@@ -389,19 +395,24 @@ def main(name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], N
     def wrap(function: Callable[[DictConfig], object]) -> Callable[[], None]:
         @functools.wraps(function)
         def job(cfg: DictConfig) -> object:
+            state = HydraConfig.get()
+            folder, sweeping = Path(state.runtime.output_dir), state.mode == RunMode.MULTIRUN
             try:
-                value = function(cfg)
-                statuses.append(value if type(value) is int else 0)
+                value = _begin(function, cfg, folder, sweeping, tell=functools.partial(explain, name=name))
+                statuses.append(value if type(value) is int and not sweeping else 0)
                 return value
-            except USER_ERRORS as error:
-                if full:
+            except Exception as error:
+                if not sweeping and (full or not isinstance(error, USER_ERRORS)):
                     raise
                 # The screen gets one message; the traceback is kept beside the run for whoever hunts it.
-                trace = Path(HydraConfig.get().runtime.output_dir) / "error.log"
                 with contextlib.suppress(OSError):
-                    trace.write_text(traceback.format_exc(), encoding="utf-8")
-                print(f"error: {explain(error, name)}", file=sys.stderr)
-                sys.exit(1)
+                    (folder / "error.log").write_text(traceback.format_exc(), encoding="utf-8")
+                if not sweeping:
+                    print(f"error: {explain(error, name)}", file=sys.stderr)
+                    sys.exit(1)
+                which = f"with {' '.join(state.overrides.task)}; see {os.path.relpath(folder)}"
+                print(f"error: job {state.job.num}: {explain(error, name)}\n  {which}", file=sys.stderr)
+                return math.nan
 
         run = hydra.main(version_base=None, config_path=str(CONF), config_name=name)(job)
 
@@ -422,12 +433,33 @@ def main(name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], N
                     raise
                 print(f"error: {error}", file=sys.stderr)
                 sys.exit(1)
+            finally:
+                if sweep := grid.begun(forget=True):
+                    statuses.append(ending.close(sweep))
             if status := max(statuses):
                 sys.exit(status)
 
         return entry
 
     return wrap
+
+
+def _begin(
+    function: Callable[[DictConfig], object], cfg: DictConfig, folder: Path, sweeping: bool, tell: Callable[..., str]
+) -> object:
+    """Runs a job in a folder that it alone writes to; one of a sweep that is finished already is passed over."""
+    overrides = list(HydraConfig.get().overrides.task)
+    if sweeping:
+        grid.check_same_job(folder, overrides)
+    with claimed(folder, overrides, tell=tell) as claim:
+        earlier = claim.earlier
+        if sweeping and earlier is not None and earlier.state == "finished":
+            log.info("finished already, passed over: %s", " ".join(overrides))
+            return math.nan if earlier.value is None else earlier.value
+        claim.write("running")
+        value = function(cfg)
+        claim.end(value)
+        return value
 
 
 def explain(error: BaseException, name: str) -> str:

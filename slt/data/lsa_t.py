@@ -70,6 +70,13 @@ class Augment:
         return cls(**{**value, "speed": tuple(value["speed"])})
 
 
+def _chosen(streams: Mapping[str, Stream], only: Sequence[str] | None) -> dict[str, Stream]:
+    for name in only or ():
+        if name not in streams:
+            raise ValueError(f"dataset.only: there is no stream {name!r}; the corpus has {', '.join(streams)}")
+    return {name: stream for name, stream in streams.items() if only is None or name in only}
+
+
 class Strings(Sequence[str]):
     """Many strings in two arrays: no object a row that workers would touch and so copy."""
 
@@ -105,6 +112,7 @@ class LsaTMultiStream(Dataset[Sample]):
         length_tolerance: by how many frames the streams of a clip may differ in length (they are cut to the shortest).
         augment: an `Augment` or a mapping of its keys; None switches off the streams' own augmentation too.
         seed: of the augmentation, which depends on (seed, epoch, index) and on nothing else.
+        only: names of the streams to read; None = all of them.
         limit: only the first so many clips of `train`; None = all. Other splits are whole.
         mixed_extractors: take clips that different extractors made, which is refused otherwise. It has a default for
             the checkpoints of before, which do not name it.
@@ -132,11 +140,12 @@ class LsaTMultiStream(Dataset[Sample]):
         length_tolerance: int,
         augment: Mapping[str, Any] | Augment | None,
         seed: int,
+        only: Sequence[str] | None = None,
         limit: int | None = None,
         mixed_extractors: bool = False,
     ) -> None:
         _check_numbers(fps, max_frames, length_tolerance)
-        self.root, self.split, self.streams = Path(root), split, dict(streams)
+        self.root, self.split, self.streams = Path(root), split, _chosen(streams, only)
         self.max_frames, self.length_tolerance, self.seed = max_frames, length_tolerance, seed
         self.augment = Augment.of(augment)
         if not self.streams:
