@@ -70,6 +70,15 @@ class Wandb:
 
 
 @dataclass
+class Study:
+    """Keys of `study`: what a recipe asks, and what its table in the lab notebook shows (slt/sweeps/notebook.py)."""
+
+    question: str = MISSING
+    metrics: list[str] = MISSING
+    baseline: str | None = None
+
+
+@dataclass
 class Train:
     """The fixed keys of `conf/train.yaml`; groups are `Any`: their constructors are their schema."""
 
@@ -108,6 +117,7 @@ class Train:
     final: str | None = MISSING
     evaluation: Evaluation = field(default_factory=Evaluation)
     wandb: Wandb = field(default_factory=Wandb)
+    study: Study | None = None
     debug: Any = None
 
 
@@ -469,6 +479,11 @@ def explain(error: BaseException, name: str) -> str:
         error = error.__cause__
         text = str(error).strip()
     key = re.search(r"Could not override '([\w.@/]+)'", text) or re.search(r"Key '([\w.]+)' not in", text)
+    if key and key[1] == "sweep":
+        return (
+            "a file of sweep/ begins with the line `# @package _global_`; those named wandb_*.yaml are no option of "
+            "sweep=: `wandb sweep FILE` takes them"
+        )
     if key:
         # Hydra lists the groups that take `@stream`; a key of a group's default choice need not be one of the chosen.
         listed = re.search(r"Did you mean to override one of (.*)\?", text)
@@ -480,6 +495,10 @@ def explain(error: BaseException, name: str) -> str:
     if option:
         group = CONF / option[1]
         options = sorted(path.stem for path in [*group.glob("*.yaml"), *(HOME / option[1]).glob("*.yaml")])
+        options = [name for name in options if not name.startswith("wandb_")]
+        if option[1] == "hydra/launcher" and option[2] in ("joblib", "submitit_local", "submitit_slurm"):
+            extra = "cluster" if option[2].startswith("submitit") else "parallel"
+            return f"hydra/launcher={option[2]}: it is not installed; pip install -e '.[{extra}]'"
         near = difflib.get_close_matches(option[2], options, n=1, cutoff=0.5)
         hint = f"; did you mean {near[0]}?" if near else ""
         return f"{option[1]}={option[2]}: there is no such option{hint} (there are: {', '.join(options)})"

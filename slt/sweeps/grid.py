@@ -89,7 +89,8 @@ def _check_folders(folder: Path, jobs: Sequence[Mapping[str, Any]]) -> None:
     for job in jobs:
         place = folder / job["folder"]
         if other := where.get(job["folder"]):
-            both = " and ".join(f"job {one['number']} ({' '.join(one['overrides'])})" for one in (other, job))
+            told = zip((other, job), _apart(other["overrides"], job["overrides"]), strict=True)
+            both = " and ".join(f"job {one['number']} ({words})" for one, words in told)
             raise ValueError(
                 f"hydra.sweep.subdir puts two jobs into {place}: {both}; name them by ${{hydra.job.num}} too"
             )
@@ -111,12 +112,18 @@ def check_same_job(folder: Path, overrides: Sequence[str]) -> None:
     """
     earlier = read_overrides(folder)
     if earlier is not None and sorted(earlier) != sorted(overrides):
-        before, now = (" ".join(words) or "(no overrides)" for words in (earlier, overrides))
+        before, now = _apart(earlier, overrides)
         raise ValueError(
-            f"{os.path.relpath(folder)} holds another job: it was begun with\n    {before}\n"
-            f"  and would now be\n    {now}\n"
-            "  Go on with the overrides of before, or give this sweep another hydra.sweep.dir"
+            f"{os.path.relpath(folder)} holds another job: it was begun with {before}, and would now be run with "
+            f"{now}; go on with the overrides of before, or give this sweep another hydra.sweep.dir"
         )
+
+
+def _apart(one: Sequence[str], other: Sequence[str]) -> tuple[str, str]:
+    """The overrides that each has and the other has not, for a message."""
+    pairs = ([word for word in a if word not in b] for a, b in ((one, other), (other, one)))
+    first, second = (" ".join(words) or "nothing else" for words in pairs)
+    return first, second
 
 
 def write_plan(folder: Path, jobs: Sequence[Mapping[str, Any]]) -> None:

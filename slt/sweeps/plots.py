@@ -112,7 +112,7 @@ def parallel_coordinates(runs: Sequence[Run], keys: Sequence[str], metrics: Sequ
         for metric in metrics
         if all(metric in run.metrics for run in scored)
     ]
-    figure = Figure(figsize=(max(4.5, 1.5 * len(columns) + 1), 3.4), layout="constrained")
+    figure = Figure(figsize=(max(7.6, 1.3 * len(columns)), 3.4), layout="constrained")
     axes = figure.add_subplot()
     last = np.array([run.metrics[metrics[0]] for run in scored])
     spread = float(np.ptp(last)) or 1.0
