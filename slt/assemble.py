@@ -435,6 +435,8 @@ def restore(payload: dict[str, Any], source: Path) -> tuple[DictConfig, Translat
 def resume(trainer: Trainer, cfg: DictConfig, run: Path, *, job: str = "train") -> None:
     """Puts `trainer` where `cfg.resume` says, and the earlier metrics into this run's file.
 
+    A job of a sweep that is started again goes on in its own folder, without being told to.
+
     Raises:
         FileNotFoundError, ValueError: no such checkpoint, or one of another corpus or architecture.
     """
@@ -456,11 +458,23 @@ def resume(trainer: Trainer, cfg: DictConfig, run: Path, *, job: str = "train") 
 
 
 def _find(cfg: DictConfig, run: Path, job: str) -> Path | None:
+    """What a run goes on from; a job of a sweep that is started again, from what it left in its own folder."""
+    wanted = cfg.resume
+    if HydraConfig.get().mode == RunMode.MULTIRUN and (run / "checkpoints" / "last.pt").is_file():
+        wanted = str(run)
     found = find_resume(
-        cfg.resume, run=run, runs=Path("outputs") / job, max_steps=cfg.max_steps,
+        wanted, run=run, runs=Path("outputs") / job, max_steps=cfg.max_steps,
         same=lambda payload: _same_run(OmegaConf.create(payload["config"]), cfg),
     )  # fmt: skip
-    return None if found is None else found[0]
+    if found is None:
+        return None
+    path, payload = found
+    if wanted != cfg.resume and not _same_run(OmegaConf.create(payload["config"]), cfg):
+        raise ValueError(
+            f"{path}: of another configuration than this job now has, though its overrides are the same: conf/ or the "
+            "recipe has changed; give the sweep another hydra.sweep.dir"
+        )
+    return path
 
 
 def _same_run(one: DictConfig, other: DictConfig) -> bool:

@@ -13,6 +13,7 @@ import functools
 import importlib
 import inspect
 import logging
+import math
 import os
 import re
 import sys
@@ -31,6 +32,8 @@ from hydra.types import RunMode
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from slt.sweeps import ending, grid
+from slt.sweeps.status import claimed
 from slt.training.dashboard import key_fault
 from slt.usage import usage
 
@@ -86,6 +89,15 @@ class Profile:
 
 
 @dataclass
+class Study:
+    """Keys of `study`: what a recipe asks, and what its table in the lab notebook shows (slt/sweeps/notebook.py)."""
+
+    question: str = MISSING
+    metrics: list[str] = MISSING
+    baseline: str | None = None
+
+
+@dataclass
 class Train:
     """The fixed keys of `conf/train.yaml`; groups are `Any`: their constructors are their schema."""
 
@@ -128,8 +140,8 @@ class Train:
     evaluation: Evaluation = field(default_factory=Evaluation)
     wandb: Wandb = field(default_factory=Wandb)
     profile: Profile = field(default_factory=Profile)
+    study: Study | None = None
     debug: Any = None
-    study: Any = None
 
 
 @dataclass
@@ -426,8 +438,9 @@ def main(name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], N
 
     What a user can cause (a misspelt key, a missing file, a value that does not fit) ends in one message on standard
     error and exit status 1; where a run folder exists its log keeps the traceback. A whole number that the function
-    returns is the exit status; of several jobs of a sweep, the largest. The last line of standard output names the
-    run folder, whether the run went well, stopped or was stopped.
+    returns is the exit status. A job of a sweep that fails, of whatever cause, says so and does not end the sweep; the
+    sweep's exit status is the largest of its jobs. The last line of standard output names the run folder, whether the
+    run went well, stopped or was stopped.
     """
     full = os.environ.get("HYDRA_FULL_ERROR") == "1"
     statuses = [0]
@@ -435,21 +448,26 @@ def main(name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], N
     def wrap(function: Callable[[DictConfig], object]) -> Callable[[], None]:
         @functools.wraps(function)
         def job(cfg: DictConfig) -> object:
+            state = HydraConfig.get()
+            folder, sweeping = Path(state.runtime.output_dir), state.mode == RunMode.MULTIRUN
             try:
-                value = function(cfg)
-                statuses.append(value if type(value) is int else 0)
+                value = _begin(function, cfg, folder, sweeping, tell=functools.partial(explain, name=name))
+                statuses.append(value if type(value) is int and not sweeping else 0)
                 return value
-            except USER_ERRORS as error:
-                if full:
+            except Exception as error:
+                if not sweeping and (full or not isinstance(error, USER_ERRORS)):
                     raise
                 # The screen gets one message; the traceback is kept beside the run for whoever hunts it.
-                trace = Path(HydraConfig.get().runtime.output_dir) / "error.log"
                 with contextlib.suppress(OSError):
-                    trace.write_text(traceback.format_exc(), encoding="utf-8")
-                print(f"error: {explain(error, name)}", file=sys.stderr)
-                sys.exit(1)
+                    (folder / "error.log").write_text(traceback.format_exc(), encoding="utf-8")
+                if not sweeping:
+                    print(f"error: {explain(error, name)}", file=sys.stderr)
+                    sys.exit(1)
+                which = f"with {' '.join(state.overrides.task)}; see {os.path.relpath(folder)}"
+                print(f"error: job {state.job.num}: {explain(error, name)}\n  {which}", file=sys.stderr)
+                return math.nan
             finally:
-                print(f"run folder: {os.path.relpath(HydraConfig.get().runtime.output_dir)}", flush=True)
+                print(f"run folder: {os.path.relpath(folder)}", flush=True)
 
         run = hydra.main(version_base=None, config_path=str(CONF), config_name=name)(job)
 
@@ -474,6 +492,9 @@ def main(name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], N
                     raise
                 print(f"error: {error}", file=sys.stderr)
                 sys.exit(1)
+            finally:
+                if sweep := grid.begun(forget=True):
+                    statuses.append(ending.close(sweep))
             if status := max(statuses):
                 sys.exit(status)
 
@@ -495,6 +516,24 @@ def _one_folder(name: str) -> Iterator[None]:
             yield
 
 
+def _begin(
+    function: Callable[[DictConfig], object], cfg: DictConfig, folder: Path, sweeping: bool, tell: Callable[..., str]
+) -> object:
+    """Runs a job in a folder that it alone writes to; one of a sweep that is finished already is passed over."""
+    overrides = list(HydraConfig.get().overrides.task)
+    if sweeping:
+        grid.check_same_job(folder, overrides)
+    with claimed(folder, overrides, tell=tell) as claim:
+        earlier = claim.earlier
+        if sweeping and earlier is not None and earlier.state == "finished":
+            log.info("finished already, passed over: %s", " ".join(overrides))
+            return math.nan if earlier.value is None else earlier.value
+        claim.write("running")
+        value = function(cfg)
+        claim.end(value)
+        return value
+
+
 def explain(error: BaseException, name: str) -> str:
     """One message for `error`, with the near spelling where a key or a group's option was misspelt."""
     text = str(error).strip()
@@ -502,6 +541,11 @@ def explain(error: BaseException, name: str) -> str:
         error = error.__cause__
         text = str(error).strip()
     key = re.search(r"Could not override '([\w.@/]+)'", text) or re.search(r"Key '([\w.]+)' not in", text)
+    if key and key[1] == "sweep":
+        return (
+            "a file of sweep/ begins with the line `# @package _global_`; those named wandb_*.yaml are no option of "
+            "sweep=: `wandb sweep FILE` takes them"
+        )
     if key:
         # Hydra lists the groups that take `@stream`; a key of a group's default choice need not be one of the chosen.
         listed = re.search(r"Did you mean to override one of (.*)\?", text)
@@ -513,6 +557,10 @@ def explain(error: BaseException, name: str) -> str:
     if option:
         group = CONF / option[1]
         options = sorted(path.stem for path in [*group.glob("*.yaml"), *(HOME / option[1]).glob("*.yaml")])
+        options = [name for name in options if not name.startswith("wandb_")]
+        if option[1] == "hydra/launcher" and option[2] in ("joblib", "submitit_local", "submitit_slurm"):
+            extra = "cluster" if option[2].startswith("submitit") else "parallel"
+            return f"hydra/launcher={option[2]}: it is not installed; pip install -e '.[{extra}]'"
         near = difflib.get_close_matches(option[2], options, n=1, cutoff=0.5)
         hint = f"; did you mean {near[0]}?" if near else ""
         return f"{option[1]}={option[2]}: there is no such option{hint} (there are: {', '.join(options)})"

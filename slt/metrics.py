@@ -7,7 +7,7 @@ BLEU, chrF and TER are up to 100, higher is better but for TER; TER, CER and WER
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -39,6 +39,16 @@ class Score:
     def __str__(self) -> str:
         interval = "" if self.low is None else f" [{self.low:.2f}, {self.high:.2f}]"
         return f"{self.value:.2f}{interval}"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A score less another's on the same sentences, with its 95 % interval and the chance of it being none."""
+
+    value: float
+    low: float
+    high: float
+    p: float
 
 
 @dataclass(frozen=True)
@@ -103,6 +113,53 @@ def chrf(hypotheses: Sequence[str], references: Sequence[str]) -> float:
 def sentence_chrf(hypothesis: str, reference: str) -> float:
     """chrF2 of one sentence; BLEU says little about a single one."""
     return float(CHRF().sentence_score(hypothesis, [reference]).score)
+
+
+def compare(
+    systems: Mapping[str, Sequence[Sequence[str]]],
+    references: Sequence[str],
+    *,
+    baseline: str,
+    bootstrap: int,
+    seed: int,
+) -> dict[str, Difference]:
+    """Paired bootstrap of BLEU (13a; Koehn 2004, section 4): each system less the baseline, on the same resamples.
+
+    A system may have been trained several times: its score is the mean over its runs, in each resample too. The
+    interval and p are of the sentences; what another seed would change they do not say. p is sacreBLEU's, but that of
+    two equal systems is 1: the share of resamples whose difference lies farther above their mean than the one found.
+
+    Args:
+        systems: name -> hypotheses (N) of each of its runs.
+        references: N.
+        baseline: the name of one of them.
+        bootstrap: B, at least 1.
+        seed: of the resamples.
+
+    Returns:
+        name -> difference in BLEU, of all but the baseline.
+
+    Raises:
+        ValueError: as of `score`.
+    """
+    for hypotheses in (hypotheses for runs in systems.values() for hypotheses in runs):
+        _check(hypotheses, references)
+    drawn = np.vstack([np.ones(len(references)), _resamples(len(references), bootstrap, seed)])
+    scores = {}
+    for name, runs in systems.items():
+        counted = [_sacre(BLEU(tokenize="13a"), list(hypotheses), list(references)) for hypotheses in runs]
+        scores[name] = np.mean(
+            [[metric.from_sum(total) for total in (drawn @ metric.counts).tolist()] for metric in counted], axis=0
+        )
+    found = {}
+    for name in systems:
+        if name != baseline:
+            real, *resampled = (scores[name] - scores[baseline]).tolist()
+            sizes = np.abs(resampled)
+            farther = sizes - sizes.mean() >= abs(real)
+            low, high = (float(bound) for bound in np.percentile(resampled, (2.5, 97.5)))
+            found[name] = Difference(real, low, high, float(farther.sum() + 1) / (bootstrap + 1))
+    return found
 
 
 def _check(hypotheses: Sequence[str], references: Sequence[str]) -> None:

@@ -17,7 +17,10 @@ from slt.assemble import build_splits, build_tokenizer, build_translator, carrie
 from slt.config import CONF, check
 from slt.text import Tokenize, decode
 
-OPTIONS = sorted(str(path.relative_to(CONF).with_suffix("")) for path in CONF.glob("*/*.yaml"))
+# Files of conf/sweep/ that begin with wandb_ are for `wandb sweep`.
+OPTIONS = sorted(
+    str(path.relative_to(CONF).with_suffix("")) for path in CONF.glob("*/*.yaml") if not path.name.startswith("wandb_")
+)
 PUBLISHED = ["t5", "mt5", "byt5", "bart", "mbart"]
 
 

@@ -53,7 +53,7 @@ def test_run_folder_is_whole(entry: Any, tiny: list[str], corpus: Path) -> None:
     assert there == {
         "config.yaml", ".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml", "train.log", "metrics.csv",
         "curves.png", "checkpoints/last.pt", "checkpoints/best.pt", "scores.json", "predictions.tsv", "report.html",
-        "origin.json",
+        "origin.json", "status.json",
     }  # fmt: skip
     text = (ran.folder / "config.yaml").read_text()
     assert "${" not in text

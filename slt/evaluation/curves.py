@@ -36,7 +36,7 @@ def draw_curves(curves: Mapping[str, Curve]) -> dict[str, str]:
 
 
 def _chart(name: str, lines: Mapping[str, Curve]) -> str:
-    with _look(name):
+    with look(name):
         figure = Figure(figsize=(4.4, 2.5), layout="constrained")
         axes = figure.add_subplot()
         for (split, curve), colour in zip(lines.items(), LINES * len(lines), strict=False):
@@ -51,7 +51,7 @@ def _chart(name: str, lines: Mapping[str, Curve]) -> str:
         if len(lines) > 1:
             axes.legend(frameon=False)
         ends = "; ".join(f"{split} {curve[0][1]:.4g} to {curve[-1][1]:.4g}" for split, curve in lines.items())
-        return _inline(figure, f"{name} over steps: {ends}")
+        return inline(figure, f"{name} over steps: {ends}")
 
 
 def draw_histogram(
@@ -74,7 +74,7 @@ def draw_histogram(
         return ""
     data = np.asarray(values, float)
     counts, edges = np.histogram(data, bins=bins, range=limits)
-    with _look(title):
+    with look(title):
         figure = Figure(figsize=(4.4, 2.1), layout="constrained")
         axes = figure.add_subplot()
         axes.bar(edges[:-1], counts, width=np.diff(edges), align="edge", color=LINES[0])
@@ -85,13 +85,14 @@ def draw_histogram(
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", color=INK, alpha=0.12)
         low, middle, high = np.quantile(data, (0, 0.5, 1))
-        return _inline(
+        return inline(
             figure, f"{title}: {len(data)} {counted}, {axis} from {low:.4g} to {high:.4g}, median {middle:.4g}"
         )
 
 
 @contextmanager
-def _look(name: str) -> Iterator[None]:
+def look(name: str) -> Iterator[None]:
+    """The style of all charts; `name` is this one's, of which no other on the page has the like."""
     # The salt keeps the ids of several charts on one page apart, and equal from run to run.
     inked = ("text.color", "xtick.color", "ytick.color", "axes.edgecolor", "axes.labelcolor")
     look: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": name, "font.family": "sans-serif", "font.size": 9}
@@ -99,7 +100,7 @@ def _look(name: str) -> Iterator[None]:
         yield
 
 
-def _inline(figure: Figure, label: str) -> str:
+def inline(figure: Figure, label: str) -> str:
     """A chart -> an element of a page: no prologue, ink from the page, words for those who do not see it."""
     text = io.StringIO()
     figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})

@@ -27,8 +27,8 @@ class SelfDistillation:
     features (KoLeo). SimCLR (Chen et al. 2020) needs no prototypes: views are told from those of other crops.
 
     Of several processes each has its part of a batch's crops: means are over all of them, as are the statistics that
-    balance the teacher. KoLeo looks for nearest neighbours among a process's own crops, as DINOv2's code does, SimCLR
-    for other crops and a head's batch norm for its statistics likewise, and each process draws the hidden patches itself.
+    balance the teacher. KoLeo looks for nearest neighbours among a process's own crops, as DINOv2's code does;
+    SimCLR keeps to them for other crops, a head's batch norm for its statistics. Each draws the hidden patches itself.
 
     Args:
         dino_weight, ibot_weight, koleo_weight, contrast_weight: of the losses; 0 leaves one out.

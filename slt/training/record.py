@@ -10,12 +10,15 @@ import csv
 import importlib.metadata
 import json
 import logging
+import os
 import platform
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
+
+import torch
 
 from slt.training.processes import first
 
@@ -122,10 +125,24 @@ def write_origin(folder: Path) -> dict[str, Any]:
         "git_dirty": bool(_git("status", "--porcelain")),
         "python": platform.python_version(),
         "machine": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         "packages": {name: _version(name) for name in PACKAGES},
     }
     (folder / "origin.json").write_text(json.dumps(origin, indent=2) + "\n", encoding="utf-8")
     return origin
+
+
+def _processor() -> str:
+    """Its name as the maker gives it, where the system says so."""
+    try:
+        names = [
+            line for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if "model name" in line
+        ]
+    except OSError:
+        names = []
+    return names[0].partition(":")[2].strip() if names else platform.processor()
 
 
 def _git(*arguments: str) -> str | None:

@@ -1,0 +1,41 @@
+"""`python -m slt.report sweep FOLDER`, `python -m slt.report experiments`: pages and tables made from runs again."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from slt.config import HOME
+from slt.sweeps.ending import summary
+from slt.sweeps.notebook import rebuild
+from slt.sweeps.page import write_sweep
+
+
+def report() -> None:
+    """Reads the command line and does what it says; exit status 1 with one message where it cannot."""
+    here = Path("experiments/README.md")
+    parser = argparse.ArgumentParser(prog="python -m slt.report", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    sweep = commands.add_parser("sweep", help="sweep.csv, sweep.html and the plots of a sweep, running or broken too")
+    sweep.add_argument("folder", type=Path, help="of the sweep, outputs/sweeps/train/DATE/TIME")
+    notebook = commands.add_parser("experiments", help="the lab notebook's tables, from the runs of its recipes")
+    notebook.add_argument("names", nargs="*", metavar="NAME", help="of the recipes; none = all")
+    notebook.add_argument("--runs", type=Path, default=Path("outputs"), help="folder with the runs (%(default)s)")
+    notebook.add_argument(
+        "--notebook", type=Path, default=here if here.is_file() else HOME / here, help="the Markdown file (%(default)s)"
+    )
+    given = parser.parse_args()
+    try:
+        if given.command == "sweep":
+            print(summary(write_sweep(given.folder)))
+        else:
+            print("\n".join(rebuild(given.notebook, given.runs, given.names)))
+            print(f"notebook: {given.notebook}")
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    report()

@@ -1,0 +1,152 @@
+"""What a sweep is about to do: its jobs, looked at before the first one starts.
+
+Hydra tells `Watch` when a sweep begins (`hydra.callbacks`, conf/folders.yaml); it writes the jobs to sweep.json.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from slt.sweeps.status import read_overrides, read_status
+
+PLAN = "sweep.json"
+_begun: list[Path] = []
+
+
+class Watch(Callback):
+    """Looks a sweep over before its first job."""
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Writes sweep.json; a sweep that cannot be meant ends here, with one message and exit status 1."""
+        try:
+            folder, jobs = plan(config)
+            write_plan(folder, jobs)
+        except (ValueError, OSError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(1)  # Hydra makes a warning of any other error of a callback
+        _begun[:] = [folder]
+
+
+def begun(*, forget: bool = False) -> Path | None:
+    """The folder of the sweep that this process began, if it did."""
+    found = _begun[0] if _begun else None
+    if forget:
+        _begun.clear()
+    return found
+
+
+def plan(config: DictConfig) -> tuple[Path, list[dict[str, Any]]]:
+    """The folder of a sweep and its jobs: number, folder below the sweep's, overrides. None are known in advance of a
+    sweeper that chooses as it goes.
+
+    Raises:
+        ValueError: a grid without a job, two jobs of one folder, or a folder that holds another job or is in use.
+    """
+    folder = Path(str(config.hydra.sweep.dir))
+    if not config.hydra.sweeper._target_.endswith("BasicSweeper"):
+        return folder, []
+    loader = GlobalHydra.instance().config_loader()
+    words = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
+    words += list(config.hydra.overrides.task)
+    overrides = OverridesParser.create(config_loader=loader).parse_overrides(words)
+    ((*grid,),) = BasicSweeper.split_arguments(overrides, None)
+    if not grid:
+        empty = [o.get_key_element() for o in overrides if o.is_sweep_override() and not [*o.sweep_string_iterator()]]
+        raise ValueError(f"the grid is empty: {', '.join(empty)} has no values to choose from; nothing was run")
+    jobs = [
+        {"number": number, "folder": _subfolder(config, number, job), "overrides": job}
+        for number, job in enumerate(grid)
+    ]
+    _check_folders(folder, jobs)
+    return folder, jobs
+
+
+def _subfolder(config: DictConfig, number: int, overrides: Sequence[str]) -> str:
+    """Where Hydra will put a job, below the sweep's folder."""
+    subdir = OmegaConf.to_container(config.hydra.sweep, resolve=False)["subdir"]  # type: ignore[index, call-overload]
+    if subdir == "${hydra.job.num}":  # the rule of conf/folders.yaml; composing each job takes a tenth of a second
+        return str(number)
+    composed = GlobalHydra.instance().config_loader().load_sweep_config(config, list(overrides))
+    with open_dict(composed):
+        composed.hydra.job.num = composed.hydra.job.id = number
+    return str(composed.hydra.sweep.subdir)
+
+
+def _check_folders(folder: Path, jobs: Sequence[Mapping[str, Any]]) -> None:
+    where: dict[str, Mapping[str, Any]] = {}
+    for job in jobs:
+        place = folder / job["folder"]
+        if other := where.get(job["folder"]):
+            told = zip((other, job), _apart(other["overrides"], job["overrides"]), strict=True)
+            both = " and ".join(f"job {one['number']} ({words})" for one, words in told)
+            raise ValueError(
+                f"hydra.sweep.subdir puts two jobs into {place}: {both}; name them by ${{hydra.job.num}} too"
+            )
+        where[job["folder"]] = job
+        status = read_status(place)
+        if status is not None and status.state == "running":
+            raise ValueError(
+                f"{place}: process {status.pid} on {status.host} is running this job; wait for it or stop it, or give "
+                "this sweep another hydra.sweep.dir"
+            )
+        check_same_job(place, job["overrides"])
+
+
+def check_same_job(folder: Path, overrides: Sequence[str]) -> None:
+    """Refuses a folder of another job: what stands there is not lost.
+
+    Raises:
+        ValueError: naming both jobs' overrides.
+    """
+    earlier = read_overrides(folder)
+    if earlier is not None and sorted(earlier) != sorted(overrides):
+        before, now = _apart(earlier, overrides)
+        raise ValueError(
+            f"{os.path.relpath(folder)} holds another job: it was begun with {before}, and would now be run with "
+            f"{now}; go on with the overrides of before, or give this sweep another hydra.sweep.dir"
+        )
+
+
+def _apart(one: Sequence[str], other: Sequence[str]) -> tuple[str, str]:
+    """The overrides that each has and the other has not, for a message."""
+    pairs = ([word for word in a if word not in b] for a, b in ((one, other), (other, one)))
+    first, second = (" ".join(words) or "nothing else" for words in pairs)
+    return first, second
+
+
+def write_plan(folder: Path, jobs: Sequence[Mapping[str, Any]]) -> None:
+    """Writes sweep.json: the command that goes on with the sweep, and its jobs."""
+    words = [word for word in sys.argv[1:] if not word.startswith("hydra.sweep.dir=")]
+    command = Path(sys.argv[0]).name.removesuffix(".py").removeprefix("slt.")
+    again = ["python", "-m", f"slt.{command}", *words, f"hydra.sweep.dir={folder}"]
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / f".{PLAN}.part"
+    part.write_text(json.dumps({"again": shlex.join(again), "jobs": list(jobs)}, indent=1) + "\n", encoding="utf-8")
+    part.replace(folder / PLAN)
+
+
+def read_plan(folder: Path) -> dict[str, Any]:
+    """What sweep.json says: `again`, the command that goes on, and `jobs`; nothing of either where it is not there.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
+    try:
+        found = json.loads((folder / PLAN).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {"again": None, "jobs": []}
+    except ValueError as error:
+        raise ValueError(f"{folder / PLAN}: not a sweep's list of jobs ({error}); the sweep writes it anew") from error
+    return {"again": found["again"], "jobs": found["jobs"]}

@@ -1,0 +1,133 @@
+"""Runs that differ in nothing but their seed, taken together: means, intervals, and the difference to the best.
+
+N runs of a group, B resamples.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from slt.metrics import Difference, compare
+from slt.sweeps.runs import Run
+
+# Keys that do not make two runs two experiments.
+IGNORED = ("seed", "experiments", "sweep", "study", "device", "num_workers", "resume", "wandb", "debug", "hydra")
+# 97.5 % quantiles of Student's t for 1 to 30 degrees of freedom (any textbook's table).
+STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
+           2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045,
+           2.042)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean over `n` seeds with the bounds of its 95 % t interval, None for a single one."""
+
+    value: float
+    low: float | None
+    high: float | None
+    n: int
+
+
+@dataclass
+class Group:
+    """Runs of one setting, whatever their seed and state.
+
+    Attributes:
+        keys: that differ from group to group.
+        values: of these keys.
+        label: `key=value` of each, for people.
+        runs: of the group.
+        difference: of the final score to the best group's; None for that one, and where sentences cannot be compared.
+    """
+
+    keys: tuple[str, ...]
+    values: tuple[str, ...]
+    label: str
+    runs: list[Run] = field(default_factory=list)
+    difference: Difference | None = None
+
+    @property
+    def finished(self) -> list[Run]:
+        """The runs whose scores count."""
+        return [run for run in self.runs if run.finished]
+
+    def mean(self, metric: str) -> Mean | None:
+        """Over the finished runs that have the metric; None where there is none."""
+        found = [run.metrics[metric] for run in self.finished if math.isfinite(run.metrics.get(metric, math.nan))]
+        return mean(found) if found else None
+
+
+def mean(values: Sequence[float]) -> Mean:
+    """The mean of N > 0 values with its t interval: value +- t(0.975, N - 1) * s / sqrt(N), s with N - 1."""
+    n, middle = len(values), float(np.mean(values))
+    if n == 1:
+        return Mean(middle, None, None, 1)
+    # Past the table its last quantile is used: at most 4 % too wide.
+    half = STUDENT[min(n - 1, len(STUDENT)) - 1] * float(np.std(values, ddof=1)) / math.sqrt(n)
+    return Mean(middle, middle - half, middle + half, n)
+
+
+def differing(runs: Sequence[Run]) -> list[str]:
+    """The keys in which runs differ, but for those that make no experiment, in the order they were given in."""
+    keys = list(dict.fromkeys(key for run in runs for key in run.overrides))
+    kept = [key for key in keys if key.split(".")[0] not in IGNORED]
+    return [key for key in kept if len({run.value_of(key) for run in runs}) > 1]
+
+
+def grouped(runs: Sequence[Run], keys: Sequence[str]) -> list[Group]:
+    """Runs by the values of `keys`, in the order met."""
+    groups: dict[tuple[str, ...], Group] = {}
+    for run in runs:
+        values = tuple(run.value_of(key) for key in keys)
+        label = ", ".join(label_of(key, value) for key, value in zip(keys, values, strict=True)) or "all runs"
+        groups.setdefault(values, Group(tuple(keys), values, label)).runs.append(run)
+    return list(groups.values())
+
+
+def label_of(key: str, value: str, *, shown: str | None = None) -> str:
+    """`key=value`, or for a key that was deleted `without key`; `shown` stands in the key's place."""
+    name = (shown or key).lstrip("~")
+    if key.startswith("~"):
+        return f"with {name}" if value == "kept" else f"without {name}"
+    return f"{name}={value}"
+
+
+def ranked(groups: Sequence[Group], objective: str) -> list[Group]:
+    """Groups by their mean validation score, the best first; those without one last."""
+
+    def height(group: Group) -> float:
+        found = group.mean(objective)
+        return -math.inf if found is None else found.value
+
+    return sorted(groups, key=height, reverse=True)
+
+
+def compare_groups(groups: Sequence[Group], *, bootstrap: int, seed: int) -> None:
+    """Sets each group's difference to the first one that has translations.
+
+    Args:
+        groups: the best first.
+        bootstrap: B.
+        seed: of the resamples.
+    """
+    reference: list[tuple[str, str]] = []
+    systems: dict[int, list[list[str]]] = {}
+    for place, group in enumerate(groups):
+        for run in group.finished:
+            sentences = [(p.id, p.reference) for p in run.predictions]
+            reference = reference or sentences
+            if sentences and sentences == reference:  # of other sentences a paired difference means nothing
+                systems.setdefault(place, []).append([p.hypothesis for p in run.predictions])
+    if len(systems) < 2:
+        return
+    best = next(iter(systems))
+    found = compare(
+        {str(place): system for place, system in systems.items()}, [text for _, text in reference],
+        baseline=str(best), bootstrap=bootstrap, seed=seed,
+    )  # fmt: skip
+    for name, difference in found.items():
+        groups[int(name)].difference = difference

@@ -1,0 +1,201 @@
+"""The last page of a sweep: sweep.csv, sweep.html and its plots, of whatever the jobs have come to."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from slt.data.layout import atomic
+from slt.evaluation.curves import inline, look
+from slt.sweeps.grid import read_plan
+from slt.sweeps.groups import Group, compare_groups, differing, grouped, ranked
+from slt.sweeps.plots import learning_curves, parallel_coordinates, score_bars
+from slt.sweeps.runs import Run, read_sweep
+from slt.sweeps.status import STATES
+
+BOOTSTRAP = 1000
+SEED = 1  # of the resamples: the same page from the same runs
+
+
+@dataclass
+class Sweep:
+    """A sweep as read from its folder.
+
+    Attributes:
+        folder: of the sweep.
+        runs: all jobs, by number.
+        keys: in which they differ, the seed left out.
+        groups: runs that differ in their seed only, the best first.
+        objective: the validation score that ranks them.
+        final: the test score shown beside it; None where nothing was scored.
+        again: the command that goes on with the sweep.
+    """
+
+    folder: Path
+    runs: list[Run]
+    keys: list[str]
+    groups: list[Group]
+    objective: str
+    final: str | None
+    again: str | None
+
+    @classmethod
+    def read(cls, folder: Path) -> Sweep:
+        """Reads, groups and compares.
+
+        Raises:
+            FileNotFoundError, ValueError: no sweep is there.
+        """
+        runs = read_sweep(folder)
+        keys = differing(runs)
+        objective = Counter(run.objective for run in runs if run.config).most_common(1)
+        name = objective[0][0] if objective else "score"
+        splits = Counter(run.split for run in runs if run.split and f"{run.split}/bleu" in run.metrics)
+        groups = ranked(grouped(runs, keys), name)
+        compare_groups(groups, bootstrap=BOOTSTRAP, seed=SEED)
+        final = f"{splits.most_common(1)[0][0]}/bleu" if splits else None
+        return cls(folder, runs, keys, groups, name, final, read_plan(folder)["again"])
+
+    def states(self) -> dict[str, int]:
+        """State -> jobs in it, in the order of `STATES`, the ones that there are."""
+        counts = Counter(run.status.state for run in self.runs)
+        return {state: counts[state] for state in STATES if counts[state]}
+
+
+def write_sweep(folder: Path) -> Sweep:
+    """Writes sweep.csv, sweep.html, and the plots as PNG, into a sweep's folder.
+
+    Raises:
+        FileNotFoundError, ValueError: no sweep is there.
+    """
+    sweep = Sweep.read(folder)
+    _write_table(folder / "sweep.csv", sweep)
+    charts = []
+    for name, label, figure in _figures(sweep):
+        if figure is not None:
+            charts.append(Markup(inline(figure, label)))
+            figure.savefig(folder / f"{name}.png", dpi=130, facecolor="white")
+    environment = Environment(
+        loader=PackageLoader("slt.sweeps", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.filters["score"] = lambda value: "–" if value is None else f"{value:.2f}"
+    environment.filters["signed"] = lambda value: f"{value:+.2f}"
+    style = (Path(__file__).parent.parent / "evaluation" / "page.css").read_text(encoding="utf-8")
+    page = environment.get_template("sweep.html").render(
+        title=f"Sweep over {', '.join(sweep.keys) or 'seeds'}",
+        facts=_facts(sweep),
+        style=Markup(style),
+        sweep=sweep,
+        bootstrap=BOOTSTRAP,
+        rows=[_row(run, sweep) for run in sweep.runs],
+        states=STATES,
+        charts=charts,
+    )
+    with atomic(folder / "sweep.html") as file:
+        file.write(page.encode())
+    return sweep
+
+
+def _figures(sweep: Sweep) -> list[tuple[str, str, Figure | None]]:
+    """File name, words for those who do not see it, picture."""
+    scores = [sweep.objective, *([sweep.final] if sweep.final else [])]
+    seeds = ["seed"] if len({run.seed for run in sweep.runs}) > 1 else []
+    found = []
+    for name, label, draw in (
+        ("scores", f"{' and '.join(scores)} of each setting", lambda: score_bars(sweep.groups, scores)),
+        ("curves", f"{sweep.objective} over steps", lambda: learning_curves(sweep.groups, sweep.objective)),
+        (
+            "parallel",
+            f"overrides of each run and its {' and '.join(scores)}",
+            lambda: parallel_coordinates(sweep.runs, [*sweep.keys, *seeds], scores),
+        ),
+    ):
+        with look(name):
+            found.append((name, label, draw()))
+    return found
+
+
+def _facts(sweep: Sweep) -> Mapping[str, str]:
+    facts = {
+        "folder": os.path.relpath(sweep.folder),
+        "jobs": ", ".join(f"{count} {state}" for state, count in sweep.states().items()),
+        "ranked by": f"{sweep.objective} of the best checkpoint, mean over seeds",
+    }
+    started = [run.status.started for run in sweep.runs if run.status.started]
+    facts |= {"begun": min(started).replace("T", " ")} if started else {}
+    machine = Counter(run.origin["machine"] for run in sweep.runs if "machine" in run.origin)
+    revision = Counter(f"{run.origin['git']}{' (changed)' if run.origin.get('git_dirty') else ''}"
+                       for run in sweep.runs if run.origin.get("git"))  # fmt: skip
+    facts |= {"machine": ", ".join(machine)} if machine else {}
+    facts |= {"revision": ", ".join(revision)} if revision else {}
+    if sweep.again and any(not run.finished for run in sweep.runs):
+        facts["goes on with"] = sweep.again
+    return facts | {"written": datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")}
+
+
+def _row(run: Run, sweep: Sweep) -> dict[str, Any]:
+    """A job as the page lists it."""
+    page = run.folder / "report.html"
+    logs = sorted(run.folder.glob("*.log"), key=lambda path: path.name != "error.log")
+    there = page if page.is_file() else logs[0] if logs else None
+    return {
+        "run": run,
+        "values": [run.value_of(key) for key in sweep.keys],
+        "link": there and there.relative_to(sweep.folder).as_posix(),
+        "objective": run.metrics.get(sweep.objective),
+        "final": run.metrics.get(sweep.final or ""),
+        "bounds": run.bounds.get(sweep.final or ""),
+    }
+
+
+def _write_table(path: Path, sweep: Sweep) -> None:
+    """One row a job: what differs, its state and scores, and beside them those of its group."""
+    skipped = {sweep.objective, "seconds"}
+    names = list(dict.fromkeys(name for run in sweep.runs for name in run.metrics if name not in skipped))
+    rows = []
+    for group in sweep.groups:
+        means = {name: group.mean(name) for name in (sweep.objective, sweep.final) if name}
+        beside: dict[str, Any] = {"group": group.label, "n": len(group.finished)}
+        for name, found in means.items():
+            beside |= {f"{name}_mean": found and found.value, f"{name}_mean_low": found and found.low,
+                       f"{name}_mean_high": found and found.high}  # fmt: skip
+        if group.difference:
+            d = group.difference
+            beside |= {"difference": d.value, "difference_low": d.low, "difference_high": d.high, "p": d.p}
+        for run in group.runs:
+            row: dict[str, Any] = {
+                "job": run.number,
+                "state": run.status.state,
+                "folder": run.folder.name,
+                "seed": run.seed,
+            }
+            row |= {key: run.value_of(key) for key in sweep.keys} | {sweep.objective: run.metrics.get(sweep.objective)}
+            for name in names:
+                row[name] = run.metrics.get(name)
+                if name in run.bounds:
+                    row |= {f"{name}_low": run.bounds[name][0], f"{name}_high": run.bounds[name][1]}
+            rows.append(row | {"seconds": run.status.seconds, "failure": run.status.failure} | beside)
+    rows.sort(key=lambda row: row["job"])
+    text = io.StringIO()
+    writer = csv.DictWriter(text, _columns(rows), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    with atomic(path) as file:
+        file.write(text.getvalue().encode())
+
+
+def _columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Every row's columns; the longest row's order, then what only others have."""
+    longest = max(rows, key=len)
+    return list(dict.fromkeys([*longest, *(name for row in rows for name in row)]))
