@@ -63,7 +63,7 @@ def write_run(tmp_path: Path) -> Callable[..., Path]:
         (folder / "metrics.csv").write_text("step,name,value\n10,val/bleu,4.0\n20,val/bleu,6.0\n20,train/loss,1.0\n")
         given = {name: {"value": value, "low": value - 1, "high": value + 1} for name, value in scores.items()}
         (folder / "scores.json").write_text(json.dumps({"scores": given, "loss": 2.0}))
-        origin = {"command": ["/home/who/slt/train.py", *overrides], "git": "a" * 40, "processor": "Abacus", "cores": 2}
+        origin = {"command": ["/mnt/who/slt/train.py", *overrides], "git": "a" * 40, "processor": "Abacus", "cores": 2}
         (folder / "origin.json").write_text(json.dumps(origin))
         return folder
 

@@ -78,10 +78,10 @@ def test_runs_that_are_not_finished_are_named_and_debug_ones_are_not_meant(noteb
 
 
 def test_no_folder_of_one_machine_gets_into_the_notebook(notebook, write_run):
-    write_run("outputs/0", "fusion=mean", "dataset.root=/home/who/corpus", "experiments=fusion", bleu=1)
+    write_run("outputs/0", "fusion=mean", "dataset.root=/mnt/who/corpus", "experiments=fusion", bleu=1)
     rebuild(notebook, Path("outputs"), [])
     for path in (notebook, notebook.parent / "results" / "fusion.csv"):
-        assert "/home" not in path.read_text()
+        assert "/mnt" not in path.read_text()
         assert "dataset.root" in path.read_text()
 
 
