@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+import yaml
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
@@ -400,7 +401,7 @@ ConfigStore.instance().store(name="train_schema", node=Train)
 ConfigStore.instance().store(name="eval_schema", node=Evaluate)
 
 # What a user can cause. Anything else is our fault and keeps its traceback.
-USER_ERRORS = (HydraException, OmegaConfBaseException, ValueError, OSError, ImportError)
+USER_ERRORS = (HydraException, OmegaConfBaseException, ValueError, OSError, ImportError, yaml.YAMLError)
 
 CHOICES = {
     "precision": ("fp32", "bf16", "fp16"),
@@ -463,6 +464,8 @@ def main(name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], N
                 if not sweeping:
                     print(f"error: {explain(error, name)}", file=sys.stderr)
                     sys.exit(1)
+                if full:
+                    traceback.print_exc()
                 which = f"with {' '.join(state.overrides.task)}; see {os.path.relpath(folder)}"
                 print(f"error: job {state.job.num}: {explain(error, name)}\n  {which}", file=sys.stderr)
                 return math.nan
@@ -492,6 +495,8 @@ def main(name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], N
                     raise
                 print(f"error: {error}", file=sys.stderr)
                 sys.exit(1)
+            except KeyboardInterrupt:  # between two jobs; one at work leaves by itself, once it has saved
+                sys.exit(130)
             finally:
                 if sweep := grid.begun(forget=True):
                     statuses.append(ending.close(sweep))
@@ -537,6 +542,8 @@ def _begin(
 def explain(error: BaseException, name: str) -> str:
     """One message for `error`, with the near spelling where a key or a group's option was misspelt."""
     text = str(error).strip()
+    if isinstance(error, yaml.YAMLError):
+        return f"a file of conf/ or a recipe is not YAML: {' '.join(text.split())}"
     while isinstance(error, HydraException) and error.__cause__ is not None and "Error in call to" in text:
         error = error.__cause__
         text = str(error).strip()
@@ -549,7 +556,7 @@ def explain(error: BaseException, name: str) -> str:
     if key:
         # Hydra lists the groups that take `@stream`; a key of a group's default choice need not be one of the chosen.
         listed = re.search(r"Did you mean to override one of (.*)\?", text)
-        known = {*known_keys(name), *(listed[1].split(", ") if listed else ())}
+        known = {*known_keys(name), *(listed[1].split(", ") if listed else ()), *(part.name for part in fields(Study))}
         near = difflib.get_close_matches(key[1], sorted(known - {key[1]}), n=2, cutoff=0.6)
         hint = f"; did you mean {' or '.join(near)}?" if near and key[1] not in known else ""
         return f"there is no key '{key[1]}' in conf/{name}.yaml and the chosen groups{hint}"

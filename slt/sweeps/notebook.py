@@ -65,9 +65,10 @@ def read_study(path: Path) -> Study | None:
         ValueError: a key that there is not, or a value of another kind, with the file's name.
     """
     try:
-        recipe = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        with path.open(encoding="utf-8") as file:  # its name then stands in YAML's own message
+            recipe = yaml.safe_load(file) or {}
     except yaml.YAMLError as error:
-        raise ValueError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
+        raise ValueError(f"not YAML: {' '.join(str(error).split())}") from error
     given = recipe.get("study")
     if given is None:
         return None
@@ -180,7 +181,7 @@ def table(study: Study, rows: Sequence[Row]) -> str:
     for row in rows:
         label = ", ".join(label_of(key, row.overrides.get(key, "default")) for key in keys) or "as the recipe says"
         groups.setdefault(label, []).append(row)
-    if study.baseline is not None and study.baseline not in groups:
+    if study.baseline is not None and study.baseline not in groups and len(groups) > 1:
         raise ValueError(f"study {study.name}: baseline={study.baseline!r} is no row; there are: {'; '.join(groups)}")
     first = study.metrics[0]
     compared = study.baseline is not None and len(groups) > 1

@@ -415,3 +415,13 @@ def test_a_hand_without_its_partner_cannot_be_mirrored(root):
         dataset(root, streams=streams, augment=STRONG)
     assert len(dataset(root, streams=streams, augment=NOTHING)) == 3
     assert isinstance(dataset(root, augment=Augment(**STRONG)).augment, Augment)
+
+
+def test_only_some_streams_are_read_where_only_they_are_asked_for(compose, corpus):
+    from slt.assemble import build_splits, stream_shapes
+
+    cfg = compose(f"dataset.root={corpus}", "dataset.only=[face,pose]")
+    assert [*stream_shapes(build_splits(cfg, ["val"], augment=False)["val"])] == ["face", "pose"]
+    cfg.dataset.only = ["fase"]
+    with pytest.raises(ValueError, match=r"dataset\.only: there is no stream 'fase'; the corpus has face, left_hand"):
+        build_splits(cfg, ["val"], augment=False)

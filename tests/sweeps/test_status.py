@@ -1,0 +1,111 @@
+"""status.json says how a run ended, also when the run cannot say it any more, and one process holds a run folder."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from slt.sweeps.status import claimed, read_overrides, read_status
+
+HOLD = """import fcntl, sys, time
+file = open(sys.argv[1], "r+")
+fcntl.lockf(file, fcntl.LOCK_EX)
+print(1, flush=True)
+time.sleep(60)
+"""
+
+
+def begun(folder, *overrides):
+    with claimed(folder, list(overrides), tell=str) as claim:
+        claim.write("running")
+
+
+@pytest.fixture
+def held(tmp_path):
+    """A folder whose run another process is at work on."""
+    begun(tmp_path, "seed=1")
+    child = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path / "status.json")], stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    child.stdout.readline()
+    yield tmp_path
+    child.kill()
+    child.wait()
+    child.stdout.close()
+
+
+def test_run_that_ends_well_leaves_its_value_and_its_time(tmp_path):
+    with claimed(tmp_path, ["seed=1"], tell=str) as claim:
+        claim.write("running")
+        claim.end(12.5)
+    found = read_status(tmp_path)
+    assert (found.state, found.value, found.exit, found.overrides) == ("finished", 12.5, 0, ["seed=1"])
+    assert found.seconds >= 0
+
+
+@pytest.mark.parametrize(("value", "exit"), [(0, 0), (2, 2)])
+def test_whole_number_is_an_exit_status(tmp_path, value, exit):
+    with claimed(tmp_path, [], tell=str) as claim:
+        claim.end(value)
+    found = read_status(tmp_path)
+    assert (found.exit, found.state == "finished") == (exit, exit == 0)
+
+
+@pytest.mark.parametrize(("error", "state", "exit"), [
+    (ValueError("no such thing"), "failed", 1), (SystemExit(143), "stopped", 143),
+    (KeyboardInterrupt(), "stopped", 130),
+])  # fmt: skip
+def test_error_and_signal_are_told_apart(tmp_path, error, state, exit):
+    with pytest.raises(type(error)), claimed(tmp_path, [], tell=lambda e: f"told: {e}"):
+        raise error
+    found = read_status(tmp_path)
+    assert (found.state, found.exit) == (state, exit)
+    assert state != "failed" or found.failure == "told: no such thing"
+
+
+def test_run_whose_process_is_gone_was_killed(tmp_path):
+    begun(tmp_path)
+    assert json.loads((tmp_path / "status.json").read_text())["state"] == "running"
+    assert read_status(tmp_path).state == "killed"
+
+
+def test_run_whose_process_lives_is_running_and_its_folder_is_not_given_to_another(held):
+    assert read_status(held).state == "running"
+    with pytest.raises(ValueError, match=r"another process \(process \d+ on .*\) is writing to this run folder"):
+        begun(held)
+    assert read_status(held).overrides == ["seed=1"]
+
+
+def test_time_of_a_run_that_was_stopped_counts_on(tmp_path):
+    (tmp_path / "status.json").write_text(json.dumps({"state": "stopped", "seconds": 100.0}))
+    begun(tmp_path)
+    assert read_status(tmp_path).seconds >= 100
+
+
+def test_shorter_status_leaves_nothing_of_a_longer_one(tmp_path):
+    begun(tmp_path, "x" * 500)
+    begun(tmp_path)
+    assert read_status(tmp_path).overrides == []
+
+
+@pytest.mark.parametrize("text", ['{"state": "fini', '{"state": "asleep"}', '{"stat": 1}', "[]"])
+def test_broken_status_is_said_and_not_raised(tmp_path, text):
+    (tmp_path / "status.json").write_text(text)
+    found = read_status(tmp_path)
+    assert found.state == "unknown"
+    assert "status.json" in found.failure
+
+
+def test_overrides_of_a_run_of_before_are_hydras(tmp_path):
+    (tmp_path / ".hydra").mkdir()
+    (tmp_path / ".hydra" / "overrides.yaml").write_text("- seed=3\n")
+    assert read_overrides(tmp_path) == ["seed=3"]
+    assert read_overrides(tmp_path / "elsewhere") is None
+
+
+def test_only_the_first_of_several_processes_of_a_run_keeps_the_books(tmp_path, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    begun(tmp_path)
+    assert not (tmp_path / "status.json").exists()
