@@ -48,7 +48,7 @@ def pretrain(cfg: DictConfig) -> float:
         show=lambda name, picture: dashboard.picture(loss.step, name, picture), seed=cfg.seed,
     )  # fmt: skip
     trainer = Trainer(
-        model=twins, objective=loss,
+        unit="crops", model=twins, objective=loss,
         optimizer=instantiate(cfg.optimizer, _convert_="all")(
             parameter_groups(twins, lr=cfg.optimizer.lr, backbone_lr=None, decoder_lr=None)
         ),

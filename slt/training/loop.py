@@ -55,7 +55,7 @@ class Trainer:
             these are logged with the loss.
         optimizer: over parameter groups of `model` with a `base_lr` each.
         schedule: (step, max_steps=) -> factor of the base rates.
-        batches: endless, this process's part of each; a batch has `to(device)` and a length in clips.
+        batches: endless, this process's part of each; a batch has `to(device)` and a length in `unit`.
         evaluate: () -> metrics named `val/...`, the same ones in each process; None never evaluates.
         select: the metric that picks `best.pt`, higher is better.
         patience: evaluations without a better `select` before stopping; None never stops early.
@@ -63,6 +63,7 @@ class Trainer:
         folder: where `last.pt` and `best.pt` go.
         carried: plain values that every checkpoint carries: configuration, tokenizer, fingerprint.
         device, precision, accumulate, grad_clip, max_steps, eval_every, log_every: as in conf/train.yaml.
+        unit: what batches are of, for the progress bar and the metric `train/UNIT_per_second`.
         profiler: of `slt.training.profile`, told of every update; None profiles nothing.
     """
 
@@ -88,6 +89,7 @@ class Trainer:
         max_steps: int,
         eval_every: int,
         log_every: int,
+        unit: str = "clips",
         profiler: torch.profiler.profile | None = None,
     ) -> None:
         if precision == "fp16" and device.type != "cuda":
@@ -97,7 +99,7 @@ class Trainer:
         self.record, self.folder, self.carried = record, folder, carried
         self.device, self.precision, self.accumulate, self.grad_clip = device, precision, accumulate, grad_clip
         self.max_steps, self.eval_every, self.log_every = max_steps, eval_every, log_every
-        self.profiler = profiler
+        self.unit, self.profiler = unit, profiler
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
         self.spread = spread(model, optimizer, strategy, device)
         processes.own_randomness()
@@ -114,26 +116,26 @@ class Trainer:
             ValueError: the loss is not finite; the last checkpoint stays as it was.
         """
         stream = self.batches.start(self.step_count * self.accumulate)
-        since, clips = time.perf_counter(), 0
+        since, count = time.perf_counter(), 0
         bar = tqdm(
             total=self.max_steps, initial=self.step_count, unit="step", desc="train", disable=not processes.first()
         )
         with self.profiler or nullcontext(), signals() as caught, bar:
             while self.step_count < self.max_steps and not self.exhausted and not processes.agreed(caught):
-                loss, count = self.step(stream)
+                loss, passed = self.step(stream)
                 if self.profiler is not None:
                     self.profiler.step()
-                clips += count
+                count += passed
                 bar.update()
                 if self.step_count % self.log_every == 0 or self.step_count == self.max_steps:
                     seconds = time.perf_counter() - since
-                    clips = int(processes.total(torch.tensor(clips)))
-                    bar.set_postfix_str(f"loss {loss.item():.3f}, {clips / seconds:.0f} clips/s")
-                    self.log_step(loss.item(), clips / seconds, self.waited / seconds)
-                    since, clips, self.waited = time.perf_counter(), 0, 0.0
+                    count = int(processes.total(torch.tensor(count)))
+                    bar.set_postfix_str(f"loss {loss.item():.3f}, {count / seconds:.0f} {self.unit}/s")
+                    self.log_step(loss.item(), count / seconds, self.waited / seconds)
+                    since, count, self.waited = time.perf_counter(), 0, 0.0
                 if self.step_count % self.eval_every == 0 or self.step_count == self.max_steps:
                     self.check()
-                    since, clips, self.waited = time.perf_counter(), 0, 0.0
+                    since, count, self.waited = time.perf_counter(), 0, 0.0
         if stopped := processes.agreed(caught):
             with self.spread.whole():
                 self.save("last.pt")
@@ -146,12 +148,12 @@ class Trainer:
         return self.patience is not None and self.since_best >= self.patience
 
     def step(self, stream: Iterator[Any]) -> tuple[Tensor, int]:
-        """One update over `accumulate` batches -> the mean loss of all processes (detached), and this one's clips."""
+        """One update over `accumulate` batches -> the mean loss of all processes (detached), and what this one saw."""
         self.spread.loss.train()
         factor = self.schedule(self.step_count, max_steps=self.max_steps)
         for group in self.optimizer.param_groups:
             group["lr"] = group["base_lr"] * factor
-        total, clips = torch.zeros((), device=self.device), 0
+        total, count = torch.zeros((), device=self.device), 0
         for turn in range(self.accumulate):
             before = time.perf_counter()
             batch = next(stream)
@@ -162,7 +164,7 @@ class Trainer:
                     loss = self.spread.loss(self.objective, batch) / self.accumulate
                 self.scaler.scale(loss).backward()
             total += loss.detach()
-            clips += len(batch)
+            count += len(batch)
         total = processes.mean(total)  # on each process, so that all stop or none
         if not torch.isfinite(total):
             raise ValueError(
@@ -177,16 +179,16 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         self.step_count += 1
         self.tell_objective()
-        return total, clips
+        return total, count
 
     def tell_objective(self) -> None:
         """Tells an objective that wants to know how many updates are done."""
         if hasattr(self.objective, "after_step"):
             self.objective.after_step(self.step_count)
 
-    def log_step(self, loss: float, clips_per_second: float, data_wait: float) -> None:
+    def log_step(self, loss: float, per_second: float, data_wait: float) -> None:
         """Writes the step's metrics; `train/data_wait` is the share of the time spent waiting for the loader."""
-        rate = {"train/lr": self.optimizer.param_groups[0]["lr"], "train/clips_per_second": clips_per_second}
+        rate = {"train/lr": self.optimizer.param_groups[0]["lr"], f"train/{self.unit}_per_second": per_second}
         told = self.objective.report() if hasattr(self.objective, "report") else {}
         self.record.log(self.step_count, {"train/loss": loss, **rate, "train/data_wait": data_wait, **told})
 

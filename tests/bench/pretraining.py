@@ -71,7 +71,7 @@ def whole_step(cfg: DictConfig, steps: int) -> tuple[Twins, Views, dict[str, flo
     with tempfile.TemporaryDirectory() as folder:
         record = Record(Path(folder), [])
         Trainer(
-            model=twins, objective=loss, optimizer=instantiate(cfg.optimizer, _convert_="all")(groups),
+            unit="crops", model=twins, objective=loss, optimizer=instantiate(cfg.optimizer, _convert_="all")(groups),
             schedule=instantiate(cfg.schedule, _convert_="all"), batches=batches, evaluate=None, select="",
             patience=None,
             record=record, folder=Path(folder), carried={}, device=device, precision=cfg.precision,
@@ -82,7 +82,7 @@ def whole_step(cfg: DictConfig, steps: int) -> tuple[Twins, Views, dict[str, flo
     views = len(batch.whole) + len(batch.parts)
     rates = {name: sum(values) / len(values) for name, values in measured.items()}
     return twins, batch, {
-        "images/s": views * rates["train/clips_per_second"], "data_wait": rates["train/data_wait"]
+        "images/s": views * rates["train/crops_per_second"], "data_wait": rates["train/data_wait"]
     }  # fmt: skip
 
 
