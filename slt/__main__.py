@@ -7,7 +7,7 @@ import importlib
 import importlib.util
 import sys
 
-COMMANDS = ("train", "eval", "export", "pretrain", "extract", "demo", "report")
+COMMANDS = ("train", "eval", "export", "pretrain", "extract", "demo", "report", "board")
 
 
 def main() -> None:

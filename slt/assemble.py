@@ -5,32 +5,47 @@ T frames, R crop side, K landmarks, F feature width.
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import importlib
 import inspect
 import json
 import logging
 import os
+import secrets
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+import sys
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import configure_log, setup_globals
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from slt.config import locate
+from slt.config import check, explain, locate
 from slt.data import LsaTMultiStream
+from slt.data.lsa_t import corpus_fingerprints
 from slt.models import MultiStreamEncoder, Translator
 from slt.models.backbones import ImageBackbone, check_stream
 from slt.models.decoder import language_id
-from slt.pretraining.crops import POOLS
+from slt.pretraining.crops import POOLS, CropPool, ViewBatches
+from slt.pretraining.networks import Twins
+from slt.pretraining.objective import SelfDistillation
 from slt.pretraining.probe import Probe, labelled_crops
+from slt.pretraining.weights import add_adapters
 from slt.text import check_lengths, tokenizer_files, tokenizer_from_files
-from slt.training.checkpoint import load_weights
+from slt.training import lineage, processes
+from slt.training.checkpoint import find_checkpoint, load_checkpoint, load_weights
+from slt.training.dashboard import Dashboard
+from slt.training.launching import launch
 from slt.training.loop import Trainer
+from slt.training.profile import profiler
 from slt.training.record import write_origin
 from slt.training.resume import find_resume
 
@@ -39,25 +54,151 @@ log = logging.getLogger(__name__)
 Shapes = dict[str, list[int]]
 
 # Keys that may change between a run and its continuation.
-FREE = ("resume", "num_workers", "wandb", "final", "evaluation", "backbone", "debug", "study")
+FREE = ("resume", "num_workers", "wandb", "final", "evaluation", "backbone", "debug", "deterministic", "profile",
+        "study", "devices", "strategy")  # fmt: skip
+
+
+def in_processes(function: Callable[[DictConfig], float]) -> Callable[[DictConfig], float]:
+    """Makes a job of Hydra's run in `devices` processes of this machine, or as one of those of torchrun or srun."""
+
+    @functools.wraps(function)
+    def job(cfg: DictConfig) -> float:
+        place = processes.outside(os.environ)
+        if place is None and cfg.devices == 1:
+            return function(cfg)
+        check(cfg)
+        if place is not None:
+            with processes.joined(place):
+                log.info("process %d of %d that %s has started", place.rank, place.world, place.starter)
+                return _as_one(function, cfg)
+        OmegaConf.resolve(cfg)
+        main = sys.modules["__main__"].__spec__
+        module = main.name if function.__module__ == "__main__" and main is not None else function.__module__
+        told = (module, function.__name__, cfg, HydraConfig.instance().cfg)
+        return float(launch(_in_process, told, count=cfg.devices))
+
+    return job
+
+
+def _in_process(module: str, name: str, cfg: DictConfig, hydra: DictConfig) -> float:
+    """The job in a process of its own, where Hydra has not been."""
+    setup_globals()
+    HydraConfig.instance().cfg = hydra  # type: ignore[assignment]
+    if processes.first():
+        configure_log(hydra.hydra.job_logging, hydra.hydra.verbose)
+    else:
+        logging.getLogger().setLevel(logging.ERROR)
+    function = inspect.unwrap(getattr(importlib.import_module(module), name))
+    try:
+        return _as_one(function, cfg)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ValueError(explain(error, hydra.hydra.job.config_name)) from error
+
+
+def _as_one(function: Callable[[DictConfig], float], cfg: DictConfig) -> float:
+    """The job in one of several processes: only the first prints, and only it has a dashboard."""
+    if processes.first():
+        return function(cfg)
+    cfg.wandb.mode = "disabled"
+    with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
+        return function(cfg)
 
 
 def begin_run(cfg: DictConfig) -> Path:
-    """The run folder, with the resolved configuration in it and where the run came from."""
-    run = Path(os.path.relpath(HydraConfig.get().runtime.output_dir))
-    write_origin(run)
-    OmegaConf.save(cfg, run / "config.yaml", resolve=True)
+    """The run folder, one for all processes, with the resolved configuration and where the run came from in it.
+
+    `seed=null` is drawn here.
+    """
+    run = Path(os.path.relpath(processes.same(HydraConfig.get().runtime.output_dir)))
+    if cfg.get("seed", 0) is None:
+        cfg.seed = processes.same(choose_seed(run, cfg.resume))
+    if processes.first():
+        write_origin(run)
+        OmegaConf.save(cfg, run / "config.yaml", resolve=True)
     return run
+
+
+def open_dashboard(
+    cfg: DictConfig, run: Path, job_type: str, *, uses: Callable[[], Sequence[lineage.Item]]
+) -> Dashboard:
+    """The run on the board: jobs of a sweep in one group, each named after its folder unless it has a name.
+
+    Args:
+        cfg: of the run.
+        run: its folder.
+        job_type: train, eval, pretrain, extract or export.
+        uses: gives what the run builds on, and is only asked where there is a board.
+    """
+    options: dict[str, Any] = dict(cfg.wandb)
+    if cfg.wandb.mode == "disabled":
+        return Dashboard(run, {}, job_type=job_type, **options)
+    hydra = HydraConfig.get()
+    if hydra.mode == RunMode.MULTIRUN:
+        options["group"] = options["group"] or _under_outputs(Path(hydra.sweep.dir))
+        options["name"] = f"{options['name'] or options['group']}/{hydra.job.num}"
+    options["name"] = options["name"] or _under_outputs(run)
+    chosen = (hydra.runtime.choices.get(group) for group in ("experiments", "debug"))
+    options["tags"] = [*options["tags"], *(name for name in chosen if name not in (None, "null"))]
+    config = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(config, dict)
+    dashboard = Dashboard(run, {**config, "run_folder": str(run)}, job_type=job_type, **options)
+    for item in uses():
+        dashboard.uses(item)
+    return dashboard
+
+
+def _under_outputs(folder: Path) -> str:
+    """Where a folder lies below outputs/ or outputs/sweeps/; elsewhere only its name."""
+    above = [place for place, part in enumerate(folder.parts) if part in ("outputs", "sweeps")]
+    return "/".join(folder.parts[above[-1] + 1 if above else -1 :])
+
+
+def corpus_items(*roots: Path) -> list[lineage.Item]:
+    """The corpora in these folders, each once."""
+    facts = {root: corpus_fingerprints(root) for root in roots}
+    return [lineage.dataset(root, fingerprint=own, extractor=made) for root, (own, made) in facts.items()]
+
+
+def backbone_items(*nodes: DictConfig) -> list[lineage.Item]:
+    """The local files of pretrained weights that backbones start from."""
+    files = {str(node.weights) for node in nodes if isinstance(node, DictConfig) and node.get("weights")}
+    return [lineage.backbone(Path(name)) for name in sorted(files) if Path(name).is_file()]
+
+
+def choose_seed(run: Path, resume: str | None) -> int:
+    """The seed of a run that was not given one: that of the run it goes on from, else one drawn anew.
+
+    Args:
+        run: its folder; begun there before (a job that is queued again), it keeps the seed of then.
+        resume: as configured; `auto` goes on in `run` only, for no other run can be told to be the same without a seed.
+    """
+    if (run / "config.yaml").is_file():
+        seed = OmegaConf.load(run / "config.yaml").seed
+    elif resume not in (None, "auto"):
+        seed = OmegaConf.create(load_checkpoint(find_checkpoint(Path(resume), "last.pt"))["config"]).seed
+    else:
+        seed = secrets.randbelow(2**31)
+    log.info("seed=null: this run has seed %d, and seed=%d repeats it", seed, seed)
+    return int(seed)
+
+
+def build_profiler(cfg: DictConfig, run: Path, device: torch.device) -> torch.profiler.profile | None:
+    """The profiler of `debug=profile`, of the first process; None where nothing is to be recorded."""
+    return profiler(run, device=device, **cfg.profile) if cfg.profile.steps and processes.first() else None
 
 
 def choose_device(name: str) -> torch.device:
     """`auto` is the GPU where there is one; a device that was asked for and is not there is an error.
 
+    Of several processes on a machine, each gets a GPU of its own.
+
     Raises:
         ValueError: no such device here.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and processes.world() > 1:
+        name = f"cuda:{processes.local_rank()}"
     try:
         device = torch.device(name)
     except RuntimeError as error:
@@ -66,14 +207,17 @@ def choose_device(name: str) -> torch.device:
         raise ValueError(
             f"device={name}: there are {torch.cuda.device_count()} CUDA devices here; use device=cpu or auto"
         )
+    if device.type == "cuda" and processes.world() > 1:
+        torch.cuda.set_device(device)
     return device
 
 
 def build_splits(cfg: DictConfig, names: Collection[str], *, augment: bool) -> dict[str, LsaTMultiStream]:
     """The splits of `cfg.dataset`; `train` is augmented in training, everything else never."""
-    make = instantiate(cfg.dataset, _convert_="all")
-    plain = functools.partial(make, augment=None)
-    return {name: (make if augment and name == "train" else plain)(split=name) for name in sorted(names)}
+    with processes.one_ahead():  # who writes the embedded corpus, where it is not there yet
+        make = instantiate(cfg.dataset, _convert_="all")
+        plain = functools.partial(make, augment=None)
+        return {name: (make if augment and name == "train" else plain)(split=name) for name in sorted(names)}
 
 
 def stream_shapes(clips: LsaTMultiStream) -> Shapes:
@@ -210,6 +354,27 @@ def folders_of(dataset: DictConfig, stream: str) -> dict[str, str]:
     return {part: dataset.streams[part].folder for part, _ in POOLS[stream]}
 
 
+def build_views(cfg: DictConfig, *, pin_memory: bool) -> tuple[CropPool, ViewBatches]:
+    """The crops of a pretraining run, and the batches of views of them."""
+    pool = CropPool(
+        roots=[root_of(cfg.dataset), *cfg.corpora], folders=folders_of(cfg.dataset, cfg.stream),
+        **{key: cfg[key] for key in ("stream", "splits", "seconds", "fps")},
+    )  # fmt: skip
+    loading = {key: cfg[key] for key in ("drift", "batch_size", "num_workers", "seed")}
+    return pool, ViewBatches(pool, instantiate(cfg.augment, _convert_="all"), **loading, pin_memory=pin_memory)
+
+
+def build_twins(cfg: DictConfig) -> tuple[Twins, SelfDistillation]:
+    """Student and teacher of a pretraining run, and what they are trained to do."""
+    backbone = build_picture_backbone(cfg.backbone, cfg.stream, cfg.augment.size)
+    if cfg.adapters is not None:
+        add_adapters(backbone, **cfg.adapters)
+    loss = instantiate(cfg.objective.loss, _convert_="all")
+    twins = instantiate(cfg.objective.model, _convert_="all")(backbone, patches=loss.weights["ibot"] > 0)
+    twins.check_sizes(cfg.augment.size, cfg.augment.part_size if cfg.augment.parts else None)
+    return twins, loss
+
+
 def build_probe(cfg: DictConfig) -> Probe | None:
     """The probe on the embedded corpus; None where it is switched off."""
     if not cfg.probe.enabled:
@@ -275,6 +440,25 @@ def resume(trainer: Trainer, cfg: DictConfig, run: Path, *, job: str = "train") 
     Raises:
         FileNotFoundError, ValueError: no such checkpoint, or one of another corpus or architecture.
     """
+    found = processes.by_first(lambda: _find(cfg, run, job))
+    if found is None:
+        return
+    path, payload = found, load_checkpoint(found)
+    if payload["corpus"] != trainer.carried["corpus"]:
+        raise ValueError(
+            f"resume={path}: trained on another corpus (its fingerprint differs); give that one, or start anew"
+        )
+    trainer.resume(payload, source=path)
+    trainer.record.carry_over(path.parent.parent / "metrics.csv", trainer.step_count)
+    best = path.parent / "best.pt"
+    if processes.first() and best.is_file() and path.parent != trainer.folder:
+        trainer.folder.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(best, trainer.folder / "best.pt")
+    log.info("resumed %s at step %d", path, trainer.step_count)
+
+
+def _find(cfg: DictConfig, run: Path, job: str) -> Path | None:
+    """What a run goes on from; a job of a sweep that is started again, from what it left in its own folder."""
     wanted = cfg.resume
     if HydraConfig.get().mode == RunMode.MULTIRUN and (run / "checkpoints" / "last.pt").is_file():
         wanted = str(run)
@@ -283,24 +467,14 @@ def resume(trainer: Trainer, cfg: DictConfig, run: Path, *, job: str = "train") 
         same=lambda payload: _same_run(OmegaConf.create(payload["config"]), cfg),
     )  # fmt: skip
     if found is None:
-        return
+        return None
     path, payload = found
     if wanted != cfg.resume and not _same_run(OmegaConf.create(payload["config"]), cfg):
         raise ValueError(
             f"{path}: of another configuration than this job now has, though its overrides are the same: conf/ or the "
             "recipe has changed; give the sweep another hydra.sweep.dir"
         )
-    if payload["corpus"] != trainer.carried["corpus"]:
-        raise ValueError(
-            f"resume={path}: trained on another corpus (its fingerprint differs); give that one, or start anew"
-        )
-    trainer.resume(payload, source=path)
-    trainer.record.carry_over(path.parent.parent / "metrics.csv", trainer.step_count)
-    best = path.parent / "best.pt"
-    if best.is_file() and path.parent != trainer.folder:
-        trainer.folder.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(best, trainer.folder / "best.pt")
-    log.info("resumed %s at step %d", path, trainer.step_count)
+    return path
 
 
 def _same_run(one: DictConfig, other: DictConfig) -> bool:

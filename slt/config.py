@@ -17,8 +17,9 @@ import math
 import os
 import re
 import sys
+import tempfile
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from slt.sweeps import ending, grid
 from slt.sweeps.status import claimed
+from slt.training.dashboard import key_fault
+from slt.usage import usage
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +47,11 @@ CONF = HOME / "conf"
 # Hydra looks for `experiments=NAME` in these two folders: the suite's own and that of the working directory.
 os.environ["SLT_HOME"] = str(HOME)
 os.environ["SLT_CWD"] = str(Path.cwd())
+
+# `$` is escaped because Hydra takes the help for a template.
+OmegaConf.register_new_resolver(
+    "slt.usage", lambda command: usage(command, CONF, [HOME, Path.cwd()]).replace("$", "$$"), replace=True
+)
 
 
 @dataclass
@@ -65,9 +73,20 @@ class Wandb:
     mode: str = MISSING
     project: str = MISSING
     entity: str | None = MISSING
+    group: str | None = MISSING
     name: str | None = MISSING
     tags: list[str] = MISSING
+    log_tables: bool = MISSING
+    examples: int = MISSING
     log_checkpoints: bool = MISSING
+
+
+@dataclass
+class Profile:
+    """Keys of `profile`: how many updates pass, and how many are recorded after them."""
+
+    warmup: int = MISSING
+    steps: int = MISSING
 
 
 @dataclass
@@ -94,8 +113,11 @@ class Train:
     optimizer: Any = MISSING
     schedule: Any = MISSING
     embed_dim: int = MISSING
-    seed: int = MISSING
+    seed: int | None = MISSING
+    deterministic: bool = MISSING
     device: str = MISSING
+    devices: int = MISSING
+    strategy: str = MISSING
     precision: str = MISSING
     compile: bool = MISSING
     batch_size: int | None = MISSING
@@ -118,6 +140,7 @@ class Train:
     final: str | None = MISSING
     evaluation: Evaluation = field(default_factory=Evaluation)
     wandb: Wandb = field(default_factory=Wandb)
+    profile: Profile = field(default_factory=Profile)
     study: Study | None = None
     debug: Any = None
 
@@ -203,6 +226,7 @@ class Extract:
     boxes: str | None = MISSING
     landmarker: Any = MISSING
     extractor: Any = MISSING
+    wandb: Wandb = field(default_factory=Wandb)
 
 
 @dataclass
@@ -237,6 +261,7 @@ class Export:
     seed: int = MISSING
     search: ExportSearch = field(default_factory=ExportSearch)
     parity: ExportParity = field(default_factory=ExportParity)
+    wandb: Wandb = field(default_factory=Wandb)
 
 
 @dataclass
@@ -336,11 +361,15 @@ class Pretrain:
     corpora: list[str] = MISSING
     splits: list[str] = MISSING
     seconds: float = MISSING
+    drift: float = MISSING
     fps: float = MISSING
     adapters: Any = None
     probe: ProbeKeys = field(default_factory=ProbeKeys)
-    seed: int = MISSING
+    seed: int | None = MISSING
+    deterministic: bool = MISSING
     device: str = MISSING
+    devices: int = MISSING
+    strategy: str = MISSING
     precision: str = MISSING
     num_workers: int = MISSING
     batch_size: int = MISSING
@@ -351,8 +380,19 @@ class Pretrain:
     eval_every: int = MISSING
     resume: str | None = MISSING
     wandb: Wandb = field(default_factory=Wandb)
+    profile: Profile = field(default_factory=Profile)
+    debug: Any = None
 
 
+@dataclass
+class Board:
+    """The fixed keys of `conf/board.yaml`."""
+
+    title: str = MISSING
+    wandb: Wandb = field(default_factory=Wandb)
+
+
+ConfigStore.instance().store(name="board_schema", node=Board)
 ConfigStore.instance().store(name="pretrain_schema", node=Pretrain)
 ConfigStore.instance().store(name="demo_schema", node=Demo)
 ConfigStore.instance().store(name="export_schema", node=Export)
@@ -365,6 +405,7 @@ USER_ERRORS = (HydraException, OmegaConfBaseException, ValueError, OSError, Impo
 
 CHOICES = {
     "precision": ("fp32", "bf16", "fp16"),
+    "strategy": ("ddp", "fsdp2"),
     "select": ("bleu", "chrf"),
     "wandb.mode": ("disabled", "offline", "online"),
     "split": ("train", "val", "test"),
@@ -385,11 +426,12 @@ CHOICES = {
 }
 EXPORTED = ("fp32", "fp16", "int8")  # precisions of an exported graph; training has others
 POSITIVE = ("batch_size", "batch_frames", "max_steps", "accumulate", "eval_every", "log_every", "embed_dim",
-            "grad_clip", "evaluation.num_beams", "evaluation.nbest", "patience", "fps", "max_fps",
+            "devices", "grad_clip", "evaluation.num_beams", "evaluation.nbest", "patience", "fps", "max_fps",
             "workers", "parity.batches", "parity.limit", "search.num_beams", "search.max_tokens",
             "search.nbest", "threads", "queue", "web.port", "web.max_mb", "web.max_seconds", "probe.k",
-            "probe.examples", "probe.questions")  # fmt: skip
-NOT_NEGATIVE = ("max_failures", "seconds", "report_worst", "captions.min_seconds", "whole_seconds", "partial_seconds")
+            "probe.examples", "probe.questions", "profile.warmup")  # fmt: skip
+NOT_NEGATIVE = ("max_failures", "profile.steps", "seconds", "drift", "report_worst", "captions.min_seconds",
+                "whole_seconds", "partial_seconds", "wandb.examples")  # fmt: skip
 
 
 def main(name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], None]]:
@@ -398,7 +440,8 @@ def main(name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], N
     What a user can cause (a misspelt key, a missing file, a value that does not fit) ends in one message on standard
     error and exit status 1; where a run folder exists its log keeps the traceback. A whole number that the function
     returns is the exit status. A job of a sweep that fails, of whatever cause, says so and does not end the sweep; the
-    sweep's exit status is the largest of its jobs.
+    sweep's exit status is the largest of its jobs. The last line of standard output names the run folder, whether the
+    run went well, stopped or was stopped.
     """
     full = os.environ.get("HYDRA_FULL_ERROR") == "1"
     statuses = [0]
@@ -426,6 +469,8 @@ def main(name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], N
                 which = f"with {' '.join(state.overrides.task)}; see {os.path.relpath(folder)}"
                 print(f"error: job {state.job.num}: {explain(error, name)}\n  {which}", file=sys.stderr)
                 return math.nan
+            finally:
+                print(f"run folder: {os.path.relpath(folder)}", flush=True)
 
         run = hydra.main(version_base=None, config_path=str(CONF), config_name=name)(job)
 
@@ -434,7 +479,11 @@ def main(name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], N
             statuses[:] = [0]
             os.environ["HYDRA_FULL_ERROR"] = "1"  # hydra then raises instead of printing and leaving
             try:
-                run()
+                with _one_folder(name):
+                    run()
+            except BrokenPipeError:  # as of `--help | head`: whoever read has enough
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                sys.exit(1)
             except USER_ERRORS as error:
                 if full:
                     raise
@@ -457,6 +506,19 @@ def main(name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], N
         return entry
 
     return wrap
+
+
+@contextlib.contextmanager
+def _one_folder(name: str) -> Iterator[None]:
+    """Of processes that torchrun or srun has started for one run, only the first gets a run folder and log of Hydra."""
+    outside = os.environ.get("SLURM_PROCID", "0") if "SLURM_STEP_NUM_TASKS" in os.environ else "0"
+    if name not in ("train", "pretrain") or os.environ.get("RANK", outside) == "0":
+        yield
+        return
+    with tempfile.TemporaryDirectory() as folder, Path(os.devnull).open("w") as nowhere:
+        sys.argv += [f"hydra.run.dir={folder}", "hydra.output_subdir=null", "hydra/job_logging=disabled"]
+        with contextlib.redirect_stdout(nowhere):
+            yield
 
 
 def _begin(
@@ -557,6 +619,8 @@ def check(cfg: DictConfig) -> None:
     beams, nbest = _select(cfg, "evaluation.num_beams"), _select(cfg, "evaluation.nbest")
     if beams is not None and nbest is not None and nbest > beams:
         faults.append(f"evaluation.nbest={nbest} is above evaluation.num_beams={beams}: beams bound the n-best")
+    if "devices" in cfg and not faults:
+        faults += _check_processes(cfg)
     if "gloss_weight" in cfg:
         faults += _check_train(cfg)
     if "objective" in cfg:
@@ -565,6 +629,12 @@ def check(cfg: DictConfig) -> None:
         faults += _check_extract(cfg)
     if "partial_seconds" in cfg:
         faults += _check_demo(cfg)
+    if "title" in cfg and cfg.wandb.entity is None:
+        faults.append(
+            "wandb.entity is missing: give it, as in wandb.entity=NAME; whose project it is, you or your team"
+        )
+    if fault := key_fault(_select(cfg, "wandb.mode")):
+        faults.append(fault)
     if faults:
         raise ValueError("\n  ".join(faults))
 
@@ -586,6 +656,40 @@ def _check_train(cfg: DictConfig) -> list[str]:
     assert isinstance(plain, dict)
     plain.pop("backbone", None)
     return faults + [fault for group, node in plain.items() for fault in _check_target(node, str(group))]
+
+
+def _check_processes(cfg: DictConfig) -> list[str]:
+    """What is wrong with `devices` and `strategy`, here and with this batch."""
+    import torch
+
+    from slt.training.processes import outside
+
+    place, faults = outside(os.environ), []
+    if place is not None and cfg.devices not in (1, place.world):
+        faults.append(f"devices={cfg.devices}: {place.starter} has started {place.world} processes; leave devices out")
+    if place is not None and HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+        faults.append(
+            f"{place.starter} has started {place.world} processes, which join for a single run; of a sweep (-m) each "
+            f"job starts its own: run it in one process with devices={place.world}"
+        )
+    count = cfg.devices if place is None else place.world
+    cuda = cfg.device.startswith("cuda") or (cfg.device == "auto" and torch.cuda.is_available())
+    there = torch.cuda.device_count() if cuda else os.cpu_count() or 1
+    if place is None and count > 1 and there < count:
+        what = "CUDA devices" if cuda else "processor cores"
+        faults.append(f"devices={count}: there are {there} {what} here; expected at most as many")
+    if count > 1 and cfg.device not in ("auto", "cpu", "cuda"):
+        faults.append(f"device={cfg.device} is one device, and there are {count} processes; use device=cuda")
+    if count > 1 and cfg.batch_size is not None and cfg.batch_size < count:
+        faults.append(
+            f"batch_size={cfg.batch_size} is the batch of all {count} processes together; expected one clip for each "
+            "at least: raise batch_size or lower devices"
+        )
+    if count > 1 and cfg.strategy == "fsdp2" and "objective" in cfg:
+        faults.append("strategy=fsdp2: pretraining's teacher follows the student whole; use strategy=ddp")
+    if count > 1 and cfg.strategy == "fsdp2" and cfg.precision == "fp16":
+        faults.append("precision=fp16 scales one loss, and shards have no common scale; use bf16 with strategy=fsdp2")
+    return faults
 
 
 def _check_extract(cfg: DictConfig) -> list[str]:

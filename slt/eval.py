@@ -11,8 +11,8 @@ from slt.config import check, main
 from slt.data.provenance import refuse_other_extractor
 from slt.evaluation.assessment import examine
 from slt.text import Tokenize
+from slt.training import lineage
 from slt.training.checkpoint import find_checkpoint, load_checkpoint
-from slt.training.dashboard import Dashboard
 from slt.training.record import read_metrics
 
 
@@ -36,17 +36,20 @@ def evaluate(cfg: DictConfig) -> float:
     )
     assemble.check_streams(clips, payload["shapes"], cfg.streams.drop)
     history = path.parent.parent / "metrics.csv"
-    dashboard = Dashboard(run, OmegaConf.to_container(cfg, resolve=True), job_type="eval", **cfg.wandb)
+    dashboard = assemble.open_dashboard(
+        cfg, run, "eval", uses=lambda: [*assemble.corpus_items(clips.root), lineage.checkpoint(path)]
+    )
     found = examine(
         translator.to(device), clips, train, tokenizer, Tokenize(tokenizer, trained.decoder.max_tokens),
         folder=run, curves=read_metrics(history) if history.is_file() else {},
         config_text=OmegaConf.to_yaml(trained), dashboard=dashboard, device=device, seed=cfg.seed,
         precision=cfg.precision or trained.precision, num_workers=cfg.num_workers,
         max_tokens=trained.decoder.max_tokens, drop=list(cfg.streams.drop), batch_size=cfg.batch_size,
-        batch_frames=cfg.batch_frames, about={"checkpoint": str(path), "corpus": clips.fingerprint}, **cfg.evaluation,
+        batch_frames=cfg.batch_frames,
+        about={"checkpoint": str(path), "corpus": clips.fingerprint, "step": payload["step"]}, **cfg.evaluation,
     )  # fmt: skip
     dashboard.close()
-    print(f"run folder: {run}")
+    assert found is not None
     return found.scores["bleu"].value
 
 

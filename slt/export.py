@@ -15,6 +15,7 @@ from slt.data.provenance import refuse_other_extractor
 from slt.exporting.folder import export_folder
 from slt.exporting.trained import Trained, extractor_settings, stream_specs
 from slt.realtime.manifest import Search
+from slt.training import lineage
 from slt.training.checkpoint import find_checkpoint, load_checkpoint
 
 
@@ -47,11 +48,18 @@ def open_run(checkpoint: Path, search: DictConfig | None = None) -> tuple[Traine
     return trained, cfg
 
 
+def parity_scores(said: dict[str, Any]) -> dict[str, float]:
+    """What the dashboard shows of a comparison of sentences: of its last search, the beam."""
+    kind, bleu = list(said["bleu"].items())[-1]
+    found = {"bleu": bleu["exported"], "checkpoint_bleu": bleu["checkpoint"], "differing": said["differing"][kind]}
+    return {f"{said['split']}/{name}": value for name, value in found.items()}
+
+
 @main("export")
 def export(cfg: DictConfig) -> None:
     """Exports."""
     check(cfg)
-    assemble.begin_run(cfg)
+    run = assemble.begin_run(cfg)
     trained, config = open_run(Path(cfg.checkpoint), cfg.search)
     if cfg.dataset.root is not None:
         config.dataset.root = cfg.dataset.root
@@ -61,10 +69,16 @@ def export(cfg: DictConfig) -> None:
     refuse_other_extractor(trained.extractor, clips.extractor, where=str(clips.root), allowed=cfg.other_extractor)
     trained = replace(trained, extractor_settings=extractor_settings(clips.root, trained.extractor))
     out = Path(cfg.out)
-    export_folder(
+    dashboard = assemble.open_dashboard(cfg, run, "export", uses=lambda: [
+        *assemble.corpus_items(clips.root), lineage.checkpoint(find_checkpoint(Path(cfg.checkpoint), "best.pt"))
+    ])  # fmt: skip
+    manifest = export_folder(
         trained, out, name=cfg.name or out.name, precision=cfg.precision, program=cfg.program, clips=clips,
         batches=cfg.parity.batches, limit=cfg.parity.limit, seed=cfg.seed, say=print,
     )  # fmt: skip
+    dashboard.makes(lineage.exported(out))
+    dashboard.summary(parity_scores(manifest.parity["sentences"]))
+    dashboard.close()
     print(f"exported: {out}")
 
 

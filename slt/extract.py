@@ -19,8 +19,24 @@ from slt.data.writer import ClipWriter
 
 
 def run(cfg: DictConfig) -> Outcome:
-    """Extract what `cfg` describes and say what came of it."""
+    """Extract what `cfg` describes and say what came of it, with a board where there is to be one."""
     check(cfg)
+    if cfg.wandb.mode == "disabled":
+        return make_corpus(cfg)
+    from slt import assemble  # here: it brings torch, which extraction does without
+
+    dashboard = assemble.open_dashboard(cfg, assemble.begin_run(cfg), "extract", uses=lambda: [])
+    outcome = make_corpus(cfg)
+    dashboard.summary({"extract/clips": outcome.finished, "extract/failed": len(outcome.failures)})
+    if not outcome.left:
+        for item in assemble.corpus_items(Path(cfg.out)):
+            dashboard.makes(item)
+    dashboard.close()
+    return outcome
+
+
+def make_corpus(cfg: DictConfig) -> Outcome:
+    """Extract what `cfg`, which is checked, describes and print what came of it."""
     sources, faults = find_sources(cfg.source, kind=cfg.kind, **cfg.captions, signer=cfg.signer, boxes=cfg.boxes)
     folders = OmegaConf.to_container(cfg.folders)
     assert isinstance(folders, dict)

@@ -5,52 +5,45 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from slt import assemble
 from slt.config import check, main
-from slt.pretraining.crops import CropPool, ViewBatches
 from slt.pretraining.watching import Watch
-from slt.pretraining.weights import add_adapters, write_backbone
-from slt.training.dashboard import Dashboard
+from slt.pretraining.weights import write_backbone
+from slt.training import lineage, processes
 from slt.training.loop import Trainer, parameter_groups
+from slt.training.randomness import fix_randomness
 from slt.training.record import Record, draw_curves
 
 log = logging.getLogger(__name__)
 
-KEYS = ("precision", "accumulate", "grad_clip", "max_steps", "eval_every", "log_every")
+KEYS = ("strategy", "precision", "accumulate", "grad_clip", "max_steps", "eval_every", "log_every")
 
 
 @main("pretrain")
+@assemble.in_processes
 def pretrain(cfg: DictConfig) -> float:
     """Pretrains, and returns the best share of labels that neighbours got right (without a probe: the best rank)."""
     check(cfg)
     run = assemble.begin_run(cfg)
     device = assemble.choose_device(cfg.device)
-    torch.manual_seed(cfg.seed)
-    pool = CropPool(
-        roots=[assemble.root_of(cfg.dataset), *cfg.corpora], folders=assemble.folders_of(cfg.dataset, cfg.stream),
-        **{key: cfg[key] for key in ("stream", "splits", "seconds", "fps")},
-    )  # fmt: skip
-    views = instantiate(cfg.augment, _convert_="all")
-    backbone = assemble.build_picture_backbone(cfg.backbone, cfg.stream, cfg.augment.size)
-    if cfg.adapters is not None:
-        add_adapters(backbone, **cfg.adapters)
-    loss = instantiate(cfg.objective.loss, _convert_="all")
-    twins = instantiate(cfg.objective.model, _convert_="all")(backbone, patches=loss.weights["ibot"] > 0).to(device)
-    twins.check_sizes(cfg.augment.size, cfg.augment.part_size if cfg.augment.parts else None)
+    fix_randomness(cfg.seed, deterministic=cfg.deterministic)
+    with processes.one_ahead():  # who writes the embedded corpus, where it is not there yet
+        pool, batches = assemble.build_views(cfg, pin_memory=device.type == "cuda")
+        probe = assemble.build_probe(cfg)
+    twins, loss = assemble.build_twins(cfg)
+    twins = twins.to(device)
     log.info("%d crops of %d pixels, %s parameters in the backbone", len(pool), pool.size,
              f"{sum(p.numel() for p in twins.exported().parameters()):,}")  # fmt: skip
-    batches = ViewBatches(pool, views, batch_size=cfg.batch_size, num_workers=cfg.num_workers, seed=cfg.seed,
-                          pin_memory=device.type == "cuda")  # fmt: skip
-    dashboard = Dashboard(run, OmegaConf.to_container(cfg, resolve=True), job_type="pretrain", **cfg.wandb)
+    dashboard = assemble.open_dashboard(cfg, run, "pretrain", uses=lambda: [
+        *assemble.corpus_items(*(source.root for source in pool.sources)), *assemble.backbone_items(cfg.backbone)
+    ])  # fmt: skip
     record = Record(run, [dashboard])
     plain: dict[str, Any] = {"device": device, **{key: cfg[key] for key in KEYS}}
-    probe = assemble.build_probe(cfg)
-    watch = Watch(
+    watch = None if not processes.first() else Watch(
         twins.exported(), pool, probe, size=cfg.augment.size, device=device, precision=cfg.precision, folder=run,
         show=lambda name, picture: dashboard.picture(loss.step, name, picture), seed=cfg.seed,
     )  # fmt: skip
@@ -61,18 +54,20 @@ def pretrain(cfg: DictConfig) -> float:
         ),
         schedule=instantiate(cfg.schedule, _convert_="all"),
         batches=batches,
-        evaluate=watch, select="val/knn" if probe else "val/rank", patience=None, record=record,
-        folder=run / "checkpoints",
+        evaluate=lambda: processes.by_first(watch), select="val/knn" if probe else "val/rank", patience=None,
+        record=record, folder=run / "checkpoints", profiler=assemble.build_profiler(cfg, run, device),
         carried={"config": OmegaConf.to_yaml(cfg, resolve=True), "corpus": pool.fingerprint},
         **plain,
     )  # fmt: skip
     assemble.resume(trainer, cfg, run, job="pretrain")
     trainer.run()
+    if not processes.first():
+        return trainer.best
     draw_curves(record.curves, run / "curves.png")
     made = {"objective": HydraConfig.get().runtime.choices.get("objective"), "steps": trainer.step_count}
     made |= {"backbone": OmegaConf.to_container(cfg.backbone, resolve=True), "data": pool.fingerprint}
     path = write_backbone(run, twins.exported(), stream=cfg.stream, about={**made, "img_size": cfg.augment.size})
-    dashboard.checkpoints([path, path.with_suffix(".json")])
+    dashboard.makes(lineage.backbone(path))
     dashboard.close()
     print(f"backbone: {path}")
     return trainer.best

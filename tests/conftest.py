@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import struct
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -76,6 +77,44 @@ TINY = (
 def _outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every test works in a folder of its own, so that no `outputs/` lands in the checkout."""
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A wandb of its own that no setting of the machine reaches, and that keeps its files beside the run."""
+    import wandb
+
+    for name in ("WANDB_MODE", "WANDB_DATA_DIR", "WANDB_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("WANDB_CONSOLE", "off")  # it and pytest take each other's stdout away
+    yield
+    wandb.teardown()
+
+
+@pytest.fixture(scope="session")
+def records() -> Callable[[Path], dict[str, list[Any]]]:
+    """What wandb kept of the offline run below a folder, kind -> its records; it is a log of LevelDB's format."""
+    import wandb
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    def read(folder: Path) -> dict[str, list[Any]]:
+        wandb.teardown()  # its service writes behind the back of `finish`
+        data = next(folder.rglob("offline-run-*/*.wandb")).read_bytes()
+        found: dict[str, list[Any]] = {}
+        place, part = 7, b""
+        while place + 7 <= len(data):  # blocks of 32 KiB, records in parts
+            if (left := 32768 - place % 32768) < 7:
+                place += left
+                continue
+            _, size, kind = struct.unpack_from("<IHB", data, place)
+            part, place = part + data[place + 7 : place + 7 + size], place + 7 + size
+            if kind in (1, 4):  # whole, or the last part
+                entry, part = Record.FromString(part), b""
+                name = entry.WhichOneof("record_type")
+                found.setdefault(name, []).append(getattr(entry, name))
+        return found
+
+    return read
 
 
 @pytest.fixture(scope="session")
@@ -200,6 +239,12 @@ class Ran:
     out: str
     err: str
     folder: Path | None
+
+    @property
+    def named_folder(self) -> bool:
+        """Whether the last line on standard output names the run folder."""
+        assert self.folder is not None
+        return self.out.splitlines()[-1] == f"run folder: {os.path.relpath(self.folder)}"
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ def test_every_option_composes_and_its_target_accepts_its_keys(compose, corpus, 
     check(compose(option.replace("/", "="), *given(option, corpus), name=name))
 
 
-@pytest.mark.parametrize("name", ["train", "eval", "extract", "export", "pretrain", "demo"])
+@pytest.mark.parametrize("name", ["train", "eval", "extract", "export", "pretrain", "demo", "board"])
 def test_every_command_composes_with_only_what_a_user_must_say_missing(compose, name):
     from omegaconf import OmegaConf
 
@@ -65,6 +65,14 @@ def test_the_embedded_corpus_is_made_from_its_keys(compose, tmp_path):
     clips = build_splits(cfg, ["train"], augment=False)["train"]
     assert len(clips) == 2
     assert clips.root.parent == tmp_path
+
+
+def test_training_is_of_the_signers_asked_for_and_held_out_splits_are_whole(compose, corpus):
+    cfg = compose(f"dataset.root={corpus}", "dataset.signers=1", "dataset.limit=2", "dataset.only=[face]")
+    splits = build_splits(cfg, ["train", "val", "test"], augment=False)
+    assert {name: len(clips) for name, clips in splits.items()} == {"train": 2, "val": 4, "test": 4}
+    assert len(set(splits["train"].columns["signer"])) == 1
+    assert [*stream_shapes(splits["train"])] == ["face"]
 
 
 @pytest.mark.parametrize("option", options("backbone"))

@@ -34,6 +34,8 @@ SPELLING = {
 }
 TYPES = {
     "max_steps=many": r"max_steps=many.*Integer",
+    "deterministic=maybe": r"deterministic=maybe.*bool",
+    "seed=x": r"seed=x.*Integer",
     "compile=maybe": r"compile=maybe.*bool",
     "label_smoothing=[1]": r"label_smoothing=\[1\].*Float",
     "wandb.tags=a": r"wandb.tags=a.*list",
@@ -41,6 +43,8 @@ TYPES = {
     "evaluation=3": r"evaluation=3.*Evaluation",
 }
 VALUES = {
+    "profile.steps=-1": r"profile.steps=-1: expected a number of at least 0",
+    "profile.warmup=0": r"profile.warmup=0: expected a number above 0",
     "max_steps=0": r"max_steps=0: expected a number above 0",
     "grad_clip=-1": r"grad_clip=-1.*above 0",
     "select=rouge": r"select=rouge: expected one of bleu, chrf",

@@ -62,6 +62,7 @@ def test_a_film_is_translated_printed_and_written(entry, folder, film, tmp_path)
     assert (start, end) == ("00:00.0", "00:02.0")
     srt = (tmp_path / "out" / "a.srt").read_text(encoding="utf-8")
     assert " ".join(srt.split("\n", 2)[2].split()) == " ".join(sentence.split())
+    assert ran.named_folder
     assert "seen: face 100%, left_hand 100%, right_hand 100%, pose 100%" in ran.out
     for ending in ("mp4", "srt", "vtt"):
         assert f"wrote out/a.{ending}" in ran.out

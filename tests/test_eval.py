@@ -57,6 +57,7 @@ def test_run_folder_and_file_give_what_the_end_of_training_gave(
     mine, theirs = scores(ran.folder), scores(run)
     assert all(mine[key] == theirs[key] for key in ("scores", "loss", "floor", "blanked", "leaks", "corpus"))
     assert ran.folder.parts[-4:-2] == ("outputs", "eval")
+    assert ran.named_folder
 
 
 def test_second_evaluation_is_the_first(evaluate: Callable[..., Any]) -> None:

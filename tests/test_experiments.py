@@ -1,6 +1,7 @@
 """Every recipe in experiments/ runs: two steps, an evaluation and a report, on the tiny corpus.
 
-A recipe that needs what no fresh clone has says so in its head, `# needs: WHAT`; it is composed and checked only.
+A recipe that needs what no fresh clone has says so in its head, `# needs: WHAT`; it runs where a stand-in for that is
+named here, and else is composed and checked only. Of every grid each job is composed.
 """
 
 from __future__ import annotations
@@ -8,35 +9,97 @@ from __future__ import annotations
 import re
 
 import pytest
+import yaml
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from slt.config import HOME, check
 
 RECIPES = sorted(path.stem for path in (HOME / "experiments").glob("*.yaml"))
 TWO_STEPS = (
     "max_steps=2", "eval_every=2", "log_every=1", "batch_size=4", "batch_frames=null", "num_workers=0", "device=cpu",
-    "precision=fp32", "evaluation={num_beams:2,nbest:2,bootstrap:10,report_strips:1}",
+    "precision=fp32", "evaluation={num_beams:2,nbest:2,bootstrap:10,report_strips:1,blanked:false}",
+    "decoder.max_tokens=100",
 )  # fmt: skip
+# Published weights are not downloaded: the same parts, drawn at random and small where they may be.
+DINOV2 = (*(f"dataset.streams.{name}.size=28" for name in ("face", "left_hand", "right_hand")),
+          "streams.face.weights=null", "streams.left_hand.weights=null", "batch_size=2", "accumulate=1")  # fmt: skip
+STAND_INS = {"lsat_scratch": (), "lsat_dinov2_mt5": DINOV2, "lsat_signmusketeers": DINOV2}
+
+
+def text_of(recipe: str) -> str:
+    return (HOME / "experiments" / f"{recipe}.yaml").read_text(encoding="utf-8")
 
 
 def needs(recipe: str) -> str | None:
     """What the head of a recipe says it needs."""
-    text = (HOME / "experiments" / f"{recipe}.yaml").read_text(encoding="utf-8")
-    found = re.search(r"^# needs: (.+)$", text, re.MULTILINE)
+    found = re.search(r"^# needs: (.+)$", text_of(recipe), re.MULTILINE)
     return found[1] if found else None
 
 
+def job(recipe: str) -> str:
+    """The entry point that a recipe's head says to run."""
+    found = re.search(rf"python -m slt\.(\w+) (?:-m )?experiments={recipe}\b", text_of(recipe))
+    assert found, f"{recipe}.yaml does not say how it is run"
+    return found[1]
+
+
+def jobs(recipe: str) -> list[list[str]]:
+    """The overrides of each job of a recipe's grid, with one seed; one job without any where it has no grid."""
+    params = yaml.safe_load(text_of(recipe)).get("hydra", {}).get("sweeper", {}).get("params", {})
+    words = [f"{key}={values}" for key, values in params.items() if key != "seed"]
+    (found,) = BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(words), None)
+    return [list(job) for job in found]
+
+
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_every_recipe_composes_and_says_what_it_asks(compose, recipe):
-    text = (HOME / "experiments" / f"{recipe}.yaml").read_text(encoding="utf-8")
-    assert text.startswith("# @package _global_\n# ")
-    check(compose(f"experiments={recipe}", *(["dataset.root=anywhere"] if needs(recipe) else [])))
+def test_every_job_of_every_recipe_composes_and_says_what_it_asks(compose, recipe):
+    assert text_of(recipe).startswith("# @package _global_\n# ")
+    where = ["dataset.root=anywhere"] if needs(recipe) else []
+    for overrides in jobs(recipe):
+        check(compose(f"experiments={recipe}", *where, *overrides, name=job(recipe)))
 
 
-@pytest.mark.parametrize("recipe", [recipe for recipe in RECIPES if not needs(recipe)])
-def test_every_recipe_that_needs_nothing_runs_two_steps(entry, corpus, recipe):
-    ran = entry("train", f"experiments={recipe}", f"dataset.root={corpus}", *TWO_STEPS)
+@pytest.mark.parametrize("recipe", [recipe for recipe in RECIPES if "sweeper:" in text_of(recipe)])
+def test_a_study_s_baseline_is_one_of_its_jobs_at_three_seeds(recipe):
+    content = yaml.safe_load(text_of(recipe))
+    study = content["study"]
+    assert content["hydra"]["sweeper"]["params"]["seed"] == "1,2,3"
+    assert study["question"].endswith("?")
+    assert study["metrics"][0] == "test/bleu"
+    assert study["baseline"] is None or study["baseline"].split() in jobs(recipe)
+
+
+@pytest.mark.parametrize(
+    "recipe", [name for name in RECIPES if job(name) == "train" and (not needs(name) or name in STAND_INS)]
+)
+def test_every_recipe_that_can_runs_two_steps(entry, corpus, published, recipe):
+    overrides = [*TWO_STEPS, *STAND_INS.get(recipe, ())]
+    if "/decoder: mt5" in text_of(recipe):
+        overrides.append(f"decoder.pretrained={published('mt5')}")
+    ran = entry("train", f"experiments={recipe}", f"dataset.root={corpus}", *overrides)
     assert ran.status == 0, ran.err
     assert (ran.folder / "report.html").is_file()
+
+
+@pytest.mark.parametrize("recipe", [recipe for recipe in RECIPES if job(recipe) == "pretrain"])
+def test_every_recipe_of_pretraining_runs_two_steps(entry, corpus, recipe):
+    ran = entry(
+        "pretrain", f"experiments={recipe}", f"dataset.root={corpus}", f"probe.dataset.root={corpus}", "device=cpu",
+        "probe.examples=40", "probe.questions=20", "max_steps=2", "eval_every=2", "batch_size=8", "num_workers=0",
+    )  # fmt: skip
+    assert ran.status == 0, ran.err
+    assert list(ran.folder.glob("backbone_*.safetensors"))
+
+
+def test_a_recipe_s_grid_is_run_by_its_name_alone(entry, tiny, monkeypatch):
+    monkeypatch.setattr("slt.train.draw_curves", lambda curves, path: None)
+    ran = entry("train", "-m", "experiments=fusion", *tiny, "max_steps=1", "eval_every=1", "final=null", "seed=1")
+    assert ran.status == 0, ran.err
+    kinds = {
+        path.read_text().split("slt.models.Fuse")[1].split()[0] for path in ran.folder.parent.glob("*/config.yaml")
+    }
+    assert kinds == {"ConcatLinear", "Gated", "Mean"}
 
 
 def test_a_misspelt_recipe_is_not_passed_over(entry, tiny):

@@ -72,6 +72,7 @@ def exported(entry: Any, run: Path, keep: Any) -> Path:
         ran = entry("export", f"checkpoint={run}", "out=made/plain", "program=true", *LIGHT)
         assert ran.status == 0, ran.err
         assert "0 of 3 sentences differ" in ran.out
+        assert ran.named_folder
         return Path("made/plain")
 
     return keep("plain", make)
@@ -227,3 +228,24 @@ def test_what_a_user_gets_wrong_is_said_at_once(entry: Any, run: Path) -> None:
 def test_manifest_s_own_record_is_json_without_strange_numbers(exported: Path) -> None:
     text = (exported / "manifest.json").read_text(encoding="utf-8")
     json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+
+
+@pytest.mark.usefixtures("offline")
+def test_export_is_on_the_board_between_its_checkpoint_and_its_folder(
+    entry: Any, run: Path, exported: Path, records: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def made_before(_: Any, out: Path, **__: Any) -> Any:
+        return read_manifest(Path(shutil.copytree(exported, out)))
+
+    monkeypatch.setattr("slt.export.export_folder", made_before)
+    ran = entry("export", f"checkpoint={run}", "out=made/shown", "wandb.mode=offline")
+    assert ran.status == 0, ran.err
+    found = records(ran.folder)
+    told = {each.name.split("-")[0]: each for each in found["artifact"]}
+    assert {name: each.use_after_commit for name, each in told.items()} == {
+        "dataset": True, "checkpoint": True, "export": False}  # fmt: skip
+    files = {path.name for path in exported.rglob("*") if path.is_file()}
+    assert {Path(content.path).name for content in told["export"].manifest.contents} == files
+    assert {"test/bleu", "test/checkpoint_bleu", "test/differing"} <= {
+        update.key for each in found["summary"] for update in each.update
+    }

@@ -20,6 +20,7 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 
 from slt import data, extract
+from slt.assemble import corpus_items
 from slt.config import CONF, HOME
 from slt.data import layout
 from slt.data.extraction import Outcome, deal
@@ -75,6 +76,19 @@ def record_of(out: Path, name: str) -> dict:
 
 
 # ---------------------------------------------------------------- what comes out
+
+
+@pytest.mark.usefixtures("offline")
+def test_extraction_is_on_the_board_with_the_corpus_that_training_will_use(source, tmp_path, entry, records):
+    ran = entry("extract", f"source={source}", "out=made", *STUB, "split.by=all_train", "wandb.mode=offline")
+    assert ran.status == 0, ran.err
+    told = records(ran.folder)
+    assert told["run"][0].job_type == "extract"
+    (made,) = told["artifact"]
+    (item,) = corpus_items(tmp_path / "made")
+    assert (made.type, made.name, made.use_after_commit) == ("dataset", item.artifact(upload=False).name, False)
+    sums = {update.key: update.value_json for each in told["summary"] for update in each.update}
+    assert (sums["extract/clips"], sums["extract/failed"]) == ("3", "0")
 
 
 def test_films_become_a_corpus_in_the_layout(source, tmp_path):
@@ -609,6 +623,9 @@ def test_the_command_s_status_says_how_it_went(source, tmp_path, entry, monkeypa
     checked = entry("extract", f"check={tmp_path / 'out'}")
     assert checked.status == 1
     assert "a" in checked.out
+    assert stopped.named_folder
+    assert some.named_folder
+    assert checked.named_folder
 
 
 def test_the_command_ends_with_one_message_and_status_1(tmp_path):

@@ -14,7 +14,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = sorted((ROOT / "slt").rglob("*.py"))
 SOURCES = sorted(path for folder in ("slt", "tests") for path in (ROOT / folder).rglob("*.py"))
 ENTRIES = {
-    f"slt/{name}.py" for name in ("train", "eval", "export", "pretrain", "extract", "demo", "report", "__main__")
+    f"slt/{name}.py"
+    for name in ("train", "eval", "export", "pretrain", "extract", "demo", "report", "board", "__main__")
 }
 # The one file that must spell out what it forbids.
 THIS = "tests/test_house.py"

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import timm
 import torch
+from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
+from slt.assemble import backbone_items
 from slt.training.checkpoint import load_checkpoint
 from slt.training.record import read_metrics
 
@@ -44,6 +49,7 @@ def test_run_folder_holds_curves_neighbours_and_a_backbone_that_says_what_it_is(
     assert (about["stream"], about["objective"], about["steps"], about["img_size"]) == ("hands", "dinov2", 4, 32)
     assert about["form"] == {"network": "VisionTransformer", "patch_size": 8, "embed_dim": 16, "depth": 2}
     assert len(about["data"]) == 64
+    assert ran.named_folder
     curves = read_metrics(ran.folder / "metrics.csv")
     assert {"train/loss_dino", "train/loss_ibot", "train/loss_koleo", "train/teacher_entropy", "train/momentum"} < set(
         curves
@@ -94,6 +100,37 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(entry: Any, small: l
     assert [name for name in mine if not torch.equal(mine[name], theirs[name])] == []
     curves = [read_metrics(one.folder / "metrics.csv")["train/loss"] for one in (rest, again)]
     assert curves[0] == curves[1]
+
+
+# A process of its own: see tests/training/test_resume.py.
+DIES_IN_A_SAVE = """
+import os, signal, torch
+from slt.pretrain import pretrain
+torch.set_num_threads(1)
+plain, saves = torch.save, iter(range(100))
+
+def half(payload, file):
+    if "optimizer" in payload and next(saves) == 1:  # last.pt for the second time
+        file.write(b"PK half of it")
+        file.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+    plain(payload, file)
+
+torch.save = half
+pretrain()
+"""
+
+
+def test_run_killed_in_the_middle_of_a_save_goes_on_bit_for_bit(entry: Any, small: list[str]) -> None:
+    common = [*small, "stream=hands", "probe.enabled=false"]
+    whole = entry("pretrain", *common)
+    child = subprocess.run([sys.executable, "-c", DIES_IN_A_SAVE, *common], timeout=120)
+    assert child.returncode == -signal.SIGKILL
+    killed = next(path.parent for path in Path.cwd().rglob("checkpoints") if path.parent != whole.folder)
+    assert load_checkpoint(killed / "checkpoints" / "last.pt")["step"] == 2
+    rest = entry("pretrain", *common, f"resume={killed}")
+    mine, theirs = (load_file(one.folder / "backbone_hands.safetensors") for one in (rest, whole))
+    assert [name for name in mine if not torch.equal(mine[name], theirs[name])] == []
 
 
 def test_adapters_leave_the_weights_they_stand_on_and_come_out_merged(entry: Any, small: list[str], ran: Any) -> None:
@@ -147,9 +184,33 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(entry: An
     assert load_checkpoint(ran.folder / "checkpoints" / "last.pt")["step"] >= 1
 
 
+def test_profile_of_a_drawn_seed_with_deterministic_operations(entry: Any, small: list[str]) -> None:
+    kept = [word for word in small if not word.startswith(("max_steps", "eval_every"))]
+    ran = entry("pretrain", *kept, "debug=profile", "seed=null", "deterministic=true", "probe.enabled=false")
+    assert ran.status == 0, ran.err
+    assert "aten::" in (ran.folder / "profile.txt").read_text(encoding="utf-8")
+    config = OmegaConf.load(ran.folder / "config.yaml")
+    assert config.seed == config.dataset.seed is not None
+    assert torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(False)
+
+
 @pytest.mark.parametrize("objective", ["dino", "ibot"])
 def test_every_objective_runs(entry: Any, small: list[str], objective: str) -> None:
     ran = entry("pretrain", *small, f"objective={objective}", "max_steps=1", "eval_every=1", "probe.enabled=false")
     assert ran.status == 0, ran.err
     names = set(read_metrics(ran.folder / "metrics.csv"))
     assert ("train/loss_ibot" in names) == (objective == "ibot")
+
+
+@pytest.mark.usefixtures("offline")
+def test_backbone_joins_its_pretraining_to_the_training_that_starts_from_it(
+    entry: Any, small: list[str], records: Any
+) -> None:
+    ran = entry("pretrain", *small, "stream=hands", "max_steps=2", "wandb.mode=offline")
+    assert ran.status == 0, ran.err
+    told = {each.name.split("-")[0]: each for each in records(ran.folder)["artifact"]}
+    assert {name: each.use_after_commit for name, each in told.items()} == {"dataset": True, "backbone": False}
+    node = OmegaConf.create({"weights": str(ran.folder / "backbone_hands.safetensors")})
+    (item,) = backbone_items(node, OmegaConf.create({"weights": "timm"}), OmegaConf.create({"weights": None}))
+    assert item.artifact(upload=False).digest == told["backbone"].digest

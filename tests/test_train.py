@@ -76,7 +76,7 @@ def test_terminal_shows_scores_five_translations_and_the_run_folder(entry: Any, 
     ran = entry("train", *tiny)
     assert all(name in ran.out for name in ("bleu", "chrf", "BLEU of the best constant sentence", "BLEU without face"))
     assert ran.out.count("reference:") == ran.out.count("translation:") == 4  # as many as the split has, five at most
-    assert f"run folder: {os.path.relpath(ran.folder)}" in ran.out
+    assert ran.named_folder
     assert "clips/s" in ran.err
 
 
@@ -123,6 +123,14 @@ def test_patience_ends_a_run_early_and_it_is_scored_all_the_same(entry: Any, tin
     assert (ran.folder / "scores.json").is_file()
 
 
+def test_debug_profile_says_where_the_time_of_an_update_went(entry: Any, tiny: list[str]) -> None:
+    ran = entry("train", *(key for key in tiny if not key.startswith(("max_steps", "eval_every"))), "debug=profile")
+    assert ran.status == 0, ran.err
+    assert "aten::" in (ran.folder / "profile.txt").read_text(encoding="utf-8")
+    assert {"trace.json.gz", "metrics.csv"} <= {path.name for path in ran.folder.iterdir()}
+    assert not (ran.folder / "scores.json").exists()
+
+
 def test_debug_fast_runs_two_steps_of_everything(entry: Any, tiny: list[str]) -> None:
     lengths = ("max_steps", "eval_every", "log_every", "batch_size", "num_workers", "evaluation")
     ran = entry("train", *(key for key in tiny if not key.startswith(lengths)), "debug=fast")
@@ -149,6 +157,21 @@ def test_same_seed_gives_the_same_run_and_another_one_another(entry: Any, tiny: 
     runs = [entry("train", *tiny, *SHORT, f"seed={seed}") for seed in (1, 1, 2)]
     losses = [read_metrics(run.folder / "metrics.csv")["train/loss"] for run in runs]
     assert losses[0] == losses[1] != losses[2]
+
+
+@pytest.mark.usefixtures("no_curves")
+def test_a_seed_that_is_drawn_is_recorded_and_repeats_the_run(entry: Any, tiny: list[str]) -> None:
+    drawn = entry("train", *tiny, *SHORT, "seed=null", "hydra.run.dir=outputs/mine")
+    seed = OmegaConf.load(drawn.folder / "config.yaml").seed
+    held = OmegaConf.create(load_checkpoint(drawn.folder / "checkpoints" / "last.pt")["config"])
+    assert held.seed == held.dataset.seed == seed
+    assert f"seed={seed} repeats it" in (drawn.folder / "train.log").read_text()
+    again, other = (entry("train", *tiny, *SHORT, f"seed={said}") for said in (seed, "null"))
+    losses = [read_metrics(run.folder / "metrics.csv")["train/loss"] for run in (drawn, again, other)]
+    assert losses[0] == losses[1] != losses[2]
+    resumed = entry("train", *tiny, "final=null", "seed=null", f"resume={drawn.folder}")
+    entry("train", *tiny, "final=null", "seed=null", "resume=auto", "hydra.run.dir=outputs/mine")
+    assert {OmegaConf.load(folder / "config.yaml").seed for folder in (resumed.folder, drawn.folder)} == {seed}
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])

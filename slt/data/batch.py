@@ -49,6 +49,7 @@ class Batch:
         tokens: int64 (B, L) or None where no tokenizer was given.
         tokens_mask: bool (B, L), True = a token of the sentence; None with `tokens`.
         glosses: (B), empty strings where the corpus has none.
+        counts: False where a process that has no clip of its own in a step takes another's along, without weight.
     """
 
     ids: list[str]
@@ -59,6 +60,7 @@ class Batch:
     tokens: Tensor | None
     tokens_mask: Tensor | None
     glosses: list[str] = field(default_factory=list)
+    counts: bool = True
 
     def to(self, device: torch.device | str) -> Batch:
         """Return the batch on `device`; from pinned memory the copy runs beside the computation."""

@@ -24,6 +24,7 @@ from torch.utils.data import Dataset
 from slt.data import layout
 from slt.data.batch import Sample
 from slt.data.frames import frame_index, frame_step
+from slt.data.splits import clips_of_signers
 from slt.data.streams import Features, Stream
 from slt.text import clean
 
@@ -113,6 +114,7 @@ class LsaTMultiStream(Dataset[Sample]):
         augment: an `Augment` or a mapping of its keys; None switches off the streams' own augmentation too.
         seed: of the augmentation, which depends on (seed, epoch, index) and on nothing else.
         only: names of the streams to read; None = all of them.
+        signers: only clips of so many signers of `train`, as `clips_of_signers` takes them; None = all.
         limit: only the first so many clips of `train`; None = all. Other splits are whole.
         mixed_extractors: take clips that different extractors made, which is refused otherwise. It has a default for
             the checkpoints of before, which do not name it.
@@ -142,6 +144,7 @@ class LsaTMultiStream(Dataset[Sample]):
         seed: int,
         only: Sequence[str] | None = None,
         limit: int | None = None,
+        signers: int | None = None,
         mixed_extractors: bool = False,
     ) -> None:
         _check_numbers(fps, max_frames, length_tolerance)
@@ -153,7 +156,12 @@ class LsaTMultiStream(Dataset[Sample]):
         if self.augment and self.augment.mirror:
             _check_mirrors(self.streams)
         table, splits = read_corpus(self.root, split)
-        ids = splits[split][: limit if split == "train" else None]
+        ids = splits[split]
+        if split == "train":
+            who = {name: table[name].get("signer", "") for name in ids}
+            ids = (
+                ids[:limit] if signers is None else clips_of_signers(ids, who, signers=signers, limit=limit, seed=seed)
+            )
         rows = [table[name] for name in ids]
         self.ids = Strings(ids)
         self.texts = Strings(_clean_text(row) for row in rows)
@@ -354,6 +362,14 @@ def read_metadata(root: Path) -> list[dict[str, Any]]:
         return []
     with path.open(encoding="utf-8") as file:
         return [_json(path, line) for line in file if line.strip()]
+
+
+def corpus_fingerprints(root: Path) -> tuple[str, str | None]:
+    """Return the `fingerprint` and the `extractor` that `LsaTMultiStream` has for the corpus at `root`."""
+    there = [split for split in layout.SPLITS if (root / "index" / f"{split}.csv").is_file()]
+    table, splits = read_corpus(root, there[0] if there else "train", captions=False)
+    metadata = read_metadata(root)
+    return _fingerprint(root, table, splits, metadata), _extractor(root, table, metadata, True)
 
 
 def _extractor(

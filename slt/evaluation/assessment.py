@@ -6,7 +6,7 @@ Shape letters: T frames.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,10 @@ from slt.evaluation.report import write_report
 from slt.evaluation.translation import translate
 from slt.metrics import Score, score
 from slt.models import Translator
+from slt.training import processes
 from slt.training.batches import evaluation_batches
 from slt.training.dashboard import Dashboard
+from slt.training.lineage import predictions
 
 log = logging.getLogger(__name__)
 
@@ -78,8 +80,10 @@ def assess(
     blanked: bool,
     seed: int,
     drop: Collection[str],
-) -> Assessment:
+) -> Assessment | None:
     """Translates and scores a split.
+
+    Several processes translate their clips each; the first scores all the sentences, the others get None.
 
     Args:
         translator: trained.
@@ -102,14 +106,16 @@ def assess(
         )  # fmt: skip
 
     predictions, loss = run(drop, clips.split)
-    references = [p.reference for p in predictions]
-    scores = score([p.hypothesis for p in predictions], references, bootstrap=bootstrap, seed=seed)
     names = [name for name in clips.streams if name not in drop]
     without = {ALL: tuple(clips.streams), **({name: (name, *drop) for name in names} if len(names) > 1 else {})}
-    controls = {}
-    for name, streams in without.items() if blanked else ():
-        hypotheses = [p.hypothesis for p in run(streams, f"without {name}")[0]]
-        controls[name] = score(hypotheses, references, bootstrap=0, seed=seed)
+    said = {name: run(streams, f"without {name}")[0] for name, streams in without.items() if blanked}
+    if not processes.first():
+        return None
+    references = [p.reference for p in predictions]
+    scores = score([p.hypothesis for p in predictions], references, bootstrap=bootstrap, seed=seed)
+    controls = {
+        name: score([p.hypothesis for p in each], references, bootstrap=0, seed=seed) for name, each in said.items()
+    }
     floor = constant_floor(list(train.texts), references, bootstrap=bootstrap, seed=seed)
     return Assessment(
         clips.split, predictions, scores, loss, floor, controls, leak_report(_rows(clips), _rows(train), examples=5)
@@ -125,10 +131,15 @@ def strips(clips: LsaTMultiStream, predictions: list[Prediction], most: int, col
     """Clip id -> filmstrip (H, W, 3) uint8 of `most` clips: the worst, the best, and what lies evenly between."""
     order = sorted(range(len(predictions)), key=lambda i: predictions[i].score)
     chosen = {order[int(i)] for i in np.linspace(0, len(order) - 1, min(most, len(order)))} if most else set()
+    return draw_clips(clips, [predictions[i].id for i in sorted(chosen)], columns=columns)
+
+
+def draw_clips(clips: LsaTMultiStream, names: Sequence[str], *, columns: int) -> dict[str, Any]:
+    """Clip id -> filmstrip (H, W, 3) uint8 of the named clips."""
     place = {name: i for i, name in enumerate(clips.ids)}
     pictures = {}
-    for i in sorted(chosen):
-        sample = clips[place[predictions[i].id]]
+    for name in names:
+        sample = clips[place[name]]
         arrays = {name: x.numpy() for name, x in sample.streams.items()}
         pictures[sample.id] = filmstrip(arrays, {k: m.numpy() for k, m in sample.seen.items()}, columns=columns)
     return pictures
@@ -153,7 +164,7 @@ def write_assessment(
         pictures: clip id -> filmstrip.
         curves: metric -> [(step, value)] of the training.
         config_text: resolved configuration as YAML.
-        about: plain values to keep with the scores: checkpoint, split, corpus fingerprint.
+        about: plain values to keep with the scores: checkpoint, its step, corpus fingerprint.
     """
     a = assessment
     write_scores(
@@ -184,19 +195,26 @@ def examine(
     dashboard: Dashboard,
     report_strips: int,
     **options: Any,
-) -> Assessment:
+) -> Assessment | None:
     """Assesses, writes everything into `folder`, tells the dashboard and prints the summary.
 
     Args:
         report_strips: filmstrips in the report.
         options: the further arguments of `assess`.
+
+    Returns:
+        What was found; None in all processes but the first, which writes it.
     """
     found = assess(translator, clips, train, tokenizer, tokenize, **options)
+    if found is None:
+        return None
     pictures = strips(clips, found.predictions, report_strips, columns=12)
     title = f"Translations of {clips.split}"
     write_assessment(folder, found, title=title, pictures=pictures, curves=curves, config_text=config_text, about=about)
-    dashboard.translations(clips.split, found.predictions, pictures)
-    dashboard.summary({f"{clips.split}/{name}": value.value for name, value in found.scores.items()})
+    dashboard.translations(f"{clips.split}/translations", about["step"], found.predictions, pictures)
+    final = {"loss": found.loss, **{name: value.value for name, value in found.scores.items()}}
+    dashboard.summary({f"{clips.split}/{name}": value for name, value in final.items()})
+    dashboard.makes(predictions(folder, split=clips.split))
     print(found.summary(examples=5))
     print(f"report: {folder / 'report.html'}")
     return found

@@ -5,7 +5,7 @@ Shape letters: B clips, T frames, L tokens.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from slt.evaluation.prediction import Prediction
 from slt.metrics import bleu, chrf
 from slt.models import Translator
 from slt.text import decode
+from slt.training import processes
 from slt.training.loop import autocast
 
 
@@ -47,7 +48,7 @@ def translate(
 
     Args:
         translator: in evaluation mode or not; it is put into it.
-        batches: with tokens.
+        batches: with tokens; of several processes, each has its own clips.
         tokenizer: ids -> text.
         device, precision: as in training.
         num_beams, length_penalty, nbest, max_tokens: of the search.
@@ -55,12 +56,13 @@ def translate(
         progress: label of a progress bar; None for none.
 
     Returns:
-        Predictions sorted by clip id, and the mean cross entropy in nats a token over all tokens, without smoothing.
+        Predictions of all processes' clips, sorted by clip id, and the mean cross entropy in nats a token over all
+        their tokens, without smoothing; the same in each process.
     """
     translator.eval()
     predictions: list[Prediction] = []
     total, count = 0.0, 0
-    for batch in tqdm(batches, desc=progress, disable=progress is None, unit="batch"):
+    for batch in tqdm(batches, desc=progress, disable=progress is None or not processes.first(), unit="batch"):
         batch = blank(batch.to(device), drop) if drop else batch.to(device)
         with autocast(device, precision):
             memory, present = translator.encoder(batch.streams, batch.seen, batch.frames)
@@ -77,16 +79,28 @@ def translate(
         for i, (name, text) in enumerate(zip(batch.ids, batch.texts, strict=True)):
             beam = zip(sentences[i * nbest : (i + 1) * nbest], out.scores[i].tolist(), strict=True)
             predictions.append(Prediction.of(name, text, list(beam)))
-    return sorted(predictions, key=lambda p: p.id), total / count
+    parts = processes.gather((predictions, total, count))
+    everything = sorted((p for part, _, _ in parts for p in part), key=lambda p: p.id)
+    return everything, sum(total for _, total, _ in parts) / sum(count for _, _, count in parts)
 
 
-def validate(translator: Translator, batches: Iterable[Batch], tokenizer: Any, **options: Any) -> dict[str, float]:
+def validate(
+    translator: Translator,
+    batches: Iterable[Batch],
+    tokenizer: Any,
+    *,
+    show: Callable[[list[Prediction]], object] | None = None,
+    **options: Any,
+) -> dict[str, float]:
     """Validation during training: `val/loss`, and `val/bleu` and `val/chrf` of greedy translations.
 
     Args:
         translator, batches, tokenizer: as in `translate`.
+        show: takes the translations too, such as a dashboard's.
         options: `device`, `precision` and `max_tokens` of `translate`.
     """
     predictions, loss = translate(translator, batches, tokenizer, num_beams=1, length_penalty=1.0, nbest=1, **options)
+    if show is not None:
+        show(predictions)
     hypotheses, references = [p.hypothesis for p in predictions], [p.reference for p in predictions]
     return {"val/loss": loss, "val/bleu": bleu(hypotheses, references), "val/chrf": chrf(hypotheses, references)}

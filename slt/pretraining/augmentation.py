@@ -39,6 +39,18 @@ class Views:
         return Views(self.whole.pin_memory(), self.parts.pin_memory())
 
 
+class Draws(torch.Generator):
+    """A generator for some crops of a batch, which get what they would get among all of them.
+
+    Attributes:
+        count: crops of the whole batch.
+        mine: which of them are drawn for.
+    """
+
+    count: int
+    mine: slice
+
+
 class CropViews:
     """Draws views of face and hand crops.
 
@@ -59,6 +71,7 @@ class CropViews:
         brightness, contrast, saturation: greatest change, as a share.
         tint: greatest change of each channel's gain, as a share: skin, light and white balance.
         grey: probability of a view without colour.
+        invert: probability of a view as a negative: a dark hand before light clothes as a light one before dark.
         blur: probability of a blurred view, and `blur_sigma`, least and greatest, in shares of the side.
         cover: probability that a rectangle of a view is covered by one colour, and `cover_share`, its area at most.
     """
@@ -80,6 +93,7 @@ class CropViews:
         saturation: float,
         tint: float,
         grey: float,
+        invert: float,
         blur: float,
         blur_sigma: Sequence[float],
         cover: float,
@@ -95,7 +109,14 @@ class CropViews:
                 raise ValueError(
                     f"augment.{name}: expected two shares in (0, 1], the smaller first, came {least}, {most}"
                 )
-        shares = {"flip": flip, "grey": grey, "blur": blur, "cover": cover, "cover_share": cover_share}
+        shares = {
+            "flip": flip,
+            "grey": grey,
+            "invert": invert,
+            "blur": blur,
+            "cover": cover,
+            "cover_share": cover_share,
+        }
         shares |= {"brightness": brightness, "contrast": contrast, "saturation": saturation, "tint": tint}
         for name, value in (shares | {"stretch": stretch}).items():
             if not 0 <= value <= 1:
@@ -105,13 +126,19 @@ class CropViews:
         self.turn, self.stretch, self.flip = math.radians(turn), stretch, flip
         self.brightness, self.contrast, self.saturation, self.tint = brightness, contrast, saturation, tint
         self.grey, self.blur, self.blur_sigma = grey, blur, (blur_sigma[0], blur_sigma[1])
-        self.cover, self.cover_share = cover, cover_share
+        self.invert, self.cover, self.cover_share = invert, cover, cover_share
 
-    def __call__(self, crops: Tensor, generator: torch.Generator) -> Views:
-        """(N, 3, R, R) uint8 crops -> their views; what is drawn comes from `generator` alone."""
-        crops = crops.float()
-        whole = [self._view(crops, self.size, self.scale, generator) for _ in range(self.views)]
-        parts = [self._view(crops, self.part_size, self.part_scale, generator) for _ in range(self.parts)]
+    def __call__(self, crops: Tensor, others: Tensor, generator: torch.Generator) -> Views:
+        """Draws views; what is drawn comes from `generator` alone.
+
+        Args:
+            crops: (N, 3, R, R) uint8.
+            others: the same in other pictures, such as the same hands a moment later: every second view is of these.
+            generator: of the draws.
+        """
+        pictures = (crops.float(), others.float())
+        whole = [self._view(pictures[n % 2], self.size, self.scale, generator) for n in range(self.views)]
+        parts = [self._view(pictures[n % 2], self.part_size, self.part_scale, generator) for n in range(self.parts)]
         none = torch.zeros(0, len(crops), 3, self.part_size, self.part_size, dtype=torch.uint8)
         return Views(torch.stack(whole), torch.stack(parts) if parts else none)
 
@@ -140,13 +167,18 @@ class CropViews:
         return functional.avg_pool2d(view, finer) if finer > 1 else view
 
     def _colour(self, view: Tensor, generator: torch.Generator) -> Tensor:
-        draws = _draw(7, len(view), generator)[..., None, None, None]
-        grey = view.mean(dim=1, keepdim=True)
+        """All changes of colour are linear: each view's are one 3 x 3 matrix and an offset, applied in one pass."""
+        draws = _draw(8, len(view), generator)[..., None, None]  # (8, N, 1, 1)
         saturation = torch.where((draws[0] + 1) / 2 < self.grey, 0.0, 1 + self.saturation * draws[1])
-        view = grey + (view - grey) * saturation
-        view = view * (1 + self.tint * draws[2:5, :, 0].transpose(0, 1))
-        middle = view.mean(dim=(1, 2, 3), keepdim=True)
-        return middle + (view - middle) * (1 + self.contrast * draws[5]) + 128 * self.brightness * draws[6]
+        matrix = saturation * torch.eye(3) + (1 - saturation) * torch.full((3, 3), 1 / 3)
+        matrix = matrix * (1 + self.tint * draws[2:5, :, 0].transpose(0, 1))  # each row's gain
+        contrast = 1 + self.contrast * draws[5]
+        middle = (matrix @ view.mean(dim=(2, 3))[..., None]).mean(dim=1, keepdim=True)
+        offset = (1 - contrast) * middle + 128 * self.brightness * draws[6]
+        negative = (draws[7] + 1) / 2 < self.invert
+        sign = torch.where(negative, -1.0, 1.0)
+        offset = (sign * offset + 255 * negative).expand(-1, 3, -1)
+        return torch.baddbmm(offset, sign * contrast * matrix, view.flatten(2)).view_as(view)
 
     def _blur(self, view: Tensor, generator: torch.Generator) -> Tensor:
         chosen, sigma = (_draw(2, len(view), generator) + 1) / 2
@@ -171,7 +203,7 @@ class CropViews:
 
     def _cover(self, view: Tensor, generator: torch.Generator) -> Tensor:
         chosen, share, form, x, y = (_draw(5, len(view), generator) + 1) / 2
-        colour = torch.rand(len(view), 3, generator=generator) * 255
+        colour = (_draw(3, len(view), generator).T + 1) / 2 * 255
         area = self.cover_share * share
         wide, high = (area * (0.5 + 1.5 * form)).sqrt().clamp(max=1), (area / (0.5 + 1.5 * form)).sqrt().clamp(max=1)
         places = (torch.arange(view.shape[-1]) + 0.5) / view.shape[-1]
@@ -184,4 +216,6 @@ class CropViews:
 
 def _draw(kinds: int, count: int, generator: torch.Generator) -> Tensor:
     """Even draws from [-1, 1), (kinds, count)."""
+    if isinstance(generator, Draws):
+        return torch.rand(kinds, generator.count, generator=generator)[:, generator.mine] * 2 - 1
     return torch.rand(kinds, count, generator=generator) * 2 - 1

@@ -23,7 +23,8 @@ from torch.utils.data import DataLoader, Dataset
 from slt.data import layout
 from slt.data.lsa_t import read_corpus, read_metadata
 from slt.data.streams import Crops
-from slt.pretraining.augmentation import CropViews, Views
+from slt.pretraining.augmentation import CropViews, Draws, Views
+from slt.training import processes
 from slt.training.batches import outlast_signal
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,7 @@ class Source:
     folder: str
     mirrored: bool
     ids: Sequence[str]
+    rate: float
     every: int
 
 
@@ -91,7 +93,7 @@ class CropPool(Dataset[Tensor]):
                 if not (root / folders[part]).is_dir():
                     raise FileNotFoundError(f"{root / folders[part]}: no such folder; there are no crops of {part}")
                 rate = float(table[ids[0]].get("fps") or fps) if ids else fps
-                source = Source(root, folders[part], mirrored, ids, max(round(seconds * rate), 1))
+                source = Source(root, folders[part], mirrored, ids, rate, max(round(seconds * rate), 1))
                 self.sources.append(source)
                 for name in ids:
                     seen, size = _marks(source.root, source.folder, name)
@@ -135,7 +137,22 @@ class CropPool(Dataset[Tensor]):
 
     def __getitem__(self, place: int) -> Tensor:
         """The crop, uint8 (3, R, R)."""
+        return self._read(*self.find(place))
+
+    def near(self, place: int, seconds: float, chance: float) -> Tensor:
+        """A crop of the same clip and stream, seen at most `seconds` before or after: uint8 (3, R, R).
+
+        Args:
+            place: of the crop.
+            seconds: the crop itself may come too.
+            chance: which of these frames, a number in [0, 1).
+        """
         source, name, frame = self.find(place)
+        seen = np.flatnonzero(_marks(source.root, source.folder, name)[0])
+        there = seen[np.abs(seen - frame) <= seconds * source.rate]
+        return self._read(source, name, int(there[int(chance * len(there))]))
+
+    def _read(self, source: Source, name: str, frame: int) -> Tensor:
         packed = _packed(source.root, source.folder, name)
         if packed.is_file():
             crop = layout.PackedCrops(packed).frames(np.array([frame]))[0]
@@ -201,10 +218,13 @@ class Shuffled:
 class ViewBatches(Dataset[Views]):
     """The endless stream of batches that the training loop asks for; batch n is the same whatever ran before.
 
+    Of several processes each has every so-many-th crop of each batch, in the views that one process would draw.
+
     Args:
         pool: of crops.
         views: draws them.
-        batch_size: N; every batch is whole.
+        drift: seconds, see `CropPool.near`; every second view is cut from such a neighbour. 0 = all from one frame.
+        batch_size: N of all processes together; every batch is whole.
         num_workers: loader processes; 0 loads in the training process.
         pin_memory: for copies to a GPU beside the computation.
         seed: of order and views.
@@ -214,23 +234,42 @@ class ViewBatches(Dataset[Views]):
     """
 
     def __init__(
-        self, pool: CropPool, views: CropViews, *, batch_size: int, num_workers: int, pin_memory: bool, seed: int
+        self,
+        pool: CropPool,
+        views: CropViews,
+        *,
+        drift: float,
+        batch_size: int,
+        num_workers: int,
+        pin_memory: bool,
+        seed: int,
     ) -> None:
         if len(pool) < batch_size:
             raise ValueError(
                 f"stream={pool.stream}: {len(pool)} crops are fewer than a batch (batch_size={batch_size}); "
                 "give more films, a shorter `seconds`, or a smaller batch_size"
             )
-        self.pool, self.views, self.batch_size, self.seed = pool, views, batch_size, seed
+        self.pool, self.views, self.drift = pool, views, drift
+        self.batch_size, self.seed = batch_size, seed
         self.num_workers, self.pin_memory = num_workers, pin_memory
+        self.mine = slice(processes.rank(), None, processes.world())
 
     def __getitem__(self, number: int) -> Views:
         """Batch `number`."""
         epoch, first = divmod(number, len(self.pool) // self.batch_size)
         order = Shuffled(len(self.pool), self.seed + 1_000_003 * epoch)
         places = order[np.arange(first * self.batch_size, (first + 1) * self.batch_size)]
-        crops = torch.stack([self.pool[int(place)] for place in places])
-        return self.views(crops, torch.Generator().manual_seed((self.seed << 32) + number))
+        generator = Draws()
+        generator.manual_seed((self.seed << 32) + number)
+        generator.count, generator.mine = len(places), self.mine
+        crops = torch.stack([self.pool[int(place)] for place in places[self.mine]])
+        if not self.drift:
+            return self.views(crops, crops, generator)
+        chances = torch.rand(len(places), generator=generator)[self.mine].tolist()
+        drawn = zip(places[self.mine], chances, strict=True)
+        return self.views(
+            crops, torch.stack([self.pool.near(int(place), self.drift, chance) for place, chance in drawn]), generator
+        )
 
     def start(self, consumed: int) -> Iterator[Views]:
         """Batches from number `consumed` on, for ever."""

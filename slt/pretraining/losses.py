@@ -1,4 +1,4 @@
-"""What is minimised in self-supervised pretraining: DINO, iBOT and KoLeo, each as its paper states it.
+"""What is minimised in self-supervised pretraining: DINO, iBOT, KoLeo and SimCLR, each as its paper states it.
 
 Shape letters: N crops of a batch, V views of each, K prototypes, P patches, M masked patches of all crops, F features.
 """
@@ -9,12 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from slt.training import processes
+
 
 class Centring(nn.Module):
     """Teacher probabilities by centring and sharpening (Caron et al. 2021, DINO, section 3.1, eq. 4).
 
-    The centre is a moving mean of the teacher's scores: subtracting it keeps one prototype from taking all, as
-    sharpening keeps them from becoming equal. It belongs to the checkpoint.
+    The centre is a moving mean of the teacher's scores, those of all processes: subtracting it keeps one prototype from
+    taking all, as sharpening keeps them from becoming equal. It belongs to the checkpoint.
 
     Args:
         num_prototypes: K.
@@ -35,7 +37,11 @@ class Centring(nn.Module):
         """(N, K) scores of the teacher -> (N, K) probabilities; then the centre moves towards these scores."""
         scores = scores.float()
         probabilities = ((scores - self.centre) / temperature).softmax(dim=-1)
-        if len(scores):
+        if processes.world() > 1:
+            count = processes.total(torch.tensor(float(len(scores)), device=scores.device))
+            middle = processes.total(scores.sum(dim=0)) / count.clamp_min(1)
+            self.centre.lerp_(middle, (1 - self.momentum) * (count > 0).float())
+        elif len(scores):
             self.centre.lerp_(scores.mean(dim=0), 1 - self.momentum)
         return probabilities
 
@@ -43,8 +49,8 @@ class Centring(nn.Module):
 class SinkhornKnopp(nn.Module):
     """Teacher probabilities balanced over the batch (Caron et al. 2020, SwAV, section 3.1; DINOv2, section 4).
 
-    Rows (crops) and columns (prototypes) of the exponentiated scores are normalised in turn, so that within a batch all
-    prototypes are used equally. Nothing is carried from step to step.
+    Rows (crops) and columns (prototypes) of the exponentiated scores are normalised in turn, so that within a batch, of
+    which each process has its rows, all prototypes are used equally. Nothing is carried from step to step.
 
     Args:
         num_prototypes: K.
@@ -61,14 +67,14 @@ class SinkhornKnopp(nn.Module):
     def forward(self, scores: Tensor, temperature: float) -> Tensor:
         """(N, K) scores of the teacher -> (N, K) probabilities, each row of sum 1."""
         assert scores.shape[1] == self.num_prototypes
-        if not len(scores):
-            return scores.float()
         scaled = scores.float() / temperature
-        shares = (scaled - scaled.max()).exp()
+        rows = processes.total(torch.tensor(float(len(scores)), device=scores.device))
+        shares = (scaled - processes.highest(scaled)).exp()
         for _ in range(self.iterations):
-            shares = shares / shares.sum(dim=0, keepdim=True).clamp_min(1e-12) / shares.shape[1]
-            shares = shares / shares.sum(dim=1, keepdim=True).clamp_min(1e-12) / shares.shape[0]
-        return shares * shares.shape[0]
+            used = processes.total(shares.sum(dim=0, keepdim=True))
+            shares = shares / used.clamp_min(1e-12) / shares.shape[1]
+            shares = shares / shares.sum(dim=1, keepdim=True).clamp_min(1e-12) / rows
+        return shares * rows
 
 
 def dino_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
@@ -124,6 +130,27 @@ def koleo_loss(features: Tensor) -> Tensor:
             nearest = alike.argmax(dim=1)
         distance = (unit - unit[nearest]).norm(dim=-1)
         return -(distance + 1e-8).log().mean()
+
+
+def contrastive_loss(features: Tensor, temperature: float) -> Tensor:
+    """A view is to find the other views of its crop among all views (Chen et al. 2020, SimCLR, eq. 1, NT-Xent).
+
+    For more than two views the mean over a view's positives is taken (Khosla et al. 2020, eq. 2).
+
+    Args:
+        features: (V, N, F) of V views of N crops.
+        temperature: of the cosines; SimCLR's 0.1 for large batches and long training.
+
+    Returns:
+        Nats, a scalar; log(V N - 1) where all are alike.
+    """
+    views, count = features.shape[:2]
+    with torch.autocast(features.device.type, enabled=False):
+        unit = functional.normalize(features.float().flatten(0, 1), dim=-1, eps=1e-6)
+        itself = torch.eye(len(unit), dtype=torch.bool, device=unit.device)
+        logs = (unit @ unit.T / temperature).masked_fill(itself, -torch.inf).log_softmax(dim=-1)
+        crop = torch.arange(count, device=unit.device).repeat(views)
+        return -logs[(crop[:, None] == crop) & ~itself].mean()
 
 
 def block_masks(

@@ -29,21 +29,30 @@ class PrototypeHead(nn.Module):
         bottleneck: width of what is compared with the prototypes.
         num_prototypes: K.
         depth: layers of the perceptron, the bottleneck's included.
+        batch_norm: standardises each layer's results over the batch (Ioffe, Szegedy 2015; DINO's `use_bn_in_head`),
+            always by the batch's own statistics. Features that are alike to begin with, as those of convolutions with
+            ReLU are, come apart by it; without it they may stay together, and the loss at log K.
     """
 
-    def __init__(self, *, num_features: int, hidden: int, bottleneck: int, num_prototypes: int, depth: int) -> None:
+    def __init__(
+        self, *, num_features: int, hidden: int, bottleneck: int, num_prototypes: int, depth: int, batch_norm: bool
+    ) -> None:
         super().__init__()
         if depth < 1:
             raise ValueError(f"head: depth must be at least 1, came {depth}")
         widths = [num_features, *[hidden] * (depth - 1), bottleneck]
         layers: list[nn.Module] = []
         for before, after in pairwise(widths):
-            layers += [nn.Linear(before, after), nn.GELU()]
+            layers.append(nn.Linear(before, after, bias=not batch_norm))
+            if batch_norm:
+                layers.append(nn.BatchNorm1d(after, track_running_stats=False))
+            layers.append(nn.GELU())
         self.perceptron = nn.Sequential(*layers[:-1])
         for layer in self.perceptron:
             if isinstance(layer, nn.Linear):
                 nn.init.trunc_normal_(layer.weight, std=0.02)
-                nn.init.zeros_(layer.bias)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
         self.prototypes = nn.Parameter(torch.empty(num_prototypes, bottleneck))
         nn.init.trunc_normal_(self.prototypes, std=0.02)
 

@@ -1,4 +1,4 @@
-"""Self-distillation: views of crops and twins in, a loss out; DINO, iBOT and DINOv2 are settings of it.
+"""Self-distillation: views of crops and twins in, a loss out; DINO, iBOT, DINOv2 and SimCLR are settings of it.
 
 Shape letters: V views, N crops, P patches, M masked patches, K prototypes, F features.
 """
@@ -14,8 +14,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from slt.pretraining.augmentation import Views
-from slt.pretraining.losses import block_masks, dino_loss, ibot_loss, koleo_loss
+from slt.pretraining.losses import block_masks, contrastive_loss, dino_loss, ibot_loss, koleo_loss
 from slt.pretraining.networks import Twins
+from slt.training import processes
 
 
 class SelfDistillation:
@@ -23,10 +24,15 @@ class SelfDistillation:
 
     DINO (Caron et al. 2021) compares the pictures' features over views; iBOT (Zhou et al. 2022) also those of patches
     that were hidden from the student; DINOv2 (Oquab et al. 2023) does both, with heads of their own, and spreads the
-    features (KoLeo).
+    features (KoLeo). SimCLR (Chen et al. 2020) needs no prototypes: views are told from those of other crops.
+
+    Of several processes each has its part of a batch's crops: means are over all of them, as are the statistics that
+    balance the teacher. KoLeo looks for nearest neighbours among a process's own crops, as DINOv2's code does;
+    SimCLR keeps to them for other crops, a head's batch norm for its statistics. Each draws the hidden patches itself.
 
     Args:
-        dino_weight, ibot_weight, koleo_weight: of the three losses; 0 leaves one out.
+        dino_weight, ibot_weight, koleo_weight, contrast_weight: of the losses; 0 leaves one out.
+        contrast_temperature: of SimCLR's cosines.
         student_temperature: DINO's 0.1.
         teacher_temperature: first and last; between them it grows evenly over `temperature_warmup` updates.
         momentum: of the teacher at first; it grows to 1 along a cosine (DINO, section 3.1).
@@ -42,6 +48,8 @@ class SelfDistillation:
         dino_weight: float,
         ibot_weight: float,
         koleo_weight: float,
+        contrast_weight: float,
+        contrast_temperature: float,
         student_temperature: float,
         teacher_temperature: Sequence[float],
         temperature_warmup: int,
@@ -51,13 +59,14 @@ class SelfDistillation:
         freeze_prototypes: int,
         max_steps: int,
     ) -> None:
-        weights = {"dino": dino_weight, "ibot": ibot_weight, "koleo": koleo_weight}
-        if min(weights.values()) < 0 or dino_weight + ibot_weight <= 0:
-            raise ValueError(f"objective: weights are at least 0, and dino or ibot above it; came {weights}")
-        if student_temperature <= 0 or min(teacher_temperature) <= 0 or not 0 <= momentum <= 1:
+        weights = {"dino": dino_weight, "ibot": ibot_weight, "koleo": koleo_weight, "contrast": contrast_weight}
+        if min(weights.values()) < 0 or dino_weight + ibot_weight + contrast_weight <= 0:
+            raise ValueError(f"objective: weights are at least 0, and dino, ibot or contrast above it; came {weights}")
+        if min(student_temperature, contrast_temperature, *teacher_temperature) <= 0 or not 0 <= momentum <= 1:
             raise ValueError(
                 "objective: temperatures are above 0 and momentum lies in [0, 1], came "
-                f"student {student_temperature}, teacher {list(teacher_temperature)}, momentum {momentum}"
+                f"student {student_temperature}, teacher {list(teacher_temperature)}, "
+                f"contrast {contrast_temperature}, momentum {momentum}"
             )
         if not 0 <= mask_share[0] <= mask_share[1] < 1 or not 0 <= mask_probability <= 1:
             raise ValueError(
@@ -66,6 +75,7 @@ class SelfDistillation:
             )
         self.weights = weights
         self.student_temperature, self.teacher_temperature = student_temperature, tuple(teacher_temperature)
+        self.contrast_temperature = contrast_temperature
         self.temperature_warmup, self.momentum, self.max_steps = temperature_warmup, momentum, max_steps
         self.mask_share = (mask_share[0], mask_share[1])
         self.mask_probability, self.freeze_prototypes = mask_probability, freeze_prototypes
@@ -88,8 +98,8 @@ class SelfDistillation:
         return 1 - (1 - self.momentum) * (math.cos(math.pi * done) + 1) / 2
 
     def report(self) -> dict[str, float]:
-        """Metrics of the last step, named `train/...`."""
-        named = {f"train/{name}": value.item() for name, value in self._last.items()}
+        """Metrics of the last step, named `train/...`, means over processes."""
+        named = {f"train/{name}": processes.mean(value).item() for name, value in self._last.items()}
         return named | {"train/temperature": self.temperature_now(), "train/momentum": self.momentum_now()}
 
     def __call__(self, model: Twins, batch: Views) -> Tensor:
@@ -104,7 +114,8 @@ class SelfDistillation:
             self._moved_at = self.step
         for head in model.heads:
             head.prototypes.requires_grad_(self.step >= self.freeze_prototypes)
-        terms = self._terms(model, batch)
+        weight = processes.share(torch.tensor(float(len(batch)), device=batch.whole.device))
+        terms = {name: term * weight for name, term in self._terms(model, batch).items()}
         for name, term in terms.items():
             if not torch.isfinite(term):
                 raise ValueError(
@@ -116,42 +127,47 @@ class SelfDistillation:
         return total
 
     def _terms(self, model: Twins, batch: Views) -> dict[str, Tensor]:
-        whole, parts = batch.whole, batch.parts  # (V, N, 3, R, R), (V', N, 3, r, r)
-        views, count = whole.shape[:2]
-        pictures = whole.flatten(0, 1)
-        mask = self._masks(model, pictures)
-        with torch.no_grad():
-            feature, patches = model.teacher(pictures)
-            asked = model.picture_balance(model.teacher.picture_head(feature), self.temperature_now())
+        views, count = batch.whole.shape[:2]  # (V, N, 3, R, R)
+        pictures, mask = batch.whole.flatten(0, 1), None
+        if self.weights["ibot"]:
+            mask = self._masks(model, pictures)
         seen, hidden = model.student(pictures, mask)
-        scores = model.student.picture_head(seen)
+        self._last = {"feature_std": _spread(seen.detach())}
+        shown = seen
+        if len(batch.parts) and (self.weights["dino"] or self.weights["contrast"]):
+            shown = torch.cat([seen, model.student(batch.parts.flatten(0, 1))[0]])  # ((V + V') N, F)
         terms = {}
-        self._last |= {"teacher_entropy": _entropy(asked), "feature_std": _spread(seen.detach())}
-        if self.weights["dino"]:
-            every = [scores.unflatten(0, (views, count))]
-            if len(parts):
-                small = model.student.picture_head(model.student(parts.flatten(0, 1))[0])
-                every.append(small.unflatten(0, (len(parts), count)))
-            asked_views = asked.unflatten(0, (views, count))
-            terms["dino"] = dino_loss(torch.cat(every), asked_views, self.student_temperature)
-        if mask is not None:
-            assert patches is not None
-            assert hidden is not None
-            assert model.patch_balance is not None
-            assert model.student.patch_head is not None
-            assert model.teacher.patch_head is not None
+        if self.weights["dino"] or mask is not None:
             with torch.no_grad():
-                wanted = model.patch_balance(model.teacher.patch_head(patches[mask]), self.temperature_now())
-            weights = (1 / mask.sum(dim=1).clamp_min(1) / len(mask))[:, None].expand_as(mask)[mask]
-            terms["ibot"] = ibot_loss(model.student.patch_head(hidden[mask]), wanted, self.student_temperature, weights)
+                feature, patches = model.teacher(pictures)
+                asked = model.picture_balance(model.teacher.picture_head(feature), self.temperature_now())
+            self._last["teacher_entropy"] = _entropy(asked)
+            if self.weights["dino"]:
+                scores = model.student.picture_head(shown).unflatten(0, (-1, count))
+                terms["dino"] = dino_loss(scores, asked.unflatten(0, (views, count)), self.student_temperature)
+            if mask is not None:
+                terms["ibot"] = self._patches(model, patches, hidden, mask)
+        if self.weights["contrast"]:
+            unlike = model.student.picture_head.perceptron(shown).unflatten(0, (-1, count))
+            terms["contrast"] = contrastive_loss(unlike, self.contrast_temperature)
         if self.weights["koleo"]:
             terms["koleo"] = torch.stack([koleo_loss(one) for one in seen.unflatten(0, (views, count))]).mean()
         return terms
 
-    def _masks(self, model: Twins, pictures: Tensor) -> Tensor | None:
-        """Which patches the student does not see, (V N, P) bool; None where the objective hides none."""
-        if not self.weights["ibot"]:
-            return None
+    def _patches(self, model: Twins, patches: Tensor | None, hidden: Tensor | None, mask: Tensor) -> Tensor:
+        """The loss of hidden patches: (V N, P, F) as the teacher saw them and as the student guesses, mask (V N, P)."""
+        assert patches is not None
+        assert hidden is not None
+        assert model.patch_balance is not None
+        assert model.student.patch_head is not None
+        assert model.teacher.patch_head is not None
+        with torch.no_grad():
+            wanted = model.patch_balance(model.teacher.patch_head(patches[mask]), self.temperature_now())
+        weights = (1 / mask.sum(dim=1).clamp_min(1) / len(mask))[:, None].expand_as(mask)[mask]
+        return ibot_loss(model.student.patch_head(hidden[mask]), wanted, self.student_temperature, weights)
+
+    def _masks(self, model: Twins, pictures: Tensor) -> Tensor:
+        """Which patches the student does not see, (V N, P) bool."""
         side = pictures.shape[-1] // model.patch_size
         masks = block_masks(len(pictures), side, share=self.mask_share, probability=self.mask_probability)
         return masks.to(pictures.device)

@@ -1,18 +1,23 @@
 """Clips to an endless, resumable stream of batches, and to one plain pass for evaluation.
 
+Of several processes each takes its part of every batch: the batches are those of one process.
+
 Shape letters: B clips.
 """
 
 from __future__ import annotations
 
+import copy
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
 
 from slt.data import Batch, Collate, LengthBatches, LsaTMultiStream
+from slt.training import processes
 
 
 def outlast_signal(worker: int) -> None:
@@ -33,13 +38,28 @@ class EpochKeys:
     """A batch sampler that never ends: lists of (epoch, index), from batch number `consumed` on.
 
     Because each key says its epoch, workers read ahead over the end of an epoch and are never restarted.
+
+    Args:
+        sampler: of whole batches.
+        consumed: batches to pass over.
+        rank, world: which part of each batch: every `world`-th clip from number `rank` on, clips of like length in all.
     """
 
-    def __init__(self, sampler: LengthBatches, consumed: int) -> None:
-        self.sampler = sampler
-        self.consumed = consumed
+    def __init__(self, sampler: LengthBatches, consumed: int, *, rank: int, world: int) -> None:
+        self.sampler = copy.copy(sampler)
+        self.consumed, self.rank, self.world = consumed, rank, world
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        # Where the clips do not go round, the first comes along, so that each process has one to keep step with.
+        for epoch, batch in self.batches():
+            yield [(epoch, index) for index in batch[self.rank :: self.world] or batch[:1]]
+
+    def counted(self) -> Iterator[bool]:
+        """For each batch, whether this part of it has clips of its own."""
+        return (self.rank < len(batch) for _, batch in self.batches())
+
+    def batches(self) -> Iterator[tuple[int, list[int]]]:
+        """The epoch and the clips of each whole batch."""
         epoch, skip = 0, self.consumed
         while True:
             self.sampler.set_epoch(epoch)
@@ -48,7 +68,7 @@ class EpochKeys:
             else:
                 self.sampler.start_at(skip)
                 for batch in self.sampler:
-                    yield [(epoch, index) for index in batch]
+                    yield epoch, batch
                 skip = 0
             epoch += 1
 
@@ -79,9 +99,19 @@ class TrainBatches:
         self.num_workers, self.pin_memory, self.seed = num_workers, pin_memory, seed
 
     def start(self, consumed: int) -> Iterator[Batch]:
-        """Batches from number `consumed` on, for ever, the same ones whatever ran before."""
-        keys: Any = EpochKeys(self.sampler, consumed)
-        return iter(self._loader(keys))
+        """This process's part of the batches from number `consumed` on, for ever, whatever ran before.
+
+        Raises:
+            ValueError: fewer clips than processes.
+        """
+        place = {"rank": processes.rank(), "world": processes.world()}
+        if len(self.clips) < place["world"]:
+            raise ValueError(f"{len(self.clips)} clips for {place['world']} processes; expected one for each at least")
+        loader = iter(self._loader(EpochKeys(self.sampler, consumed, **place)))
+        if place["world"] == 1:
+            return loader
+        counted = EpochKeys(self.sampler, consumed, **place).counted()
+        return (replace(batch, counts=counts) for batch, counts in zip(loader, counted, strict=False))
 
     def _loader(self, keys: Any) -> DataLoader[Any]:
         # The loader draws a seed for its workers from the global generator unless it has its own, and then a resumed
@@ -107,8 +137,17 @@ def evaluation_batches(
     batch_frames: int | None,
     num_workers: int,
 ) -> DataLoader[Any]:
-    """One pass over a split, longest clips first, each clip exactly once; batches of like length."""
-    sampler = LengthBatches(clips.lengths, batch_size=batch_size, batch_frames=batch_frames, shuffle=False, seed=0)
+    """One pass over a split, longest clips first; batches of like length.
+
+    Each clip comes exactly once, over all processes together. They share the limits: what they hold at once is what one
+    process would, a clip each at the least.
+    """
+    world = processes.world()
+    sampler = LengthBatches(
+        clips.lengths, batch_size=None if batch_size is None else -(-batch_size // world),
+        batch_frames=None if batch_frames is None else max(batch_frames // world, int(clips.lengths.max())),
+        shuffle=False, seed=0, rank=processes.rank(), world=world,
+    )  # fmt: skip
     return DataLoader(
         clips, batch_sampler=sampler, collate_fn=Collate(tokenize), num_workers=num_workers,
         generator=torch.Generator().manual_seed(0), worker_init_fn=outlast_signal,

@@ -3,27 +3,44 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
+
+from slt.training.lineage import Item, checkpoint
 
 log = logging.getLogger(__name__)
 
+COLUMNS = ("step", "id", "reference", "hypothesis", "chrf", "filmstrip")  # of a table of translations
+SPLITS = ("train", "val", "test")
+# What counts of a run is its best value and not its last: the checkpoint that is kept is the best one.
+SUMMARY = {"max": ("bleu", "chrf", "rouge_l", "knn", "linear", "rank"), "min": ("loss", "cer", "wer", "ter")}
+NO_KEY = (
+    "wandb.mode=online: there is no key; run `wandb login` once on this machine, or set WANDB_API_KEY, or keep the run "
+    "here with wandb.mode=offline and send it later with `wandb sync`"
+)
+
 
 class Dashboard:
-    """A wandb run, or nothing at all with `mode=disabled`.
+    """A wandb run, or nothing at all with `mode=disabled`: then wandb is not even imported.
 
     Args:
-        folder: the run folder; wandb's files go under it.
+        folder: the run folder; wandb's files go under it, so that an offline run is complete there.
         config: resolved configuration, plain values.
-        job_type: train, eval or pretrain.
+        job_type: train, eval, pretrain, extract, export or sweep.
         mode: disabled, offline or online. Where online cannot be reached the run is kept offline, with a warning.
-        project, entity, name, tags: as wandb has them.
-        log_checkpoints: whether `checkpoints` uploads anything.
+        project, entity, group, name, tags: as wandb has them.
+        log_tables: whether `translations` and `table` log anything.
+        examples: clips whose translations are shown at each evaluation.
+        log_checkpoints: whether weights are uploaded; otherwise artifacts only say where they lie.
 
     Raises:
         ImportError: wandb is not installed.
+        OSError: an offline run cannot be written.
     """
+
+    _staging: ClassVar[str | None] = None
 
     def __init__(
         self,
@@ -34,50 +51,93 @@ class Dashboard:
         mode: Literal["disabled", "offline", "online"],
         project: str,
         entity: str | None,
+        group: str | None,
         name: str | None,
         tags: Sequence[str],
+        log_tables: bool,
+        examples: int,
         log_checkpoints: bool,
     ) -> None:
         self.log_checkpoints = log_checkpoints
+        self.examples = examples if log_tables and mode != "disabled" else 0
+        self.log_tables = log_tables
+        self.logged: set[str] = set()
+        self.rows: dict[str, list[list[Any]]] = {}
         self.run: Any = None
         if mode == "disabled":
             return
+        settings = {"dir": str(folder), "config": config, "project": project, "entity": entity, "name": name}
+        settings |= {"tags": list(tags), "job_type": job_type, "group": group}
+        self._stage(folder)
+        self.run = self._begin(mode, folder, settings)
+        self._define_metrics()
+
+    def _stage(self, folder: Path) -> None:
+        """Has wandb put artifacts that wait to be sent beside the run and not into the home folder."""
+        if os.environ.get("WANDB_DATA_DIR") in (None, Dashboard._staging):  # not the user's own
+            os.environ["WANDB_DATA_DIR"] = Dashboard._staging = str((folder / "wandb").resolve())
+
+    def _begin(self, mode: str, folder: Path, settings: dict[str, Any]) -> Any:
         import wandb
 
-        settings = {"dir": str(folder), "config": config, "project": project, "entity": entity, "name": name}
-        settings |= {"tags": list(tags), "job_type": job_type}
+        if wandb.run is not None:  # of a job of this sweep that failed: wandb would go on in it
+            wandb.run.finish(exit_code=1)
         try:
             # At the end checkpoints may take a while to go; what has not gone by then stays on disk, for `wandb sync`.
-            end = 600 if log_checkpoints else 60
+            end = 600 if self.log_checkpoints else 60
             limits = wandb.Settings(init_timeout=20, finish_timeout=end, silent=True)
-            self.run = wandb.init(mode=mode, settings=limits, **settings)
+            return wandb.init(mode=mode, settings=limits, **settings)  # type: ignore[arg-type]
         except (wandb.errors.Error, OSError, TimeoutError) as error:
             if mode == "offline":
                 raise OSError(f"wandb.mode=offline: cannot write under {folder} ({error})") from error
             log.warning("wandb cannot be reached (%s); the run is kept offline, `wandb sync` sends it later", error)
-            self.run = wandb.init(mode="offline", settings=wandb.Settings(silent=True), **settings)
+            return wandb.init(mode="offline", settings=wandb.Settings(silent=True), **settings)
+
+    def _define_metrics(self) -> None:
         self.run.define_metric("step")
         self.run.define_metric("*", step_metric="step")
-        for metric in ("val/bleu", "val/chrf", "val/knn", "val/linear"):
-            self.run.define_metric(metric, step_metric="step", summary="max")
+        for best, names in SUMMARY.items():
+            for name in names:
+                for split in SPLITS:
+                    self.run.define_metric(f"{split}/{name}", step_metric="step", summary=best)
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Takes the metrics of one step."""
+        self.logged |= {*metrics}
         self._tell(lambda run: run.log({"step": step, **metrics}))
 
-    def translations(self, split: str, predictions: Sequence[Any], pictures: Mapping[str, Any]) -> None:
-        """A table of translations; a filmstrip (H, W, 3) uint8 beside each clip that has one."""
+    def translations(self, name: str, step: int, predictions: Sequence[Any], pictures: Mapping[str, Any]) -> None:
+        """A table of translations, which grows when told of several steps.
+
+        Args:
+            name: of the table, `split/name`.
+            step: that the model was trained.
+            predictions: with id, reference, hypothesis and score (chrF).
+            pictures: clip id -> filmstrip (H, W, 3) uint8, or what an earlier step gave.
+        """
 
         def send(run: Any) -> None:
             import wandb
 
-            table = wandb.Table(columns=["id", "reference", "translation", "chrf", "filmstrip"])
-            for p in predictions:
-                picture = wandb.Image(pictures[p.id]) if p.id in pictures else None
-                table.add_data(p.id, p.reference, p.hypothesis, p.score, picture)
-            run.log({f"{split}/translations": table})
+            rows = self.rows.setdefault(name, [])
+            strips = {row[1]: row[-1] for row in rows} | {key: wandb.Image(image) for key, image in pictures.items()}
+            rows += [[step, p.id, p.reference, p.hypothesis, p.score, strips.get(p.id)] for p in predictions]
+            # Whole each time: wandb's incremental tables refer to each other on the server, which offline is not there.
+            run.log({"step": step, name: wandb.Table(columns=[*COLUMNS], data=rows)})
 
-        self._tell(send)
+        if self.log_tables:
+            self._tell(send)
+
+    def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Any table, which wandb also keeps as an artifact: the jobs of a sweep and their scores."""
+
+        def send(run: Any) -> None:
+            import wandb
+
+            run.log({name: wandb.Table(columns=list(columns), data=[list(row) for row in rows])})
+
+        if self.log_tables:
+            self._tell(send)
 
     def picture(self, step: int, name: str, picture: Any) -> None:
         """A picture (H, W, 3) uint8 of one step."""
@@ -90,34 +150,65 @@ class Dashboard:
         self._tell(send)
 
     def summary(self, metrics: Mapping[str, float]) -> None:
-        """Final scores, named `split/name`."""
-        self._tell(lambda run: run.summary.update(dict(metrics)))
+        """Final scores, named `split/name`; beside the best of the training curve where that has the name."""
+        own = {name.replace("/", "/final_") if name in self.logged else name: value for name, value in metrics.items()}
+        self._tell(lambda run: run.summary.update(own))
 
-    def checkpoints(self, paths: Sequence[Path]) -> None:
-        """Uploads checkpoints as one artifact, when asked for."""
+    def uses(self, item: Item) -> None:
+        """Says that this run builds on `item`, which another run may have made."""
 
         def send(run: Any) -> None:
-            import wandb
+            artifact = item.artifact(upload=self.log_checkpoints)
+            # What `use_artifact` does with an artifact that is not logged yet, except that it also works offline
+            # (`use_artifact` refuses there) and does not wait for the server.
+            run._log_artifact(artifact, is_user_created=True, use_after_commit=True)
 
-            artifact = wandb.Artifact(f"checkpoint-{run.id}", type="model")
-            for path in paths:
-                artifact.add_file(str(path))
-            run.log_artifact(artifact)
+        self._tell(send, lost=f"the lineage lacks a {item.kind}")
 
-        if self.log_checkpoints:
-            self._tell(send)
+    def makes(self, item: Item, *aliases: str) -> None:
+        """Says that this run made `item`."""
+        self._tell(
+            lambda run: run.log_artifact(item.artifact(upload=self.log_checkpoints), aliases=list(aliases)),
+            lost=f"the lineage lacks a {item.kind}",
+        )
+
+    def checkpoints(self, folder: Path, **about: Any) -> None:
+        """Says that this run made `best.pt` and `last.pt` in `folder`; `about` is what to show beside them."""
+        for path in sorted(folder.glob("*.pt")):
+            self.makes(checkpoint(path, **about), path.stem)
 
     def close(self) -> None:
         """Ends the wandb run."""
         self._tell(lambda run: run.finish())
 
-    def _tell(self, act: Callable[[Any], object]) -> None:
-        """Does something with the run; a server that goes away comes as almost any error, and stops nothing."""
+    def _tell(self, act: Callable[[Any], object], lost: str | None = None) -> None:
+        """Does something with the run; a server that goes away comes as almost any error, and stops nothing.
+
+        Args:
+            act: what to do.
+            lost: what is missing where it fails and the dashboard goes on; None = it ends.
+        """
         if self.run is None:
             return
         try:
             act(self.run)
         except Exception as error:
-            kept = "the run goes on without it, `wandb sync` sends what was kept"
+            kept = lost or "the run goes on without it, `wandb sync` sends what was kept"
             log.warning("wandb failed (%s: %s); %s", type(error).__name__, error, kept)
-            self.run = None
+            self.run = self.run if lost else None
+
+
+def key_fault(mode: str | None) -> str | None:
+    """What is wrong with the key of an online run, before anything is built; None where there is one, or none needed.
+
+    Nothing is asked of the server, and the key itself is neither shown nor kept.
+    """
+    if mode != "online":
+        return None
+    import wandb
+
+    wandb.setup(wandb.Settings(silent=True, mode="online"))  # or it asks the server whose key it is, to greet them
+    try:
+        return None if wandb.login(prompt=False, verify=False) else NO_KEY
+    except wandb.errors.AuthenticationError as error:
+        return f"wandb.mode=online: {error}"

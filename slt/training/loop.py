@@ -1,7 +1,9 @@
 """The training loop: plain PyTorch, in plain sight; run -> step and evaluate, each on one screen.
 
 Shape letters: B clips. The loop knows nothing of streams: a batch goes from the loader to the objective, and anything
-with an endless iterator of batches and an objective trains here.
+with an endless iterator of batches and an objective trains here. With several processes each runs this same loop on
+its part of every batch; `slt.training.sharding` says what they have of the model, `slt.training.processes` what they
+tell each other.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,8 +21,10 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from slt.training import processes
 from slt.training.checkpoint import load_weights, save_checkpoint
 from slt.training.record import Record
+from slt.training.sharding import spread
 
 log = logging.getLogger(__name__)
 
@@ -45,24 +49,28 @@ class Trainer:
 
     Args:
         model: on its device.
-        objective: (model, batch) -> mean loss. Where it has a method `after_step(step)`, that is called after updates
-            and on resuming; where it has `report() -> metrics`, these are logged with the loss.
-        optimizer: over parameter groups with a `base_lr` each.
+        strategy: ddp or fsdp2, where there are several processes.
+        objective: (model, batch) -> mean loss, over the items of all processes (`processes.share`). Where it has a
+            method `after_step(step)`, that is called after updates and on resuming; where it has `report() -> metrics`,
+            these are logged with the loss.
+        optimizer: over parameter groups of `model` with a `base_lr` each.
         schedule: (step, max_steps=) -> factor of the base rates.
-        batches: endless; a batch has `to(device)` and a length in clips.
-        evaluate: () -> metrics named `val/...`; None never evaluates.
+        batches: endless, this process's part of each; a batch has `to(device)` and a length in clips.
+        evaluate: () -> metrics named `val/...`, the same ones in each process; None never evaluates.
         select: the metric that picks `best.pt`, higher is better.
         patience: evaluations without a better `select` before stopping; None never stops early.
         record: where metrics go.
         folder: where `last.pt` and `best.pt` go.
         carried: plain values that every checkpoint carries: configuration, tokenizer, fingerprint.
         device, precision, accumulate, grad_clip, max_steps, eval_every, log_every: as in conf/train.yaml.
+        profiler: of `slt.training.profile`, told of every update; None profiles nothing.
     """
 
     def __init__(
         self,
         *,
         model: nn.Module,
+        strategy: str,
         objective: Objective,
         optimizer: torch.optim.Optimizer,
         schedule: Callable[..., float],
@@ -80,6 +88,7 @@ class Trainer:
         max_steps: int,
         eval_every: int,
         log_every: int,
+        profiler: torch.profiler.profile | None = None,
     ) -> None:
         if precision == "fp16" and device.type != "cuda":
             raise ValueError(f"precision=fp16 trains on CUDA only (loss scaling), device is {device}; use bf16 or fp32")
@@ -88,7 +97,10 @@ class Trainer:
         self.record, self.folder, self.carried = record, folder, carried
         self.device, self.precision, self.accumulate, self.grad_clip = device, precision, accumulate, grad_clip
         self.max_steps, self.eval_every, self.log_every = max_steps, eval_every, log_every
+        self.profiler = profiler
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+        self.spread = spread(model, optimizer, strategy, device)
+        processes.own_randomness()
         self.step_count = 0
         self.best = -math.inf
         self.since_best = 0
@@ -103,23 +115,30 @@ class Trainer:
         """
         stream = self.batches.start(self.step_count * self.accumulate)
         since, clips = time.perf_counter(), 0
-        with signals() as caught, tqdm(total=self.max_steps, initial=self.step_count, unit="step", desc="train") as bar:
-            while self.step_count < self.max_steps and not self.exhausted and not caught:
+        bar = tqdm(
+            total=self.max_steps, initial=self.step_count, unit="step", desc="train", disable=not processes.first()
+        )
+        with self.profiler or nullcontext(), signals() as caught, bar:
+            while self.step_count < self.max_steps and not self.exhausted and not processes.agreed(caught):
                 loss, count = self.step(stream)
+                if self.profiler is not None:
+                    self.profiler.step()
                 clips += count
                 bar.update()
                 if self.step_count % self.log_every == 0 or self.step_count == self.max_steps:
                     seconds = time.perf_counter() - since
+                    clips = int(processes.total(torch.tensor(clips)))
                     bar.set_postfix_str(f"loss {loss.item():.3f}, {clips / seconds:.0f} clips/s")
                     self.log_step(loss.item(), clips / seconds, self.waited / seconds)
                     since, clips, self.waited = time.perf_counter(), 0, 0.0
                 if self.step_count % self.eval_every == 0 or self.step_count == self.max_steps:
                     self.check()
                     since, clips, self.waited = time.perf_counter(), 0, 0.0
-        if caught:
-            self.save("last.pt")
-            log.warning("stopped by signal %d at step %d; go on with resume=auto", caught[0], self.step_count)
-            raise SystemExit(128 + caught[0])
+        if stopped := processes.agreed(caught):
+            with self.spread.whole():
+                self.save("last.pt")
+            log.warning("stopped by signal %d at step %d; go on with resume=auto", stopped, self.step_count)
+            raise SystemExit(128 + stopped)
 
     @property
     def exhausted(self) -> bool:
@@ -127,22 +146,24 @@ class Trainer:
         return self.patience is not None and self.since_best >= self.patience
 
     def step(self, stream: Iterator[Any]) -> tuple[Tensor, int]:
-        """One update over `accumulate` batches -> the mean loss (detached) and the clips seen."""
-        self.model.train()
+        """One update over `accumulate` batches -> the mean loss of all processes (detached), and this one's clips."""
+        self.spread.loss.train()
         factor = self.schedule(self.step_count, max_steps=self.max_steps)
         for group in self.optimizer.param_groups:
             group["lr"] = group["base_lr"] * factor
         total, clips = torch.zeros((), device=self.device), 0
-        for _ in range(self.accumulate):
+        for turn in range(self.accumulate):
             before = time.perf_counter()
             batch = next(stream)
             self.waited += time.perf_counter() - before
             batch = batch.to(self.device)
-            with autocast(self.device, self.precision):
-                loss = self.objective(self.model, batch) / self.accumulate
-            self.scaler.scale(loss).backward()
+            with self.spread.exchanging(last=turn == self.accumulate - 1):
+                with autocast(self.device, self.precision):
+                    loss = self.spread.loss(self.objective, batch) / self.accumulate
+                self.scaler.scale(loss).backward()
             total += loss.detach()
             clips += len(batch)
+        total = processes.mean(total)  # on each process, so that all stop or none
         if not torch.isfinite(total):
             raise ValueError(
                 f"the loss is {total.item()} at step {self.step_count + 1}; checkpoints are as they were. "
@@ -150,7 +171,7 @@ class Trainer:
             )
         if self.grad_clip is not None:
             self.scaler.unscale_(self.optimizer)
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.grad_clip)
+            nn.utils.clip_grad_norm_(self.spread.parameters(), self.grad_clip)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
@@ -171,32 +192,45 @@ class Trainer:
 
     def check(self) -> None:
         """Evaluates, keeps the best, saves the last."""
-        if self.evaluate is not None:
-            self.model.eval()
-            metrics = self.evaluate()
-            self.record.log(self.step_count, metrics)
-            if metrics[self.select] > self.best:
-                self.best, self.since_best = metrics[self.select], 0
-                self.save("best.pt", resumable=False)
-            else:
-                self.since_best += 1
-        self.save("last.pt")
+        with self.spread.whole():
+            if self.evaluate is not None:
+                self.model.eval()
+                metrics = self.evaluate()
+                self.record.log(self.step_count, metrics)
+                if metrics[self.select] > self.best:
+                    self.best, self.since_best = metrics[self.select], 0
+                    self.save("best.pt", resumable=False)
+                else:
+                    self.since_best += 1
+            self.save("last.pt")
 
     def save(self, name: str, *, resumable: bool = True) -> None:
-        """Writes a checkpoint; `resumable` ones carry optimizer, random states and counters too."""
+        """Writes a checkpoint, the same one whatever the strategy and number of processes.
+
+        Args:
+            name: of the file.
+            resumable: carry optimizer, random states and counters too.
+        """
         payload = {**self.carried, "model": self.model.state_dict(), "step": self.step_count, "best": self.best}
         if resumable:
+            states = processes.random_states(self.device)
             payload |= {
-                "optimizer": self.optimizer.state_dict(),
+                "optimizer": self.spread.optimizer_state(self.optimizer),
                 "scaler": self.scaler.state_dict(),
                 "since_best": self.since_best,
-                "rng": torch.get_rng_state(),
-                "rng_cuda": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
+                "rng": states[0][0],
+                "rng_cuda": states[0][1:],
+                "rng_others": states[1:],
             }
-        save_checkpoint(self.folder / name, payload)
+        if processes.first():
+            save_checkpoint(self.folder / name, payload)
+        processes.wait()  # none goes on, or leaves, before the file is there
 
     def resume(self, payload: dict[str, Any], *, source: Path) -> None:
-        """Takes up where `payload` (of a `last.pt`) left off, bit for bit.
+        """Takes up where `payload` (of a `last.pt`) left off, bit for bit with as many processes as wrote it.
+
+        With another number, or strategy, it goes on in the same stream of batches; only what the model itself draws
+        (dropout) is drawn otherwise.
 
         Raises:
             ValueError: a checkpoint without optimizer state, or of another architecture.
@@ -204,13 +238,13 @@ class Trainer:
         if "optimizer" not in payload:
             raise ValueError(f"resume={source}: holds weights only (a best.pt does); resume from last.pt")
         load_weights(self.model, payload["model"], source=source)
-        self.optimizer.load_state_dict(payload["optimizer"])
+        self.spread.take()
+        self.spread.load_optimizer(self.optimizer, payload["optimizer"])
         self.scaler.load_state_dict(payload["scaler"])
         self.step_count, self.best, self.since_best = payload["step"], payload["best"], payload["since_best"]
         self.tell_objective()
-        torch.set_rng_state(payload["rng"])
-        if self.device.type == "cuda":
-            torch.cuda.set_rng_state_all(payload["rng_cuda"])
+        states = [[payload["rng"], *payload["rng_cuda"]], *payload.get("rng_others", [])]
+        processes.set_random_state(states, self.device)
 
 
 def parameter_groups(
@@ -246,7 +280,8 @@ def signals() -> Iterator[list[int]]:
     caught: list[int] = []
 
     def catch(number: int, frame: object) -> None:
-        if caught:
+        # One of several is told twice, by the batch system and by whoever started it.
+        if caught and processes.world() == 1:
             raise KeyboardInterrupt
         caught.append(number)
 

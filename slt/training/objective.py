@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from slt.data.batch import Batch
 from slt.models import Translator
+from slt.training.processes import share
 
 BLANK = 0  # class of CTC's blank; the glosses follow it
 
@@ -44,17 +45,23 @@ class TranslationLoss:
         self.step = step
 
     def __call__(self, model: Translator, batch: Batch) -> Tensor:
-        """A model and a batch with tokens (B, L) -> the loss in nats, a scalar: the mean over tokens, then glosses."""
+        """A model and a batch with tokens (B, L) -> the loss in nats, a scalar: the mean over tokens, then glosses.
+
+        The means are over the items of all processes, each of which has its part of the batch.
+        """
         assert batch.tokens is not None
         assert batch.tokens_mask is not None
         memory, present = model.encoder(batch.streams, batch.seen, batch.frames)
         logits = model.decoder(memory, present, batch.tokens)
         loss = sentence_loss(logits, batch.tokens, batch.tokens_mask, label_smoothing=self.label_smoothing)
+        loss = loss * share(batch.tokens_mask.sum() * batch.counts)
         if self.gloss_weight:
             assert model.gloss_head is not None
             targets = [[self.place[gloss] for gloss in text.split()] for text in batch.glosses]
-            signs = gloss_loss(model.gloss_head(memory).float(), present, targets, flat=self.step < self.flat_start)
-            loss = loss + self.gloss_weight * signs
+            flat = self.step < self.flat_start
+            signs = gloss_loss(model.gloss_head(memory).float(), present, targets, flat=flat)
+            items = present.sum() if flat else torch.full_like(present.sum(), len(targets))
+            loss = loss + self.gloss_weight * signs * share(items * batch.counts)
         return loss
 
 

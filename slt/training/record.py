@@ -1,6 +1,7 @@
 """What a run leaves behind: metrics.csv, curves, and where it came from.
 
-metrics.csv has one measured value a line (`step,name,value`): rows are appended and survive a kill.
+metrics.csv has one measured value a line (`step,name,value`): rows are appended and survive a kill. Of several
+processes only the first writes.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+
+from slt.training.processes import first
 
 log = logging.getLogger(__name__)
 
@@ -43,11 +46,13 @@ class Record:
         self.path = folder / "metrics.csv"
         self.sinks = sinks
         self.curves: dict[str, list[tuple[int, float]]] = {}
-        if not self.path.exists():
+        if first() and not self.path.exists():
             self.path.write_text("step,name,value\n", encoding="utf-8")
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Writes the metrics of one step, named `split/name`."""
+        if not first():
+            return
         with self.path.open("a", encoding="utf-8", newline="") as file:
             csv.writer(file).writerows((step, name, repr(float(value))) for name, value in metrics.items())
         for name, value in metrics.items():
@@ -64,6 +69,8 @@ class Record:
 
     def carry_over(self, earlier: Path, step: int) -> None:
         """Starts with the rows of an earlier run's metrics.csv up to `step`, so that a resumed run's file is whole."""
+        if not first():
+            return
         curves = read_metrics(earlier) if earlier.exists() else {}
         rows = [(s, name, value) for name, points in curves.items() for s, value in points if s <= step]
         with self.path.open("w", encoding="utf-8", newline="") as file:
@@ -71,8 +78,13 @@ class Record:
             writer.writerow(("step", "name", "value"))
             writer.writerows((s, name, repr(value)) for s, name, value in sorted(rows, key=lambda row: row[0]))
         self.curves = {}
+        earlier_steps: dict[int, dict[str, float]] = {}
         for s, name, value in rows:
             self.curves.setdefault(name, []).append((s, value))
+            earlier_steps.setdefault(s, {})[name] = value
+        for sink in self.sinks:  # or a dashboard would know the best score since the resumption only
+            for s in sorted(earlier_steps):
+                sink.log(s, earlier_steps[s])
 
 
 def read_metrics(path: Path) -> dict[str, list[tuple[int, float]]]:

@@ -9,7 +9,7 @@ import pytest
 from slt.config import HOME
 from slt.data import layout
 from slt.data.films import Source, find_sources
-from slt.data.splits import split_ids, write_splits
+from slt.data.splits import clips_of_signers, split_ids, write_splits
 
 SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}
 META = HOME.parent / "shared" / "data" / "lsa_t" / "meta.csv"
@@ -104,3 +104,45 @@ def test_the_shares_that_were_reached_are_logged(caplog):
     with caplog.at_level(logging.INFO):
         split_ids(clips(20, 2), by="film", **SHARES, seed=1)
     assert "split by film: {'train': 32, 'val': 4, 'test': 4} of 40 clips" in caplog.text
+
+
+# ---------------------------------------------------------------- clips of a few signers
+
+WHO = {f"c{n:02d}": f"s{n % 5}" for n in range(50)}  # ten clips of each of five
+
+
+@pytest.mark.parametrize("signers", [1, 2, 5])
+def test_equally_many_clips_are_taken_whoever_signs_them_and_evenly(signers):
+    taken = clips_of_signers(list(WHO), WHO, signers=signers, limit=10, seed=4)
+    each = [sum(WHO[name] == who for name in taken) for who in {WHO[name] for name in taken}]
+    assert each == [10 // signers] * signers
+    assert taken == sorted(taken)
+
+
+def test_which_signers_is_the_seed_s_to_say_and_fewer_are_among_the_more():
+    chosen = {
+        seed: [
+            {WHO[name] for name in clips_of_signers(list(WHO), WHO, signers=n, limit=None, seed=seed)} for n in (1, 3)
+        ]
+        for seed in range(6)
+    }
+    assert all(few < more for few, more in chosen.values())
+    assert len({frozenset(few) for few, _ in chosen.values()}) > 1
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"signers": 6, "limit": None}, "dataset.signers=6: expected 1 to 5, the signers of train"),
+        ({"signers": 0, "limit": None}, "dataset.signers=0: expected 1 to 5"),
+        ({"signers": 2, "limit": 21}, r"dataset.limit=21: the drawn signers \(s\d, s\d\) have 20 clips"),
+    ],
+)
+def test_signers_that_cannot_be_compared_are_refused(options, said):
+    with pytest.raises(ValueError, match=said):
+        clips_of_signers(list(WHO), WHO, seed=1, **options)
+
+
+def test_a_clip_without_a_signer_cannot_be_counted():
+    with pytest.raises(ValueError, match=r"dataset.signers=1: clip 'x' has none; fill the column `signer`"):
+        clips_of_signers(["x"], {"x": ""}, signers=1, limit=None, seed=1)

@@ -97,25 +97,30 @@ def test_examination_writes_everything_tells_the_dashboard_and_prints(
         def __init__(self) -> None:
             self.told: list[Any] = []
 
-        def translations(self, split: str, predictions: Any, pictures: Any) -> None:
-            self.told += [split, len(predictions), len(pictures)]
+        def translations(self, name: str, step: int, predictions: Any, pictures: Any) -> None:
+            self.told += [name, step, len(predictions), len(pictures)]
 
         def summary(self, metrics: Any) -> None:
             self.told.append(dict(metrics))
 
+        def makes(self, item: Any, *aliases: str) -> None:
+            self.told.append({name: path.is_file() for name, path in item.files.items()})
+
     board = Board()
     found = examine(
         build(), clips, clips, tokenizer, Tokenize(tokenizer, 64), folder=tmp_path, curves={"val/bleu": [(1, 2.0)]},
-        config_text="seed: 1", about={"checkpoint": "best.pt", "corpus": "f1"}, dashboard=board, report_strips=2,
-        **OPTIONS,
+        config_text="seed: 1", about={"checkpoint": "best.pt", "corpus": "f1", "step": 7}, dashboard=board,
+        report_strips=2, **OPTIONS,
     )  # fmt: skip
     content = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))
-    assert {"scores", "loss", "floor", "blanked", "leaks", "checkpoint", "corpus"} == content.keys()
+    assert {"scores", "loss", "floor", "blanked", "leaks", "checkpoint", "corpus", "step"} == content.keys()
     assert content["scores"]["bleu"]["value"] == found.scores["bleu"].value
     assert [p.hypothesis for p in read_predictions(tmp_path / "predictions.tsv")] == [
         p.hypothesis for p in found.predictions
     ]
-    assert board.told == ["train", 12, 2, {f"train/{name}": score.value for name, score in found.scores.items()}]
+    final = {f"train/{name}": score.value for name, score in found.scores.items()} | {"train/loss": found.loss}
+    files = {"predictions.tsv": True, "scores.json": True}
+    assert board.told == ["train/translations", 7, 12, 2, final, files]
     assert found.summary(examples=5) in capsys.readouterr().out
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert page.count("data:image/") >= 2

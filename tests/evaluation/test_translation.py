@@ -94,10 +94,12 @@ def test_validation_names_its_scores_and_they_are_of_greedy_sentences(build: Any
     from slt.metrics import bleu, chrf
 
     model = build()
-    scores = validate(model, batches(5), tokenizer, **CPU, max_tokens=12)
+    shown: list[Any] = []
+    scores = validate(model, batches(5), tokenizer, **CPU, max_tokens=12, show=shown.extend)
     said, loss = translate(model, batches(5), tokenizer, **{**SEARCH, "num_beams": 1, "nbest": 1})
     sentences = [p.hypothesis for p in said], [p.reference for p in said]
     assert scores == {"val/loss": loss, "val/bleu": bleu(*sentences), "val/chrf": chrf(*sentences)}
+    assert shown == said
 
 
 def test_perfect_model_scores_100(build: Any, batches: Any, tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:

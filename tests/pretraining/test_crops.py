@@ -17,7 +17,7 @@ FOLDERS = {"face": "face", "left_hand": "hand_l", "right_hand": "hand_r"}
 VIEWS = {
     "views": 2, "size": 16, "scale": [0.6, 1.0], "parts": 2, "part_size": 8, "part_scale": [0.3, 0.6], "turn": 10,
     "stretch": 0.1, "flip": 0.0, "brightness": 0.2, "contrast": 0.2, "saturation": 0.2, "tint": 0.2, "grey": 0.1,
-    "blur": 0.3, "blur_sigma": [0.01, 0.05], "cover": 0.3, "cover_share": 0.2,
+    "invert": 0.1, "blur": 0.3, "blur_sigma": [0.01, 0.05], "cover": 0.3, "cover_share": 0.2,
 }  # fmt: skip
 
 
@@ -69,6 +69,16 @@ def test_time_between_crops_is_in_seconds(tmp_path):
     assert [int(found[place][0, 0, -1]) for place in range(len(found))] == [40, 43, 46, 49, 100, 103]
 
 
+def test_neighbours_are_seen_frames_of_the_same_clip_within_the_time_given(tmp_path):
+    found = pool(made(tmp_path), stream="left_hand")  # frames 0, 1, 4 to 9 of clip a; 0, 1, 4, 5 of clip b
+    near = lambda place, seconds: {  # noqa: E731
+        int(found.near(place, seconds, chance)[0, 0, -1]) for chance in np.linspace(0, 0.999, 20)
+    }
+    assert near(3, 0.2) == {44, 45, 46, 47}  # frame 5: from 3, which shows no hand, to 7
+    assert near(7, 0.3) == {46, 47, 48, 49}  # the last one: the next clip is another
+    assert near(2, 0.0) == {44}
+
+
 def test_hands_are_pooled_and_the_right_ones_mirrored(tmp_path):
     found = pool(made(tmp_path))
     assert len(found) == 24
@@ -100,7 +110,9 @@ def test_neighbours_in_the_order_are_no_neighbours_in_the_pool():
 
 
 def batches(found: CropPool, *, workers: int = 0, seed: int = 1) -> ViewBatches:
-    return ViewBatches(found, CropViews(**VIEWS), batch_size=5, num_workers=workers, pin_memory=False, seed=seed)
+    return ViewBatches(
+        found, CropViews(**VIEWS), drift=1.0, batch_size=5, num_workers=workers, pin_memory=False, seed=seed
+    )
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -157,7 +169,7 @@ def test_no_folder_of_a_stream_and_no_such_stream(tmp_path):
 def test_fewer_crops_than_a_batch(tmp_path):
     found = pool(made(tmp_path))
     with pytest.raises(ValueError, match=r"24 crops are fewer than a batch \(batch_size=25\)"):
-        ViewBatches(found, CropViews(**VIEWS), batch_size=25, num_workers=0, pin_memory=False, seed=1)
+        ViewBatches(found, CropViews(**VIEWS), drift=0.0, batch_size=25, num_workers=0, pin_memory=False, seed=1)
 
 
 def test_what_a_pool_remembers_does_not_grow_with_the_frames(tmp_path):
@@ -175,7 +187,8 @@ def draw(seed: int = 0) -> torch.Generator:
 def still(**changes) -> CropViews:
     """Views that change nothing, but for what is given."""
     nothing = dict.fromkeys(
-        ("turn", "stretch", "flip", "brightness", "contrast", "saturation", "tint", "grey", "blur", "cover"), 0.0
+        ("turn", "stretch", "flip", "brightness", "contrast", "saturation", "tint", "grey", "invert", "blur", "cover"),
+        0.0,
     )
     return CropViews(**(VIEWS | nothing | {"scale": [1.0, 1.0], "part_scale": [1.0, 1.0], "part_size": 16} | changes))
 
@@ -185,20 +198,31 @@ def pictures() -> torch.Tensor:
 
 
 def test_views_without_any_change_are_the_crop():
-    views = still()(pictures(), draw())
+    views = still()(pictures(), pictures(), draw())
     assert torch.equal(views.whole, pictures()[None].expand(2, -1, -1, -1, -1))
     assert torch.equal(views.parts[1], pictures())
 
 
+def test_every_second_view_is_of_the_other_picture():
+    views = still(parts=3)(pictures(), 255 - pictures(), draw())
+    for view, wanted in ((views.whole[1], 255 - pictures()), (views.parts[1], 255 - pictures()),
+                         (views.whole[0], pictures()), (views.parts[2], pictures())):  # fmt: skip
+        assert torch.equal(view, wanted)
+
+
+def test_an_inverted_view_is_the_negative():
+    assert torch.equal(still(invert=1.0)(pictures(), pictures(), draw()).whole[0], 255 - pictures())
+
+
 def test_a_flip_mirrors_and_grey_takes_the_colour():
-    assert torch.equal(still(flip=1.0)(pictures(), draw()).whole[0], pictures().flip(3))
-    grey = still(grey=1.0)(pictures(), draw()).whole[0].int()
+    assert torch.equal(still(flip=1.0)(pictures(), pictures(), draw()).whole[0], pictures().flip(3))
+    grey = still(grey=1.0)(pictures(), pictures(), draw()).whole[0].int()
     assert (grey[:, 0] - grey[:, 2]).abs().max() <= 1
 
 
 def test_a_view_lies_within_the_crop_and_is_as_large_as_asked():
     ramp = torch.arange(64).repeat(64, 1).expand(8, 3, 64, 64).byte()
-    views = still(size=32, scale=[0.25, 0.25])(ramp, draw()).whole[0].float()
+    views = still(size=32, scale=[0.25, 0.25])(ramp, ramp, draw()).whole[0].float()
     across = views[..., -1].mean((1, 2)) - views[..., 0].mean((1, 2))
     assert across.min() > 29  # half of 64, less a pixel
     assert across.max() < 33
@@ -206,25 +230,26 @@ def test_a_view_lies_within_the_crop_and_is_as_large_as_asked():
 
 def test_what_shrinks_is_averaged():
     stripes = (torch.arange(64) % 2 * 255).repeat(64, 1).expand(2, 3, 64, 64).byte()
-    small = still(size=16)(stripes, draw()).whole.float()
+    small = still(size=16)(stripes, stripes, draw()).whole.float()
     assert small.std() < 20  # samples would be black or white
 
 
 def test_blur_smooths_and_cover_covers():
-    assert still(blur=1.0)(pictures(), draw()).whole.float().std() < 0.9 * pictures().float().std()
-    covered = still(cover=1.0, cover_share=0.3)(pictures(), draw()).whole[0]
+    assert still(blur=1.0)(pictures(), pictures(), draw()).whole.float().std() < 0.9 * pictures().float().std()
+    covered = still(cover=1.0, cover_share=0.3)(pictures(), pictures(), draw()).whole[0]
     changed = (covered != pictures()).any(dim=1).float().mean(dim=(1, 2))
     assert 0 < changed.max() <= 0.3 + 0.1
 
 
 def test_colours_differ_from_view_to_view_and_stay_in_range():
-    views = still(tint=0.2, brightness=0.2)(torch.full((4, 3, 16, 16), 128, dtype=torch.uint8), draw()).whole
+    plain = torch.full((4, 3, 16, 16), 128, dtype=torch.uint8)
+    views = still(tint=0.2, brightness=0.2)(plain, plain, draw()).whole
     assert len(views.float().mean(dim=(3, 4)).flatten(0, 1).unique(dim=0)) == 8
     assert views.min() > 60
 
 
 def test_the_same_seed_draws_the_same_views():
-    one, other, third = (CropViews(**VIEWS)(pictures(), draw(seed)) for seed in (1, 1, 2))
+    one, other, third = (CropViews(**VIEWS)(pictures(), pictures(), draw(seed)) for seed in (1, 1, 2))
     assert torch.equal(one.whole, other.whole)
     assert torch.equal(one.parts, other.parts)
     assert not torch.equal(one.whole, third.whole)

@@ -7,7 +7,15 @@ import math
 import pytest
 import torch
 
-from slt.pretraining.losses import Centring, SinkhornKnopp, block_masks, dino_loss, ibot_loss, koleo_loss
+from slt.pretraining.losses import (
+    Centring,
+    SinkhornKnopp,
+    block_masks,
+    contrastive_loss,
+    dino_loss,
+    ibot_loss,
+    koleo_loss,
+)
 
 
 def test_dino_compares_every_view_with_every_other_whole_one():
@@ -38,6 +46,23 @@ def test_ibot_counts_each_picture_alike_however_much_is_masked():
     wanted = (math.log(2) + (math.log(2) - math.log(3 / 4)) / 2) / 2
     assert ibot_loss(student, teacher, 1.0, weights).item() == pytest.approx(wanted, rel=1e-6)
     assert ibot_loss(student[:0], teacher[:0], 1.0, weights[:0]).item() == 0
+
+
+def test_contrast_is_the_cross_entropy_of_the_other_view_among_all_others():
+    # Two crops, two views: crop 0 lies at (1, 0) in both, crop 1 at (0, 1) in both; cosines are 1 and 0.
+    features = torch.tensor([[[2.0, 0], [0, 3]], [[1, 0], [0, 1]]])
+    expected = -math.log(math.exp(1 / 0.5) / (math.exp(1 / 0.5) + 2))
+    assert contrastive_loss(features, 0.5).item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_contrast_takes_the_mean_over_more_views_and_is_the_log_of_the_others_where_all_are_alike():
+    alike = torch.ones(3, 4, 5)
+    assert contrastive_loss(alike, 0.1).item() == pytest.approx(math.log(11), abs=1e-5)
+    turned = torch.tensor([[[1.0, 0], [0, 1]], [[1, 0], [0, 1]], [[0, 1], [1, 0]]])  # the third view is the other crop
+    e, total = math.exp(2), math.exp(2) * 2 + 3
+    # A view of the first two: cosine 1 with one positive and one negative, 0 with the rest; of the third, 0 with both.
+    first, third = -(math.log(e / total) + math.log(1 / total)) / 2, -math.log(1 / total)
+    assert contrastive_loss(turned, 0.5).item() == pytest.approx((2 * first + third) / 3, abs=1e-5)
 
 
 def test_koleo_is_minus_the_log_of_the_distance_to_the_nearest():

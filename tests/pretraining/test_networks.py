@@ -13,9 +13,10 @@ from slt.pretraining.losses import Centring
 from slt.pretraining.networks import PrototypeHead, Twins
 from slt.pretraining.objective import SelfDistillation
 
-HEAD = partial(PrototypeHead, hidden=16, bottleneck=8, depth=2)
+HEAD = partial(PrototypeHead, hidden=16, bottleneck=8, depth=2, batch_norm=False)
 LOSS = {
-    "dino_weight": 1.0, "ibot_weight": 1.0, "koleo_weight": 0.1, "student_temperature": 0.1,
+    "dino_weight": 1.0, "ibot_weight": 1.0, "koleo_weight": 0.1, "contrast_weight": 0.0,
+    "contrast_temperature": 0.1, "student_temperature": 0.1,
     "teacher_temperature": [0.04, 0.07], "temperature_warmup": 10, "momentum": 0.9, "mask_share": [0.2, 0.5],
     "mask_probability": 1.0, "freeze_prototypes": 1, "max_steps": 20,
 }  # fmt: skip
@@ -158,7 +159,7 @@ def test_report_names_what_one_watches():
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"dino_weight": 0.0, "ibot_weight": 0.0}, "dino or ibot above it"),
+        ({"dino_weight": 0.0, "ibot_weight": 0.0}, "dino, ibot or contrast above it"),
         ({"student_temperature": 0.0}, "temperatures are above 0"),
         ({"mask_share": [0.5, 0.2]}, "the smaller first"),
     ],
@@ -166,6 +167,18 @@ def test_report_names_what_one_watches():
 def test_values_out_of_range_are_refused(changed, said):
     with pytest.raises(ValueError, match=said):
         SelfDistillation(**(LOSS | changed))
+
+
+def test_batch_norm_takes_features_apart_that_are_alike():
+    torch.manual_seed(0)
+    alike = 5 + 0.01 * torch.randn(64, 32)  # as of convolutions with ReLU: one large mean, small differences
+    spread = {}
+    for batch_norm in (False, True):
+        head = partial(HEAD, batch_norm=batch_norm)(num_features=32, num_prototypes=12)
+        with torch.no_grad():
+            unit = torch.nn.functional.normalize(head.eval().perceptron(alike), dim=-1)
+        spread[batch_norm] = float(unit.std(dim=0).mean())
+    assert spread[False] < 0.02 < 0.2 < spread[True]
 
 
 def test_it_learns_to_tell_crops_apart():

@@ -68,11 +68,11 @@ def trainer(tmp_path: Path) -> Callable[..., Trainer]:
         model = changes.pop("model", model)
         groups = [{"params": list(model.parameters()), "lr": lr, "base_lr": lr}]
         options: dict[str, Any] = {
-            "model": model, "objective": squared_error, "optimizer": torch.optim.AdamW(groups), "batches": Endless(4),
-            "schedule": partial(constant, warmup_steps=0), "evaluate": None, "select": "val/bleu", "patience": None,
-            "record": Record(folder, []), "folder": folder / "checkpoints", "carried": {"config": "a: 1"},
-            "device": torch.device("cpu"), "precision": "fp32", "accumulate": 1, "grad_clip": None, "max_steps": 6,
-            "eval_every": 3, "log_every": 1,
+            "model": model, "strategy": "ddp", "objective": squared_error, "optimizer": torch.optim.AdamW(groups),
+            "batches": Endless(4), "schedule": partial(constant, warmup_steps=0), "evaluate": None,
+            "select": "val/bleu", "patience": None, "record": Record(folder, []), "folder": folder / "checkpoints",
+            "carried": {"config": "a: 1"}, "device": torch.device("cpu"), "precision": "fp32", "accumulate": 1,
+            "grad_clip": None, "max_steps": 6, "eval_every": 3, "log_every": 1,
         }  # fmt: skip
         return Trainer(**options | changes)
 

@@ -4,59 +4,74 @@ from __future__ import annotations
 
 import json
 import logging
-import struct
+import os
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import wandb
-from wandb.proto.wandb_internal_pb2 import Record as Entry
 
 from slt.evaluation import Prediction
-from slt.training.dashboard import Dashboard
+from slt.training import lineage
+from slt.training.dashboard import COLUMNS, Dashboard, key_fault
 
+KEY = "0123456789" * 4
+OPTIONS: dict[str, Any] = {
+    "job_type": "train", "mode": "offline", "project": "slt", "entity": None, "group": "seeds", "name": "short",
+    "tags": ["a"], "log_tables": True, "examples": 2, "log_checkpoints": False,
+}  # fmt: skip
 Open = Callable[..., Dashboard]
 
 
+def opened(folder: Path, **changes: Any) -> Dashboard:
+    folder.mkdir(exist_ok=True)
+    return Dashboard(folder, {"seed": 4, "optimizer": {"lr": 0.5}}, **OPTIONS | changes)
+
+
 @pytest.fixture
-def dashboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
+def dashboard(tmp_path: Path, offline: None) -> Open:
     """Open a dashboard in tmp_path/run; keyword arguments replace its own."""
-    monkeypatch.setenv("WANDB_CONSOLE", "off")  # it and pytest take each other's stdout away
-    monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "staging"))
-    monkeypatch.delenv("WANDB_MODE", raising=False)
-    (tmp_path / "run").mkdir()
-
-    def make(**changes: Any) -> Dashboard:
-        options: dict[str, Any] = {
-            "job_type": "train", "mode": "offline", "project": "slt", "entity": None, "name": "short", "tags": ["a"],
-            "log_checkpoints": False,
-        }  # fmt: skip
-        return Dashboard(tmp_path / "run", {"seed": 4, "optimizer": {"lr": 0.5}}, **options | changes)
-
-    yield make
-    wandb.teardown()
+    return lambda **changes: opened(tmp_path / "run", **changes)
 
 
-def entries(run: Path) -> dict[str, list[Any]]:
-    """What wandb kept of an offline run, kind -> its entries; LevelDB's log format: 32 KiB blocks, records in parts."""
-    wandb.teardown()  # its service writes behind the back of `finish`
-    data = next(run.rglob("*.wandb")).read_bytes()
-    found: dict[str, list[Any]] = {}
-    place, part = 7, b""
-    while place + 7 <= len(data):
-        if (left := 32768 - place % 32768) < 7:
-            place += left
-            continue
-        _, size, kind = struct.unpack_from("<IHB", data, place)
-        part, place = part + data[place + 7 : place + 7 + size], place + 7 + size
-        if kind in (1, 4):  # whole, or the last part
-            entry, part = Entry.FromString(part), b""
-            name = entry.WhichOneof("record_type")
-            found.setdefault(name, []).append(getattr(entry, name))
-    return found
+def tell(board: Dashboard, folder: Path) -> None:
+    """All that a training tells: two evaluations, a picture, final scores, inputs and outputs."""
+    first, second = [Prediction("a", "¿Sí?", "¡No!", 3.0), Prediction("b", "Bueno.", "Bueno.", 100.0)], None
+    strip = np.zeros((4, 9, 3), np.uint8)
+    board.uses(lineage.dataset(folder / "corpus", fingerprint="f1", extractor="e1"))
+    board.log(1, {"train/loss": 2.5})
+    board.log(2, {"train/loss": 2.0, "val/bleu": 7.5, "val/loss": 3.0})
+    board.translations("val/examples", 2, first, {"b": strip})
+    board.log(4, {"train/loss": 2.25, "val/bleu": 5.5, "val/loss": 2.0})
+    second = [Prediction("a", "¿Sí?", "Sí.", 50.0), Prediction("b", "Bueno.", "Bueno.", 100.0)]
+    board.translations("val/examples", 4, second, {})
+    board.picture(4, "val/neighbours", strip)
+    board.summary({"test/bleu": 12.5, "val/bleu": 8.5})
+    board.table("sweep", ["job", "val/bleu"], [[0, 7.5], [1, 5.5]])
+    board.makes(lineage.predictions(folder, split="test"))
+    board.checkpoints(folder / "checkpoints", score=7.5)
+    board.close()
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory, records: Any) -> tuple[Path, dict[str, list[Any]]]:
+    """The folder and the records of one offline run."""
+    folder = tmp_path_factory.mktemp("told")
+    (folder / "checkpoints").mkdir()
+    for name in ("predictions.tsv", "scores.json", "checkpoints/best.pt", "checkpoints/last.pt"):
+        (folder / name).write_text(f"content of {name}")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("WANDB_MODE", "WANDB_DATA_DIR"):
+            patch.delenv(name, raising=False)
+        patch.setenv("WANDB_CONSOLE", "off")
+        patch.setenv("WANDB_API_KEY", KEY)
+        tell(opened(folder), folder)
+        return folder, records(folder)
 
 
 def history(found: dict[str, list[Any]]) -> list[dict[str, Any]]:
@@ -67,70 +82,176 @@ def history(found: dict[str, list[Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def test_disabled_does_nothing_and_writes_nothing(dashboard: Open, tmp_path: Path) -> None:
-    board = dashboard(mode="disabled")
-    board.log(1, {"train/loss": 1.0})
-    board.translations("test", [], {})
-    board.summary({"test/bleu": 1.0})
-    board.checkpoints([tmp_path / "absent.pt"])
-    board.close()
-    assert list((tmp_path / "run").iterdir()) == []
+def summed_up(found: dict[str, list[Any]]) -> dict[str, Any]:
+    """The summary as it stands at the end."""
+    updates = [update for each in found["summary"] for update in each.update]
+    return {"/".join(update.nested_key) or update.key: json.loads(update.value_json) for update in updates}
 
 
-def test_offline_run_holds_configuration_metrics_by_step_and_scores(dashboard: Open, tmp_path: Path) -> None:
-    board = dashboard()
-    board.log(1, {"train/loss": 2.5})
-    board.log(2, {"train/loss": 2.0, "val/bleu": 7.5})
-    board.summary({"test/bleu": 12.5})
-    board.close()
-    found = entries(tmp_path / "run")
-    config = {update.key: json.loads(update.value_json) for update in found["run"][0].config.update}
+def artifacts(found: dict[str, list[Any]]) -> dict[str, Any]:
+    """Kind (what its name begins with) -> artifact; checkpoints by their alias."""
+    named = {([*({*each.aliases} - {"latest"}), each.name.split("-")[0]])[0]: each for each in found["artifact"]}
+    return {name: each for name, each in named.items() if name != "run"}
+
+
+def table(found: dict[str, list[Any]], name: str) -> tuple[dict[str, Any], set[str]]:
+    """The newest state of a table, and the names of the files beside it."""
+    there = [{c.path: c.local_path for c in each.manifest.contents} for each in found["artifact"]]
+    newest = [files for files in there if f"{name}.table.json" in files][-1]
+    return json.loads(Path(newest[f"{name}.table.json"]).read_text()), {*newest}
+
+
+# ---------------------------------------------------------------- what an offline run holds
+
+
+def test_offline_run_holds_configuration_group_job_type_and_tags(told: Any) -> None:
+    run = told[1]["run"][0]
+    config = {update.key: json.loads(update.value_json) for update in run.config.update}
     assert (config["seed"], config["optimizer"]) == (4, {"lr": 0.5})
-    assert (found["run"][0].project, found["run"][0].job_type, list(found["run"][0].tags)) == ("slt", "train", ["a"])
-    logged = [{key: row.get(key) for key in ("step", "train/loss", "val/bleu")} for row in history(found)]
-    assert logged == [
+    assert (run.project, run.run_group, run.display_name, run.job_type) == ("slt", "seeds", "short", "train")
+    assert list(run.tags) == ["a"]
+
+
+def test_metrics_come_with_the_step_of_training(told: Any) -> None:
+    logged = [{key: row.get(key) for key in ("step", "train/loss", "val/bleu")} for row in history(told[1])]
+    assert [row for row in logged if row["train/loss"]] == [
         {"step": 1, "train/loss": 2.5, "val/bleu": None},
         {"step": 2, "train/loss": 2.0, "val/bleu": 7.5},
+        {"step": 4, "train/loss": 2.25, "val/bleu": 5.5},
     ]
-    assert 12.5 in [json.loads(u.value_json) for each in found["summary"] for u in each.update if u.key == "test/bleu"]
 
 
-def test_translations_are_a_table_with_filmstrips(dashboard: Open, tmp_path: Path) -> None:
-    said = [Prediction("a", "¿Sí?", "¡No!", 3.0), Prediction("b", "Bueno.", "Bueno.", 100.0)]
-    board = dashboard()
-    board.translations("test", said, {"b": np.zeros((4, 9, 3), np.uint8)})
-    board.close()
-    table = next(each for each in entries(tmp_path / "run")["artifact"] if each.type == "run_table")
-    files = {content.path: Path(content.local_path) for content in table.manifest.contents}
-    content = json.loads(files["test/translations.table.json"].read_text())
-    assert content["columns"] == ["id", "reference", "translation", "chrf", "filmstrip"]
-    assert [row[:4] for row in content["data"]] == [["a", "¿Sí?", "¡No!", 3.0], ["b", "Bueno.", "Bueno.", 100.0]]
-    assert [row[4] and (row[4]["width"], row[4]["height"]) for row in content["data"]] == [None, (9, 4)]
-    assert any(name.endswith(".png") for name in files)
+def test_every_metric_has_the_step_as_its_axis_and_scores_their_best_as_summary(told: Any) -> None:
+    defined = {each.glob_name or each.name: each for each in told[1]["metric"]}
+    assert {each.step_metric for name, each in defined.items() if name != "step"} == {"step"}
+    assert "*" in defined
+    for name in ("val/bleu", "val/chrf", "test/bleu", "val/knn", "val/linear"):
+        assert (defined[name].summary.max, defined[name].summary.min) == (True, False), name
+    for name in ("train/loss", "val/loss", "val/cer", "test/wer"):
+        assert (defined[name].summary.max, defined[name].summary.min) == (False, True), name
 
 
-@pytest.mark.parametrize("asked", [True, False])
-def test_checkpoints_are_an_artifact_when_asked(dashboard: Open, tmp_path: Path, asked: bool) -> None:
+def test_summary_keeps_the_best_of_training_beside_the_final_scores(told: Any) -> None:
+    found = summed_up(told[1])
+    assert (found["val/bleu"], found["val/loss"], found["train/loss"]) == ({"max": 7.5}, {"min": 2}, {"min": 2})
+    assert (found["test/bleu"], found["val/final_bleu"]) == (12.5, 8.5)
+
+
+def test_translations_are_one_table_that_grows_with_filmstrips(told: Any) -> None:
+    content, files = table(told[1], "val/examples")
+    assert content["columns"] == list(COLUMNS)
+    assert [row[:5] for row in content["data"]] == [
+        [2, "a", "¿Sí?", "¡No!", 3.0],
+        [2, "b", "Bueno.", "Bueno.", 100.0],
+        [4, "a", "¿Sí?", "Sí.", 50.0],
+        [4, "b", "Bueno.", "Bueno.", 100.0],
+    ]
+    assert [row[5] and (row[5]["width"], row[5]["height"]) for row in content["data"]] == [None, (9, 4)] * 2
+    assert sum(name.endswith(".png") for name in files) == 1  # the same picture is kept once
+
+
+def test_any_table_can_be_shown_such_as_that_of_a_sweep(told: Any) -> None:
+    assert table(told[1], "sweep")[0]["data"] == [[0, 7.5], [1, 5.5]]
+
+
+def test_inputs_are_artifacts_that_are_used_and_outputs_that_are_made(told: Any) -> None:
+    found = artifacts(told[1])
+    assert {name: each.type for name, each in found.items() if each.type in ("model", "dataset", "predictions")} == {
+        "dataset": "dataset", "predictions": "predictions", "best": "model", "last": "model"}  # fmt: skip
+    assert found["dataset"].use_after_commit
+    assert found["dataset"].user_created  # it has no maker here: the extraction's run is that
+    assert not any(found[name].use_after_commit or found[name].user_created for name in ("best", "predictions"))
+    assert json.loads(found["best"].metadata) == {"file": "best.pt", "score": 7.5}
+
+
+def test_weights_stay_where_they_lie_and_predictions_are_sent(told: Any) -> None:
+    found = artifacts(told[1])
+    (weights,) = found["best"].manifest.contents
+    assert (weights.path, weights.ref, weights.local_path) == (
+        "checkpoint.pt", (told[0] / "checkpoints" / "best.pt").as_uri(), "")  # fmt: skip
+    assert {c.path: Path(c.local_path) for c in found["predictions"].manifest.contents} == {
+        name: told[0] / name for name in ("predictions.tsv", "scores.json")
+    }
+
+
+def test_system_metrics_are_on(told: Any) -> None:
+    assert any(item.key.startswith("proc.") for each in told[1]["stats"] for item in each.item)
+
+
+def test_all_that_waits_to_be_sent_is_in_the_run_folder(told: Any) -> None:
+    waiting = [c.local_path for each in told[1]["artifact"] for c in each.manifest.contents if c.local_path]
+    assert len(waiting) > 5
+    assert all(Path(name).is_relative_to(told[0].resolve()) and Path(name).is_file() for name in waiting)
+
+
+def test_no_key_is_in_any_file(told: Any) -> None:
+    files = [path for path in told[0].rglob("*") if path.is_file()]
+    assert len(files) > 10
+    assert [path for path in files if KEY.encode() in path.read_bytes()] == []
+
+
+# ---------------------------------------------------------------- nothing at all, or less
+
+
+def test_disabled_does_nothing_writes_nothing_and_needs_no_wandb(tmp_path: Path) -> None:
+    code = (
+        "import sys, pathlib; sys.modules['wandb'] = None; from slt.training.dashboard import Dashboard, key_fault\n"
+        "from slt.training import lineage; folder = pathlib.Path(sys.argv[1])\n"
+        "board = Dashboard(folder, {}, job_type='eval', mode='disabled', project='p', entity=None, group=None, "
+        "name=None, tags=[], log_tables=True, examples=3, log_checkpoints=True)\n"
+        "board.log(1, {'train/loss': 1.0}); board.translations('a/b', 1, [], {}); board.summary({'test/bleu': 1.0})\n"
+        "board.uses(lineage.checkpoint(folder / 'absent.pt')); board.makes(lineage.exported(folder)); board.close()\n"
+        "assert board.examples == 0 and key_fault('disabled') is None and key_fault('offline') is None"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_tables_can_be_left_out_and_weights_uploaded(dashboard: Open, tmp_path: Path, records: Any) -> None:
     (tmp_path / "best.pt").write_bytes(b"weights")
-    board = dashboard(log_checkpoints=asked)
-    board.checkpoints([tmp_path / "best.pt"])
+    board = dashboard(log_tables=False, log_checkpoints=True)
+    board.translations("val/examples", 1, [Prediction("a", "¿Sí?", "¡No!", 3.0)], {})
+    board.checkpoints(tmp_path)
     board.close()
-    models = [each for each in entries(tmp_path / "run").get("artifact", []) if each.type == "model"]
-    assert [[content.path for content in each.manifest.contents] for each in models] == ([["best.pt"]] if asked else [])
+    (made,) = records(tmp_path)["artifact"]
+    assert (board.examples, [c.local_path for c in made.manifest.contents]) == (0, [str(tmp_path / "best.pt")])
+
+
+def test_run_that_a_failed_job_left_open_takes_nothing_of_the_next(
+    dashboard: Open, tmp_path: Path, records: Any
+) -> None:
+    dashboard().log(1, {"train/loss": 1.0})
+    after = opened(tmp_path / "next", name="next")
+    after.log(1, {"train/loss": 9.0})
+    after.close()
+    failed, done = records(tmp_path / "run"), records(tmp_path / "next")
+    assert [row["train/loss"] for found in (failed, done) for row in history(found)] == [1.0, 9.0]
+    assert (failed["exit"][0].exit_code, done["exit"][0].exit_code) == (1, 0)
+
+
+def test_folder_for_waiting_files_that_the_user_chose_is_kept(
+    dashboard: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "mine"))
+    dashboard().close()
+    assert os.environ["WANDB_DATA_DIR"] == str(tmp_path / "mine")
+
+
+# ---------------------------------------------------------------- a server that is not there, or no key
 
 
 @pytest.fixture
-def unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
+def unreachable(offline: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that is not there, given up after one second; a real run waits 20."""
     settings = wandb.Settings
     monkeypatch.setattr(wandb, "Settings", lambda **given: settings(**given | {"init_timeout": 1}))
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
-    monkeypatch.setenv("WANDB_API_KEY", "0123456789" * 4)
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
 
 
 @pytest.mark.usefixtures("unreachable")
 def test_unreachable_server_leaves_the_run_offline_with_a_warning(
-    dashboard: Open, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    dashboard: Open, tmp_path: Path, caplog: pytest.LogCaptureFixture, records: Any
 ) -> None:
     start = time.monotonic()
     with caplog.at_level(logging.WARNING):
@@ -139,49 +260,103 @@ def test_unreachable_server_leaves_the_run_offline_with_a_warning(
         board.close()
     assert time.monotonic() - start < 15
     assert "wandb cannot be reached" in caplog.text
-    offline = next((tmp_path / "run" / "wandb").glob("offline-run-*"))
-    assert [row["train/loss"] for row in history(entries(offline))] == [2.5]
+    assert [row["train/loss"] for row in history(records(tmp_path / "run"))] == [2.5]
 
 
 @pytest.mark.parametrize("error", [ConnectionResetError("Connection lost"), wandb.errors.AuthenticationError("busy")])
 def test_server_that_goes_away_stops_nothing_and_is_said_once(
-    dashboard: Open, caplog: pytest.LogCaptureFixture, error: Exception
+    dashboard: Open, tmp_path: Path, caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:
     class Gone:
         def __getattr__(self, name: str) -> Any:
             raise error
 
-    board = dashboard(mode="disabled", log_checkpoints=True)
+    board = dashboard(mode="disabled")
     board.run = Gone()
     for step in range(3):
         board.log(step, {"train/loss": 2.5})
-    board.translations("test", [], {})
+    board.translations("test/translations", 3, [], {})
     board.summary({})
-    board.checkpoints([])
+    board.checkpoints(tmp_path)
     board.close()
     assert caplog.text.count("wandb failed") == 1
     assert str(error) in caplog.text
 
 
-def test_online_without_a_key_leaves_the_run_offline(
-    dashboard: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_artifact_that_cannot_be_logged_costs_the_lineage_and_not_the_metrics(
+    dashboard: Open, tmp_path: Path, caplog: pytest.LogCaptureFixture, records: Any
 ) -> None:
-    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    board = dashboard()
+    board.uses(lineage.checkpoint(tmp_path / "gone.pt"))
+    board.log(1, {"train/loss": 2.5})
+    board.close()
+    assert "the lineage lacks a checkpoint" in caplog.text
+    assert [row["train/loss"] for row in history(records(tmp_path / "run"))] == [2.5]
+
+
+@pytest.mark.usefixtures("offline")
+def test_online_without_a_key_is_told_before_anything_begins(
+    entry: Any, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
-    dashboard(mode="online").close()
-    assert "the run is kept offline" in caplog.text
+    ran = entry("train", *tiny, "wandb.mode=online")
+    assert ran.status == 1
+    assert all(said in ran.err for said in ("wandb login", "WANDB_API_KEY", "wandb.mode=offline"))
+    assert not (ran.folder / "metrics.csv").exists()
 
 
-@pytest.mark.usefixtures("dashboard", "unreachable")
-def test_unreachable_server_stops_no_training_and_its_records_are_whole(entry: Any, tiny: list[str]) -> None:
-    ran = entry("train", *tiny, "wandb.mode=online", "wandb.log_checkpoints=true", "evaluation.blanked=false")
+@pytest.mark.usefixtures("offline")
+def test_key_that_cannot_be_one_is_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "tooshort")
+    fault = key_fault("online") or ""
+    assert "WANDB_API_KEY invalid" in fault
+    assert "tooshort" not in fault
+
+
+@pytest.mark.usefixtures("offline")
+def test_key_in_the_environment_is_enough_and_no_server_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    start = time.monotonic()
+    assert key_fault("online") is None
+    assert time.monotonic() - start < 3
+
+
+# ---------------------------------------------------------------- the commands
+
+
+@pytest.mark.usefixtures("unreachable")
+def test_training_and_evaluation_join_up_and_no_server_is_needed(
+    entry: Any, tiny: list[str], records: Any, corpus: Path
+) -> None:
+    ran = entry("train", *tiny, "wandb.mode=online", "evaluation.blanked=false")
     assert (ran.status, (ran.folder / "report.html").is_file()) == (0, True)
-    found = entries(next((ran.folder / "wandb").glob("offline-run-*")))
-    logged = {key for row in history(found) for key in row}
-    assert {"train/loss", "train/lr", "val/loss", "val/bleu", "val/chrf", "test/translations/_type"} <= logged
-    assert {artifact.type for artifact in found["artifact"]} == {"run_table", "model"}
-    config = {update.key for update in found["run"][0].config.update}
-    assert {"seed", "dataset", "fusion", "decoder", "optimizer"} <= config
-    summary = {update.key for each in found["summary"] for update in each.update}
-    assert {"test/bleu", "test/chrf", "test/wer"} <= summary
+    assert [path for path in ran.folder.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()] == []
+    trained = records(ran.folder)
+    logged = {key for row in history(trained) for key in row}
+    assert {"train/loss", "train/lr", "val/loss", "val/bleu", "val/examples/_type", "test/translations/_type"} <= logged
+    assert {"test/bleu", "test/chrf", "test/wer", "test/loss"} <= summed_up(trained).keys()
+    config = {update.key: update.value_json for update in trained["run"][0].config.update}
+    assert {"seed", "dataset", "fusion", "decoder", "optimizer", "run_folder"} <= config.keys()
+    assert {row[0] for row in table(trained, "val/examples")[0]["data"]} == {2}
+    assert len(table(trained, "test/translations")[0]["data"]) == 4
+
+    split = entry("eval", f"checkpoint={ran.folder}", "wandb.mode=offline", "evaluation.blanked=false",
+                  "num_workers=0", "evaluation.bootstrap=10")  # fmt: skip
+    assert split.status == 0, split.err
+    made, used = artifacts(trained), artifacts(records(split.folder))
+    assert {name for name, each in used.items() if each.use_after_commit} == {"dataset", "checkpoint"}
+    assert (used["checkpoint"].name, used["checkpoint"].digest) == (made["best"].name, made["best"].digest)
+    assert (used["dataset"].name, used["dataset"].digest) == (made["dataset"].name, made["dataset"].digest)
+
+
+@pytest.mark.usefixtures("offline")
+def test_jobs_of_a_sweep_are_one_group_and_numbered(entry: Any, tiny: list[str], records: Any, tmp_path: Path) -> None:
+    ran = entry("train", "-m", *tiny, "seed=1,2", "max_steps=1", "final=null", "wandb.mode=offline",
+                "wandb.tags=[mine]", "hydra.sweep.dir=outputs/sweeps/train/monday")  # fmt: skip
+    assert ran.status == 0, ran.err
+    runs = [records(tmp_path / "outputs/sweeps/train/monday" / number)["run"][0] for number in "01"]
+    assert [run.run_group for run in runs] == ["train/monday", "train/monday"]
+    assert [run.display_name for run in runs] == ["train/monday/0", "train/monday/1"]
+    assert [list(run.tags) for run in runs] == [["mine"], ["mine"]]

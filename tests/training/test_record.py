@@ -78,6 +78,16 @@ def test_row_that_a_crash_cut_short_is_left_out(record: Record) -> None:
         record.path.write_text(record.path.read_text().removesuffix(cut))
 
 
+def test_sinks_are_told_what_is_carried_over(record: Record, tmp_path: Path) -> None:
+    (tmp_path / "next").mkdir()
+    after = Record(tmp_path / "next", [Sink()])
+    after.carry_over(record.path, 2)
+    assert after.sinks[0].told == [  # type: ignore[attr-defined]
+        (1, {"train/loss": 1.0, "train/lr": 0.1}),
+        (2, {"train/loss": 0.5, "train/lr": 0.1, "val/bleu": 20.0}),
+    ]
+
+
 def test_nothing_to_carry_over_is_an_empty_file(tmp_path: Path) -> None:
     record = Record(tmp_path, [])
     record.carry_over(tmp_path / "absent.csv", 5)

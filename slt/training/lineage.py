@@ -1,0 +1,100 @@
+"""What runs hand to one another - corpora, backbones, checkpoints, predictions, exports - as wandb knows it: artifacts.
+
+An artifact's name ends in the first digits of what it holds. So a thing has one name in the run that makes it and in
+those that use it, on every machine, and the lineage joins up without asking a server: also offline.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+TYPES = {"checkpoint": "model", "backbone": "model", "export": "model"}  # the others are their own type
+
+
+@dataclass(frozen=True)
+class Item:
+    """A thing that runs hand on.
+
+    Attributes:
+        kind: dataset, checkpoint, backbone, predictions or export.
+        files: name within the artifact -> file.
+        facts: plain values that stand for it where its files are too many to read: a corpus and its fingerprint.
+        about: plain values to show beside it; they do not tell one item from another.
+        light: its files are small and always uploaded; of the others only with `wandb.log_checkpoints`.
+    """
+
+    kind: str
+    files: Mapping[str, Path] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    about: Mapping[str, Any] = field(default_factory=dict)
+    light: bool = False
+
+    def artifact(self, *, upload: bool) -> Any:
+        """As a wandb artifact, not yet logged.
+
+        Args:
+            upload: whether files that are not light are uploaded; otherwise the artifact says where they lie. Both
+                have the same digest, so it is the same artifact.
+        """
+        import wandb
+
+        text = json.dumps(self.facts, sort_keys=True)
+        parts = [text, *(f"{name} {_sha256(path)}" for name, path in sorted(self.files.items()))]
+        digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()
+        made = wandb.Artifact(
+            f"{self.kind}-{digest[:12]}", type=TYPES.get(self.kind, self.kind), metadata={**self.facts, **self.about}
+        )
+        if self.facts:
+            with made.new_file(f"{self.kind}.json", mode="w") as file:
+                file.write(text)
+        for name, path in sorted(self.files.items()):
+            if upload or self.light:
+                made.add_file(str(path.resolve()), name=name, policy="immutable", skip_cache=True)
+            else:
+                made.add_reference(path.resolve().as_uri(), name=name)
+        return made
+
+
+def dataset(root: Path, *, fingerprint: str, extractor: str | None) -> Item:
+    """A corpus by its fingerprint; its data is never read for it and never uploaded.
+
+    Args:
+        root: its folder.
+        fingerprint: as `LsaTMultiStream` has it.
+        extractor: fingerprint of what extracted its clips; None = not known.
+    """
+    return Item("dataset", facts={"fingerprint": fingerprint, "extractor": extractor}, about={"root": str(root)})
+
+
+def checkpoint(path: Path, **about: Any) -> Item:
+    """A checkpoint file; `about` is what to show beside it, such as its score."""
+    return Item("checkpoint", {"checkpoint.pt": path}, about={"file": path.name, **about})
+
+
+def backbone(path: Path) -> Item:
+    """A file of pretrained weights, and what stands beside it as JSON."""
+    beside = path.with_suffix(".json")
+    files = {f"backbone{path.suffix}": path} | ({"backbone.json": beside} if beside.is_file() else {})
+    return Item("backbone", files, about={"file": path.name})
+
+
+def predictions(folder: Path, *, split: str) -> Item:
+    """The translations and scores that an evaluation wrote into its run folder."""
+    files = {name: folder / name for name in ("predictions.tsv", "scores.json")}
+    return Item("predictions", files, about={"split": split}, light=True)
+
+
+def exported(folder: Path) -> Item:
+    """An exported folder, whole."""
+    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    return Item("export", files, about={"folder": folder.name})
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,113 @@
+"""How much of pretraining is the model itself: `python tests/bench/pretraining.py [experiments=pretrain_hands ...]`.
+
+Images/s of the whole training step (loader, views, losses, clipping, optimizer, teacher) against bare passes of the
+same networks over random pictures of the same shapes: the teacher's forward, the student's forward and backward. Bare,
+whole and bare again in one process; what counts is the ratio. On a GPU it also says the memory. V views of N crops.
+"""
+
+from __future__ import annotations
+
+import slt  # noqa: F401  # isort: skip  before torch, because it sets how OpenMP's threads wait
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from slt import assemble
+from slt.config import CONF
+from slt.pretraining.augmentation import Views
+from slt.pretraining.networks import Twins
+from slt.training.loop import Trainer, autocast, parameter_groups
+from slt.training.record import Record
+
+WINDOWS = 4  # the first one holds the loader's start and is not counted
+
+
+def bare(twins: Twins, batch: Views, *, device: torch.device, precision: str, steps: int) -> float:
+    """Images/s of the passes alone over random pictures shaped as `batch`, after a quarter of the steps."""
+    whole = torch.randint(0, 256, batch.whole.flatten(0, 1).shape, dtype=torch.uint8, device=device)
+    parts = torch.randint(0, 256, batch.parts.flatten(0, 1).shape, dtype=torch.uint8, device=device)
+    begin = 0.0
+    for step in range(-(steps // 4) - 1, steps):
+        if step == 0:
+            wait(device)
+            begin = time.perf_counter()
+        with autocast(device, precision):
+            with torch.no_grad():
+                twins.teacher.picture_head(twins.teacher(whole)[0])
+            total = sum(
+                twins.student.picture_head(twins.student(pictures)[0]).float().sum()
+                for pictures in (whole, parts)
+                if len(pictures)
+            )
+        assert isinstance(total, torch.Tensor)
+        total.backward()  # type: ignore[no-untyped-call]
+        twins.zero_grad(set_to_none=True)
+    wait(device)
+    return steps * (len(whole) + len(parts)) / (time.perf_counter() - begin)
+
+
+def wait(device: torch.device) -> None:
+    """Lets a GPU finish what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def whole_step(cfg: DictConfig, steps: int) -> tuple[Twins, Views, dict[str, float]]:
+    """Pretrain for `steps` updates with slt's own loop -> the twins, a batch, and rates."""
+    torch.manual_seed(cfg.seed)
+    device = assemble.choose_device(cfg.device)
+    _, batches = assemble.build_views(cfg, pin_memory=device.type == "cuda")
+    twins, loss = assemble.build_twins(cfg)
+    twins = twins.to(device)
+    groups = parameter_groups(twins, lr=cfg.optimizer.lr, backbone_lr=None, decoder_lr=None)
+    batch = batches[0]
+    with tempfile.TemporaryDirectory() as folder:
+        record = Record(Path(folder), [])
+        Trainer(
+            model=twins, objective=loss, optimizer=instantiate(cfg.optimizer, _convert_="all")(groups),
+            schedule=instantiate(cfg.schedule, _convert_="all"), batches=batches, evaluate=None, select="",
+            patience=None,
+            record=record, folder=Path(folder), carried={}, device=device, precision=cfg.precision,
+            accumulate=cfg.accumulate, grad_clip=cfg.grad_clip, max_steps=steps, eval_every=steps + 1,
+            log_every=steps // WINDOWS,
+        ).run()  # fmt: skip
+        measured = {name: [value for _, value in points[1:]] for name, points in record.curves.items()}
+    views = len(batch.whole) + len(batch.parts)
+    rates = {name: sum(values) / len(values) for name, values in measured.items()}
+    return twins, batch, {
+        "images/s": views * rates["train/clips_per_second"], "data_wait": rates["train/data_wait"]
+    }  # fmt: skip
+
+
+def main() -> None:
+    """Measure, and print what was found."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("overrides", nargs="*", help="of conf/pretrain.yaml")
+    parser.add_argument("--steps", type=int, default=80, help="updates; a quarter of them warm up")
+    given = parser.parse_args()
+    with initialize_config_dir(str(CONF), version_base=None):
+        cfg = compose("pretrain", given.overrides)
+    twins, batch, found = whole_step(cfg, given.steps)
+    device = next(twins.parameters()).device
+    how = {"device": device, "precision": cfg.precision, "steps": given.steps}
+    alone = bare(twins, batch, **how)
+    _, _, again = whole_step(cfg, given.steps)
+    rate = (found["images/s"] + again["images/s"]) / 2
+    print(
+        f"views {tuple(batch.whole.shape)} and {tuple(batch.parts.shape)}, {torch.get_num_threads()} threads, {device}"
+    )
+    print(f"whole step {rate:.0f} images/s ({found['images/s']:.0f}, {again['images/s']:.0f}), bare passes {alone:.0f}")
+    print(f"ratio {rate / alone:.2f}; waiting for the loader {100 * again['data_wait']:.0f} % of the time")
+    if device.type == "cuda":
+        print(f"memory {torch.cuda.max_memory_allocated(device) / 2**30:.1f} GiB at most")
+
+
+if __name__ == "__main__":
+    main()
