@@ -181,17 +181,19 @@ def table(study: Study, rows: Sequence[Row]) -> str:
     for row in rows:
         label = ", ".join(label_of(key, row.overrides.get(key, "default")) for key in keys) or "as the recipe says"
         groups.setdefault(label, []).append(row)
-    if study.baseline is not None and study.baseline not in groups and len(groups) > 1:
+    # Several keys of a baseline may be parted as in a label or as on a command line.
+    baseline = next((label for label in groups if _words(label) == _words(study.baseline)), None)
+    if study.baseline is not None and baseline is None and len(groups) > 1:
         raise ValueError(f"study {study.name}: baseline={study.baseline!r} is no row; there are: {'; '.join(groups)}")
     first = study.metrics[0]
-    compared = study.baseline is not None and len(groups) > 1
-    heads = ["setting", "seeds", *study.metrics, *([f"{first} less {study.baseline}"] if compared else [])]
+    compared = baseline is not None and len(groups) > 1
+    heads = ["setting", "seeds", *study.metrics, *([f"{first} less {baseline}"] if compared else [])]
     lines = [_line(heads), _line("---" for _ in heads)]
     for label, group in groups.items():
         cells = [label, ", ".join(sorted((row.seed for row in group), key=lambda seed: (len(seed), seed)))]
         cells += [_interval(_mean(group, metric)) for metric in study.metrics]
         if compared:
-            cells.append("" if label == study.baseline else _less(group, groups[study.baseline or ""], first))
+            cells.append("" if label == baseline else _less(group, groups[baseline or ""], first))
         lines.append(_line(cells))
     about = [
         "Mean over the seeds; in brackets the 95 % t interval of the mean"
@@ -201,6 +203,10 @@ def table(study: Study, rows: Sequence[Row]) -> str:
         *_once("Revision", (f"`{row.git}`" for row in rows)),
     ]
     return "\n".join([*lines, "", *about])
+
+
+def _words(label: str | None) -> list[str]:
+    return (label or "").replace(",", " ").split()
 
 
 def _values(rows: Iterable[Row], key: str) -> set[str]:

@@ -49,6 +49,16 @@ def test_a_table_has_means_intervals_and_the_difference_by_seed(notebook, runs):
     assert text.endswith("\nafter\n")
 
 
+def test_a_baseline_of_several_keys_is_written_as_on_a_command_line(notebook, write_run):
+    recipe = notebook.parent / "fusion.yaml"
+    recipe.write_text(RECIPE.replace("fusion=mean", "fusion=mean dataset.only=[face,pose]"))
+    for i, (fusion, only) in enumerate([("mean", "[face,pose]"), ("mean", "null"), ("gated", "[face,pose]")]):
+        write_run(f"outputs/{i}", f"fusion={fusion}", f"dataset.only={only}", "experiments=fusion", bleu=10.0 + i)
+    rebuild(notebook, Path("outputs"), [])
+    assert "test/bleu less fusion=mean, dataset.only=[face,pose] |" in notebook.read_text()
+    assert "| fusion=gated, dataset.only=[face,pose] | 1 | 12.00 | 9.00 | +2.00 |" in notebook.read_text()
+
+
 def test_a_clone_without_runs_makes_the_same_table(notebook, runs):
     rebuild(notebook, runs, [])
     text = notebook.read_text()
