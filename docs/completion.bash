@@ -11,11 +11,11 @@ _slt_complete() {
     else
         return
     fi
-    if [[ $rest =~ ^[.[:space:]][[:space:]]*(train|eval|export|pretrain|extract|demo)([[:space:]].*)$ ]]; then
+    if [[ $rest =~ ^[.[:space:]][[:space:]]*(train|eval|export|pretrain|extract|demo|board)([[:space:]].*)$ ]]; then
         command=${BASH_REMATCH[1]} rest=${BASH_REMATCH[2]}
     fi
     COMPREPLY=($(compgen -W "$(COMP_LINE="slt $rest" "$python" -c \
-        "from slt.config import main; main('$command')(print)()" -sc query=bash 2>/dev/null)" -- "${rest##*[[:space:]]}"))
+        "from slt.entry import main; main('$command')(print)()" -sc query=bash 2>/dev/null)" -- "${rest##*[[:space:]]}"))
 }
 COMP_WORDBREAKS=${COMP_WORDBREAKS//[=@]/}
 complete -o nospace -o default -F _slt_complete python python3 slt

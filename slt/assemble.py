@@ -28,9 +28,10 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from slt.config import check, explain, locate
+from slt.config import check, locate
 from slt.data import LsaTMultiStream
 from slt.data.lsa_t import corpus_fingerprints
+from slt.entry import explain
 from slt.models import MultiStreamEncoder, Translator
 from slt.models.backbones import ImageBackbone, check_stream
 from slt.models.decoder import language_id

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from omegaconf import DictConfig
 
-from slt.config import check, main
+from slt.config import check
+from slt.entry import main
 from slt.training.workspace import layout
 
 

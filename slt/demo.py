@@ -12,8 +12,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from slt.config import check, main
+from slt.config import check
 from slt.data.rois import Extractor
+from slt.entry import main
 from slt.realtime.films import film_settings, find_films
 from slt.realtime.models import Opened, fit_extractor, open_translator, refuse_unfit, share_cores
 from slt.realtime.showing import Showing, show_film, show_films, show_live

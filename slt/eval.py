@@ -7,8 +7,9 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from slt import assemble
-from slt.config import check, main
+from slt.config import check
 from slt.data.provenance import refuse_other_extractor
+from slt.entry import main
 from slt.evaluation.assessment import examine
 from slt.text import Tokenize
 from slt.training import lineage

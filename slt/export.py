@@ -10,8 +10,9 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from slt import assemble
-from slt.config import check, main
+from slt.config import check
 from slt.data.provenance import refuse_other_extractor
+from slt.entry import main
 from slt.exporting.folder import export_folder
 from slt.exporting.trained import Trained, extractor_settings, stream_specs
 from slt.realtime.manifest import Search

@@ -12,10 +12,11 @@ from pathlib import Path
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from slt.config import check, main
+from slt.config import check
 from slt.data.extraction import Outcome, build_extractor, extract_sources
 from slt.data.films import find_sources
 from slt.data.writer import ClipWriter
+from slt.entry import main
 
 
 def run(cfg: DictConfig) -> Outcome:

@@ -10,7 +10,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from slt import assemble
-from slt.config import check, main
+from slt.config import check
+from slt.entry import main
 from slt.pretraining.watching import Watch
 from slt.pretraining.weights import write_backbone
 from slt.training import lineage, processes

@@ -9,8 +9,9 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from slt import assemble
-from slt.config import check, main
+from slt.config import check
 from slt.data import LengthBatches
+from slt.entry import main
 from slt.evaluation.assessment import examine
 from slt.evaluation.examples import Examples
 from slt.evaluation.translation import validate

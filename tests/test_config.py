@@ -10,7 +10,8 @@ import re
 import pytest
 import torch
 
-from slt.config import check, explain
+from slt.config import check
+from slt.entry import explain
 
 # override -> what the one message must say
 SPELLING = {

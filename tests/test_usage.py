@@ -12,13 +12,15 @@ import pytest
 from omegaconf import OmegaConf
 
 from slt.__main__ import COMMANDS
-from slt.config import CONF, HOME, known_keys
+from slt.config import CONF, HOME
+from slt.entry import known_keys
 from slt.usage import keys_of, usage
 
+JOBS = [command for command in COMMANDS if (CONF / f"{command}.yaml").is_file()]
 NEEDED = {"eval": ["checkpoint=x"], "export": ["checkpoint=x", "out=x"], "demo": ["model=x"]}
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", JOBS)
 def test_help_shows_keys_that_there_are_each_with_its_line(entry: Any, command: str) -> None:
     ran = entry(command, "--help")
     assert (ran.status, ran.err, ran.folder) == (0, "", None)
@@ -32,7 +34,7 @@ def test_help_shows_keys_that_there_are_each_with_its_line(entry: Any, command: 
 def test_help_shows_every_group_of_the_command_with_its_options(entry: Any, command: str) -> None:
     out = entry(command, "--help").out
     assert re.search(r"^  fusion +concat, gated\*, mean$", out, re.MULTILINE) or command == "pretrain"
-    assert re.search(r"^  objective +dino, dinov2\*, ibot$", out, re.MULTILINE) or command == "train"
+    assert re.search(r"^  objective +dino, dinov2\*, ibot, simclr$", out, re.MULTILINE) or command == "train"
     groups = re.findall(r"^  - (\w+): \S+$", (CONF / f"{command}.yaml").read_text(encoding="utf-8"), re.MULTILINE)
     for group in {*groups} - {"experiments"}:
         (line,) = re.findall(rf"^  {group} +(.*)$", out[: out.index("Keys, ")], re.MULTILINE)
@@ -41,7 +43,7 @@ def test_help_shows_every_group_of_the_command_with_its_options(entry: Any, comm
 
 
 def test_help_of_a_value_with_a_dollar_is_not_taken_for_a_template(entry: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("slt.config.usage", lambda *_: "costs ${embed_dim} and $5")
+    monkeypatch.setattr("slt.entry.usage", lambda *_: "costs ${embed_dim} and $5")
     assert entry("train", "--help").out == "costs ${embed_dim} and $5\n"
 
 
@@ -56,7 +58,7 @@ def test_recipes_of_the_working_folder_are_shown_too(tmp_path: Path) -> None:
     assert re.search(r"experiments +.*\bmine\b.*\bseeds\b", usage("train", CONF, [HOME, tmp_path]))
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", JOBS)
 def test_the_whole_configuration_is_printed_and_nothing_runs(entry: Any, compose: Any, command: str) -> None:
     ran = entry(command, "--cfg", "job", *NEEDED.get(command, []))
     assert (ran.status, ran.err, ran.folder) == (0, "", None)
@@ -66,7 +68,7 @@ def test_the_whole_configuration_is_printed_and_nothing_runs(entry: Any, compose
 
 
 def test_a_reader_who_has_enough_of_the_help_gets_no_error(tmp_path: Path) -> None:
-    code = "from slt.config import main; main('train')(print)()"
+    code = "from slt.entry import main; main('train')(print)()"
     done = subprocess.Popen(
         [sys.executable, "-c", code, "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path
     )
