@@ -192,8 +192,8 @@ def _serve(there: pipes.Connection, place: Place, task: Callable[..., Any], argu
             if place.rank == 0:
                 _tell(there, "done", answer)
         return
-    except SystemExit:
-        raise
+    except SystemExit as leaving:
+        status = leaving.code if isinstance(leaving.code, int) else 1
     except KeyboardInterrupt:
         status = 128 + signal.SIGINT
     except BaseException as error:
@@ -203,7 +203,8 @@ def _serve(there: pipes.Connection, place: Place, task: Callable[..., Any], argu
         status = 1
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(status)  # at once: whoever tidies up would wait for processes that wait for this one
+    # At once: tidying up would wait for processes that wait for this one, and for loaders that outlast a signal.
+    os._exit(status)
 
 
 def _tell(there: pipes.Connection, kind: str, value: Any) -> None:

@@ -135,8 +135,8 @@ def together(folder: Path) -> list[dict[str, Any]]:
             run.run()
         except (SystemExit, ValueError) as error:
             seen[name] = repr(error)
-    other = folder / "fsdp2" / "checkpoints" / "last.pt"
-    for strategy, source in (("ddp", other), ("fsdp2", folder / "ddp" / "checkpoints" / "last.pt")):
+    for strategy, other in (("ddp", "fsdp2"), ("fsdp2", "six")):
+        source = folder / other / "checkpoints" / "last.pt"
         onward = trainer(folder / f"onward_{strategy}", strategy, max_steps=9)
         onward.resume(load_checkpoint(source), source=source)
         onward.run()
@@ -154,6 +154,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def seen(folder: Path) -> list[dict[str, Any]]:
+    trainer(folder / "six", "ddp").run()  # by one process
     return launch(together, (folder,), count=2)
 
 
