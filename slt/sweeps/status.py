@@ -103,7 +103,8 @@ def claimed(folder: Path, overrides: Sequence[str], *, tell: Callable[[BaseExcep
         ValueError: another process writes to the folder.
     """
     # Of several processes of one run (torchrun, srun) the first keeps the books.
-    if int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))):
+    outside = os.environ.get("SLURM_PROCID", "0") if "SLURM_STEP_NUM_TASKS" in os.environ else "0"
+    if os.environ.get("RANK", outside) != "0":
         yield Claim(None, overrides, None)
         return
     handle = os.open(folder / STATUS, os.O_RDWR | os.O_CREAT, 0o666)

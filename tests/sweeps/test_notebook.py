@@ -137,9 +137,8 @@ def test_the_command_takes_the_notebook_of_the_working_directory(notebook, runs,
 
 
 def test_training_refuses_a_study_with_a_typo(entry, tiny, notebook, monkeypatch):
-    recipe = notebook.parent / "fusion.yaml"
-    recipe.write_text(RECIPE.replace("baseline", "baselin"))
+    (notebook.parent / "own.yaml").write_text(RECIPE.replace("baseline", "baselin"))
     monkeypatch.setenv("SLT_CWD", str(notebook.parent.parent))
-    ran = entry("train", *tiny, "experiments=fusion")
+    ran = entry("train", *tiny, "experiments=own")
     assert (ran.status, ran.folder) == (1, None)
     assert "there is no key 'baselin' in conf/train.yaml and the chosen groups; did you mean baseline?" in ran.err
