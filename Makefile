@@ -16,7 +16,7 @@ train: setup
 	$(BIN)/python -m slt
 
 test: setup lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: setup
 	$(BIN)/ruff check .
