@@ -64,6 +64,8 @@ def _points(group: Group, metric: str) -> dict[int, list[float]]:
 def score_bars(groups: Sequence[Group], metrics: Sequence[str]) -> Figure | None:
     """A row a group: a dot a seed, the mean and its 95 % interval; one panel a metric.
 
+    The panel shows the seeds with as much again around them: an interval of two seeds may be ten times as wide.
+
     Returns:
         None where there is no finished run.
     """
@@ -83,6 +85,9 @@ def score_bars(groups: Sequence[Group], metrics: Sequence[str]) -> Figure | None
                 axes.plot([found.low, found.high], [row, row], color=colour, lw=1.2)
             axes.plot([found.value] * 2, [row - 0.3, row + 0.3], color=colour, lw=2.2)
             axes.plot(seeds, [row] * len(seeds), "o", color=colour, ms=5, alpha=0.55, mew=0)
+        dots = [run.metrics[metric] for group in shown for run in group.finished if metric in run.metrics]
+        margin = float(np.ptp(dots)) / 2 or 1.0
+        axes.set_xlim(min(dots) - margin, max(dots) + margin)
         axes.set_title(metric, loc="left")
         axes.set_yticks(range(len(shown)), _labels(shown))
         axes.set_ylim(len(shown) - 0.4, -0.6)
