@@ -89,7 +89,7 @@ def test_run_folder_of_an_evaluation_is_whole(evaluate: Callable[..., Any]) -> N
     there = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     assert there == {
         "config.yaml", ".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml", "eval.log", "origin.json",
-        "scores.json", "predictions.tsv", "report.html",
+        "scores.json", "predictions.tsv", "report.html", "status.json",
     }  # fmt: skip
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert not re.search(r"(src|href)=.(https?:)?//|<link|@import|url\(http", page)  # opens without a network
