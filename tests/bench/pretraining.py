@@ -1,8 +1,9 @@
 """How much of pretraining is the model itself: `python tests/bench/pretraining.py [experiments=pretrain_hands ...]`.
 
 Images/s of the whole training step (loader, views, losses, clipping, optimizer, teacher) against bare passes of the
-same networks over random pictures of the same shapes: the teacher's forward, the student's forward and backward. Bare,
-whole and bare again in one process; what counts is the ratio. On a GPU it also says the memory. V views of N crops.
+same networks over random pictures of the same shapes: the teacher's forward where the objective asks it, the student's
+forward and backward. Whole, bare and whole again in one process; what counts is the ratio. On a GPU it also says the
+memory. V views of N crops.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from slt.training.record import Record
 WINDOWS = 4  # the first one holds the loader's start and is not counted
 
 
-def bare(twins: Twins, batch: Views, *, device: torch.device, precision: str, steps: int) -> float:
+def bare(twins: Twins, batch: Views, *, taught: bool, device: torch.device, precision: str, steps: int) -> float:
     """Images/s of the passes alone over random pictures shaped as `batch`, after a quarter of the steps."""
     whole = torch.randint(0, 256, batch.whole.flatten(0, 1).shape, dtype=torch.uint8, device=device)
     parts = torch.randint(0, 256, batch.parts.flatten(0, 1).shape, dtype=torch.uint8, device=device)
@@ -39,8 +40,9 @@ def bare(twins: Twins, batch: Views, *, device: torch.device, precision: str, st
             wait(device)
             begin = time.perf_counter()
         with autocast(device, precision):
-            with torch.no_grad():
-                twins.teacher.picture_head(twins.teacher(whole)[0])
+            if taught:
+                with torch.no_grad():
+                    twins.teacher.picture_head(twins.teacher(whole)[0])
             total = sum(
                 twins.student.picture_head(twins.student(pictures)[0]).float().sum()
                 for pictures in (whole, parts)
@@ -59,8 +61,8 @@ def wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def whole_step(cfg: DictConfig, steps: int) -> tuple[Twins, Views, dict[str, float]]:
-    """Pretrain for `steps` updates with slt's own loop -> the twins, a batch, and rates."""
+def whole_step(cfg: DictConfig, steps: int) -> tuple[Twins, Views, dict[str, float], bool]:
+    """Pretrain for `steps` updates with slt's own loop -> twins, a batch, rates, and whether the teacher is asked."""
     torch.manual_seed(cfg.seed)
     device = assemble.choose_device(cfg.device)
     _, batches = assemble.build_views(cfg, pin_memory=device.type == "cuda")
@@ -75,15 +77,14 @@ def whole_step(cfg: DictConfig, steps: int) -> tuple[Twins, Views, dict[str, flo
             schedule=instantiate(cfg.schedule, _convert_="all"), batches=batches, evaluate=None, select="",
             patience=None,
             record=record, folder=Path(folder), carried={}, device=device, precision=cfg.precision,
-            accumulate=cfg.accumulate, grad_clip=cfg.grad_clip, max_steps=steps, eval_every=steps + 1,
+            accumulate=cfg.accumulate, grad_clip=cfg.grad_clip, max_steps=steps, eval_every=steps + 1, strategy="ddp",
             log_every=steps // WINDOWS,
         ).run()  # fmt: skip
         measured = {name: [value for _, value in points[1:]] for name, points in record.curves.items()}
     views = len(batch.whole) + len(batch.parts)
     rates = {name: sum(values) / len(values) for name, values in measured.items()}
-    return twins, batch, {
-        "images/s": views * rates["train/crops_per_second"], "data_wait": rates["train/data_wait"]
-    }  # fmt: skip
+    told = {"images/s": views * rates["train/crops_per_second"], "data_wait": rates["train/data_wait"]}
+    return twins, batch, told, bool(loss.weights["dino"] or loss.weights["ibot"])
 
 
 def main() -> None:
@@ -94,11 +95,11 @@ def main() -> None:
     given = parser.parse_args()
     with initialize_config_dir(str(CONF), version_base=None):
         cfg = compose("pretrain", given.overrides)
-    twins, batch, found = whole_step(cfg, given.steps)
+    twins, batch, found, taught = whole_step(cfg, given.steps)
     device = next(twins.parameters()).device
-    how = {"device": device, "precision": cfg.precision, "steps": given.steps}
+    how = {"taught": taught, "device": device, "precision": cfg.precision, "steps": given.steps}
     alone = bare(twins, batch, **how)
-    _, _, again = whole_step(cfg, given.steps)
+    _, _, again, _ = whole_step(cfg, given.steps)
     rate = (found["images/s"] + again["images/s"]) / 2
     print(
         f"views {tuple(batch.whole.shape)} and {tuple(batch.parts.shape)}, {torch.get_num_threads()} threads, {device}"

@@ -81,7 +81,7 @@ def train(cfg: DictConfig, steps: int) -> tuple[Translator, Any, LsaTMultiStream
                                  num_workers=cfg.num_workers, pin_memory=device.type == "cuda"),
             evaluate=None, select="val/bleu", patience=None, record=record, folder=Path(folder), carried={},
             device=device, precision=cfg.precision, accumulate=cfg.accumulate, grad_clip=cfg.grad_clip,
-            max_steps=steps, eval_every=steps, log_every=steps // WINDOWS,
+            max_steps=steps, eval_every=steps, log_every=steps // WINDOWS, strategy="ddp",
         ).run()  # fmt: skip
         measured = {name: np.mean([value for _, value in points[1:]]) for name, points in record.curves.items()}
     rates = {"clips/s": float(measured["train/clips_per_second"]), "data_wait": float(measured["train/data_wait"])}
