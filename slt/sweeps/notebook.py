@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from slt.data.layout import atomic
 from slt.sweeps.grid import read_plan
@@ -37,12 +39,14 @@ class Study:
         question: it answers.
         metrics: the columns, `split/name` as `slt.sweeps.runs.read_run` gives them.
         baseline: the label of the row that all others are compared with in the first metric; None = no comparison.
+        planned: whether the baseline is one of the jobs of the recipe's grid.
     """
 
     name: str
     question: str
     metrics: list[str]
     baseline: str | None
+    planned: bool
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,9 @@ def read_study(path: Path) -> Study | None:
     metrics = given.get("metrics")
     if not isinstance(given.get("question"), str) or not isinstance(metrics, list) or not metrics:
         raise ValueError(f"{path}: study: expected a question and a list of metrics, as metrics: [test/bleu]")
-    return Study(path.stem, given["question"], [str(metric) for metric in metrics], given.get("baseline"))
+    baseline = given.get("baseline")
+    params = recipe.get("hydra", {}).get("sweeper", {}).get("params", {})
+    return Study(path.stem, given["question"], [str(metric) for metric in metrics], baseline, _among(baseline, params))
 
 
 def rebuild(notebook: Path, outputs: Path, names: Sequence[str]) -> list[str]:
@@ -174,7 +180,7 @@ def table(study: Study, rows: Sequence[Row]) -> str:
     """The study's results in Markdown: a row a setting, mean over its seeds and 95 % t interval.
 
     Raises:
-        ValueError: no row is the baseline.
+        ValueError: no row is the baseline, nor will one be when the recipe's whole grid has been run.
     """
     keys = [key for key in dict.fromkeys(k for row in rows for k in row.overrides) if len(_values(rows, key)) > 1]
     groups: dict[str, list[Row]] = {}
@@ -183,7 +189,8 @@ def table(study: Study, rows: Sequence[Row]) -> str:
         groups.setdefault(label, []).append(row)
     # Several keys of a baseline may be parted as in a label or as on a command line.
     baseline = next((label for label in groups if _words(label) == _words(study.baseline)), None)
-    if study.baseline is not None and baseline is None and len(groups) > 1:
+    waiting = study.baseline is not None and baseline is None and len(groups) > 1
+    if waiting and not study.planned:
         raise ValueError(f"study {study.name}: baseline={study.baseline!r} is no row; there are: {'; '.join(groups)}")
     first = study.metrics[0]
     compared = baseline is not None and len(groups) > 1
@@ -198,11 +205,21 @@ def table(study: Study, rows: Sequence[Row]) -> str:
     about = [
         "Mean over the seeds; in brackets the 95 % t interval of the mean"
         + (", of differences paired by seed." if compared else "."),
+        *([f"No comparison: {study.baseline} has not been run yet."] if waiting else []),
         *_once("Command", (f"`{row.command}`" for row in rows)),
         *_once("Machine", (row.machine for row in rows)),
         *_once("Revision", (f"`{row.git}`" for row in rows)),
     ]
     return "\n".join([*lines, "", *about])
+
+
+def _among(baseline: str | None, params: Mapping[str, Any]) -> bool:
+    """Whether a baseline's words are among those of a grid's jobs."""
+    grid = OverridesParser.create().parse_overrides([f"{key}={values}" for key, values in params.items()])
+    ((*jobs,),) = BasicSweeper.split_arguments(grid, None)
+    return bool(baseline) and {word for job in jobs for words in job for word in _words(words)}.issuperset(
+        _words(baseline)
+    )
 
 
 def _words(label: str | None) -> list[str]:

@@ -59,6 +59,19 @@ def test_a_baseline_of_several_keys_is_written_as_on_a_command_line(notebook, wr
     assert "| fusion=gated, dataset.only=[face,pose] | 1 | 12.00 | 9.00 | +2.00 |" in notebook.read_text()
 
 
+def test_a_baseline_of_the_grid_that_is_not_run_yet_is_waited_for(notebook, runs):
+    recipe = notebook.parent / "fusion.yaml"
+    grid = "hydra: {sweeper: {params: {fusion: 'mean,gated,concat', seed: '1,2'}}}\n"
+    recipe.write_text(RECIPE.replace("baseline: fusion=mean", "baseline: fusion=concat") + grid)
+    rebuild(notebook, runs, [])
+    text = notebook.read_text()
+    assert "No comparison: fusion=concat has not been run yet." in text
+    assert "| setting | seeds | test/bleu | seconds |\n" in text
+    recipe.write_text(recipe.read_text().replace("baseline: fusion=concat", "baseline: fusion=cat"))
+    with pytest.raises(ValueError, match="baseline='fusion=cat' is no row"):
+        rebuild(notebook, runs, [])
+
+
 def test_a_clone_without_runs_makes_the_same_table(notebook, runs):
     rebuild(notebook, runs, [])
     text = notebook.read_text()
