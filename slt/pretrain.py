@@ -21,7 +21,7 @@ from slt.training.record import Record, draw_curves
 
 log = logging.getLogger(__name__)
 
-KEYS = ("strategy", "precision", "accumulate", "grad_clip", "max_steps", "eval_every", "log_every")
+KEYS = ("strategy", "precision", "accumulate", "grad_clip", "weight_decay_end", "max_steps", "eval_every", "log_every")
 
 
 @main("pretrain")

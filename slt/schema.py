@@ -331,6 +331,7 @@ class Pretrain:
     max_steps: int = MISSING
     accumulate: int = MISSING
     grad_clip: float | None = MISSING
+    weight_decay_end: float | None = MISSING
     log_every: int = MISSING
     eval_every: int = MISSING
     resume: str | None = MISSING

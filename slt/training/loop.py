@@ -24,6 +24,7 @@ from tqdm import tqdm
 from slt.training import processes
 from slt.training.checkpoint import load_weights, save_checkpoint
 from slt.training.record import Record
+from slt.training.schedule import cosine
 from slt.training.sharding import spread
 
 log = logging.getLogger(__name__)
@@ -63,6 +64,8 @@ class Trainer:
         folder: where `last.pt` and `best.pt` go.
         carried: plain values that every checkpoint carries: configuration, tokenizer, fingerprint.
         device, precision, accumulate, grad_clip, max_steps, eval_every, log_every: as in conf/train.yaml.
+        weight_decay_end: what the weight decay of the groups that have one comes to, along half a cosine from the
+            first update to the last (Caron et al. 2021, section 3.2); None keeps it as it is.
         unit: what batches are of, for the progress bar and the metric `train/UNIT_per_second`.
         profiler: of `slt.training.profile`, told of every update; None profiles nothing.
     """
@@ -89,6 +92,7 @@ class Trainer:
         max_steps: int,
         eval_every: int,
         log_every: int,
+        weight_decay_end: float | None = None,
         unit: str = "clips",
         profiler: torch.profiler.profile | None = None,
     ) -> None:
@@ -99,7 +103,8 @@ class Trainer:
         self.record, self.folder, self.carried = record, folder, carried
         self.device, self.precision, self.accumulate, self.grad_clip = device, precision, accumulate, grad_clip
         self.max_steps, self.eval_every, self.log_every = max_steps, eval_every, log_every
-        self.unit, self.profiler = unit, profiler
+        self.weight_decay_end, self.unit, self.profiler = weight_decay_end, unit, profiler
+        self.decays = [group["weight_decay"] for group in optimizer.param_groups]
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
         self.spread = spread(model, optimizer, strategy, device)
         processes.own_randomness()
@@ -151,8 +156,11 @@ class Trainer:
         """One update over `accumulate` batches -> the mean loss of all processes (detached), and what this one saw."""
         self.spread.loss.train()
         factor = self.schedule(self.step_count, max_steps=self.max_steps)
-        for group in self.optimizer.param_groups:
+        left = cosine(self.step_count, max_steps=self.max_steps, warmup_steps=0, floor=0.0)
+        for group, decay in zip(self.optimizer.param_groups, self.decays, strict=True):
             group["lr"] = group["base_lr"] * factor
+            if decay and self.weight_decay_end is not None:
+                group["weight_decay"] = self.weight_decay_end + (decay - self.weight_decay_end) * left
         total, count = torch.zeros((), device=self.device), 0
         for turn in range(self.accumulate):
             before = time.perf_counter()

@@ -124,6 +124,31 @@ def test_rates_follow_the_schedule(trainer: Make) -> None:
     assert rates == pytest.approx([0.2, 0.4, 0.4, 0.35, 0.3, 0.25])
 
 
+def test_weight_decay_goes_to_its_end_along_half_a_cosine_where_there_is_any(trainer: Make, tmp_path: Path) -> None:
+    model = nn.Linear(3, 1)
+    groups = [
+        {"params": [model.weight], "lr": 0.1, "base_lr": 0.1, "weight_decay": 0.04},
+        {"params": [model.bias], "lr": 0.1, "base_lr": 0.1, "weight_decay": 0.0},
+    ]
+    made = trainer(model=model, optimizer=torch.optim.AdamW(groups), weight_decay_end=0.4, max_steps=3, eval_every=4)
+    stream, seen = made.batches.start(0), []
+    for _ in range(3):
+        made.step(stream)
+        seen.append([group["weight_decay"] for group in made.optimizer.param_groups])
+    assert seen == [
+        [pytest.approx(0.04), 0.0],
+        [pytest.approx(0.13), 0.0],
+        [pytest.approx(0.31), 0.0],
+    ]  # cosines of 0, 60, 120 degrees
+    trainer(folder=tmp_path / "begun", max_steps=1, weight_decay_end=0.4).run()
+    again = trainer(folder=tmp_path / "again", max_steps=2, weight_decay_end=0.4)
+    payload = load_checkpoint(tmp_path / "begun" / "checkpoints" / "last.pt")
+    payload["optimizer"]["param_groups"][0]["weight_decay"] = 0.3  # as a run leaves it, on its way
+    again.resume(payload, source=tmp_path)
+    again.run()
+    assert again.optimizer.param_groups[0]["weight_decay"] == pytest.approx((0.01 + 0.4) / 2)
+
+
 def test_loss_that_is_not_a_number_stops_and_leaves_checkpoints_as_they_were(trainer: Make) -> None:
     run = trainer(evaluate=scripted(1.0, 2.0), eval_every=3)
     run.objective = calls(run, 5, lambda: next(run.model.parameters()).data.fill_(math.nan))
