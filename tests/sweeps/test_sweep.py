@@ -112,7 +112,8 @@ def test_the_objective_is_a_validation_score_and_never_test(entry, tiny, monkeyp
 
 def test_two_jobs_at_once_write_to_two_folders(entry, tiny):
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="the launcher of extra parallel is absent")
-    ran = entry("train", "-m", *tiny, *ONE, "seed=1,2", "hydra/launcher=parallel", "hydra.sweep.dir=both")
+    given = [*tiny, *ONE, "num_workers=1", "seed=1,2"]  # each job with a loader process of its own
+    ran = entry("train", "-m", *given, "hydra/launcher=parallel", "hydra.sweep.dir=both")
     assert ran.status == 0, ran.err
     found = [read_status(Path("both") / name) for name in "01"]
     assert [status.state for status in found] == ["finished", "finished"]
