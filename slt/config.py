@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 _PACKAGE = Path(__file__).resolve().parent
 HOME = _PACKAGE.parent if (_PACKAGE.parent / "conf" / "train.yaml").is_file() else _PACKAGE
 CONF = HOME / "conf"
-# Hydra looks for `experiments=NAME` in these two folders: the suite's own and that of the working directory.
+# Hydra looks for `experiments=NAME` in these two folders: that of the working directory, then the suite's own.
 os.environ["SLT_HOME"] = str(HOME)
 os.environ["SLT_CWD"] = str(Path.cwd())
 

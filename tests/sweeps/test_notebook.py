@@ -149,9 +149,10 @@ def test_the_command_takes_the_notebook_of_the_working_directory(notebook, runs,
     assert "22.00" in notebook.read_text()
 
 
-def test_training_refuses_a_study_with_a_typo(entry, tiny, notebook, monkeypatch):
-    (notebook.parent / "own.yaml").write_text(RECIPE.replace("baseline", "baselin"))
+@pytest.mark.parametrize("name", ["own", "budget"])  # one's own goes before the suite's of the same name
+def test_training_refuses_a_study_with_a_typo(entry, tiny, notebook, name, monkeypatch):
+    (notebook.parent / f"{name}.yaml").write_text(RECIPE.replace("baseline", "baselin"))
     monkeypatch.setenv("SLT_CWD", str(notebook.parent.parent))
-    ran = entry("train", *tiny, "experiments=own")
+    ran = entry("train", *tiny, f"experiments={name}")
     assert (ran.status, ran.folder) == (1, None)
     assert "there is no key 'baselin' in conf/train.yaml and the chosen groups; did you mean baseline?" in ran.err
