@@ -7,6 +7,7 @@ import difflib
 import functools
 import logging
 import math
+import multiprocessing
 import os
 import re
 import sys
@@ -58,6 +59,7 @@ def main(name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], N
         def job(cfg: DictConfig) -> object:
             state = HydraConfig.get()
             folder, sweeping = Path(state.runtime.output_dir), state.mode == RunMode.MULTIRUN
+            _start_processes_as_usual()
             try:
                 value = _begin(function, cfg, folder, sweeping, tell=functools.partial(explain, name=name))
                 statuses.append(value if type(value) is int and not sweeping else 0)
@@ -113,6 +115,13 @@ def main(name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], N
         return entry
 
     return wrap
+
+
+def _start_processes_as_usual() -> None:
+    """In a process of joblib's, takes back its way of starting others, which is none for torch's loader or for ours."""
+    usual = multiprocessing.get_all_start_methods()
+    if multiprocessing.get_start_method(allow_none=True) not in (None, *usual):
+        multiprocessing.set_start_method(usual[0], force=True)
 
 
 @contextlib.contextmanager

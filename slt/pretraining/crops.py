@@ -25,7 +25,7 @@ from slt.data.lsa_t import read_corpus, read_metadata
 from slt.data.streams import Crops
 from slt.pretraining.augmentation import CropViews, Draws, Views
 from slt.training import processes
-from slt.training.batches import in_workers
+from slt.training.batches import outlast_signal
 
 log = logging.getLogger(__name__)
 
@@ -275,9 +275,9 @@ class ViewBatches(Dataset[Views]):
         """Batches from number `consumed` on, for ever."""
         return iter(
             DataLoader(
-                self, batch_size=None, sampler=_From(consumed), pin_memory=self.pin_memory,
-                generator=torch.Generator().manual_seed(self.seed),
-                prefetch_factor=4 if self.num_workers else None, **in_workers(self.num_workers),
+                self, batch_size=None, sampler=_From(consumed), num_workers=self.num_workers,
+                pin_memory=self.pin_memory, generator=torch.Generator().manual_seed(self.seed),
+                prefetch_factor=4 if self.num_workers else None, worker_init_fn=outlast_signal,
             )
         )  # fmt: skip
 

@@ -8,7 +8,6 @@ Shape letters: B clips.
 from __future__ import annotations
 
 import copy
-import multiprocessing
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -33,16 +32,6 @@ def outlast_signal(worker: int) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, catch)
-
-
-def in_workers(num_workers: int) -> dict[str, Any]:
-    """Arguments of a DataLoader with so many loader processes; 0 loads in the training process.
-
-    They are started as this platform does by default, by name: in a job of joblib's, Python's own default is joblib's
-    way, which cannot start torch's processes.
-    """
-    start = multiprocessing.get_all_start_methods()[0] if num_workers else None
-    return {"num_workers": num_workers, "multiprocessing_context": start, "worker_init_fn": outlast_signal}
 
 
 class EpochKeys:
@@ -132,10 +121,11 @@ class TrainBatches:
             self.clips,
             batch_sampler=keys,
             collate_fn=Collate(self.tokenize),
+            num_workers=self.num_workers,
             pin_memory=self.pin_memory,
             generator=own,
             prefetch_factor=4 if self.num_workers else None,
-            **in_workers(self.num_workers),
+            worker_init_fn=outlast_signal,
         )
 
 
@@ -159,6 +149,6 @@ def evaluation_batches(
         shuffle=False, seed=0, rank=processes.rank(), world=world,
     )  # fmt: skip
     return DataLoader(
-        clips, batch_sampler=sampler, collate_fn=Collate(tokenize), generator=torch.Generator().manual_seed(0),
-        **in_workers(num_workers),
+        clips, batch_sampler=sampler, collate_fn=Collate(tokenize), num_workers=num_workers,
+        generator=torch.Generator().manual_seed(0), worker_init_fn=outlast_signal,
     )  # fmt: skip

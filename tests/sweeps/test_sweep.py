@@ -110,10 +110,13 @@ def test_the_objective_is_a_validation_score_and_never_test(entry, tiny, monkeyp
     assert float(row["val/bleu"]) == 77
 
 
-def test_two_jobs_at_once_write_to_two_folders(entry, tiny):
+@pytest.mark.parametrize("processes", [["num_workers=1"], ["devices=2"]])  # of each job
+def test_two_jobs_at_once_write_to_two_folders(entry, tiny, processes):
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="the launcher of extra parallel is absent")
-    given = [*tiny, *ONE, "num_workers=1", "seed=1,2"]  # each job with a loader process of its own
+    loky = pytest.importorskip("joblib.externals.loky")
+    given = [*tiny, *ONE, *processes, "seed=1,2"]
     ran = entry("train", "-m", *given, "hydra/launcher=parallel", "hydra.sweep.dir=both")
+    loky.get_reusable_executor().shutdown()  # it would serve the next test from this one's folder
     assert ran.status == 0, ran.err
     found = [read_status(Path("both") / name) for name in "01"]
     assert [status.state for status in found] == ["finished", "finished"]
