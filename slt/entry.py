@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import functools
+import gc
 import logging
 import math
 import multiprocessing
@@ -79,6 +80,8 @@ def main(name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], N
                 print(f"error: job {state.job.num}: {explain(error, name)}\n  {which}", file=sys.stderr)
                 return math.nan
             finally:
+                if sweeping:
+                    gc.collect()  # this job's model lies in cycles of references, and the next wants its memory
                 print(f"run folder: {os.path.relpath(folder)}", flush=True)
 
         run = hydra.main(version_base=None, config_path=str(CONF), config_name=name)(job)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+import gc
 import json
 import re
 from pathlib import Path
 
 import pytest
 
+from slt import assemble
+from slt.models import Translator
 from slt.sweeps.ending import close
 from slt.sweeps.page import write_sweep
 from slt.sweeps.status import read_status
@@ -108,6 +111,23 @@ def test_the_objective_is_a_validation_score_and_never_test(entry, tiny, monkeyp
     assert json.loads(Path("one/0/scores.json").read_text())["scores"]["bleu"]["value"] < 77
     (row,) = table(Path("one"))
     assert float(row["val/bleu"]) == 77
+
+
+def test_a_job_s_model_is_gone_when_the_next_one_begins(entry, tiny, monkeypatch):
+    alive, begin = [], assemble.begin_run
+
+    def count(cfg):
+        alive.append(sum(type(thing) is Translator for thing in gc.get_objects()))
+        return begin(cfg)
+
+    gc.collect()
+    monkeypatch.setattr(assemble, "begin_run", count)
+    gc.disable()  # what only chance would collect is not gone
+    try:
+        assert entry("train", "-m", *tiny, *ONE, "seed=1,2").status == 0
+    finally:
+        gc.enable()
+    assert alive[1] == alive[0]
 
 
 @pytest.mark.parametrize("processes", [["num_workers=1"], ["devices=2"]])  # of each job
