@@ -54,50 +54,56 @@ class Study:
 
 
 @dataclass
-class Train:
-    """The fixed keys of `conf/train.yaml`; groups are `Any`: their constructors are their schema."""
+class Loop:
+    """The fixed keys that training and pretraining share; groups are `Any`: their constructors are their schema."""
 
     dataset: Any = MISSING
     backbone: Any = MISSING
-    streams: dict[str, Any] = field(default_factory=dict)
-    tied: dict[str, str | None] = field(default_factory=dict)
-    projector: Any = MISSING
-    fusion: Any = MISSING
-    temporal: Any = MISSING
-    decoder: Any = MISSING
     optimizer: Any = MISSING
     schedule: Any = MISSING
-    embed_dim: int = MISSING
     seed: int | None = MISSING
     deterministic: bool = MISSING
     device: str = MISSING
     devices: int = MISSING
     strategy: str = MISSING
     precision: str = MISSING
-    compile: bool = MISSING
-    batch_size: int | None = MISSING
-    batch_frames: int | None = MISSING
     num_workers: int = MISSING
     max_steps: int = MISSING
     accumulate: int = MISSING
     grad_clip: float | None = MISSING
+    log_every: int = MISSING
+    eval_every: int = MISSING
+    resume: str | None = MISSING
+    wandb: Wandb = field(default_factory=Wandb)
+    profile: Profile = field(default_factory=Profile)
+    debug: Any = None
+
+
+@dataclass
+class Train(Loop):
+    """The fixed keys of `conf/train.yaml`."""
+
+    streams: dict[str, Any] = field(default_factory=dict)
+    tied: dict[str, str | None] = field(default_factory=dict)
+    projector: Any = MISSING
+    fusion: Any = MISSING
+    temporal: Any = MISSING
+    decoder: Any = MISSING
+    embed_dim: int = MISSING
+    compile: bool = MISSING
+    batch_size: int | None = MISSING
+    batch_frames: int | None = MISSING
     label_smoothing: float = MISSING
     gloss_weight: float = MISSING
     flat_start: int = MISSING
     backbone_lr: float | None = MISSING
     decoder_lr: float | None = MISSING
-    eval_every: int = MISSING
-    log_every: int = MISSING
     select: str = MISSING
     patience: int | None = MISSING
-    resume: str | None = MISSING
     val: str = MISSING
     final: str | None = MISSING
     evaluation: Evaluation = field(default_factory=Evaluation)
-    wandb: Wandb = field(default_factory=Wandb)
-    profile: Profile = field(default_factory=Profile)
     study: Study | None = None
-    debug: Any = None
 
 
 @dataclass
@@ -303,14 +309,10 @@ class ProbeKeys:
 
 
 @dataclass
-class Pretrain:
+class Pretrain(Loop):
     """The fixed keys of `conf/pretrain.yaml`."""
 
-    dataset: Any = MISSING
-    backbone: Any = MISSING
     objective: Any = MISSING
-    optimizer: Any = MISSING
-    schedule: Any = MISSING
     augment: Any = MISSING
     stream: str = MISSING
     corpora: list[str] = MISSING
@@ -320,24 +322,8 @@ class Pretrain:
     fps: float = MISSING
     adapters: Any = None
     probe: ProbeKeys = field(default_factory=ProbeKeys)
-    seed: int | None = MISSING
-    deterministic: bool = MISSING
-    device: str = MISSING
-    devices: int = MISSING
-    strategy: str = MISSING
-    precision: str = MISSING
-    num_workers: int = MISSING
     batch_size: int = MISSING
-    max_steps: int = MISSING
-    accumulate: int = MISSING
-    grad_clip: float | None = MISSING
     weight_decay_end: float | None = MISSING
-    log_every: int = MISSING
-    eval_every: int = MISSING
-    resume: str | None = MISSING
-    wandb: Wandb = field(default_factory=Wandb)
-    profile: Profile = field(default_factory=Profile)
-    debug: Any = None
 
 
 @dataclass
