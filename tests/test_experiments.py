@@ -102,6 +102,15 @@ def test_a_recipe_s_grid_is_run_by_its_name_alone(entry, tiny, monkeypatch):
     assert kinds == {"ConcatLinear", "Gated", "Mean"}
 
 
+@pytest.mark.parametrize("recipe", [recipe for recipe in RECIPES if "shared:" in text_of(recipe)])
+def test_runs_that_count_in_two_studies_are_the_same_job(compose, recipe):
+    for label, source in yaml.safe_load(text_of(recipe))["study"]["shared"].items():
+        other, _, words = source.partition(": ")
+        ours, theirs = compose(f"experiments={recipe}", *label.split()), compose(f"experiments={other}", *words.split())
+        ours.study = theirs.study = None
+        assert ours == theirs
+
+
 def test_a_misspelt_recipe_is_not_passed_over(entry, tiny):
     ran = entry("train", *tiny, "experiments=no_such_recipe")
     assert (ran.status, ran.folder) == (1, None)

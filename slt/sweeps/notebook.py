@@ -12,7 +12,7 @@ import io
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ class Study:
         metrics: the columns, `split/name` as `slt.sweeps.runs.read_run` gives them.
         baseline: the label of the row that all others are compared with in the first metric; None = no comparison.
         planned: whether the baseline is one of the jobs of the recipe's grid.
+        shared: label of a row -> recipe and label of the same job in another study, whose runs count here too.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Study:
     metrics: list[str]
     baseline: str | None
     planned: bool
+    shared: Mapping[str, tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def read_study(path: Path) -> Study | None:
         return None
     if not isinstance(given, dict):
         raise ValueError(f"{path}: study: expected question, metrics and baseline, got {given!r}")
-    known = ("question", "metrics", "baseline")
+    known = ("question", "metrics", "baseline", "shared")
     for key in given:
         if key not in known:
             near = difflib.get_close_matches(str(key), known, 1)
@@ -89,7 +91,14 @@ def read_study(path: Path) -> Study | None:
         raise ValueError(f"{path}: study: expected a question and a list of metrics, as metrics: [test/bleu]")
     baseline = given.get("baseline")
     params = recipe.get("hydra", {}).get("sweeper", {}).get("params", {})
-    return Study(path.stem, given["question"], [str(metric) for metric in metrics], baseline, _among(baseline, params))
+    shared = {}
+    for label, source in (given.get("shared") or {}).items():
+        name, _, other = str(source).partition(": ")
+        if not (path.parent / f"{name}.yaml").is_file() or "=" not in other:
+            raise ValueError(f"{path}: study.shared: {label}: expected 'RECIPE: KEY=VALUE', got {source!r}")
+        shared[str(label)] = (name, other)
+    names = [str(metric) for metric in metrics]
+    return Study(path.stem, given["question"], names, baseline, _among(baseline, params), shared)
 
 
 def rebuild(notebook: Path, outputs: Path, names: Sequence[str]) -> list[str]:
@@ -131,7 +140,7 @@ def rebuild(notebook: Path, outputs: Path, names: Sequence[str]) -> list[str]:
         study = read_study(recipe) if recipe.is_file() else None
         if study is None:
             raise ValueError(f"{notebook}: <!-- report:{name} -->: {recipe} is not there or has no mapping `study`")
-        body, line = _tell(study, found.get(name, []), notebook.parent / "results" / f"{name}.csv")
+        body, line = _tell(study, found, notebook.parent / "results")
         told.append(line)
         return f"<!-- report:{name} -->\n{body}\n<!-- /report -->"
 
@@ -153,11 +162,12 @@ def find_runs(outputs: Path) -> dict[str, list[Path]]:
     return found
 
 
-def _tell(study: Study, folders: Sequence[Path], results: Path) -> tuple[str, str]:
+def _tell(study: Study, found: Mapping[str, Sequence[Path]], results: Path) -> tuple[str, str]:
     """What stands in the study's place, and what was done for whoever asked; writes its results."""
-    runs = [read_run(folder) for folder in folders]
+    runs = [read_run(folder) for folder in found.get(study.name, [])]
     finished = [run for run in runs if run.finished]
-    rows = _merge(read_rows(results), [_row(run) for run in finished])
+    kept = [*read_rows(results / f"{study.name}.csv"), *_borrowed(study, found, results)]
+    rows = _merge(kept, [_row(run) for run in finished])
     known = sorted({metric for row in rows for metric in row.metrics})
     for metric in study.metrics if rows else ():
         if metric not in known:
@@ -166,14 +176,29 @@ def _tell(study: Study, folders: Sequence[Path], results: Path) -> tuple[str, st
             raise ValueError(
                 f"study {study.name}: metrics: no run has {metric!r}{hint} (there are: {', '.join(known)})"
             )
-    if finished:
-        write_rows(results, rows)
+    if rows:
+        write_rows(results / f"{study.name}.csv", rows)
     left = [f"{run.folder} ({run.status.state})" for run in runs if not run.finished]
     line = f"{study.name}: {len(rows)} runs, {len(finished)} of them found here"
     line += f"; not in the table: {', '.join(left)}" if left else ""
     if not rows:
         return "Not run here.", line
     return table(study, rows), line
+
+
+def _borrowed(study: Study, found: Mapping[str, Sequence[Path]], results: Path) -> list[Row]:
+    """Rows of other studies that are jobs of this one too, under this one's overrides and older than any of its own."""
+    rows = []
+    for label, (name, other) in study.shared.items():
+        theirs = [run for run in map(read_run, found.get(name, [])) if run.finished]
+        for row in _merge(read_rows(results / f"{name}.csv"), [_row(run) for run in theirs]):
+            if row.overrides == _overrides(other):
+                rows.append(replace(row, overrides=_overrides(label), begun=""))
+    return rows
+
+
+def _overrides(label: str) -> dict[str, str]:
+    return dict(word.partition("=")[::2] for word in label.split())
 
 
 def table(study: Study, rows: Sequence[Row]) -> str:

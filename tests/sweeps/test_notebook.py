@@ -72,6 +72,25 @@ def test_a_baseline_of_the_grid_that_is_not_run_yet_is_waited_for(notebook, runs
         rebuild(notebook, runs, [])
 
 
+def test_runs_of_another_study_count_where_they_are_the_same_job(notebook, runs, write_run):
+    width = RECIPE.replace("baseline: fusion=mean", "baseline: null\n  shared: {embed_dim=128: 'fusion: fusion=gated'}")
+    (notebook.parent / "width.yaml").write_text(width)
+    notebook.write_text(NOTEBOOK + NOTEBOOK.replace("report:fusion", "report:width"))
+    write_run("outputs/9", "embed_dim=64", "seed=1", "experiments=width", bleu=5)
+    rebuild(notebook, runs, [])
+    assert "| embed_dim=128 | 1, 2 | 22.00 " in notebook.read_text()
+    write_run("outputs/10", "embed_dim=128", "seed=2", "experiments=width", bleu=40)  # a run of its own goes before
+    rebuild(notebook, runs, ["width"])
+    assert "| embed_dim=128 | 1, 2 | 30.00 " in notebook.read_text()
+    text = notebook.read_text()
+    shutil.rmtree(runs)
+    rebuild(notebook, runs, [])
+    assert notebook.read_text() == text
+    (notebook.parent / "width.yaml").write_text(width.replace("fusion: fusion", "fusoin: fusion"))
+    with pytest.raises(ValueError, match=r"width.yaml: study.shared: embed_dim=128: expected 'RECIPE: KEY=VALUE'"):
+        rebuild(notebook, runs, [])
+
+
 def test_a_clone_without_runs_makes_the_same_table(notebook, runs):
     rebuild(notebook, runs, [])
     text = notebook.read_text()
