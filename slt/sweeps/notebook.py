@@ -197,8 +197,16 @@ def _borrowed(study: Study, found: Mapping[str, Sequence[Path]], results: Path) 
     return rows
 
 
+def _is(baseline: str | None, label: str, row: Row) -> bool:
+    """Whether a row is a study's baseline: by its label, or by each key that the baseline names, varied yet or not."""
+    asked = _overrides(baseline or "")
+    named = {key: row.overrides.get(key, "default") for key in asked}
+    return bool(asked) and (asked == named or _words(baseline) == _words(label))
+
+
 def _overrides(label: str) -> dict[str, str]:
-    return dict(word.partition("=")[::2] for word in label.split())
+    """Keys and values of a label, whose pairs are parted as in a table or as on a command line."""
+    return dict(word.rstrip(",").partition("=")[::2] for word in label.split())
 
 
 def table(study: Study, rows: Sequence[Row]) -> str:
@@ -212,8 +220,8 @@ def table(study: Study, rows: Sequence[Row]) -> str:
     for row in rows:
         label = ", ".join(label_of(key, row.overrides.get(key, "default")) for key in keys) or "as the recipe says"
         groups.setdefault(label, []).append(row)
-    # Several keys of a baseline may be parted as in a label or as on a command line.
-    baseline = next((label for label in groups if _words(label) == _words(study.baseline)), None)
+    like = [label for label, (row, *_) in groups.items() if _is(study.baseline, label, row)]
+    baseline = like[0] if len(like) == 1 else None
     waiting = study.baseline is not None and baseline is None and len(groups) > 1
     if waiting and not study.planned:
         raise ValueError(f"study {study.name}: baseline={study.baseline!r} is no row; there are: {'; '.join(groups)}")
@@ -239,12 +247,11 @@ def table(study: Study, rows: Sequence[Row]) -> str:
 
 
 def _among(baseline: str | None, params: Mapping[str, Any]) -> bool:
-    """Whether a baseline's words are among those of a grid's jobs."""
+    """Whether a baseline's words are among those of a grid's jobs, or are left at their defaults."""
     grid = OverridesParser.create().parse_overrides([f"{key}={values}" for key, values in params.items()])
     ((*jobs,),) = BasicSweeper.split_arguments(grid, None)
-    return bool(baseline) and {word for job in jobs for words in job for word in _words(words)}.issuperset(
-        _words(baseline)
-    )
+    known = {word for job in jobs for words in job for word in _words(words)}
+    return bool(baseline) and all(word in known or word.endswith("=default") for word in _words(baseline))
 
 
 def _words(label: str | None) -> list[str]:

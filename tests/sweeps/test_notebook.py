@@ -59,6 +59,16 @@ def test_a_baseline_of_several_keys_is_written_as_on_a_command_line(notebook, wr
     assert "| fusion=gated, dataset.only=[face,pose] | 1 | 12.00 | 9.00 | +2.00 |" in notebook.read_text()
 
 
+def test_a_key_of_the_baseline_that_does_not_vary_yet_has_its_value_all_the_same(notebook, runs):
+    recipe = notebook.parent / "fusion.yaml"
+    recipe.write_text(RECIPE.replace("fusion=mean", "fusion=mean embed_dim=default"))
+    rebuild(notebook, runs, [])
+    assert "test/bleu less fusion=mean |" in notebook.read_text()
+    recipe.write_text(RECIPE.replace("fusion=mean", "fusion=mean embed_dim=64"))
+    with pytest.raises(ValueError, match="baseline='fusion=mean embed_dim=64' is no row"):
+        rebuild(notebook, runs, [])
+
+
 def test_a_baseline_of_the_grid_that_is_not_run_yet_is_waited_for(notebook, runs):
     recipe = notebook.parent / "fusion.yaml"
     grid = "hydra: {sweeper: {params: {fusion: 'mean,gated,concat', seed: '1,2'}}}\n"
