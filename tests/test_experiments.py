@@ -83,6 +83,12 @@ def test_every_recipe_that_can_runs_two_steps(entry, corpus, published, recipe):
     assert (ran.folder / "report.html").is_file()
 
 
+@pytest.mark.parametrize("decoder", ["t5_small", "bart_small"])
+def test_the_decoders_that_are_compared_train_and_write(entry, corpus, decoder):
+    ran = entry("train", "experiments=decoders", f"decoder={decoder}", f"dataset.root={corpus}", *TWO_STEPS)
+    assert ran.status == 0, ran.err
+
+
 @pytest.mark.parametrize("recipe", [recipe for recipe in RECIPES if job(recipe) == "pretrain"])
 def test_every_recipe_of_pretraining_runs_two_steps(entry, corpus, recipe):
     ran = entry(

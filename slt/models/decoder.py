@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from transformers import (
     AutoConfig,
     AutoModelForSeq2SeqLM,
+    DynamicCache,
+    EncoderDecoderCache,
     GenerationConfig,
     PretrainedConfig,
     PreTrainedTokenizerBase,
@@ -161,6 +163,8 @@ class TextSeq2SeqDecoder(nn.Module):
         out = self.model.generate(
             encoder_outputs=self._encode(memory, present),
             attention_mask=present.long(),
+            # One that grows: transformers' own would have as many layers as the encoder.
+            past_key_values=EncoderDecoderCache(DynamicCache(), DynamicCache()),
             decoder_start_token_id=self.start_id,
             forced_bos_token_id=self.forced_bos_id,
             pad_token_id=self.pad_id,

@@ -130,8 +130,11 @@ def test_a_score_is_the_log_probability_over_the_length(words, architecture, num
     torch.testing.assert_close(out.scores[:, 0], expected, atol=1e-4, rtol=1e-4)
 
 
-def test_greedy_takes_the_likeliest_token_at_every_step(words):
-    decoder = scratch(words)
+@pytest.mark.parametrize("layers", [(2, 2), (1, 3), (3, 1)])  # of the encoder and the decoder, as ByT5's 12 and 4
+@encoder_on_and_off
+def test_greedy_takes_the_likeliest_token_at_every_step(words, layers, text_encoder):
+    shape = T5 | {"num_layers": layers[0], "num_decoder_layers": layers[1]}
+    decoder = scratch(words, "t5", text_encoder, config=shape)
     memory, present, _ = inputs(words)
     ids = decoder.generate(memory, present, num_beams=1, nbest=1, **SEARCH).ids[:, 0]
     best = decoder(memory, present, ids).argmax(-1)
