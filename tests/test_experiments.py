@@ -115,6 +115,7 @@ def test_runs_that_count_in_two_studies_are_the_same_job(compose, recipe):
         other, _, words = source.partition(": ")
         ours, theirs = compose(f"experiments={recipe}", *label.split()), compose(f"experiments={other}", *words.split())
         ours.study = theirs.study = None
+        ours.evaluation.blanked = theirs.evaluation.blanked  # one score more or less of the same sentences
         assert ours == theirs
 
 
