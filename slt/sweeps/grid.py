@@ -73,6 +73,13 @@ def plan(config: DictConfig) -> tuple[Path, list[dict[str, Any]]]:
     return folder, jobs
 
 
+def jobs_of(params: Mapping[str, Any]) -> list[list[str]]:
+    """The overrides of each job of a grid, as a recipe holds it: key -> values."""
+    grid = OverridesParser.create().parse_overrides([f"{key}={values}" for key, values in params.items()])
+    ((*jobs,),) = BasicSweeper.split_arguments(grid, None)
+    return jobs
+
+
 def _subfolder(config: DictConfig, number: int, overrides: Sequence[str]) -> str:
     """Where Hydra will put a job, below the sweep's folder."""
     subdir = OmegaConf.to_container(config.hydra.sweep, resolve=False)["subdir"]  # type: ignore[index, call-overload]

@@ -17,11 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from slt.data.layout import atomic
-from slt.sweeps.grid import read_plan
+from slt.sweeps.grid import jobs_of, read_plan
 from slt.sweeps.groups import IGNORED, Mean, label_of, mean
 from slt.sweeps.runs import Run, read_run
 from slt.sweeps.status import read_overrides
@@ -248,9 +246,7 @@ def table(study: Study, rows: Sequence[Row]) -> str:
 
 def _among(baseline: str | None, params: Mapping[str, Any]) -> bool:
     """Whether a baseline's words are among those of a grid's jobs, or are left at their defaults."""
-    grid = OverridesParser.create().parse_overrides([f"{key}={values}" for key, values in params.items()])
-    ((*jobs,),) = BasicSweeper.split_arguments(grid, None)
-    known = {word for job in jobs for words in job for word in _words(words)}
+    known = {word for job in jobs_of(params) for words in job for word in _words(words)}
     return bool(baseline) and all(word in known or word.endswith("=default") for word in _words(baseline))
 
 
