@@ -35,6 +35,7 @@ from slt.usage import usage
 
 log = logging.getLogger(__name__)
 
+# What a user can cause. Anything else is our fault and keeps its traceback.
 USER_ERRORS = (HydraException, OmegaConfBaseException, ValueError, OSError, ImportError, yaml.YAMLError)
 
 # `$` is escaped because Hydra takes the help for a template.
@@ -182,7 +183,8 @@ def explain(error: BaseException, name: str) -> str:
     option = re.search(r"Could not find '([\w@/.-]+)/([\w.-]+)'", text)
     if option:
         group = CONF / option[1]
-        options = sorted(path.stem for path in [*group.glob("*.yaml"), *(HOME / option[1]).glob("*.yaml")])
+        folders = (group, HOME / option[1], Path.cwd() / option[1])
+        options = sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
         options = [name for name in options if not name.startswith("wandb_")]
         if option[1] == "hydra/launcher" and option[2] in ("joblib", "submitit_local", "submitit_slurm"):
             extra = "cluster" if option[2].startswith("submitit") else "parallel"

@@ -342,5 +342,3 @@ ConfigStore.instance().store(name="export_schema", node=Export)
 ConfigStore.instance().store(name="extract_schema", node=Extract)
 ConfigStore.instance().store(name="train_schema", node=Train)
 ConfigStore.instance().store(name="eval_schema", node=Evaluate)
-
-# What a user can cause. Anything else is our fault and keeps its traceback.

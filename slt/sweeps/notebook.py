@@ -195,11 +195,10 @@ def _borrowed(study: Study, found: Mapping[str, Sequence[Path]], results: Path) 
     return rows
 
 
-def _is(baseline: str | None, label: str, row: Row) -> bool:
-    """Whether a row is a study's baseline: by its label, or by each key that the baseline names, varied yet or not."""
+def _is(baseline: str | None, row: Row) -> bool:
+    """Whether a row is a study's baseline: by each key that the baseline names, varied yet or not."""
     asked = _overrides(baseline or "")
-    named = {key: row.overrides.get(key, "default") for key in asked}
-    return bool(asked) and (asked == named or _words(baseline) == _words(label))
+    return bool(asked) and asked == {key: row.overrides.get(key, "default") for key in asked}
 
 
 def _overrides(label: str) -> dict[str, str]:
@@ -218,7 +217,7 @@ def table(study: Study, rows: Sequence[Row]) -> str:
     for row in rows:
         label = ", ".join(label_of(key, row.overrides.get(key, "default")) for key in keys) or "as the recipe says"
         groups.setdefault(label, []).append(row)
-    like = [label for label, (row, *_) in groups.items() if _is(study.baseline, label, row)]
+    like = [label for label, (row, *_) in groups.items() if _is(study.baseline, row)]
     baseline = like[0] if len(like) == 1 else None
     waiting = study.baseline is not None and baseline is None and len(groups) > 1
     if waiting and not study.planned:
@@ -245,13 +244,10 @@ def table(study: Study, rows: Sequence[Row]) -> str:
 
 
 def _among(baseline: str | None, params: Mapping[str, Any]) -> bool:
-    """Whether a baseline's words are among those of a grid's jobs, or are left at their defaults."""
-    known = {word for job in jobs_of(params) for words in job for word in _words(words)}
-    return bool(baseline) and all(word in known or word.endswith("=default") for word in _words(baseline))
-
-
-def _words(label: str | None) -> list[str]:
-    return (label or "").replace(",", " ").split()
+    """Whether a baseline's pairs are among those of a grid's jobs, or are left at their defaults."""
+    known = {pair for job in jobs_of(params) for pair in job}
+    asked = _overrides(baseline or "").items()
+    return bool(asked) and all(f"{key}={value}" in known or value == "default" for key, value in asked)
 
 
 def _values(rows: Iterable[Row], key: str) -> set[str]:

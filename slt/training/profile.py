@@ -38,4 +38,4 @@ def profiler(folder: Path, *, device: torch.device, warmup: int, steps: int) -> 
     activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (device.type == "cuda")
     # The profiler's own first step is slow too: it is the last one of ours that pass.
     plan = schedule(wait=warmup - 1, warmup=1, active=steps, repeat=1)
-    return profile(activities=activities, schedule=plan, on_trace_ready=write, acc_events=True, record_shapes=True)
+    return profile(activities=activities, schedule=plan, on_trace_ready=write, acc_events=True)
