@@ -361,7 +361,7 @@ def build_views(cfg: DictConfig, *, pin_memory: bool) -> tuple[CropPool, ViewBat
         roots=[root_of(cfg.dataset), *cfg.corpora], folders=folders_of(cfg.dataset, cfg.stream),
         **{key: cfg[key] for key in ("stream", "splits", "seconds", "fps")},
     )  # fmt: skip
-    loading = {key: cfg[key] for key in ("drift", "batch_size", "num_workers", "seed")}
+    loading = {key: cfg[key] for key in ("drift", "batch_size", "clips", "num_workers", "seed")}
     return pool, ViewBatches(pool, instantiate(cfg.augment, _convert_="all"), **loading, pin_memory=pin_memory)
 
 
@@ -371,6 +371,8 @@ def build_twins(cfg: DictConfig) -> tuple[Twins, SelfDistillation]:
     if cfg.adapters is not None:
         add_adapters(backbone, **cfg.adapters)
     loss = instantiate(cfg.objective.loss, _convert_="all")
+    if loss.contrast_moments is not None and cfg.clips is None:
+        raise ValueError("clips=null: the objective tells apart moments of a clip, so give clips, as clips=8")
     twins = instantiate(cfg.objective.model, _convert_="all")(backbone, patches=loss.weights["ibot"] > 0)
     twins.check_sizes(cfg.augment.size, cfg.augment.part_size if cfg.augment.parts else None)
     return twins, loss

@@ -324,6 +324,7 @@ class Pretrain(Loop):
     adapters: Any = None
     probe: ProbeKeys = field(default_factory=ProbeKeys)
     batch_size: int = MISSING
+    clips: int | None = MISSING
     weight_decay_end: float | None = MISSING
 
 

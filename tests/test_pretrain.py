@@ -162,6 +162,12 @@ def test_adapters_leave_the_weights_they_stand_on_and_come_out_merged(entry: Any
         ),
         (["objective.loss.dino_weight=-1"], "weights are at least 0"),
         (["objective=dno"], "did you mean dino"),
+        (["objective=moments"], "clips=null: the objective tells apart moments of a clip"),
+        (["objective=moments", "clips=3"], "clips=3: batch_size="),
+        (
+            ["objective=moments", "clips=1", "objective.loss.contrast_moments=-1"],
+            "objective.loss.contrast_moments: sec",
+        ),
         (["augment.blurr=1"], "augment.blurr"),
     ],
 )
@@ -195,12 +201,16 @@ def test_profile_of_a_drawn_seed_with_deterministic_operations(entry: Any, small
     torch.use_deterministic_algorithms(False)
 
 
-@pytest.mark.parametrize("objective", ["dino", "ibot"])
-def test_every_objective_runs(entry: Any, small: list[str], objective: str) -> None:
-    ran = entry("pretrain", *small, f"objective={objective}", "max_steps=1", "eval_every=1", "probe.enabled=false")
+@pytest.mark.parametrize(
+    ("words", "terms"),
+    [("dino", ["dino"]), ("ibot", ["dino", "ibot"]), ("simclr", ["contrast"]), ("moments clips=2", ["contrast"])],
+)
+def test_every_objective_runs(entry: Any, small: list[str], words: str, terms: list[str]) -> None:
+    asked = f"objective={words}".split()
+    ran = entry("pretrain", *small, *asked, "max_steps=1", "eval_every=1", "probe.enabled=false")
     assert ran.status == 0, ran.err
     names = set(read_metrics(ran.folder / "metrics.csv"))
-    assert ("train/loss_ibot" in names) == (objective == "ibot")
+    assert sorted(name[11:] for name in names if name.startswith("train/loss_")) == terms
 
 
 @pytest.mark.usefixtures("offline")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -21,10 +21,14 @@ class Views:
     Attributes:
         whole: uint8 (V, N, 3, r, r), nearly all of the crop; student and teacher see them.
         parts: uint8 (W, N, 3, r', r'), smaller cuts; the student alone sees them.
+        clip: int64 (N,), which clip and stream a crop is of.
+        time: float32 (N,), when in its clip, seconds.
     """
 
     whole: Tensor
     parts: Tensor
+    clip: Tensor
+    time: Tensor
 
     def __len__(self) -> int:
         """Crops N."""
@@ -32,11 +36,11 @@ class Views:
 
     def to(self, device: torch.device) -> Views:
         """The same on a device."""
-        return Views(self.whole.to(device, non_blocking=True), self.parts.to(device, non_blocking=True))
+        return Views(*(getattr(self, field.name).to(device, non_blocking=True) for field in fields(self)))
 
     def pin_memory(self) -> Views:
         """The same in memory that a GPU can fetch from."""
-        return Views(self.whole.pin_memory(), self.parts.pin_memory())
+        return Views(*(getattr(self, field.name).pin_memory() for field in fields(self)))
 
 
 class Draws(torch.Generator):
@@ -128,19 +132,22 @@ class CropViews:
         self.grey, self.blur, self.blur_sigma = grey, blur, (blur_sigma[0], blur_sigma[1])
         self.invert, self.cover, self.cover_share = invert, cover, cover_share
 
-    def __call__(self, crops: Tensor, others: Tensor, generator: torch.Generator) -> Views:
+    def __call__(self, crops: Tensor, others: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draws views; what is drawn comes from `generator` alone.
 
         Args:
             crops: (N, 3, R, R) uint8.
             others: the same in other pictures, such as the same hands a moment later: every second view is of these.
             generator: of the draws.
+
+        Returns:
+            Views of the whole and parts: (V, N, 3, r, r) and (W, N, 3, r', r'), uint8.
         """
         pictures = (crops.float(), others.float())
         whole = [self._view(pictures[n % 2], self.size, self.scale, generator) for n in range(self.views)]
         parts = [self._view(pictures[n % 2], self.part_size, self.part_scale, generator) for n in range(self.parts)]
         none = torch.zeros(0, len(crops), 3, self.part_size, self.part_size, dtype=torch.uint8)
-        return Views(torch.stack(whole), torch.stack(parts) if parts else none)
+        return torch.stack(whole), torch.stack(parts) if parts else none
 
     def _view(self, crops: Tensor, size: int, scale: tuple[float, float], generator: torch.Generator) -> Tensor:
         """One view of each crop, (N, 3, size, size) uint8."""

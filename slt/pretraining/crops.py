@@ -105,6 +105,7 @@ class CropPool(Dataset[Tensor]):
         if not sum(counts):
             raise ValueError(f"stream={stream}: no crop was seen in {', '.join(map(str, roots))} ({', '.join(splits)})")
         self.size = next(iter(sizes))
+        self.clips = len(counts)
         self._ends = np.cumsum(counts)
         self._firsts = np.cumsum([0, *(len(source.ids) for source in self.sources)])
         self.fingerprint = hashlib.sha256(json.dumps([stream, facts, seconds]).encode()).hexdigest()
@@ -125,10 +126,19 @@ class CropPool(Dataset[Tensor]):
         source, name, _ = self.find(place)
         return f"{source.root / source.folder / name}"
 
+    def places(self, clip: int) -> range:
+        """The crops of a clip and stream, of which there are `clips`."""
+        return range(int(self._ends[clip - 1]) if clip else 0, int(self._ends[clip]))
+
+    def moment(self, place: int) -> tuple[int, float]:
+        """The clip and stream a crop is of, and when it was seen there, seconds."""
+        source, _, frame = self.find(place)
+        return int(np.searchsorted(self._ends, place, side="right")), frame / source.rate
+
     def find(self, place: int) -> tuple[Source, str, int]:
         """Where a crop is: stream of a corpus, clip, frame."""
         clip = int(np.searchsorted(self._ends, place, side="right"))
-        before = int(self._ends[clip - 1]) if clip else 0
+        before = self.places(clip).start
         source = int(np.searchsorted(self._firsts, clip, side="right")) - 1
         found = self.sources[source]
         name = found.ids[clip - int(self._firsts[source])]
@@ -225,12 +235,14 @@ class ViewBatches(Dataset[Views]):
         views: draws them.
         drift: seconds, see `CropPool.near`; every second view is cut from such a neighbour. 0 = all from one frame.
         batch_size: N of all processes together; every batch is whole.
+        clips: a batch has equally many crops of so many clips and streams, drawn anew for each batch; None = every crop
+            comes once before any comes again, whatever its clip.
         num_workers: loader processes; 0 loads in the training process.
         pin_memory: for copies to a GPU beside the computation.
         seed: of order and views.
 
     Raises:
-        ValueError: fewer crops than a batch.
+        ValueError: fewer crops than a batch, or fewer clips; or a batch that its clips cannot share evenly.
     """
 
     def __init__(
@@ -240,6 +252,7 @@ class ViewBatches(Dataset[Views]):
         *,
         drift: float,
         batch_size: int,
+        clips: int | None,
         num_workers: int,
         pin_memory: bool,
         seed: int,
@@ -249,27 +262,47 @@ class ViewBatches(Dataset[Views]):
                 f"stream={pool.stream}: {len(pool)} crops are fewer than a batch (batch_size={batch_size}); "
                 "give more films, a shorter `seconds`, or a smaller batch_size"
             )
+        if clips is not None and (clips < 1 or batch_size % (clips * processes.world())):
+            raise ValueError(
+                f"clips={clips}: batch_size={batch_size} must be a multiple of it, times devices ({processes.world()})"
+            )
         self.pool, self.views, self.drift = pool, views, drift
-        self.batch_size, self.seed = batch_size, seed
+        self.batch_size, self.clips, self.seed = batch_size, clips, seed
+        # Clips of a single crop tell nothing from anything.
+        self.shown = np.array([clip for clip in range(pool.clips) if len(pool.places(clip)) > 1]) if clips else None
+        if clips is not None and self.shown is not None and len(self.shown) < clips:
+            raise ValueError(
+                f"clips={clips}: only {len(self.shown)} clips of stream={pool.stream} have two crops or more"
+            )
         self.num_workers, self.pin_memory = num_workers, pin_memory
         self.mine = slice(processes.rank(), None, processes.world())
 
     def __getitem__(self, number: int) -> Views:
         """Batch `number`."""
-        epoch, first = divmod(number, len(self.pool) // self.batch_size)
-        order = Shuffled(len(self.pool), self.seed + 1_000_003 * epoch)
-        places = order[np.arange(first * self.batch_size, (first + 1) * self.batch_size)]
+        places = self._places(number)
         generator = Draws()
         generator.manual_seed((self.seed << 32) + number)
         generator.count, generator.mine = len(places), self.mine
-        crops = torch.stack([self.pool[int(place)] for place in places[self.mine]])
-        if not self.drift:
-            return self.views(crops, crops, generator)
-        chances = torch.rand(len(places), generator=generator)[self.mine].tolist()
-        drawn = zip(places[self.mine], chances, strict=True)
-        return self.views(
-            crops, torch.stack([self.pool.near(int(place), self.drift, chance) for place, chance in drawn]), generator
-        )
+        mine = places[self.mine].tolist()
+        crops = others = torch.stack([self.pool[place] for place in mine])
+        if self.drift:
+            chances = torch.rand(len(places), generator=generator)[self.mine].tolist()
+            drawn = zip(mine, chances, strict=True)
+            others = torch.stack([self.pool.near(place, self.drift, chance) for place, chance in drawn])
+        clip, time = zip(*map(self.pool.moment, mine), strict=True)
+        return Views(*self.views(crops, others, generator), torch.tensor(clip), torch.tensor(time))
+
+    def _places(self, number: int) -> NDArray[np.int64]:
+        """The crops of batch `number`, (N,)."""
+        if self.clips is None or self.shown is None:
+            return _deal(len(self.pool), self.batch_size, number, self.seed)
+        random = np.random.default_rng([self.seed, number])
+        each = self.batch_size // self.clips
+        found = []
+        for clip in self.shown[_deal(len(self.shown), self.clips, number, self.seed)]:
+            places = np.array(self.pool.places(int(clip)))
+            found.append(np.concatenate([random.permutation(places) for _ in range(-(-each // len(places)))])[:each])
+        return np.concatenate(found)
 
     def start(self, consumed: int) -> Iterator[Views]:
         """Batches from number `consumed` on, for ever."""
@@ -280,6 +313,12 @@ class ViewBatches(Dataset[Views]):
                 prefetch_factor=4 if self.num_workers else None, worker_init_fn=outlast_signal,
             )
         )  # fmt: skip
+
+
+def _deal(count: int, size: int, number: int, seed: int) -> NDArray[np.int64]:
+    """Hand `number` of `size` of the numbers below `count`, which are shuffled anew when all have been dealt."""
+    epoch, first = divmod(number, count // size)
+    return Shuffled(count, seed + 1_000_003 * epoch)[np.arange(first * size, (first + 1) * size)]
 
 
 class _From:

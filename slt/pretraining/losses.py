@@ -132,7 +132,7 @@ def koleo_loss(features: Tensor) -> Tensor:
         return -(distance + 1e-8).log().mean()
 
 
-def contrastive_loss(features: Tensor, temperature: float) -> Tensor:
+def contrastive_loss(features: Tensor, temperature: float, others: Tensor | None = None) -> Tensor:
     """A view is to find the other views of its crop among all views (Chen et al. 2020, SimCLR, eq. 1, NT-Xent).
 
     For more than two views the mean over a view's positives is taken (Khosla et al. 2020, eq. 2).
@@ -140,17 +140,34 @@ def contrastive_loss(features: Tensor, temperature: float) -> Tensor:
     Args:
         features: (V, N, F) of V views of N crops.
         temperature: of the cosines; SimCLR's 0.1 for large batches and long training.
+        others: (N, N) bool, which crops each one is told from; None = all.
 
     Returns:
-        Nats, a scalar; log(V N - 1) where all are alike.
+        Nats, a scalar; log(V N - 1) where all are alike and told from one another.
     """
     views, count = features.shape[:2]
     with torch.autocast(features.device.type, enabled=False):
         unit = functional.normalize(features.float().flatten(0, 1), dim=-1, eps=1e-6)
         itself = torch.eye(len(unit), dtype=torch.bool, device=unit.device)
-        logs = (unit @ unit.T / temperature).masked_fill(itself, -torch.inf).log_softmax(dim=-1)
         crop = torch.arange(count, device=unit.device).repeat(views)
-        return -logs[(crop[:, None] == crop) & ~itself].mean()
+        same = crop[:, None] == crop
+        out = itself if others is None else itself | ~(same | others.repeat(views, views))
+        logs = (unit @ unit.T / temperature).masked_fill(out, -torch.inf).log_softmax(dim=-1)
+        return -logs[same & ~itself].mean()
+
+
+def other_moments(clip: Tensor, time: Tensor, apart: float) -> Tensor:
+    """Which crops are of the same clip at another moment: (N,) clips and (N,) seconds -> (N, N) bool.
+
+    Told from these, features keep what changes while someone signs, and who signs helps no more (the negatives of
+    single-view time-contrastive networks, Sermanet et al. 2018, section III).
+
+    Args:
+        clip: numbers of clips.
+        time: seconds within them.
+        apart: seconds; what lies no further apart is one moment.
+    """
+    return (clip[:, None] == clip) & ((time[:, None] - time).abs() > apart)
 
 
 def block_masks(

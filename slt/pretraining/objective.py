@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from slt.pretraining.augmentation import Views
-from slt.pretraining.losses import block_masks, contrastive_loss, dino_loss, ibot_loss, koleo_loss
+from slt.pretraining.losses import block_masks, contrastive_loss, dino_loss, ibot_loss, koleo_loss, other_moments
 from slt.pretraining.networks import Twins
 from slt.training import processes
 
@@ -24,7 +24,8 @@ class SelfDistillation:
 
     DINO (Caron et al. 2021) compares the pictures' features over views; iBOT (Zhou et al. 2022) also those of patches
     that were hidden from the student; DINOv2 (Oquab et al. 2023) does both, with heads of their own, and spreads the
-    features (KoLeo). SimCLR (Chen et al. 2020) needs no prototypes: views are told from those of other crops.
+    features (KoLeo). SimCLR (Chen et al. 2020) needs no prototypes: views are told from those of other crops, or of
+    other moments of the same clip.
 
     Of several processes each has its part of a batch's crops: means are over all of them, as are the statistics that
     balance the teacher. KoLeo looks for nearest neighbours among a process's own crops, as DINOv2's code does;
@@ -33,6 +34,9 @@ class SelfDistillation:
     Args:
         dino_weight, ibot_weight, koleo_weight, contrast_weight: of the losses; 0 leaves one out.
         contrast_temperature: of SimCLR's cosines.
+        contrast_moments: seconds; a crop is told only from crops of its own clip that lie further off in time (see
+            `other_moments`); None = from all crops.
+        contrast_head: whether what the head makes of the features is compared (SimCLR), or the features themselves.
         student_temperature: DINO's 0.1.
         teacher_temperature: first and last; between them it grows evenly over `temperature_warmup` updates.
         momentum: of the teacher at first; it grows to 1 along a cosine (DINO, section 3.1).
@@ -50,6 +54,8 @@ class SelfDistillation:
         koleo_weight: float,
         contrast_weight: float,
         contrast_temperature: float,
+        contrast_moments: float | None,
+        contrast_head: bool,
         student_temperature: float,
         teacher_temperature: Sequence[float],
         temperature_warmup: int,
@@ -75,7 +81,12 @@ class SelfDistillation:
             )
         self.weights = weights
         self.student_temperature, self.teacher_temperature = student_temperature, tuple(teacher_temperature)
+        if contrast_moments is not None and contrast_moments < 0:
+            raise ValueError(
+                f"objective.loss.contrast_moments: seconds of at least 0, or null; came {contrast_moments}"
+            )
         self.contrast_temperature = contrast_temperature
+        self.contrast_moments, self.contrast_head = contrast_moments, contrast_head
         self.temperature_warmup, self.momentum, self.max_steps = temperature_warmup, momentum, max_steps
         self.mask_share = (mask_share[0], mask_share[1])
         self.mask_probability, self.freeze_prototypes = mask_probability, freeze_prototypes
@@ -148,8 +159,11 @@ class SelfDistillation:
             if mask is not None:
                 terms["ibot"] = self._patches(model, patches, hidden, mask)
         if self.weights["contrast"]:
-            unlike = model.student.picture_head.perceptron(shown).unflatten(0, (-1, count))
-            terms["contrast"] = contrastive_loss(unlike, self.contrast_temperature)
+            unlike = model.student.picture_head.perceptron(shown) if self.contrast_head else shown
+            others = None
+            if self.contrast_moments is not None:
+                others = other_moments(batch.clip, batch.time, self.contrast_moments)
+            terms["contrast"] = contrastive_loss(unlike.unflatten(0, (-1, count)), self.contrast_temperature, others)
         if self.weights["koleo"]:
             terms["koleo"] = torch.stack([koleo_loss(one) for one in seen.unflatten(0, (views, count))]).mean()
         return terms

@@ -109,18 +109,19 @@ def test_neighbours_in_the_order_are_no_neighbours_in_the_pool():
     assert np.histogram(order, 10)[0].min() > 1700
 
 
-def batches(found: CropPool, *, workers: int = 0, seed: int = 1) -> ViewBatches:
-    return ViewBatches(
-        found, CropViews(**VIEWS), drift=1.0, batch_size=5, num_workers=workers, pin_memory=False, seed=seed
-    )
+def batches(
+    found: CropPool, *, workers: int = 0, seed: int = 1, size: int = 5, clips: int | None = None
+) -> ViewBatches:
+    given = {"batch_size": size, "clips": clips, "num_workers": workers, "seed": seed}
+    return ViewBatches(found, CropViews(**VIEWS), drift=1.0, pin_memory=False, **given)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_stream_begun_in_its_middle_is_the_rest_of_the_whole_one(tmp_path, workers):
+@pytest.mark.parametrize(("workers", "size", "clips"), [(0, 5, None), (2, 5, None), (2, 6, 2)])
+def test_a_stream_begun_in_its_middle_is_the_rest_of_the_whole_one(tmp_path, workers, size, clips):
     found = pool(made(tmp_path))
-    whole = batches(found).start(0)
+    whole = batches(found, size=size, clips=clips).start(0)
     first = [next(whole) for _ in range(9)]  # over the end of an epoch of four batches
-    rest = batches(found, workers=workers).start(6)
+    rest = batches(found, workers=workers, size=size, clips=clips).start(6)
     for wanted, came in zip(first[6:], [next(rest) for _ in range(3)], strict=True):
         assert torch.equal(wanted.whole, came.whole)
         assert torch.equal(wanted.parts, came.parts)
@@ -169,7 +170,26 @@ def test_no_folder_of_a_stream_and_no_such_stream(tmp_path):
 def test_fewer_crops_than_a_batch(tmp_path):
     found = pool(made(tmp_path))
     with pytest.raises(ValueError, match=r"24 crops are fewer than a batch \(batch_size=25\)"):
-        ViewBatches(found, CropViews(**VIEWS), drift=0.0, batch_size=25, num_workers=0, pin_memory=False, seed=1)
+        batches(found, size=25)
+
+
+def test_a_batch_of_few_clips_has_equally_many_crops_of_each(tmp_path):
+    found = pool(made(tmp_path))  # four clips and streams, of 8, 4, 8 and 4 crops, at 10 frames a second
+    drawn = [batches(found, size=12, clips=2)[number] for number in range(20)]
+    for batch in drawn:
+        clips, counts = batch.clip.unique(return_counts=True)
+        assert counts.tolist() == [6, 6]
+        for clip in clips.tolist():
+            times = batch.time[batch.clip == clip].tolist()
+            assert len(set(times)) == min(6, len(found.places(clip)))  # each crop once before any comes again
+            assert {round(time * 10) for time in times} <= {0, 1, 4, 5, 6, 7, 8, 9}  # the frames with a hand
+    for one, other in zip(drawn[::2], drawn[1::2], strict=True):
+        assert {*one.clip.tolist(), *other.clip.tolist()} == {0, 1, 2, 3}
+    assert len({tuple(batch.time.tolist()) for batch in drawn}) > 10
+    with pytest.raises(ValueError, match="clips=5: batch_size=12 must be a multiple"):
+        batches(found, size=12, clips=5)
+    with pytest.raises(ValueError, match="clips=6: only 4 clips of stream=hands have two crops or more"):
+        batches(found, size=12, clips=6)
 
 
 def test_what_a_pool_remembers_does_not_grow_with_the_frames(tmp_path):
@@ -199,30 +219,30 @@ def pictures() -> torch.Tensor:
 
 def test_views_without_any_change_are_the_crop():
     views = still()(pictures(), pictures(), draw())
-    assert torch.equal(views.whole, pictures()[None].expand(2, -1, -1, -1, -1))
-    assert torch.equal(views.parts[1], pictures())
+    assert torch.equal(views[0], pictures()[None].expand(2, -1, -1, -1, -1))
+    assert torch.equal(views[1][1], pictures())
 
 
 def test_every_second_view_is_of_the_other_picture():
     views = still(parts=3)(pictures(), 255 - pictures(), draw())
-    for view, wanted in ((views.whole[1], 255 - pictures()), (views.parts[1], 255 - pictures()),
-                         (views.whole[0], pictures()), (views.parts[2], pictures())):  # fmt: skip
+    for view, wanted in ((views[0][1], 255 - pictures()), (views[1][1], 255 - pictures()),
+                         (views[0][0], pictures()), (views[1][2], pictures())):  # fmt: skip
         assert torch.equal(view, wanted)
 
 
 def test_an_inverted_view_is_the_negative():
-    assert torch.equal(still(invert=1.0)(pictures(), pictures(), draw()).whole[0], 255 - pictures())
+    assert torch.equal(still(invert=1.0)(pictures(), pictures(), draw())[0][0], 255 - pictures())
 
 
 def test_a_flip_mirrors_and_grey_takes_the_colour():
-    assert torch.equal(still(flip=1.0)(pictures(), pictures(), draw()).whole[0], pictures().flip(3))
-    grey = still(grey=1.0)(pictures(), pictures(), draw()).whole[0].int()
+    assert torch.equal(still(flip=1.0)(pictures(), pictures(), draw())[0][0], pictures().flip(3))
+    grey = still(grey=1.0)(pictures(), pictures(), draw())[0][0].int()
     assert (grey[:, 0] - grey[:, 2]).abs().max() <= 1
 
 
 def test_a_view_lies_within_the_crop_and_is_as_large_as_asked():
     ramp = torch.arange(64).repeat(64, 1).expand(8, 3, 64, 64).byte()
-    views = still(size=32, scale=[0.25, 0.25])(ramp, ramp, draw()).whole[0].float()
+    views = still(size=32, scale=[0.25, 0.25])(ramp, ramp, draw())[0][0].float()
     across = views[..., -1].mean((1, 2)) - views[..., 0].mean((1, 2))
     assert across.min() > 29  # half of 64, less a pixel
     assert across.max() < 33
@@ -230,30 +250,30 @@ def test_a_view_lies_within_the_crop_and_is_as_large_as_asked():
 
 def test_what_shrinks_is_averaged():
     stripes = (torch.arange(64) % 2 * 255).repeat(64, 1).expand(2, 3, 64, 64).byte()
-    small = still(size=16)(stripes, stripes, draw()).whole.float()
+    small = still(size=16)(stripes, stripes, draw())[0].float()
     assert small.std() < 20  # samples would be black or white
 
 
 def test_blur_smooths_and_cover_covers():
-    assert still(blur=1.0)(pictures(), pictures(), draw()).whole.float().std() < 0.9 * pictures().float().std()
-    covered = still(cover=1.0, cover_share=0.3)(pictures(), pictures(), draw()).whole[0]
+    assert still(blur=1.0)(pictures(), pictures(), draw())[0].float().std() < 0.9 * pictures().float().std()
+    covered = still(cover=1.0, cover_share=0.3)(pictures(), pictures(), draw())[0][0]
     changed = (covered != pictures()).any(dim=1).float().mean(dim=(1, 2))
     assert 0 < changed.max() <= 0.3 + 0.1
 
 
 def test_colours_differ_from_view_to_view_and_stay_in_range():
     plain = torch.full((4, 3, 16, 16), 128, dtype=torch.uint8)
-    views = still(tint=0.2, brightness=0.2)(plain, plain, draw()).whole
+    views = still(tint=0.2, brightness=0.2)(plain, plain, draw())[0]
     assert len(views.float().mean(dim=(3, 4)).flatten(0, 1).unique(dim=0)) == 8
     assert views.min() > 60
 
 
 def test_the_same_seed_draws_the_same_views():
     one, other, third = (CropViews(**VIEWS)(pictures(), pictures(), draw(seed)) for seed in (1, 1, 2))
-    assert torch.equal(one.whole, other.whole)
-    assert torch.equal(one.parts, other.parts)
-    assert not torch.equal(one.whole, third.whole)
-    assert (one.whole.shape, one.parts.shape, len(one)) == ((2, 6, 3, 16, 16), (2, 6, 3, 8, 8), 6)
+    assert torch.equal(one[0], other[0])
+    assert torch.equal(one[1], other[1])
+    assert not torch.equal(one[0], third[0])
+    assert (one[0].shape, one[1].shape) == ((2, 6, 3, 16, 16), (2, 6, 3, 8, 8))
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from slt.pretraining.losses import (
     dino_loss,
     ibot_loss,
     koleo_loss,
+    other_moments,
 )
 
 
@@ -63,6 +64,15 @@ def test_contrast_takes_the_mean_over_more_views_and_is_the_log_of_the_others_wh
     # A view of the first two: cosine 1 with one positive and one negative, 0 with the rest; of the third, 0 with both.
     first, third = -(math.log(e / total) + math.log(1 / total)) / 2, -math.log(1 / total)
     assert contrastive_loss(turned, 0.5).item() == pytest.approx((2 * first + third) / 3, abs=1e-5)
+
+
+def test_contrast_with_other_moments_of_the_clip_leaves_the_rest_out():
+    clip, time = torch.tensor([0, 0, 0, 1]), torch.tensor([0.0, 0.1, 0.5, 0.5])
+    others = other_moments(clip, time, 0.15)
+    assert others.int().tolist() == [[0, 0, 1, 0], [0, 0, 1, 0], [1, 1, 0, 0], [0, 0, 0, 0]]
+    # All alike: the first two choose among three, the third among five, and the last has its other view alone.
+    expected = (2 * math.log(3) + math.log(5) + 0) / 4
+    assert contrastive_loss(torch.ones(2, 4, 3), 0.1, others).item() == pytest.approx(expected, abs=1e-5)
 
 
 def test_koleo_is_minus_the_log_of_the_distance_to_the_nearest():

@@ -16,7 +16,7 @@ from slt.pretraining.objective import SelfDistillation
 HEAD = partial(PrototypeHead, hidden=16, bottleneck=8, depth=2, batch_norm=False)
 LOSS = {
     "dino_weight": 1.0, "ibot_weight": 1.0, "koleo_weight": 0.1, "contrast_weight": 0.0,
-    "contrast_temperature": 0.1, "student_temperature": 0.1,
+    "contrast_temperature": 0.1, "contrast_moments": None, "contrast_head": True, "student_temperature": 0.1,
     "teacher_temperature": [0.04, 0.07], "temperature_warmup": 10, "momentum": 0.9, "mask_share": [0.2, 0.5],
     "mask_probability": 1.0, "freeze_prototypes": 1, "max_steps": 20,
 }  # fmt: skip
@@ -36,7 +36,13 @@ def twins(backbone=None, *, patches: bool = True, tied: bool = False, drop_path:
 def views(count: int = 4, part: int = 16) -> Views:
     draw = torch.Generator().manual_seed(3)
     whole, parts = ((2, count, 3, 24, 24), (3, count, 3, part, part))
-    return Views(*(torch.randint(0, 256, shape, dtype=torch.uint8, generator=draw) for shape in (whole, parts)))
+    drawn = (torch.randint(0, 256, shape, dtype=torch.uint8, generator=draw) for shape in (whole, parts))
+    return Views(*drawn, *moments(count))
+
+
+def moments(count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of crops of one clip, a second apart."""
+    return torch.zeros(count, dtype=torch.long), torch.arange(float(count))
 
 
 def test_teacher_begins_as_the_student_and_follows_it():
@@ -189,8 +195,9 @@ def test_it_learns_to_tell_crops_apart():
     crops = torch.randint(0, 256, (6, 3, 24, 24), dtype=torch.uint8)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=2e-3)
     noisy = lambda: (crops.float() + 20 * torch.randn(crops.shape)).clamp(0, 255).byte()  # noqa: E731
+    none = torch.zeros(0, 6, 3, 16, 16, dtype=torch.uint8)
     for step in range(80):
-        loss = objective(model, Views(torch.stack([noisy(), noisy()]), torch.zeros(0, 6, 3, 16, 16, dtype=torch.uint8)))
+        loss = objective(model, Views(torch.stack([noisy(), noisy()]), none, *moments(6)))
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -201,3 +208,33 @@ def test_it_learns_to_tell_crops_apart():
     assert torch.equal(one, other)
     assert len(one.unique()) >= 3
     assert objective.report()["train/feature_std"] > 0.3
+
+
+def test_told_from_other_moments_features_hold_what_changes_in_a_clip_and_not_whose_clip_it_is():
+    """Three people of a grey each, the same three small signs: a square's place."""
+    torch.manual_seed(0)
+    conv = ConvSmall(img_size=24, widths=[16, 32], patch_size=4, dropout=0.0, weights=None, frozen=False)
+    model = twins(conv, patches=False)
+    changed = {"dino_weight": 0.0, "ibot_weight": 0.0, "koleo_weight": 0.0, "contrast_weight": 1.0}
+    objective = SelfDistillation(**(LOSS | changed | {"contrast_moments": 0.5, "contrast_head": False}))
+    clip, sign = torch.arange(3).repeat_interleave(3), torch.arange(3).repeat(3)
+    crops = (60 + 60 * clip)[:, None, None, None].expand(-1, 3, 24, 24).float().clone()
+    for crop, place in zip(crops, sign.tolist(), strict=True):
+        crop[:, 8:16, 8 * place : 8 * place + 8] += 30
+    none = torch.zeros(0, 9, 3, 16, 16, dtype=torch.uint8)
+    noisy = lambda: (crops + 10 * torch.randn(crops.shape)).clamp(0, 255).byte()  # noqa: E731
+
+    def by_sign() -> bool:
+        with torch.no_grad():
+            unit = torch.nn.functional.normalize(model.student(noisy())[0], dim=-1)
+        alike = (unit @ unit.T).masked_fill(torch.eye(9, dtype=torch.bool), -1)
+        return bool((sign[alike.topk(2).indices] == sign[:, None]).all())
+
+    assert not by_sign()
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=2e-3)
+    for step in range(200):
+        objective(model, Views(torch.stack([noisy(), noisy()]), none, clip, sign.float())).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        objective.after_step(step + 1)
+    assert by_sign()
