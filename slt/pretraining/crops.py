@@ -54,7 +54,8 @@ class Source:
 class CropPool(Dataset[Tensor]):
     """All crops of a stream that were seen, thinned in time; the k-th is found, not listed.
 
-    Per clip one number is kept. Which frames are seen is read again when one of them is asked for.
+    Per clip and stream one number is kept: `ends`, how many crops there are up to its own last one. Which frames are
+    seen is read again when one of them is asked for.
 
     Args:
         roots: corpora in the layout.
@@ -105,8 +106,7 @@ class CropPool(Dataset[Tensor]):
         if not sum(counts):
             raise ValueError(f"stream={stream}: no crop was seen in {', '.join(map(str, roots))} ({', '.join(splits)})")
         self.size = next(iter(sizes))
-        self.clips = len(counts)
-        self._ends = np.cumsum(counts)
+        self.ends = np.cumsum(counts)
         self._firsts = np.cumsum([0, *(len(source.ids) for source in self.sources)])
         self.fingerprint = hashlib.sha256(json.dumps([stream, facts, seconds]).encode()).hexdigest()
         places = np.linspace(0, len(self) - 1, min(len(self), 64)).astype(int)
@@ -119,7 +119,7 @@ class CropPool(Dataset[Tensor]):
 
     def __len__(self) -> int:
         """Crops in the pool."""
-        return int(self._ends[-1])
+        return int(self.ends[-1])
 
     def where(self, place: int) -> str:
         """The file of a crop, for messages."""
@@ -127,17 +127,17 @@ class CropPool(Dataset[Tensor]):
         return f"{source.root / source.folder / name}"
 
     def places(self, clip: int) -> range:
-        """The crops of a clip and stream, of which there are `clips`."""
-        return range(int(self._ends[clip - 1]) if clip else 0, int(self._ends[clip]))
+        """The crops of a clip and stream."""
+        return range(int(self.ends[clip - 1]) if clip else 0, int(self.ends[clip]))
 
     def moment(self, place: int) -> tuple[int, float]:
         """The clip and stream a crop is of, and when it was seen there, seconds."""
         source, _, frame = self.find(place)
-        return int(np.searchsorted(self._ends, place, side="right")), frame / source.rate
+        return int(np.searchsorted(self.ends, place, side="right")), frame / source.rate
 
     def find(self, place: int) -> tuple[Source, str, int]:
         """Where a crop is: stream of a corpus, clip, frame."""
-        clip = int(np.searchsorted(self._ends, place, side="right"))
+        clip = int(np.searchsorted(self.ends, place, side="right"))
         before = self.places(clip).start
         source = int(np.searchsorted(self._firsts, clip, side="right")) - 1
         found = self.sources[source]
@@ -269,10 +269,10 @@ class ViewBatches(Dataset[Views]):
         self.pool, self.views, self.drift = pool, views, drift
         self.batch_size, self.clips, self.seed = batch_size, clips, seed
         # Clips of a single crop tell nothing from anything.
-        self.shown = np.array([clip for clip in range(pool.clips) if len(pool.places(clip)) > 1]) if clips else None
-        if clips is not None and self.shown is not None and len(self.shown) < clips:
+        self.several = np.flatnonzero(np.diff(pool.ends, prepend=0) > 1)
+        if clips is not None and len(self.several) < clips:
             raise ValueError(
-                f"clips={clips}: only {len(self.shown)} clips of stream={pool.stream} have two crops or more"
+                f"clips={clips}: only {len(self.several)} clips of stream={pool.stream} have two crops or more"
             )
         self.num_workers, self.pin_memory = num_workers, pin_memory
         self.mine = slice(processes.rank(), None, processes.world())
@@ -294,12 +294,12 @@ class ViewBatches(Dataset[Views]):
 
     def _places(self, number: int) -> NDArray[np.int64]:
         """The crops of batch `number`, (N,)."""
-        if self.clips is None or self.shown is None:
+        if self.clips is None:
             return _deal(len(self.pool), self.batch_size, number, self.seed)
         random = np.random.default_rng([self.seed, number])
         each = self.batch_size // self.clips
         found = []
-        for clip in self.shown[_deal(len(self.shown), self.clips, number, self.seed)]:
+        for clip in self.several[_deal(len(self.several), self.clips, number, self.seed)]:
             places = np.array(self.pool.places(int(clip)))
             found.append(np.concatenate([random.permutation(places) for _ in range(-(-each // len(places)))])[:each])
         return np.concatenate(found)

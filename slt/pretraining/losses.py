@@ -159,8 +159,8 @@ def contrastive_loss(features: Tensor, temperature: float, others: Tensor | None
 def other_moments(clip: Tensor, time: Tensor, apart: float) -> Tensor:
     """Which crops are of the same clip at another moment: (N,) clips and (N,) seconds -> (N, N) bool.
 
-    Told from these, features keep what changes while someone signs, and who signs helps no more (the negatives of
-    single-view time-contrastive networks, Sermanet et al. 2018, section III).
+    Told from these, features keep what changes while someone signs, and who signs helps no more. Negatives of the same
+    video are those of single-view TCN (Sermanet et al. 2018) and of TCLR's local-local loss (Dave et al. 2021).
 
     Args:
         clip: numbers of clips.

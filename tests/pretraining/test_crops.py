@@ -194,7 +194,7 @@ def test_a_batch_of_few_clips_has_equally_many_crops_of_each(tmp_path):
 
 def test_what_a_pool_remembers_does_not_grow_with_the_frames(tmp_path):
     found = pool(made(tmp_path))
-    assert found._ends.size == 4  # a number a clip and stream
+    assert found.ends.size == 4  # a number a clip and stream
 
 
 # ---------------------------------------------------------------- views
