@@ -30,7 +30,9 @@ from slt.training.record import Record
 WINDOWS = 4  # the first one holds the loader's start and is not counted
 
 
-def bare(twins: Twins, batch: Views, *, taught: bool, device: torch.device, precision: str, steps: int) -> float:
+def bare(
+    twins: Twins, batch: Views, *, taught: bool, headed: bool, device: torch.device, precision: str, steps: int
+) -> float:
     """Images/s of the passes alone over random pictures shaped as `batch`, after a quarter of the steps."""
     whole = torch.randint(0, 256, batch.whole.flatten(0, 1).shape, dtype=torch.uint8, device=device)
     parts = torch.randint(0, 256, batch.parts.flatten(0, 1).shape, dtype=torch.uint8, device=device)
@@ -43,11 +45,8 @@ def bare(twins: Twins, batch: Views, *, taught: bool, device: torch.device, prec
             if taught:
                 with torch.no_grad():
                     twins.teacher.picture_head(twins.teacher(whole)[0])
-            total = sum(
-                twins.student.picture_head(twins.student(pictures)[0]).float().sum()
-                for pictures in (whole, parts)
-                if len(pictures)
-            )
+            made = [twins.student(pictures)[0] for pictures in (whole, parts) if len(pictures)]
+            total = sum((twins.student.picture_head(one) if headed else one).float().sum() for one in made)
         assert isinstance(total, torch.Tensor)
         total.backward()  # type: ignore[no-untyped-call]
         twins.zero_grad(set_to_none=True)
@@ -61,8 +60,8 @@ def wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def whole_step(cfg: DictConfig, steps: int) -> tuple[Twins, Views, dict[str, float], bool]:
-    """Pretrain for `steps` updates with slt's own loop -> twins, a batch, rates, and whether the teacher is asked."""
+def whole_step(cfg: DictConfig, steps: int) -> tuple[Twins, Views, dict[str, float], dict[str, bool]]:
+    """Pretrain for `steps` updates with slt's own loop -> twins, a batch, rates; are teacher, head asked?"""
     torch.manual_seed(cfg.seed)
     device = assemble.choose_device(cfg.device)
     _, batches = assemble.build_views(cfg, pin_memory=device.type == "cuda")
@@ -84,7 +83,8 @@ def whole_step(cfg: DictConfig, steps: int) -> tuple[Twins, Views, dict[str, flo
     views = len(batch.whole) + len(batch.parts)
     rates = {name: sum(values) / len(values) for name, values in measured.items()}
     told = {"images/s": views * rates["train/crops_per_second"], "data_wait": rates["train/data_wait"]}
-    return twins, batch, told, bool(loss.weights["dino"] or loss.weights["ibot"])
+    taught = bool(loss.weights["dino"] or loss.weights["ibot"])
+    return twins, batch, told, {"taught": taught, "headed": taught or loss.contrast_head}
 
 
 def main() -> None:
@@ -95,10 +95,9 @@ def main() -> None:
     given = parser.parse_args()
     with initialize_config_dir(str(CONF), version_base=None):
         cfg = compose("pretrain", given.overrides)
-    twins, batch, found, taught = whole_step(cfg, given.steps)
+    twins, batch, found, asked = whole_step(cfg, given.steps)
     device = next(twins.parameters()).device
-    how = {"taught": taught, "device": device, "precision": cfg.precision, "steps": given.steps}
-    alone = bare(twins, batch, **how)
+    alone = bare(twins, batch, **asked, device=device, precision=cfg.precision, steps=given.steps)
     _, _, again, _ = whole_step(cfg, given.steps)
     rate = (found["images/s"] + again["images/s"]) / 2
     print(
