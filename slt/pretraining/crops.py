@@ -163,9 +163,9 @@ class CropPool(Dataset[Tensor]):
         return self._read(source, name, int(there[int(chance * len(there))]))
 
     def _read(self, source: Source, name: str, frame: int) -> Tensor:
-        packed = _packed(source.root, source.folder, name)
-        if packed.is_file():
-            crop = layout.PackedCrops(packed).frames(np.array([frame]))[0]
+        clip = _opened(source.root, source.folder, name)
+        if clip is not None:
+            crop = clip.frames(np.array([frame]))[0]
         else:
             path = layout.frame_path(source.root / source.folder, name, frame)
             crop = layout.decode_jpeg(path.read_bytes(), str(path), None)
@@ -174,16 +174,20 @@ class CropPool(Dataset[Tensor]):
         return torch.from_numpy(np.ascontiguousarray(crop)).permute(2, 0, 1)
 
 
-def _packed(root: Path, folder: str, name: str) -> Path:
-    return root / folder / f"{name}.safetensors"
+# Crops of one clip are often asked for one after another, and half of their cost is the opening.
+@lru_cache(maxsize=64)
+def _opened(root: Path, folder: str, name: str) -> layout.PackedCrops | None:
+    """A clip's packed crops; None = they lie there as single pictures."""
+    path = root / folder / f"{name}.safetensors"
+    return layout.PackedCrops(path) if path.is_file() else None
 
 
 # Single JPEGs without marks are all opened to see which are black; a batch and its neighbours ask for the same clips.
 @lru_cache(maxsize=4096)
 def _marks(root: Path, folder: str, name: str) -> tuple[NDArray[np.bool_], int]:
     """Which frames of a clip show the stream, (T,), and the side of its crops in pixels."""
-    if _packed(root, folder, name).is_file():
-        clip = layout.PackedCrops(_packed(root, folder, name))
+    clip = _opened(root, folder, name)
+    if clip is not None:
         return clip.seen, clip.size
     reader = Crops(folder=folder, size=1, jitter=0, colour=0)
     frames = reader.length(root, name)
