@@ -192,7 +192,7 @@ def test_an_exported_folder_needs_no_torch_and_no_transformers(folder, film, tmp
     blocked = "import sys; sys.modules['torch'] = sys.modules['transformers'] = None; import slt.demo; slt.demo.demo()"
     house = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HOME), str(TESTS)])}
     command = [sys.executable, "-c", blocked, f"model={folder}", f"source={film}", *QUICK, "draw=false"]
-    done = subprocess.run(command, env=house, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, env=house, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert len(captions(done.stdout)) == 1
 

@@ -299,12 +299,11 @@ def test_the_same_shard_twice_at_once_is_refused_and_another_is_not(source, tmp_
 
 
 def test_a_killed_worker_ends_the_job_with_a_message_and_nothing_is_lost(source, tmp_path):
-    slow = ("workers=2", "+landmarker.pause=0.5")
+    slow = ("workers=2", "+landmarker.pause=5")
     job = subprocess.Popen(command(source, tmp_path / "out", *slow), env=HOUSE, stderr=subprocess.PIPE, text=True)
-    worker = wait_for(lambda: workers_of(job.pid), job=job)[0]
-    wait_for(lambda: list((tmp_path / "out").glob(".work/shard-1-of-1/clips/*/pose.part")), job=job)
-    os.kill(worker, signal.SIGKILL)
-    _, err = job.communicate(timeout=60)
+    wait_for(lambda: both_work(tmp_path / "out"), job=job)
+    os.kill(workers_of(job.pid)[0], signal.SIGKILL)
+    _, err = job.communicate(timeout=120)
     assert job.returncode == 1
     assert "a worker process was killed by SIGKILL at " in err
     assert "start again to go on" in err
@@ -315,11 +314,17 @@ def test_a_killed_worker_ends_the_job_with_a_message_and_nothing_is_lost(source,
 def test_workers_die_with_the_process_that_started_them(source, tmp_path):
     slow = ("workers=2", "+landmarker.pause=5")
     job = subprocess.Popen(command(source, tmp_path / "out", *slow), env=HOUSE, stderr=subprocess.DEVNULL)
-    workers = wait_for(lambda: workers_of(job.pid), job=job)
-    wait_for(lambda: list((tmp_path / "out").glob(".work/shard-1-of-1/clips/*/pose.part")), job=job)
+    wait_for(lambda: both_work(tmp_path / "out"), job=job)
+    workers = workers_of(job.pid)
+    assert len(workers) == 2
     job.kill()
     job.wait()
-    wait_for(lambda: not any(alive(pid) for pid in workers), seconds=10)
+    wait_for(lambda: not any(alive(pid) for pid in workers))
+
+
+def both_work(out: Path) -> bool:
+    """Whether each of two processes is in the midst of a clip."""
+    return len(list(out.glob(".work/shard-1-of-1/clips/*/pose.part"))) == 2
 
 
 def workers_of(pid: int) -> list[int]:
@@ -341,7 +346,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-def wait_for(there, *, seconds: float = 60, job: subprocess.Popen | None = None):
+def wait_for(there, *, seconds: float = 120, job: subprocess.Popen | None = None):
     end = time.monotonic() + seconds
     while time.monotonic() < end and (job is None or job.poll() is None):
         if found := there():

@@ -75,7 +75,7 @@ def test_every_command_with_a_configuration_is_there(called: Callable[..., list[
 def test_module_runs_from_any_folder_and_finds_its_configuration(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "slt", "train", "--cfg", "job", "max_steps=7"], cwd=tmp_path, capture_output=True,
-        text=True, timeout=60, check=False,
+        text=True, timeout=120, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert "max_steps: 7" in done.stdout

@@ -193,7 +193,7 @@ def test_signal_to_the_whole_process_group_saves_and_leaves(tiny: list[str], num
     try:
         _wait(lambda: any(len(p.read_text().splitlines()) > 20 for p in Path.cwd().rglob("metrics.csv")))
         os.killpg(child.pid, number)
-        assert child.wait(60) == status
+        assert child.wait(120) == status
     finally:
         child.kill()
     (last,) = Path.cwd().rglob("last.pt")

@@ -74,7 +74,7 @@ def test_a_reader_who_has_enough_of_the_help_gets_no_error(tmp_path: Path) -> No
     )
     assert done.stdout is not None
     done.stdout.close()
-    assert done.communicate(timeout=60)[1] == b""
+    assert done.communicate(timeout=120)[1] == b""
 
 
 @pytest.mark.parametrize(
@@ -92,6 +92,6 @@ def test_tab_completes_groups_options_and_keys(typed: str, offered: str, tmp_pat
     path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
     done = subprocess.run(
         ["bash", "-c", script, "bash", str(HOME / "docs" / "completion.bash"), line], capture_output=True, text=True,
-        timeout=60, check=False, cwd=tmp_path, env={"PATH": path, "PYTHONPATH": str(HOME), "HOME": str(tmp_path)},
+        timeout=120, check=False, cwd=tmp_path, env={"PATH": path, "PYTHONPATH": str(HOME), "HOME": str(tmp_path)},
     )  # fmt: skip
     assert (done.stdout.strip(), done.stderr) == (offered, "")

@@ -13,7 +13,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -119,11 +120,31 @@ def browser(chromium: Any, page: Page) -> Iterator[Any]:
     chromium.get("about:blank")
 
 
-def wait(browser: Any, selector: str) -> Any:
-    """The first element by a selector, as soon as it is there."""
+def wait(browser: Any, selector: str, do: Callable[[Any], Any] = lambda one: one, *, label: str = "") -> Any:
+    """What comes of the first element by a selector, with some words, as soon as it is there.
+
+    One that the page draws anew in the meantime, or that is covered still, is looked for again.
+    """
+    from selenium.common import exceptions
     from selenium.webdriver.support.ui import WebDriverWait
 
-    return WebDriverWait(browser, PATIENCE, 0.05).until(lambda b: b.find_elements("css selector", selector))[0]
+    passing = (exceptions.StaleElementReferenceException, exceptions.ElementNotInteractableException,
+               exceptions.ElementClickInterceptedException)  # fmt: skip
+
+    def look(browser: Any) -> list[Any]:
+        found = (one for one in browser.find_elements("css selector", selector) if label in one.text)
+        return [do(one) for one in islice(found, 1)]
+
+    return WebDriverWait(browser, PATIENCE, 0.05, ignored_exceptions=passing).until(look)[0]
+
+
+def click(browser: Any, selector: str, label: str = "") -> None:
+    wait(browser, selector, lambda one: one.click(), label=label)
+
+
+def text(browser: Any, selector: str) -> str:
+    """The words of the first element by a selector, as soon as it is there."""
+    return wait(browser, selector, lambda one: one.text)
 
 
 def until(true: Any) -> bool:
@@ -135,13 +156,13 @@ def until(true: Any) -> bool:
 
 
 def upload(browser: Any, film: Path) -> None:
-    wait(browser, "#film input[type=file]").send_keys(str(film))
+    wait(browser, "#film input[type=file]", lambda one: one.send_keys(str(film)))
 
 
 def translate(browser: Any, film: Path) -> None:
     upload(browser, film)
     wait(browser, "#film video")
-    wait(browser, "#translate").click()
+    click(browser, "#translate")
 
 
 def kept(page: Page) -> list[str]:
@@ -166,7 +187,7 @@ def test_a_film_goes_up_and_sentence_n_best_and_timeline_come_down(browser, page
     own = translate_film(film, page._translator, extractor, settings=page._settings, out=None, on_update=None)
     (segment,) = own.segments
     assert len(segment.hypotheses) == 3
-    assert wait(browser, "#slt-sentences .slt-sentence").text == segment.text.strip()
+    assert text(browser, "#slt-sentences .slt-sentence") == segment.text.strip()
     rows = [[cell.text for cell in row.find_elements("css selector", "td")]
             for row in browser.find_elements("css selector", "#slt-nbest tbody tr")]  # fmt: skip
     assert [row[0] for row in rows] == ["1", "2", "3"]
@@ -176,7 +197,7 @@ def test_a_film_goes_up_and_sentence_n_best_and_timeline_come_down(browser, page
     for name, marks in own.seen.items():
         bars = browser.find_elements("css selector", f'#slt-timeline [data-stream="{name}"] [data-mark]')
         assert {int(bar.get_attribute("data-mark")) for bar in bars} == set(marks.tolist())
-    assert "right hand 0%" in wait(browser, "#slt-timeline svg").get_attribute("aria-label")
+    assert "right hand 0%" in wait(browser, "#slt-timeline svg", lambda one: one.get_attribute("aria-label"))
     # The film itself is gone, the result is there for as long as the page is open, and nobody else was told.
     assert kept(page) == ["mañana.mp4", "mañana.srt", "mañana.vtt"]
     assert {path.parent.name for path in page.folder.rglob("mañana.*")} == {"out"}
@@ -185,7 +206,7 @@ def test_a_film_goes_up_and_sentence_n_best_and_timeline_come_down(browser, page
     with Image.open(tmp_path / "page.png") as shot:
         assert shot.width == 1280
         assert len(shot.convert("RGB").getcolors(1 << 24)) > 50
-    with urllib.request.urlopen(wait(browser, "#annotated video").get_attribute("src")) as answer:
+    with urllib.request.urlopen(wait(browser, "#annotated video", lambda one: one.get_attribute("src"))) as answer:
         assert answer.read(12)[4:8] == b"ftyp"
     browser.get("about:blank")
     assert until(lambda: not kept(page)), kept(page)
@@ -194,14 +215,14 @@ def test_a_film_goes_up_and_sentence_n_best_and_timeline_come_down(browser, page
 def test_a_film_that_is_too_long_is_refused_on_the_page(browser, page, tmp_path):
     write_film(tmp_path / "long.mp4", count=40)
     translate(browser, tmp_path / "long.mp4")
-    assert wait(browser, "#slt-message").text == TEXT["too_long"].format(name="long.mp4", limit=3)
+    assert text(browser, "#slt-message") == TEXT["too_long"].format(name="long.mp4", limit=3)
     assert until(lambda: not kept(page)), kept(page)
 
 
 def test_what_is_no_film_is_refused_on_the_page(browser, page, tmp_path):
     (tmp_path / "no.mp4").write_bytes(b"this is no film" * 100)
     translate(browser, tmp_path / "no.mp4")
-    assert wait(browser, "#slt-message").text == TEXT["not_a_film"].format(name="no.mp4")
+    assert text(browser, "#slt-message") == TEXT["not_a_film"].format(name="no.mp4")
     assert until(lambda: not kept(page)), kept(page)
 
 
@@ -210,7 +231,7 @@ def test_a_film_that_is_too_large_is_refused_on_the_page(browser, page, tmp_path
     upload(browser, tmp_path / "large.mp4")
     wait(browser, ".toast-body")
     # Its words come a moment after it.
-    assert until(lambda: "exceed the maximum allowed size" in wait(browser, "body").text), wait(browser, "body").text
+    assert until(lambda: "exceed the maximum allowed size" in text(browser, "body")), text(browser, "body")
     assert until(lambda: not kept(page)), kept(page)
 
 
@@ -218,39 +239,33 @@ def test_a_film_in_which_nobody_is_found_is_said_on_the_page(browser, page, land
     monkeypatch.setattr(landmarker, "there", False, raising=False)
     write_film(tmp_path / "empty.avi")
     translate(browser, tmp_path / "empty.avi")
-    assert wait(browser, "#slt-message").text == TEXT["nobody"].format(name="empty.avi")
+    assert text(browser, "#slt-message") == TEXT["nobody"].format(name="empty.avi")
 
 
 def test_no_film_is_asked_for(browser):
-    wait(browser, "#translate").click()
-    assert wait(browser, "#slt-message").text == TEXT["no_film"]
+    click(browser, "#translate")
+    assert text(browser, "#slt-message") == TEXT["no_film"]
 
 
 def test_a_camera_is_translated_while_it_runs_and_after_it_stopped(browser, page, landmarker, monkeypatch):
     monkeypatch.setattr(landmarker, "moves", True)
-    next(tab for tab in browser.find_elements("css selector", "button[role=tab]") if "Live" in tab.text).click()
+    click(browser, "button[role=tab]", "Live")
     for label in ("Click to Access Webcam", "Record"):
-        assert until(lambda label=label: button(browser, label))
-        button(browser, label).click()
+        click(browser, "#camera button", label)
     assert until(lambda: browser.find_elements("css selector", "#slt-live .slt-partial"))
     assert until(lambda: browser.find_elements("css selector", "#live-picture img[src^='data:image/jpeg']"))
     assert page._turn.locked()
-    button(browser, "Stop").click()
+    click(browser, "#camera button", "Stop")
     # Nobody asks for pictures any more, and still the last word comes, and the extractor is free for others.
     assert until(lambda: not page._turn.locked())
     assert until(lambda: browser.find_elements("css selector", "#slt-live .slt-sentence:not(.slt-partial)"))
     (live,) = page._live.values()
     assert live.error is None
-    assert wait(browser, "#slt-live .slt-sentence").text.split() == live.captions[-1].text.split()
+    last = live.captions[-1].text.split()
+    assert until(lambda: text(browser, "#slt-live .slt-sentence").split() == last)
     assert kept(page) == []
     browser.get("about:blank")
     assert until(lambda: not page._live)
-
-
-def button(browser: Any, label: str) -> Any:
-    """The camera's button that says so, or None."""
-    buttons = browser.find_elements("css selector", "#camera button")
-    return next((one for one in buttons if one.text.strip() == label), None)
 
 
 def test_a_server_does_not_take_what_is_too_large_or_was_never_uploaded(page, tmp_path):

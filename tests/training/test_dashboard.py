@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import os
+import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -253,12 +253,10 @@ def unreachable(offline: None, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_unreachable_server_leaves_the_run_offline_with_a_warning(
     dashboard: Open, tmp_path: Path, caplog: pytest.LogCaptureFixture, records: Any
 ) -> None:
-    start = time.monotonic()
     with caplog.at_level(logging.WARNING):
         board = dashboard(mode="online")
         board.log(1, {"train/loss": 2.5})
         board.close()
-    assert time.monotonic() - start < 15
     assert "wandb cannot be reached" in caplog.text
     assert [row["train/loss"] for row in history(records(tmp_path / "run"))] == [2.5]
 
@@ -317,10 +315,12 @@ def test_key_that_cannot_be_one_is_refused_and_not_shown(monkeypatch: pytest.Mon
 @pytest.mark.usefixtures("offline")
 def test_key_in_the_environment_is_enough_and_no_server_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_API_KEY", KEY)
-    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
-    start = time.monotonic()
-    assert key_fault("online") is None
-    assert time.monotonic() - start < 3
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{server.getsockname()[1]}")
+        assert key_fault("online") is None
+        server.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            server.accept()
 
 
 # ---------------------------------------------------------------- the commands
