@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from slt.sweeps.status import read_status
 from slt.training.checkpoint import find_checkpoint, load_checkpoint
 
 log = logging.getLogger(__name__)
@@ -20,9 +21,9 @@ def find_resume(
     Args:
         resume: None, `auto`, a run folder, or a `last.pt`.
         run: this run's own folder. `auto` looks here first, so that a job that is queued again with a fixed
-            `hydra.run.dir` goes on where it was.
+            `hydra.run.dir` goes on where it was, be it in the examination after its last step.
         runs: folder of all training runs, `<runs>/<date>/<time>`; `auto` takes the newest unfinished one below it.
-        max_steps: a checkpoint that has come this far is finished.
+        max_steps: a checkpoint that has come this far is finished, unless its run did not end well after it.
         same: whether a checkpoint is of the same training as this run.
 
     Returns:
@@ -42,7 +43,14 @@ def find_resume(
         if not path.is_file():
             continue
         payload = load_checkpoint(path)
-        if payload["step"] < max_steps and same(payload):
+        if same(payload) and (path == own or _unfinished(path.parent.parent, payload["step"] < max_steps)):
             return path, payload
     log.info("resume=auto: no unfinished run of this configuration under %s; starting afresh", runs)
     return None
+
+
+def _unfinished(run: Path, short: bool) -> bool:
+    """Whether somebody must go on with a run: none that is at work just now, and one that was cut short at any step."""
+    status = read_status(run)
+    state = None if status is None else status.state
+    return state != "running" and (short or state in ("failed", "stopped", "killed"))

@@ -7,12 +7,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from slt.sweeps.status import claimed
 from slt.training.checkpoint import load_checkpoint, save_checkpoint
 from slt.training.loop import Trainer
 from slt.training.record import read_metrics
@@ -29,6 +31,12 @@ RANDOM = (
     "dataset.augment.frame_dropout=0.2", "dataset.augment.mirror=0.5", "gloss_weight=1", "flat_start=2", "max_steps=6",
     "eval_every=3", "final=null",
 )  # fmt: skip
+HOLDS = """import fcntl, sys
+file = open(sys.argv[1], "r+")
+fcntl.lockf(file, fcntl.LOCK_EX)
+print(flush=True)
+sys.stdin.read()
+"""
 MEASURED = ("train/clips_per_second", "train/data_wait")  # of the clock, not of the run
 
 
@@ -156,6 +164,57 @@ def test_auto_looks_in_its_own_folder_first(runs: Callable[..., Path]) -> None:
     own = runs("10-00", step=3)
     runs("11-00", step=3)
     assert found("outputs/train/2026-01-01/10-00") == own
+
+
+@pytest.mark.parametrize(
+    ("state", "step", "taken"),
+    [
+        ("failed", 10, True),
+        ("stopped", 10, True),
+        ("running", 10, True),
+        ("finished", 10, False),
+        ("finished", 3, True),
+    ],
+)
+def test_auto_goes_on_with_a_run_that_was_cut_short_after_its_last_step(
+    runs: Callable[..., Path], state: str, step: int, taken: bool
+) -> None:
+    last = runs("10-00", step=step)  # `running` of a process that is gone: killed
+    with claimed(last.parent.parent, [], tell=str) as claim:
+        claim.write(state)
+    assert found() == (last if taken else None)
+
+
+def test_auto_leaves_a_run_alone_that_another_process_is_at_work_on(runs: Callable[..., Path]) -> None:
+    run = runs("10-00", step=3).parent.parent
+    with claimed(run, [], tell=str) as claim:
+        claim.write("running")
+    with subprocess.Popen([sys.executable, "-c", HOLDS, run / "status.json"], stdin=-1, stdout=-1) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        assert found() is None
+        other.communicate()
+    assert found() == run / "checkpoints" / "last.pt"
+
+
+def test_a_job_killed_in_its_examination_is_examined_and_not_trained_again(
+    entry: Any, tiny: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = [*tiny, "max_steps=2", "eval_every=1", "resume=auto", "hydra.run.dir=own"]
+    with monkeypatch.context() as full:
+        full.setattr("slt.train.examine", partial(_raise, OSError("no space left")))
+        assert entry("train", *own).status == 1
+    before = read_metrics(Path("own/metrics.csv"))
+    assert before["train/loss"]
+    assert not Path("own/scores.json").exists()
+    assert entry("train", *own).status == 0
+    assert "at step 2" in Path("own/train.log").read_text()
+    assert read_metrics(Path("own/metrics.csv"))["train/loss"] == before["train/loss"]
+    assert Path("own/scores.json").is_file()
+
+
+def _raise(error: Exception, *_: Any, **__: Any) -> None:
+    raise error
 
 
 def test_auto_starts_afresh_and_says_so_where_there_is_nothing(
