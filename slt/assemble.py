@@ -373,6 +373,11 @@ def build_twins(cfg: DictConfig) -> tuple[Twins, SelfDistillation]:
     loss = instantiate(cfg.objective.loss, _convert_="all")
     if loss.contrast_moments is not None and cfg.clips is None:
         raise ValueError("clips=null: the objective tells apart moments of a clip, so give clips, as clips=8")
+    if loss.contrast_moments is not None and cfg.drift > loss.contrast_moments:
+        raise ValueError(
+            f"drift={cfg.drift} is above objective.loss.contrast_moments={loss.contrast_moments}: a crop would be told "
+            "from its own moment; lower drift"
+        )
     twins = instantiate(cfg.objective.model, _convert_="all")(backbone, patches=loss.weights["ibot"] > 0)
     twins.check_sizes(cfg.augment.size, cfg.augment.part_size if cfg.augment.parts else None)
     return twins, loss

@@ -165,6 +165,10 @@ def test_adapters_leave_the_weights_they_stand_on_and_come_out_merged(entry: Any
         (["objective=moments"], "clips=null: the objective tells apart moments of a clip"),
         (["objective=moments", "clips=3"], "clips=3: batch_size="),
         (
+            ["objective=moments", "clips=1", "drift=0.2"],
+            "drift=0.2 is above objective.loss.contrast_moments=0.15",
+        ),
+        (
             ["objective=moments", "clips=1", "objective.loss.contrast_moments=-1"],
             "objective.loss.contrast_moments: sec",
         ),
