@@ -259,9 +259,9 @@ def test_thousands_of_clips_are_a_page_of_seconds(tmp_path):
     layout.write_metadata(
         root / "metadata.jsonl", [*failed, *(line(f"c{n}", film=f"{n % 50}.mp4") for n in range(8000))]
     )
-    begin = time.perf_counter()
+    begin = time.process_time()
     text = page(root, {}, worst=0)
-    assert time.perf_counter() - begin < 30
+    assert time.process_time() - begin < 30
     assert "<dd>8,000</dd>" in text
     assert "And 800 more, in metadata.jsonl." in text
     assert len(text) < 500_000

@@ -79,6 +79,6 @@ def test_grain_is_noise_of_the_strength_asked_for() -> None:
 
 def test_a_crop_takes_well_under_a_millisecond() -> None:
     names = ("spread",) * 200
-    start = time.perf_counter()
+    start = time.process_time()
     hands(names)
-    assert (time.perf_counter() - start) / 200 < 1e-3  # 0.1 ms on a free core
+    assert (time.process_time() - start) / 200 < 1e-3  # 0.1 ms on a free core
