@@ -9,8 +9,10 @@ import importlib
 import logging
 import os
 import struct
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,6 +79,29 @@ TINY = (
 def _outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every test works in a folder of its own, so that no `outputs/` lands in the checkout."""
     monkeypatch.chdir(tmp_path)
+
+
+HOLD = """import fcntl, sys
+file = open(sys.argv[1], "r+")
+fcntl.lockf(file, fcntl.LOCK_EX)
+print(flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture(scope="session")
+def at_work() -> Callable[[Path], AbstractContextManager[None]]:
+    """Let another process hold the status.json of a run folder for a while."""
+
+    @contextmanager
+    def hold(run: Path) -> Iterator[None]:
+        command = [sys.executable, "-c", HOLD, str(run / "status.json")]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+            assert other.stdout is not None
+            other.stdout.readline()
+            yield
+
+    return hold
 
 
 @pytest.fixture

@@ -139,6 +139,7 @@ def wait(browser: Any, selector: str, do: Callable[[Any], Any] = lambda one: one
 
 
 def click(browser: Any, selector: str, label: str = "") -> None:
+    """Click on the first element by a selector, with some words, as soon as that can be done."""
     wait(browser, selector, lambda one: one.click(), label=label)
 
 

@@ -3,19 +3,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import pytest
 
 from slt.sweeps.status import claimed, read_overrides, read_status
-
-HOLD = """import fcntl, sys, time
-file = open(sys.argv[1], "r+")
-fcntl.lockf(file, fcntl.LOCK_EX)
-print(1, flush=True)
-time.sleep(60)
-"""
 
 
 def begun(folder, *overrides):
@@ -24,16 +15,11 @@ def begun(folder, *overrides):
 
 
 @pytest.fixture
-def held(tmp_path):
+def held(tmp_path, at_work):
     """A folder whose run another process is at work on."""
     begun(tmp_path, "seed=1")
-    child = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path / "status.json")], stdout=subprocess.PIPE)
-    assert child.stdout is not None
-    child.stdout.readline()
-    yield tmp_path
-    child.kill()
-    child.wait()
-    child.stdout.close()
+    with at_work(tmp_path):
+        yield tmp_path
 
 
 def test_run_that_ends_well_leaves_its_value_and_its_time(tmp_path):

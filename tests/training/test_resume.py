@@ -31,12 +31,6 @@ RANDOM = (
     "dataset.augment.frame_dropout=0.2", "dataset.augment.mirror=0.5", "gloss_weight=1", "flat_start=2", "max_steps=6",
     "eval_every=3", "final=null",
 )  # fmt: skip
-HOLDS = """import fcntl, sys
-file = open(sys.argv[1], "r+")
-fcntl.lockf(file, fcntl.LOCK_EX)
-print(flush=True)
-sys.stdin.read()
-"""
 MEASURED = ("train/clips_per_second", "train/data_wait")  # of the clock, not of the run
 
 
@@ -185,15 +179,12 @@ def test_auto_goes_on_with_a_run_that_was_cut_short_after_its_last_step(
     assert found() == (last if taken else None)
 
 
-def test_auto_leaves_a_run_alone_that_another_process_is_at_work_on(runs: Callable[..., Path]) -> None:
+def test_auto_leaves_a_run_alone_that_another_process_is_at_work_on(runs: Callable[..., Path], at_work: Any) -> None:
     run = runs("10-00", step=3).parent.parent
     with claimed(run, [], tell=str) as claim:
         claim.write("running")
-    with subprocess.Popen([sys.executable, "-c", HOLDS, run / "status.json"], stdin=-1, stdout=-1) as other:
-        assert other.stdout is not None
-        other.stdout.readline()
+    with at_work(run):
         assert found() is None
-        other.communicate()
     assert found() == run / "checkpoints" / "last.pt"
 
 
