@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing import connection as pipes
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context, get_start_method, parent_process, set_start_method
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,7 @@ class _Group:
         """Starts one process: spawned, since neither CUDA nor torch's threads survive a fork."""
         here, there = get_context("spawn").Pipe()
         process = get_context("spawn").Process(
-            target=_serve, args=(there, place, task, arguments), name=f"rank {place.rank}"
+            target=_serve, args=(there, get_start_method(), place, task, arguments), name=f"rank {place.rank}"
         )
         process.start()
         there.close()  # so that the death of the process is the end of the pipe
@@ -180,8 +180,13 @@ def _killed(rank: int, count: int, number: int) -> str:
     )
 
 
-def _serve(there: pipes.Connection, place: Place, task: Callable[..., Any], arguments: Sequence[Any]) -> None:
+def _serve(
+    there: pipes.Connection, method: str, place: Place, task: Callable[..., Any], arguments: Sequence[Any]
+) -> None:
     """Does the task in a process that `launch` has started."""
+    # A spawned process spawns its own, unless told: a loader would import all of this anew at each evaluation.
+    set_start_method(method, force=True)
+    os.register_at_fork(after_in_child=there.close)  # its end is this process's death, whatever a loader still does
     os.setpgid(0, 0)  # a terminal's Ctrl-C comes once, from the process that started this one
     threading.Thread(target=_die_with_parent, daemon=True).start()
     if "OMP_NUM_THREADS" not in os.environ:

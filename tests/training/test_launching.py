@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -30,6 +31,24 @@ def end(how: str, folder: Path) -> None:
 def sleep(folder: Path) -> None:
     """Waits to be ended."""
     (folder / str(os.getpid())).touch()
+    time.sleep(300)
+
+
+def idle(folder: Path) -> None:
+    """Is a loader that nobody ends."""
+    time.sleep(300)
+    (folder / "ended by itself").touch()
+
+
+def load(method: str, folder: Path) -> None:
+    """Starts a loader in each of two processes, the way `method`; then the second is killed."""
+    assert multiprocessing.get_start_method() == method
+    loader = multiprocessing.Process(target=idle, args=(folder,))
+    loader.start()
+    (folder / str(loader.pid)).touch()
+    processes.wait()
+    if processes.rank() == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(300)
 
 
@@ -64,6 +83,12 @@ def test_a_process_that_fails_ends_the_others_with_the_cause(
     with pytest.raises(error, match=said) as raised:
         launch(end, (how, tmp_path), count=2)
     assert how == "kill" or "Traceback" in str(raised.value.__cause__)
+    assert_gone(tmp_path)
+
+
+def test_loaders_start_as_in_one_process_and_end_with_a_process_that_is_killed(tmp_path: Path) -> None:
+    with pytest.raises(ChildProcessError, match="process 1 of 2 was killed by SIGKILL"):
+        launch(load, (multiprocessing.get_start_method(), tmp_path), count=2)
     assert_gone(tmp_path)
 
 
