@@ -51,6 +51,7 @@ class Study:
     question: str = MISSING
     metrics: list[str] = MISSING
     baseline: str | None = None
+    rows: dict[str, str] = field(default_factory=dict)
     shared: dict[str, str] = field(default_factory=dict)
 
 

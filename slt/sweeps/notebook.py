@@ -21,7 +21,7 @@ import yaml
 from slt.data.layout import atomic
 from slt.sweeps.grid import jobs_of, read_plan
 from slt.sweeps.groups import IGNORED, Mean, label_of, mean
-from slt.sweeps.runs import Run, read_run
+from slt.sweeps.runs import Run, pair_of, read_run
 from slt.sweeps.status import read_overrides
 
 MARK = re.compile(r"<!-- report:(?P<name>[\w-]+) -->\n(?P<body>.*?)<!-- /report -->", re.DOTALL)
@@ -37,7 +37,8 @@ class Study:
         question: it answers.
         metrics: the columns, `split/name` as `slt.sweeps.runs.read_run` gives them.
         baseline: the label of the row that all others are compared with in the first metric; None = no comparison.
-        planned: whether the baseline is one of the jobs of the recipe's grid.
+        rows: name of a row -> the overrides that its runs have; these rows come first.
+        grid: the overrides of each job that the recipe would run, in its order.
         shared: label of a row -> recipe and label of the same job in another study, whose runs count here too.
     """
 
@@ -45,8 +46,16 @@ class Study:
     question: str
     metrics: list[str]
     baseline: str | None
-    planned: bool
+    rows: Mapping[str, Mapping[str, str]]
+    grid: Sequence[Mapping[str, str]]
     shared: Mapping[str, tuple[str, str]]
+
+    @property
+    def planned(self) -> bool:
+        """Whether the baseline's pairs are among those of the grid's jobs, or are left at their defaults."""
+        known = {pair for job in self.grid for pair in job.items()}
+        asked = _overrides(self.baseline or "").items()
+        return bool(asked) and all(pair in known or pair[1] == "default" for pair in asked)
 
 
 @dataclass(frozen=True)
@@ -78,7 +87,7 @@ def read_study(path: Path) -> Study | None:
         return None
     if not isinstance(given, dict):
         raise ValueError(f"{path}: study: expected question, metrics and baseline, got {given!r}")
-    known = ("question", "metrics", "baseline", "shared")
+    known = ("question", "metrics", "baseline", "rows", "shared")
     for key in given:
         if key not in known:
             near = difflib.get_close_matches(str(key), known, 1)
@@ -95,8 +104,11 @@ def read_study(path: Path) -> Study | None:
         if not (path.parent / f"{name}.yaml").is_file() or "=" not in other:
             raise ValueError(f"{path}: study.shared: {label}: expected 'RECIPE: KEY=VALUE', got {source!r}")
         shared[str(label)] = (name, other)
-    names = [str(metric) for metric in metrics]
-    return Study(path.stem, given["question"], names, baseline, _among(baseline, params), shared)
+    rows = {str(name): _overrides(str(label)) for name, label in (given.get("rows") or {}).items()}
+    if empty := [name for name, pairs in rows.items() if "" in pairs or "" in pairs.values()]:
+        raise ValueError(f"{path}: study.rows: {empty[0]}: expected 'KEY=VALUE ...', got {given['rows'][empty[0]]!r}")
+    grid = [dict(map(pair_of, job)) for job in jobs_of(params)]
+    return Study(path.stem, given["question"], list(map(str, metrics)), baseline, rows, grid, shared)
 
 
 def rebuild(notebook: Path, outputs: Path, names: Sequence[str]) -> list[str]:
@@ -195,15 +207,31 @@ def _borrowed(study: Study, found: Mapping[str, Sequence[Path]], results: Path) 
     return rows
 
 
-def _is(baseline: str | None, row: Row) -> bool:
-    """Whether a row is a study's baseline: by each key that the baseline names, varied yet or not."""
-    asked = _overrides(baseline or "")
+def _has(row: Row, asked: Mapping[str, str]) -> bool:
+    """Whether a row has each of some keys, varied yet or not, at its value."""
     return bool(asked) and asked == {key: row.overrides.get(key, "default") for key in asked}
+
+
+def _group(study: Study, rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Label -> its rows: those with names, then as in the recipe's grid, then any others as they were begun."""
+    grid = [{key: value for key, value in job.items() if key.split(".")[0] not in IGNORED} for job in study.grid]
+    parts: dict[str, list[Row]] = {name: [] for name in [*study.rows, ""]}
+    for row in sorted(rows, key=lambda row: next((i for i, job in enumerate(grid) if _has(row, job)), len(grid))):
+        parts[next((name for name, asked in study.rows.items() if _has(row, asked)), "")].append(row)
+    groups: dict[str, list[Row]] = {}
+    for name, part in parts.items():
+        if name and not part:
+            groups[name] = []
+        keys = _varied(part if name else rows)  # runs under one name may yet differ, and are not one setting then
+        for row in part:
+            words = [name, *(label_of(key, row.overrides.get(key, "default")) for key in keys)]
+            groups.setdefault(", ".join(filter(None, words)) or "as the recipe says", []).append(row)
+    return groups
 
 
 def _overrides(label: str) -> dict[str, str]:
     """Keys and values of a label, whose pairs are parted as in a table or as on a command line."""
-    return dict(word.rstrip(",").partition("=")[::2] for word in label.split())
+    return dict(pair_of(word.rstrip(",")) for word in label.split())
 
 
 def table(study: Study, rows: Sequence[Row]) -> str:
@@ -212,12 +240,8 @@ def table(study: Study, rows: Sequence[Row]) -> str:
     Raises:
         ValueError: no row is the baseline, nor will one be when the recipe's whole grid has been run.
     """
-    keys = [key for key in dict.fromkeys(k for row in rows for k in row.overrides) if len(_values(rows, key)) > 1]
-    groups: dict[str, list[Row]] = {}
-    for row in rows:
-        label = ", ".join(label_of(key, row.overrides.get(key, "default")) for key in keys) or "as the recipe says"
-        groups.setdefault(label, []).append(row)
-    like = [label for label, (row, *_) in groups.items() if _is(study.baseline, row)]
+    groups, asked = _group(study, rows), _overrides(study.baseline or "")
+    like = [label for label, group in groups.items() if group and _has(group[0], asked)]
     baseline = like[0] if len(like) == 1 else None
     waiting = study.baseline is not None and baseline is None and len(groups) > 1
     if waiting and not study.planned:
@@ -227,6 +251,9 @@ def table(study: Study, rows: Sequence[Row]) -> str:
     heads = ["setting", "seeds", *study.metrics, *([f"{first} less {baseline}"] if compared else [])]
     lines = [_line(heads), _line("---" for _ in heads)]
     for label, group in groups.items():
+        if not group:
+            lines.append(_line([label, "not run yet", *[""] * (len(heads) - 2)]))
+            continue
         cells = [label, ", ".join(sorted((row.seed for row in group), key=lambda seed: (len(seed), seed)))]
         cells += [_interval(_mean(group, metric)) for metric in study.metrics]
         if compared:
@@ -243,15 +270,10 @@ def table(study: Study, rows: Sequence[Row]) -> str:
     return "\n".join([*lines, "", *about])
 
 
-def _among(baseline: str | None, params: Mapping[str, Any]) -> bool:
-    """Whether a baseline's pairs are among those of a grid's jobs, or are left at their defaults."""
-    known = {pair for job in jobs_of(params) for pair in job}
-    asked = _overrides(baseline or "").items()
-    return bool(asked) and all(f"{key}={value}" in known or value == "default" for key, value in asked)
-
-
-def _values(rows: Iterable[Row], key: str) -> set[str]:
-    return {row.overrides.get(key, "default") for row in rows}
+def _varied(rows: Sequence[Row]) -> list[str]:
+    """The keys in which rows differ."""
+    keys = dict.fromkeys(key for row in rows for key in row.overrides)
+    return [key for key in keys if len({row.overrides.get(key, "default") for row in rows}) > 1]
 
 
 def _mean(rows: Sequence[Row], metric: str) -> Mean | None:

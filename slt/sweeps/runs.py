@@ -84,7 +84,7 @@ class Run:
             chosen = self.config
             for part in key.split("."):
                 chosen = chosen.get(part) if isinstance(chosen, Mapping) else None
-        return json.dumps(chosen) if isinstance(chosen, dict | list) else "null" if chosen is None else str(chosen)
+        return chosen if isinstance(chosen, str) else json.dumps(chosen)
 
 
 def read_run(folder: Path, *, number: int | None = None, planned: Iterable[str] = ()) -> Run:
@@ -101,7 +101,7 @@ def read_run(folder: Path, *, number: int | None = None, planned: Iterable[str] 
         done = (folder / "scores.json").is_file()  # runs of before there was a status.json
         state = "finished" if done else "unknown" if folder.is_dir() and given is not None else "waiting"
         status = Status(state, failure="it has neither status.json nor scores.json" if state == "unknown" else None)
-    overrides = dict(_pair(override) for override in (planned if given is None else given))
+    overrides = dict(pair_of(override) for override in (planned if given is None else given))
     run = Run(folder, number, status, overrides)
     try:
         config = _mapping(folder / "config.yaml") | {"_choices": _choices(folder)}
@@ -135,9 +135,10 @@ def read_sweep(folder: Path) -> list[Run]:
     ]
 
 
-def _pair(override: str) -> tuple[str, str]:
+def pair_of(override: str) -> tuple[str, str]:
+    """Key and value of an override, as text."""
     key, _, value = override.lstrip("+").partition("=")
-    return key, value
+    return key, value.lower() if value in ("True", "False") else value  # a sweep of Hydra's writes Python's words
 
 
 def _mapping(path: Path) -> dict[str, Any]:

@@ -69,6 +69,41 @@ def test_a_key_of_the_baseline_that_does_not_vary_yet_has_its_value_all_the_same
         rebuild(notebook, runs, [])
 
 
+def test_rows_stand_as_in_the_recipe_s_grid_and_others_after_them(notebook, runs, write_run):
+    recipe = notebook.parent / "fusion.yaml"
+    recipe.write_text(RECIPE + "hydra: {sweeper: {params: {fusion: 'concat,gated,mean', seed: '1,2'}}}\n")
+    write_run("outputs/8", "fusion=own", "seed=1", "experiments=fusion", bleu=7)
+    write_run("outputs/9", "fusion=concat", "seed=1", "experiments=fusion", bleu=7)
+    rebuild(notebook, runs, [])
+    assert settings(notebook) == ["fusion=concat", "fusion=gated", "fusion=mean", "fusion=own"]
+
+
+def test_rows_are_named_by_the_recipe_and_one_without_runs_says_so(notebook, runs, write_run):
+    recipe = notebook.parent / "fusion.yaml"
+    recipe.write_text(RECIPE + "  rows: {Gates: fusion=gated, Sums: fusion=sum, A mean: fusion=mean}\n")
+    write_run("outputs/8", "fusion=own", "seed=1", "experiments=fusion", bleu=7)
+    rebuild(notebook, runs, [])
+    assert settings(notebook) == ["Gates", "Sums", "A mean", "fusion=own"]
+    assert "| Sums | not run yet |  |  |  |" in notebook.read_text()
+    assert "test/bleu less A mean |" in notebook.read_text()
+    write_run("outputs/9", "fusion=gated", "seed=1", "embed_dim=64", "experiments=fusion", bleu=7)
+    rebuild(notebook, runs, [])  # runs that differ are never averaged, whatever their name
+    assert settings(notebook)[:3] == ["Gates, embed_dim=default", "Gates, embed_dim=64", "Sums"]
+
+
+def test_yes_and_no_are_one_value_however_they_are_written(notebook, runs, write_run):
+    for seed, word in enumerate(("true", "True"), 1):
+        write_run(f"outputs/1{seed}", "fusion=own", f"compile={word}", f"seed={seed}", "experiments=fusion", bleu=7)
+    rebuild(notebook, runs, [])
+    assert "| fusion=own, compile=true | 1, 2 | 7.00 " in notebook.read_text()
+
+
+def settings(notebook: Path) -> list[str]:
+    """The first cells of a notebook's table."""
+    lines = [line for line in notebook.read_text().splitlines() if line.startswith("|")]
+    return [line.split(" | ")[0].removeprefix("| ") for line in lines[2:]]
+
+
 def test_a_baseline_of_the_grid_that_is_not_run_yet_is_waited_for(notebook, runs):
     recipe = notebook.parent / "fusion.yaml"
     grid = "hydra: {sweeper: {params: {fusion: 'mean,gated,concat', seed: '1,2'}}}\n"
@@ -142,6 +177,7 @@ def test_no_folder_of_one_machine_gets_into_the_notebook(notebook, write_run):
     (("test/bleu", "test/belu"), r"metrics: no run has 'test/belu'; did you mean test/bleu\?"),
     (("fusion=mean", "fusion=men"), r"baseline='fusion=men' is no row; there are: fusion=mean; fusion=gated"),
     (("metrics: [", "metrics: [["), r"not YAML: .*fusion\.yaml"),
+    (("  baseline", "  rows: {Mean: mean}\n  baseline"), r"study\.rows: Mean: expected 'KEY=VALUE ...', got 'mean'"),
     (("study:", "stdy:"), r"fusion\.yaml is not there or has no mapping `study`"),
 ])  # fmt: skip
 def test_a_study_with_a_typo_is_refused_and_the_notebook_left_alone(notebook, runs, change, said):
