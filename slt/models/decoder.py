@@ -21,7 +21,11 @@ from transformers import (
     PretrainedConfig,
     PreTrainedTokenizerBase,
 )
+from transformers.generation import GenerateEncoderDecoderOutput
 from transformers.modeling_outputs import BaseModelOutput
+
+# What `generate` calls the cache that it is handed: transformers 5.24 renamed it.
+_CACHE = "cache" if "cache" in GenerateEncoderDecoderOutput.__dataclass_fields__ else "past_key_values"
 
 
 @dataclass
@@ -163,8 +167,6 @@ class TextSeq2SeqDecoder(nn.Module):
         out = self.model.generate(
             encoder_outputs=self._encode(memory, present),
             attention_mask=present.long(),
-            # One that grows: transformers' own would have as many layers as the encoder.
-            past_key_values=EncoderDecoderCache(DynamicCache(), DynamicCache()),
             decoder_start_token_id=self.start_id,
             forced_bos_token_id=self.forced_bos_id,
             pad_token_id=self.pad_id,
@@ -176,6 +178,8 @@ class TextSeq2SeqDecoder(nn.Module):
             do_sample=False,
             return_dict_in_generate=True,
             output_scores=True,
+            # One that grows: transformers' own would have as many layers as the encoder.
+            **{_CACHE: EncoderDecoderCache(DynamicCache(), DynamicCache())},
         )
         ids = out.sequences[:, 1:].view(len(memory), nbest, -1)
         if num_beams > 1:
