@@ -1,22 +1,27 @@
 # `make train` and `make test` do all the set-up, then run.
 PYTHON ?= python3
 BIN := .venv/bin
+PYTEST := -m pytest --numprocesses 2 --dist loadfile
+NEEDED := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and "error: Python 3.11 to 3.13 is needed; name one with make PYTHON=python3.12")
 
-.PHONY: setup train test lint bench
+.PHONY: setup train test lint bench lock test-newest test-oldest
 setup: .venv/ready
 
-# Anew whenever the dependencies change; a half-made environment has no `ready`.
-.venv/ready: pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and "error: Python 3.11 to 3.13 is needed; name one with make PYTHON=python3.12")'
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
+# Exactly what the lock says, with the packages that build others first. Anew whenever it changes; a half-made
+# environment has no `ready`.
+.venv/ready: pyproject.toml requirements.lock
+	$(PYTHON) -c '$(NEEDED)'
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock setuptools hatchling editables
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
 	touch $@
 
 train: setup
 	$(BIN)/python -m slt
 
 test: setup lint
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python $(PYTEST)
 
 lint: setup
 	$(BIN)/ruff check .
@@ -25,3 +30,17 @@ lint: setup
 
 bench: setup
 	for name in loader training threads; do $(BIN)/python tests/bench/$$name.py || exit 1; done
+
+# Renews the lock within the ranges of pyproject.toml, for Python 3.11 to 3.13.
+lock: setup
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --extra dev --no-emit-index-url \
+		--no-annotate --custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
+
+# The tests with the newest and with the lowest versions that the ranges allow, each in an environment of its own.
+test-newest: RESOLUTION := highest
+test-oldest: RESOLUTION := lowest-direct
+test-newest test-oldest: setup
+	$(BIN)/uv --no-config venv --quiet --clear --python $(BIN)/python .venv-$(@:test-%=%)
+	$(BIN)/uv --no-config pip install --quiet --python .venv-$(@:test-%=%) --resolution $(RESOLUTION) -e ".[dev]"
+	$(BIN)/uv --no-config pip freeze --python .venv-$(@:test-%=%)
+	.venv-$(@:test-%=%)/bin/python $(PYTEST)

@@ -5,10 +5,14 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+import tomllib
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = sorted((ROOT / "slt").rglob("*.py"))
@@ -185,3 +189,28 @@ def test_the_keys_that_the_documents_override_are_keys():
         for command in re.findall(r"python -m slt\S*((?: +[^\s`|]+)+)", text):
             for key in re.findall(r"(?<=\s)([a-z_]+(?:\.[a-z_]+)*)=", command):
                 assert key in known or key.rsplit(".", 1)[-1] in ends, f"{name}: {key}="
+
+
+def test_every_requirement_has_both_bounds_and_stands_in_the_lock_within_them():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = [
+        *project["dependencies"],
+        *(line for extra in project["optional-dependencies"].values() for line in extra),
+    ]
+    lock = {}
+    for line in (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            pinned = Requirement(line)  # a line of an index, a folder or a file is none
+            (exact,) = pinned.specifier
+            assert exact.operator == "==", line
+            lock.setdefault(canonicalize_name(pinned.name), []).append(exact.version)
+    for requirement in map(Requirement, wanted):
+        if requirement.name != project["name"]:
+            tools = requirement.name.startswith("types-") or requirement.name == "setuptools"
+            assert tools or {bound.operator for bound in requirement.specifier} == {">=", "<"}, str(requirement)
+            versions = lock[canonicalize_name(requirement.name)]
+            assert all(version in requirement.specifier for version in versions), str(requirement)
+
+
+def test_opencv_comes_from_one_package():
+    assert len({*packages_distributions()["cv2"]}) == 1  # with two, which one is imported is chance
