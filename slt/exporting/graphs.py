@@ -150,7 +150,7 @@ def to_torchscript(graph: Exportable, path: Path) -> None:
     with warnings.catch_warnings(), torch.no_grad():
         # torch would have everybody leave TorchScript for torch.export, whose programs nothing but torch's own C++
         # with a compiler runs. The traced sizes that it warns of are those of the picture, which are fixed.
-        warnings.filterwarnings("ignore", message="`torch.jit", category=FutureWarning)
+        warnings.filterwarnings("ignore", message="`torch.jit")
         warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
         torch.jit.trace(graph.module, graph.args, check_trace=False).save(str(path))
 
@@ -186,6 +186,8 @@ def _quiet() -> Iterator[None]:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), torch.no_grad():
             # One letter names a length of several inputs, which the exporter remarks on for each of them.
             warnings.filterwarnings("ignore", message="# The axis name", category=UserWarning)
+            # What the exporter itself calls and another of its releases deprecates is nothing that we could mend.
+            warnings.filterwarnings("ignore", category=FutureWarning)
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):

@@ -23,7 +23,7 @@ from slt.training.loop import autocast
 def load_torchscript(path: Path, device: torch.device) -> Any:
     """Opens a TorchScript file."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="`torch.jit", category=FutureWarning)
+        warnings.filterwarnings("ignore", message="`torch.jit")
         return torch.jit.load(str(path), map_location=device)
 
 
