@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import configure_log, setup_globals
 from hydra.errors import HydraException
@@ -32,6 +33,7 @@ from slt.config import check, locate
 from slt.data import LsaTMultiStream
 from slt.data.lsa_t import corpus_fingerprints
 from slt.entry import explain
+from slt.foreign import rebuilding, refuse_code
 from slt.models import MultiStreamEncoder, Translator
 from slt.models.backbones import ImageBackbone, check_stream
 from slt.models.decoder import language_id
@@ -54,6 +56,8 @@ log = logging.getLogger(__name__)
 
 Shapes = dict[str, list[int]]
 
+# Groups of a checkpoint's configuration that are built again out of it.
+REBUILT = ("dataset", "streams", "projector", "fusion", "temporal", "decoder")
 # Keys that may change between a run and its continuation.
 FREE = ("resume", "num_workers", "wandb", "final", "evaluation", "backbone", "debug", "deterministic", "profile",
         "study", "devices", "strategy")  # fmt: skip
@@ -423,21 +427,48 @@ def carried(
     }
 
 
-def restore(payload: dict[str, Any], source: Path) -> tuple[DictConfig, Translator, Any]:
+def restore(payload: dict[str, Any], source: Path, *, trust: Sequence[str] = ()) -> tuple[DictConfig, Translator, Any]:
     """The configuration, translator and tokenizer of a checkpoint.
 
+    Args:
+        payload: as `load_checkpoint` gives it.
+        source: its file, for messages.
+        trust: packages whose classes its configuration may name beside those of the suite.
+
     Raises:
-        ValueError: the weights do not fit the configuration beside them.
+        ValueError: the weights do not fit the configuration beside them, it is not whole, or it names what is not to
+            be run.
     """
-    cfg = OmegaConf.create(payload["config"])
-    assert isinstance(cfg, DictConfig)
-    tokenizer = tokenizer_from_files({name: bytes(data.tolist()) for name, data in payload["tokenizer"].items()})
-    translator = build_translator(
-        cfg, tokenizer, payload["shapes"], num_glosses=len(payload["glosses"]),
-        hf_config=json.loads(payload["hf_config"]),
-    )  # fmt: skip
-    load_weights(translator, payload["model"], source=source)
+    with rebuilding(source):
+        cfg = read_config(payload)
+        for group in REBUILT:
+            refuse_code(OmegaConf.to_container(cfg[group], resolve=False), f"{source}: {group}", trust)
+        hf_config = json.loads(payload["hf_config"])
+        refuse_code(hf_config, f"{source}: hf_config")
+        tokenizer = tokenizer_from_files({name: bytes(data.tolist()) for name, data in payload["tokenizer"].items()})
+        translator = build_translator(
+            cfg, tokenizer, payload["shapes"], num_glosses=len(payload["glosses"]), hf_config=hf_config
+        )
+        load_weights(translator, payload["model"], source=source)
     return cfg, translator, tokenizer
+
+
+def read_config(payload: Mapping[str, Any]) -> DictConfig:
+    """The configuration in a checkpoint.
+
+    Raises:
+        ValueError: it is none, or refers back to itself (nine lines of that make a billion values).
+    """
+    text = payload["config"]
+    try:
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
+            raise ValueError("its configuration has YAML aliases, which none that was written here has")
+        cfg = OmegaConf.create(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"its configuration is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(cfg, DictConfig):
+        raise ValueError(f"its configuration is a {type(cfg).__name__}; expected keys and values")
+    return cfg
 
 
 def resume(trainer: Trainer, cfg: DictConfig, run: Path, *, job: str = "train") -> None:
