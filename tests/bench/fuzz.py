@@ -131,7 +131,8 @@ def handle(kind: str, number: int, seed: int, work: Path, watch: Watch) -> dict:
     folder = work / target.folder
     before = {name: (folder / name).read_bytes() for name in state(folder)}
     dice = random.Random(f"{seed}:{kind}:{number}")
-    target.damage(dice, folder)
+    with contextlib.suppress(RecursionError):  # a value nested too deep to be written leaves half a file
+        target.damage(dice, folder)
     changed = sorted(name for name in state(folder) if before.get(name) != (folder / name).read_bytes())
     (work / "changed").write_text("\n".join(str(Path(target.folder) / name) for name in changed))
     outcomes = [one(target, command, read, folder, watch) for command, read in target.reads]
@@ -224,6 +225,8 @@ class Place:
         line = process.stdout.readline() if ready else ""
         if line:
             return json.loads(line)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(5 if ready else 0)
         process.kill()
         status = process.wait()
         self.process = None
@@ -297,8 +300,10 @@ def run(args: argparse.Namespace, seeds: Path, folder: Path) -> tuple[dict, dict
                 item = next(queue, None)
             if item is None:
                 break
+            asked = time.monotonic()
             answer = place.ask(*item)
             with lock:
+                counts[item[0]]["ms"] += round(1000 * (time.monotonic() - asked))
                 note(place, item, answer)
         place.close()
 
@@ -330,9 +335,10 @@ def report(counts: dict, faults: dict, seconds: float, args: argparse.Namespace)
     columns = ("inputs", "success", "message", "fault")
     total = sum(counts.values(), Counter())
     print(f"seed {args.seed}, {total['inputs']} inputs in {seconds:.0f} s, {args.jobs} workers\n")
-    print("| kind of input | inputs | read | one message | faults |\n|---|---|---|---|---|")
+    print("| kind of input | inputs | read | one message | faults | ms each |\n|---|---|---|---|---|---|")
     for kind, found in [*counts.items(), ("**all**", total)]:
-        print(f"| {kind} | " + " | ".join(str(found[column]) for column in columns) + " |")
+        print(f"| {kind} | " + " | ".join(str(found[column]) for column in columns), end="")
+        print(f" | {found['ms'] / max(found['inputs'], 1):.0f} |")
     for (kind, key), (count, number, text, where) in sorted(faults.items()):
         print(f"\n{kind}: {key} ({count} times), --replay '{kind} {number}', {where}\n    {text[:200]}")
     sys.exit(1 if faults else 0)

@@ -20,6 +20,7 @@ from bench import fuzz_mutations as mutations
 
 NAMES = ("clip_a", "clip_b", "clip_c", "clip_d")
 FRAMES, SIDE = 6, 16
+NETWORK = {"img_size": 32, "widths": [8, 8], "patch_size": 8, "dropout": 0.0, "frozen": False}
 CAPTIONS = {
     "subs": ("subs.csv", """\
 video_id;texto;gloss;signer
@@ -105,6 +106,7 @@ def make_seeds(folder: Path, log: Path) -> None:
     _make_corpus(folder / "corpus")
     _make_films(folder)
     (folder / "config").mkdir()
+    _make_weights(folder / "weights")
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     from conftest import CORPUS, TINY
 
@@ -170,6 +172,18 @@ def _make_films(folder: Path) -> None:
     with h5py.File(poses / "keypoints.h5", "w") as file:
         rows = np.random.default_rng(3).uniform(0, 1, (5, 4 * 543)).astype(np.float32)
         file.create_dataset("clip.mp4/signer_0/keypoints", data=rows)
+
+
+def _make_weights(folder: Path) -> None:
+    import torch
+
+    from slt.models import ConvSmall
+    from slt.pretraining.weights import write_backbone
+
+    folder.mkdir()
+    backbone = ConvSmall(**NETWORK, weights=None)
+    write_backbone(folder, backbone, stream="face", about={"a": 1})
+    torch.save(backbone.network.state_dict(), folder / "backbone.pt")
 
 
 # ---------------------------------------------------------------- who reads
@@ -252,6 +266,14 @@ def read_checkpoint(root: Path) -> None:
     open_run(root)
 
 
+def read_weights(root: Path, *, file: str) -> None:
+    from slt.models import ConvSmall
+    from slt.models.backbones import check_stream
+
+    check_stream(str(root / file), "face")
+    ConvSmall(**NETWORK, weights=str(root / file))
+
+
 def read_export(root: Path, *, encoder: str) -> None:
     from slt.demo import build_extractor, rebuild
     from slt.realtime.models import open_translator
@@ -263,9 +285,10 @@ def read_export(root: Path, *, encoder: str) -> None:
     )
     stub = "landmarker._target_=bench.landmarker_stub.StubLandmarker"
     build_extractor(_config("demo", "model=x", "source=x", "other_extractor=true", stub), opened)
+    frames = min(5, opened.translator.max_frames or 5)
     clip = Inputs(
-        {s.name: np.zeros((5, *s.shape), s.dtype) for s in opened.translator.streams},
-        {s.name: np.ones(5, bool) for s in opened.translator.streams},
+        {s.name: np.zeros((frames, *s.shape), s.dtype) for s in opened.translator.streams},
+        {s.name: np.ones(frames, bool) for s in opened.translator.streams},
     )
     opened.translator.translate(clip, **search)
 
@@ -301,6 +324,13 @@ def damage_index(dice: random.Random, root: Path) -> None:
         path.write_bytes(b"\n".join(lines))
     else:
         path.write_bytes(mutations.mangle_lines(path.read_bytes(), dice, NAMES, ";"))
+
+
+def damage_weights(dice: random.Random, root: Path) -> None:
+    how = {".json": mutations.mangle_json, ".safetensors": mutations.mangle_safetensors}
+    path = dice.choice(sorted(root.iterdir()))
+    pickled = partial(mutations.mangle_zip, entry=_pickle)
+    path.write_bytes(how.get(path.suffix, pickled)(path.read_bytes(), dice))
 
 
 def damage_checkpoint(dice: random.Random, root: Path) -> None:
@@ -441,6 +471,9 @@ def targets() -> dict[str, Target]:
                        [("extract", partial(read_points, file="film.pose"))]),
         "h5": Target(3, "poses", partial(damage_file, files=["keypoints.h5"], how=mutations.mangle),
                      [("extract", partial(read_points, file="keypoints.h5"))]),
+        "weights": Target(2, "weights", damage_weights, [
+            ("train", partial(read_weights, file=file)) for file in ("backbone_face.safetensors", "backbone.pt")
+        ]),
         "boxes": Target(3, "captions_subs", partial(damage_file, files=["boxes.csv"], how=_text(";")),
                         [("extract", partial(read_sources, format="subs", boxes=True))]),
         "checkpoint": Target(4, "run", damage_checkpoint, [("demo", read_checkpoint)]),
