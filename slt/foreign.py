@@ -37,7 +37,7 @@ def refuse_code(node: Any, where: str, trust: Sequence[str] = ()) -> None:
         ValueError: a `_target_` that is neither a network of `LIBRARIES`, one of `FACTORIES` nor from `trust`; a key
             with which transformers runs the code of others; an interpolation, which a resolved configuration has not.
     """
-    for path, key, value in _leaves(node, where):
+    for path, key, value in leaves(node, where):
         if key == "_target_" and not _known(value, trust):
             package = str(value).partition(".")[0]
             raise ValueError(
@@ -51,11 +51,22 @@ def refuse_code(node: Any, where: str, trust: Sequence[str] = ()) -> None:
             raise ValueError(f"{path}: {value[:80]} is refused: an interpolation, where plain values are expected")
 
 
-def _leaves(node: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
+def refuse_depth(node: Any, where: str, tensors: int) -> None:
+    """Refuses a number of layers above that of the tensors beside it: each layer has some.
+
+    Raises:
+        ValueError: naming the key.
+    """
+    for path, key, value in leaves(node, where):
+        if ("layers" in str(key) or key == "depth") and isinstance(value, int) and value > tensors:
+            raise ValueError(f"{path}={value}: far larger than the {tensors} tensors of weights beside it")
+
+
+def leaves(node: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
     """Path, key and value of everything below a node that is no mapping or list."""
     items = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list | tuple) else ()
     for key, value in items:
-        yield from _leaves(value, f"{path}.{key}")
+        yield from leaves(value, f"{path}.{key}")
         if key in (*CODE, "_target_") or not isinstance(value, Mapping | list | tuple):
             yield f"{path}.{key}", key, value
 
@@ -66,11 +77,14 @@ def _known(target: Any, trust: Sequence[str]) -> bool:
 
     from slt.config import locate
 
-    if not isinstance(target, str) or not any(f"{target}.".startswith(f"{name}.") for name in (*LIBRARIES, *trust)):
+    named = [name for name in (*LIBRARIES, *trust) if isinstance(target, str) and f"{target}.".startswith(f"{name}.")]
+    if not named:
         return False
     try:
         made = locate(target)
     except ValueError:
+        if set(named) & {*trust}:
+            raise  # which says that there is no such class
         return False
     home = f"{getattr(made, '__module__', None)}."  # where it is defined: a module's imports are names in it too
     if any(home.startswith(f"{name}.") for name in trust):
@@ -81,7 +95,7 @@ def _known(target: Any, trust: Sequence[str]) -> bool:
 
 
 @contextmanager
-def rebuilding(source: Path) -> Iterator[None]:
+def rebuilding(source: Path | str) -> Iterator[None]:
     """Turns whatever the content of a file, or of a folder, does to its reader into one message that names it.
 
     Raises:
@@ -93,7 +107,7 @@ def rebuilding(source: Path) -> Iterator[None]:
         raise
     except Exception as error:  # a value that does not fit fails where it is used: anywhere in any library
         first = next(iter(str(error).splitlines()), "")
-        why = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {first}"
+        why = (str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {first}")[:1000]
         if not why.startswith(str(source)):
             why = f"{source}: it cannot be used ({why}); was it changed, or not written whole?"
         raise ValueError(why) from error

@@ -158,6 +158,10 @@ class Manifest:
     def __post_init__(self) -> None:
         if set(self.graphs) != set(GRAPHS):
             raise ValueError(f"graphs: expected {', '.join(GRAPHS)}, came {', '.join(self.graphs)}")
+        if min(self.fps or 1, self.max_frames or 1) <= 0 or self.num_layers < 1:
+            raise ValueError(
+                f"fps {self.fps}, max_frames {self.max_frames} and num_layers {self.num_layers}: expected above 0"
+            )
 
     def graph_file(self, graph: str) -> str:
         """Return the name of the file of `encoder`, `cross` or `decoder`."""

@@ -143,6 +143,7 @@ def test_what_is_no_manifest_is_refused(copy, text):
         ("files", ["a"], "files"),
         ("fps", "8", "fps"),
         ("fps", float("nan"), "fps"),
+        ("max_frames", -200, "max_frames -200"),
         ("search", {"num_beams": 10**9, "length_penalty": 1.0, "max_tokens": 5}, "num_beams"),
         ("search", {"num_beams": 2.5, "length_penalty": 1.0, "max_tokens": 5}, r"search\.num_beams: int expected"),
         ("tokens", {"start": -1, "eos": 2, "pad": 0, "forced_bos": None}, "'start': -1"),
