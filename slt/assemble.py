@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import configure_log, setup_globals
 from hydra.errors import HydraException
@@ -32,6 +33,7 @@ from slt.config import check, locate
 from slt.data import LsaTMultiStream
 from slt.data.lsa_t import corpus_fingerprints
 from slt.entry import explain
+from slt.foreign import rebuilding, refuse_code, refuse_depth
 from slt.models import MultiStreamEncoder, Translator
 from slt.models.backbones import ImageBackbone, check_stream
 from slt.models.decoder import language_id
@@ -42,7 +44,7 @@ from slt.pretraining.probe import Probe, labelled_crops
 from slt.pretraining.weights import add_adapters
 from slt.text import check_lengths, tokenizer_files, tokenizer_from_files
 from slt.training import lineage, processes
-from slt.training.checkpoint import find_checkpoint, load_checkpoint, load_weights
+from slt.training.checkpoint import find_checkpoint, load_checkpoint, load_weights, no_larger_than
 from slt.training.dashboard import Dashboard
 from slt.training.launching import launch
 from slt.training.loop import Trainer
@@ -54,6 +56,8 @@ log = logging.getLogger(__name__)
 
 Shapes = dict[str, list[int]]
 
+# Groups of a checkpoint's configuration that are built again out of it.
+REBUILT = ("dataset", "streams", "projector", "fusion", "temporal", "decoder")
 # Keys that may change between a run and its continuation.
 FREE = ("resume", "num_workers", "wandb", "final", "evaluation", "backbone", "debug", "deterministic", "profile",
         "study", "devices", "strategy")  # fmt: skip
@@ -176,7 +180,8 @@ def choose_seed(run: Path, resume: str | None) -> int:
     if (run / "config.yaml").is_file():
         seed = OmegaConf.load(run / "config.yaml").seed
     elif resume not in (None, "auto"):
-        seed = OmegaConf.create(load_checkpoint(find_checkpoint(Path(resume), "last.pt"))["config"]).seed
+        path = find_checkpoint(Path(resume), "last.pt")
+        seed = read_config(load_checkpoint(path), path).seed
     else:
         seed = secrets.randbelow(2**31)
     log.info("seed=null: this run has seed %d, and seed=%d repeats it", seed, seed)
@@ -423,21 +428,53 @@ def carried(
     }
 
 
-def restore(payload: dict[str, Any], source: Path) -> tuple[DictConfig, Translator, Any]:
+def restore(payload: dict[str, Any], source: Path, *, trust: Sequence[str] = ()) -> tuple[DictConfig, Translator, Any]:
     """The configuration, translator and tokenizer of a checkpoint.
 
+    Args:
+        payload: as `load_checkpoint` gives it.
+        source: its file, for messages.
+        trust: packages whose classes its configuration may name beside those of the suite.
+
     Raises:
-        ValueError: the weights do not fit the configuration beside them.
+        ValueError: the weights do not fit the configuration beside them, it is not whole, or it names what is not to
+            be run.
     """
-    cfg = OmegaConf.create(payload["config"])
-    assert isinstance(cfg, DictConfig)
-    tokenizer = tokenizer_from_files({name: bytes(data.tolist()) for name, data in payload["tokenizer"].items()})
-    translator = build_translator(
-        cfg, tokenizer, payload["shapes"], num_glosses=len(payload["glosses"]),
-        hf_config=json.loads(payload["hf_config"]),
-    )  # fmt: skip
-    load_weights(translator, payload["model"], source=source)
+    with rebuilding(source):
+        cfg = read_config(payload, source)
+        parts: dict[str, Any] = {group: OmegaConf.to_container(cfg[group], resolve=False) for group in REBUILT}
+        parts["hf_config"] = json.loads(payload["hf_config"])
+        for group, part in parts.items():
+            refuse_code(part, f"{source}: {group}", trust)
+            refuse_depth(part, f"{source}: {group}", len(payload["model"]))
+        with no_larger_than({**payload["tokenizer"], **payload["model"]}):
+            files = {name: bytes(data.tolist()) for name, data in payload["tokenizer"].items()}
+            tokenizer = tokenizer_from_files(files)
+            translator = build_translator(
+                cfg,
+                tokenizer,
+                payload["shapes"],
+                num_glosses=len(payload["glosses"]),
+                hf_config=parts["hf_config"],
+            )
+        load_weights(translator, payload["model"], source=source)
     return cfg, translator, tokenizer
+
+
+def read_config(payload: Mapping[str, Any], source: Path | str) -> DictConfig:
+    """The configuration in a checkpoint.
+
+    Raises:
+        ValueError: it is none, or refers back to itself (nine lines of that make a billion values).
+    """
+    with rebuilding(source):
+        text = payload["config"]
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
+            raise ValueError("its configuration has YAML aliases, which none that was written here has")
+        cfg = OmegaConf.create(text)
+        if not isinstance(cfg, DictConfig):
+            raise ValueError(f"its configuration is a {type(cfg).__name__}; expected keys and values")
+        return cfg
 
 
 def resume(trainer: Trainer, cfg: DictConfig, run: Path, *, job: str = "train") -> None:
@@ -472,12 +509,12 @@ def _find(cfg: DictConfig, run: Path, job: str) -> Path | None:
         wanted = str(run)
     found = find_resume(
         wanted, run=run, runs=Path("outputs") / job, max_steps=cfg.max_steps,
-        same=lambda payload: _same_run(OmegaConf.create(payload["config"]), cfg),
+        same=lambda payload: _same_run(read_config(payload, f"resume={wanted}"), cfg),
     )  # fmt: skip
     if found is None:
         return None
     path, payload = found
-    if wanted != cfg.resume and not _same_run(OmegaConf.create(payload["config"]), cfg):
+    if wanted != cfg.resume and not _same_run(read_config(payload, path), cfg):
         raise ValueError(
             f"{path}: of another configuration than this job now has, though its overrides are the same: conf/ or the "
             "recipe has changed; give the sweep another hydra.sweep.dir"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,11 +38,11 @@ def build_extractor(cfg: DictConfig, opened: Opened) -> Extractor:
     return made
 
 
-def rebuild(checkpoint: Path) -> Any:
-    """Make a model of a checkpoint."""
+def rebuild(checkpoint: Path, trust: Sequence[str] = ()) -> Any:
+    """Make a model of a checkpoint; `trust` as in `slt.assemble.restore`."""
     from slt.export import open_run  # here: an exported folder needs no torch
 
-    return open_run(checkpoint)[0]
+    return open_run(checkpoint, trust=trust)[0]
 
 
 @main("demo")
@@ -57,7 +58,9 @@ def demo(cfg: DictConfig) -> int:
     settings = film_settings(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
     options = {key: cfg[key] for key in ("encoder", "tokenizer", "device")}
     options["threads"] = share_cores(cfg.threads, live=cfg.live or camera is not None)
-    opened = open_translator(Path(cfg.model), **options, search=settings.search, rebuild=rebuild)
+    opened = open_translator(
+        Path(cfg.model), **options, search=settings.search, rebuild=partial(rebuild, trust=cfg.trust)
+    )
     extractor = build_extractor(cfg, opened)
     print(f"model: {opened.about}", flush=True)
     using: dict[str, Any] = {"translator": opened.translator, "extractor": extractor, "settings": settings}

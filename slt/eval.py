@@ -25,7 +25,7 @@ def evaluate(cfg: DictConfig) -> float:
     device = assemble.choose_device(cfg.device)
     path = find_checkpoint(Path(cfg.checkpoint), "best.pt")
     payload = load_checkpoint(path)
-    trained, translator, tokenizer = assemble.restore(payload, path)
+    trained, translator, tokenizer = assemble.restore(payload, path, trust=cfg.trust)
     if cfg.dataset.root is not None:
         trained.dataset.root = cfg.dataset.root
     if cfg.other_extractor:

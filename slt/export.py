@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,37 +16,42 @@ from slt.data.provenance import refuse_other_extractor
 from slt.entry import main
 from slt.exporting.folder import export_folder
 from slt.exporting.trained import Trained, extractor_settings, stream_specs
+from slt.foreign import rebuilding
 from slt.realtime.manifest import Search
 from slt.training import lineage
 from slt.training.checkpoint import find_checkpoint, load_checkpoint
 
 
-def open_run(checkpoint: Path, search: DictConfig | None = None) -> tuple[Trained, DictConfig]:
+def open_run(
+    checkpoint: Path, search: DictConfig | None = None, *, trust: Sequence[str] = ()
+) -> tuple[Trained, DictConfig]:
     """What a checkpoint holds, and its configuration.
 
     Args:
         checkpoint: a run folder (its best.pt) or a .pt file.
         search: values that differ from those of the run's evaluation.
+        trust: see `assemble.restore`.
 
     Raises:
         FileNotFoundError, ValueError: no such checkpoint, or one that is damaged.
     """
     path = find_checkpoint(checkpoint, "best.pt")
     payload = load_checkpoint(path)
-    cfg, translator, tokenizer = assemble.restore(payload, path)
+    cfg, translator, tokenizer = assemble.restore(payload, path, trust=trust)
     longest = cfg.decoder.max_tokens
     given: dict[str, Any] = {str(key): value for key, value in (search or {}).items() if value is not None}
     if given.get("max_tokens", longest) > longest:
         raise ValueError(f"search.max_tokens={given['max_tokens']}: the run was trained on at most {longest} tokens")
-    root = cfg.dataset.root if isinstance(cfg.dataset.root, str) else ""
-    default = {"num_beams": cfg.evaluation.num_beams, "length_penalty": cfg.evaluation.length_penalty}
-    trained = Trained(
-        name=path.parent.parent.name or path.stem, translator=translator.eval(), tokenizer=tokenizer,
-        streams=stream_specs(payload["shapes"], instantiate(cfg.dataset.streams, _convert_="all")),
-        fps=cfg.dataset.fps, max_frames=cfg.dataset.max_frames, extractor=payload.get("extractor"),
-        extractor_settings=extractor_settings(Path(root), payload.get("extractor")),
-        search=Search(**(default | {"max_tokens": longest} | given)), precision=cfg.precision,
-    )  # fmt: skip
+    with rebuilding(path):
+        root = cfg.dataset.root if isinstance(cfg.dataset.root, str) else ""
+        default = {"num_beams": cfg.evaluation.num_beams, "length_penalty": cfg.evaluation.length_penalty}
+        trained = Trained(
+            name=path.parent.parent.name or path.stem, translator=translator.eval(), tokenizer=tokenizer,
+            streams=stream_specs(payload["shapes"], instantiate(cfg.dataset.streams, _convert_="all")),
+            fps=cfg.dataset.fps, max_frames=cfg.dataset.max_frames, extractor=payload.get("extractor"),
+            extractor_settings=extractor_settings(Path(root), payload.get("extractor")),
+            search=Search(**(default | {"max_tokens": longest} | given)), precision=cfg.precision,
+        )  # fmt: skip
     return trained, cfg
 
 
@@ -61,7 +67,7 @@ def export(cfg: DictConfig) -> None:
     """Exports."""
     check(cfg)
     run = assemble.begin_run(cfg)
-    trained, config = open_run(Path(cfg.checkpoint), cfg.search)
+    trained, config = open_run(Path(cfg.checkpoint), cfg.search, trust=cfg.trust)
     if cfg.dataset.root is not None:
         config.dataset.root = cfg.dataset.root
     if cfg.other_extractor:

@@ -130,6 +130,7 @@ class Evaluate:
     split: str = MISSING
     dataset: Corpus = field(default_factory=Corpus)
     other_extractor: bool = MISSING
+    trust: list[str] = MISSING
     streams: Dropped = field(default_factory=Dropped)
     device: str = MISSING
     precision: str | None = MISSING
@@ -221,6 +222,7 @@ class Export:
     program: bool = MISSING
     dataset: Corpus = field(default_factory=Corpus)
     other_extractor: bool = MISSING
+    trust: list[str] = MISSING
     seed: int = MISSING
     search: ExportSearch = field(default_factory=ExportSearch)
     parity: ExportParity = field(default_factory=ExportParity)
@@ -277,6 +279,7 @@ class Demo:
     device: str = MISSING
     threads: int | None = MISSING
     other_extractor: bool = MISSING
+    trust: list[str] = MISSING
     search: DemoSearch = field(default_factory=DemoSearch)
     fps: float | None = MISSING
     max_fps: float = MISSING

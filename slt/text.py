@@ -159,7 +159,7 @@ def tokenizer_from_files(files: Mapping[str, bytes]) -> PreTrainedTokenizerBase:
                 raise ValueError(f"tokenizer of the checkpoint: expected plain file names with bytes, got {name!r}")
             (Path(folder) / name).write_bytes(content)
         try:
-            return AutoTokenizer.from_pretrained(folder)
+            return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         except (OSError, ValueError) as error:
             raise ValueError(f"tokenizer of the checkpoint: {sorted(files)} cannot be read; {error}") from error
 

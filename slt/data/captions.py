@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 import csv
 import html
-import json
 import math
 import re
 import unicodedata
@@ -378,10 +377,7 @@ def _csv_rows(path: Path, delimiter: str) -> Iterator[tuple[str, dict[str, str]]
 
 def _subtitles_json(path: Path) -> Iterator[Caption | Fault]:
     """Read `{title-YouTubeID: [[start, end, text], ...]}`; a clip is its film's name and its line, counted from 1."""
-    try:
-        films = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} line {error.lineno}: not JSON ({error.msg}); save the file anew") from error
+    films = layout.parse_json(read_text(path), path)
     if not isinstance(films, dict) or not all(isinstance(lines, list) for lines in films.values()):
         raise ValueError(f"{path}: expected {{film: [[start, end, text], ...]}} with times in seconds, came other JSON")
     for title, lines in films.items():

@@ -18,6 +18,7 @@ from slt.data import layout
 from slt.data.stream_checks import STREAMS, Say, check_clips, check_names, list_folder
 
 LISTED = 20  # faults of one kind that are written out; the rest is counted
+LONGEST = 2000  # signs of a line; a library's words on a damaged file can be as long as the file
 _VARYING = re.compile(r"(?<!\w)'[^']*'(?!\w)|\[.*\]|\S*\d\S*")  # from one fault to the next of its kind
 LEFT = (".work", ".records", ".failed")  # folders of an extraction that has not finished
 
@@ -63,6 +64,7 @@ class _Faults:
             kind: what faults are counted together; with the same words, whatever stands in quotes or has a digit.
             fault: the line.
         """
+        fault = fault if len(fault) <= LONGEST else f"{fault[:LONGEST]} ..."
         kind = f"{kind}: {_VARYING.sub('', fault.partition(': ')[2])}"
         self._count[kind] += 1
         kept = self._kept.setdefault(kind, [])
@@ -212,7 +214,7 @@ def _check_metadata(root: Path, rows: Mapping[str, Any], say: Say) -> dict[str, 
 def _read_json(text: str) -> tuple[dict[str, Any], str]:
     try:
         value = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         return {}, f"not JSON ({error})"
     return (value, "") if isinstance(value, dict) else ({}, f"one JSON object expected, came {type(value).__name__}")
 

@@ -111,7 +111,17 @@ def _h5(path: Path) -> Iterator[Any]:
     except OSError as error:
         raise ValueError(f"{path}: not an HDF5 file that can be read ({error}); copy it again") from error
     with file:
-        yield file
+        try:
+            yield file
+        except (
+            OSError,
+            RuntimeError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            MemoryError,
+        ) as error:  # as h5py says damage
+            raise ValueError(f"{path}: a damaged HDF5 file ({error}); copy it again") from error
 
 
 def _shares(places: NDArray[Any], confidence: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float32]:

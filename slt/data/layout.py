@@ -267,6 +267,14 @@ def index_faults(folder: Path | str) -> list[str]:
     return faults
 
 
+def parse_json(text: str, where: Path | str) -> Any:
+    """Read JSON; raise ValueError, naming `where` (file, or file and line), for text that is none or nests too deep."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{where}: not JSON ({error}); was writing it interrupted? Make it anew") from error
+
+
 def write_json(path: Path | str, value: Any) -> None:
     """Write a JSON file (`corpus.json` last of all: its presence means that the folder is complete)."""
     with atomic(path) as file:
@@ -394,8 +402,8 @@ class PackedCrops:
             found = (stored.get_dtype(), *stored.get_shape())
         except (SafetensorError, OSError, ValueError) as error:
             raise ValueError(
-                f"{self.path}: not a readable clip of packed crops ({error}); expected safetensors with `seen` and "
-                "`frames`, or `jpeg` and `offsets`; write it anew"
+                f"{self.path}: not a readable clip of packed crops ({str(error)[:300]}); expected safetensors with "
+                "`seen` and `frames`, or `jpeg` and `offsets`; write it anew"
             ) from error
         self.length = len(self.seen)
         raw = self.encoding == "raw"
@@ -447,7 +455,10 @@ def decode_jpeg(data: NDArray[np.uint8] | bytes, where: str, size: int | None) -
         raise ValueError(f"{where}: not a JPEG (it starts with {raw[:8]!r}); write this picture anew")
     if raw.rstrip(b"\0")[-2:] != b"\xff\xd9":
         raise ValueError(f"{where}: a truncated JPEG ({len(raw)} bytes and no end mark); write this picture anew")
-    picture = cv2.imdecode(np.frombuffer(raw, np.uint8), cv2.IMREAD_COLOR)
+    try:
+        picture = cv2.imdecode(np.frombuffer(raw, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:  # more pixels than any picture has, see slt/__init__.py
+        picture = None
     if picture is None:
         raise ValueError(f"{where}: a JPEG that cannot be decoded; write this picture anew")
     height, width = picture.shape[:2]
@@ -570,7 +581,7 @@ def pose_arrays(path: Path | str) -> dict[str, NDArray[Any]]:
         ValueError: not an npz, or pickled content.
     """
     path = _existing(path, "the pose of a clip")
-    with _readable_array(path), zipfile.ZipFile(path), np.load(path, allow_pickle=False) as file:
+    with _readable_array(path), _archive(path), np.load(path, allow_pickle=False) as file:
         return {key: file[key] for key in file.files}
 
 
@@ -579,6 +590,10 @@ def pose_faults(path: Path | str, arrays: Mapping[str, NDArray[Any]]) -> Iterato
     if "pose" not in arrays:
         yield f"{path}: no key 'pose'; expected `pose` of (T, 3 x landmarks), came the keys {sorted(arrays)}"
         return
+    for key, values in arrays.items():
+        if getattr(values, "dtype", np.dtype(object)).kind not in "biuf":  # bytes, where a name does not end in .npy
+            yield f"{path}: `{key}` holds no numbers; write it anew with plain arrays"
+            return
     pose = arrays["pose"]
     if pose.ndim != 2 or pose.shape[1] % 3 or 0 in pose.shape or not np.issubdtype(pose.dtype, np.floating):
         yield (
@@ -612,8 +627,11 @@ def read_seen(path: Path, folder: str) -> NDArray[np.bool_] | None:
     """Return the seen marks (T,) that a pose file holds for a crop folder; None where it holds none, or is absent."""
     if not path.exists():
         return None
-    with _readable_array(path), zipfile.ZipFile(path), np.load(path, allow_pickle=False) as file:
-        return np.asarray(file[f"seen_{folder}"], bool) if f"seen_{folder}" in file.files else None
+    with _readable_array(path), _archive(path), np.load(path, allow_pickle=False) as file:
+        marks = np.asarray(file[f"seen_{folder}"], bool) if f"seen_{folder}" in file.files else None
+    if marks is not None and marks.ndim != 1:
+        raise ValueError(f"{path}: `seen_{folder}` must be (T,), came {marks.shape}; extract it anew")
+    return marks
 
 
 def pose_shape(path: Path | str) -> tuple[int, int]:
@@ -655,9 +673,19 @@ def open_features(path: Path | str) -> NDArray[np.floating[Any]]:
 def _readable_array(path: Path) -> Iterator[None]:
     try:
         yield
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, AttributeError) as error:
+    except Exception as error:  # numpy and zipfile meet damaged bytes with any error there is, tokenize's among them
         reason = "pickled content, which is never loaded" if "allow_pickle" in str(error) else str(error)
         raise ValueError(f"{path}: not a readable numpy file ({reason}); write it anew with plain arrays") from error
+
+
+@contextmanager
+def _archive(path: Path) -> Iterator[None]:
+    """Refuse what is no zip, and a zip that would unpack to far more than arrays of clips do."""
+    with zipfile.ZipFile(path) as archive:
+        size = sum(entry.file_size for entry in archive.infolist())
+        if size > max(2**28, 20 * path.stat().st_size):
+            raise ValueError(f"it unpacks to {size} bytes")
+    yield
 
 
 def _existing(path: Path | str, what: str) -> Path:

@@ -360,8 +360,7 @@ def read_metadata(root: Path) -> list[dict[str, Any]]:
     path = root / "metadata.jsonl"
     if not path.is_file():
         return []
-    with path.open(encoding="utf-8") as file:
-        return [_json(path, line) for line in file if line.strip()]
+    return [_json(path, line) for line in _utf8(path).split("\n") if line.strip()]
 
 
 def corpus_fingerprints(root: Path) -> tuple[str, str | None]:
@@ -376,7 +375,7 @@ def _extractor(
     root: Path, table: Mapping[str, Any], metadata: Iterable[Mapping[str, Any]], mixed_extractors: bool
 ) -> str | None:
     """Return the fingerprint of what extracted the clips of the table, see `LsaTMultiStream.extractor`."""
-    made = {line.get("video_id"): str(line["fingerprint"]) for line in metadata if line.get("fingerprint")}
+    made = {str(line.get("video_id")): str(line["fingerprint"]) for line in metadata if line.get("fingerprint")}
     clips = Counter(made.get(name, "") for name in table)
     found = sorted(set(clips) - {""})
     if not found:
@@ -403,18 +402,22 @@ def _fingerprint(
     """Return the sha256 of the rows, the three splits, `corpus.json` and the extractors named in `metadata.jsonl`."""
     parts: list[Any] = [sorted(table.items()), [(name, splits.get(name)) for name in layout.SPLITS]]
     if (path := root / "corpus.json").is_file():
-        corpus = _json(path, path.read_text(encoding="utf-8"))
+        corpus = _json(path, _utf8(path))
         parts.append(corpus.get("fingerprint", corpus))
     if (root / "metadata.jsonl").is_file():
         parts.append(sorted({str(line.get("fingerprint", line.get("extractor"))) for line in metadata}))
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode("utf-8")).hexdigest()
 
 
-def _json(path: Path, text: str) -> dict[str, Any]:
+def _utf8(path: Path) -> str:
     try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: not JSON ({error}); was writing it interrupted? Make the corpus anew") from error
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not utf-8 at byte {error.start}; make the corpus anew") from error
+
+
+def _json(path: Path, text: str) -> dict[str, Any]:
+    value = layout.parse_json(text, path)
     if not isinstance(value, dict):
         raise ValueError(f"{path}: one JSON object expected, came {type(value).__name__}")
     return value

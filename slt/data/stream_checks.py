@@ -266,7 +266,7 @@ def _read_pose(stream: Stored, name: str, marks: dict[str, NDArray[Any]], made: 
     for fault in layout.pose_faults(path, arrays):
         say("pose", fault)
     for key, values in arrays.items():
-        if key.startswith("seen_"):
+        if key.startswith("seen_") and np.ndim(values) == 1:
             _check_marks(path, key, values, say)
             marks[key.removeprefix("seen_")] = values
     length, landmarks = layout.pose_shape(path)

@@ -86,8 +86,11 @@ def extractor_settings(root: Path, fingerprint: str | None) -> dict[str, Any] | 
             continue
         with path.open(encoding="utf-8") as file:
             text = file.read() if path.suffix == ".json" else file.readline()
-        found = json.loads(text or "{}")
-        if found.get("fingerprint") == fingerprint:
+        try:
+            found = json.loads(text or "{}")
+        except ValueError as error:
+            raise ValueError(f"{path}: not JSON ({error}); make the corpus anew, or remove the file") from error
+        if isinstance(found, dict) and found.get("fingerprint") == fingerprint:
             return {"name": found.get("extractor"), "version": found.get("version"),
                     "parameters": found.get("parameters")}  # fmt: skip
     return None

@@ -358,8 +358,9 @@ def _load_file(network: nn.Module, weights: str | None) -> None:
         raise FileNotFoundError(f"weights={weights}: no such file; give a local file, `timm` or null")
     _check_form(network, Path(weights))
     try:
-        timm.models.load_checkpoint(network, weights, strict=False, filter_fn=_filter_of(network))
-        state = timm.models.load_state_dict(weights)
+        # Said, for releases of timm differ in it: a file of others may hold more than weights.
+        timm.models.load_checkpoint(network, weights, strict=False, filter_fn=_filter_of(network), weights_only=True)
+        state = timm.models.load_state_dict(weights, weights_only=True)
     except Exception as error:
         raise ValueError(f"weights={weights} do not fit {type(network).__name__}: {error}") from error
     known = set(network.state_dict())
@@ -384,7 +385,13 @@ def form_of(network: nn.Module) -> dict[str, Any]:
 def pretrained_about(weights: Path) -> dict[str, Any]:
     """What `slt.pretrain` wrote beside a file of weights; nothing for files of others."""
     about = weights.with_suffix(".json")
-    return json.loads(about.read_text(encoding="utf-8")) if about.is_file() else {}
+    try:
+        told = json.loads(about.read_bytes()) if about.is_file() else {}
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{about}: not JSON ({error}); copy it again with its weights, or remove it") from error
+    if not isinstance(told, dict) or not isinstance(told.get("form", {}), dict):
+        raise ValueError(f"{about}: expected what slt.pretrain writes beside weights; copy it again, or remove it")
+    return told
 
 
 def check_stream(weights: str | None, stream: str) -> None:
@@ -396,14 +403,16 @@ def check_stream(weights: str | None, stream: str) -> None:
     trained = pretrained_about(Path(weights)).get("stream") if weights is not None else None
     fits = {"hands": ("hands", "left_hand", "right_hand")}.get(str(trained), (trained,))
     if trained is not None and stream not in fits:
-        raise ValueError(f"weights={weights} were pretrained on stream {trained!r}, came stream {stream!r}")
+        raise ValueError(f"weights={weights} were pretrained on stream {str(trained)[:99]!r}, came stream {stream!r}")
 
 
 def _check_form(network: nn.Module, weights: Path) -> None:
     told = pretrained_about(weights).get("form", {})
     for key, mine in form_of(network).items():
         if key in told and told[key] != mine:
-            raise ValueError(f"weights={weights} are of another architecture: {key} {told[key]} there, {mine} here")
+            raise ValueError(
+                f"weights={weights} are of another architecture: {key} {str(told[key])[:99]} there, {mine} here"
+            )
 
 
 def _filter_of(network: nn.Module) -> Callable[[dict[str, Tensor], nn.Module], dict[str, Tensor]]:

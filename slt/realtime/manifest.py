@@ -29,10 +29,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,6 +125,13 @@ class Search:
     length_penalty: float
     max_tokens: int
 
+    def __post_init__(self) -> None:
+        if not (1 <= self.num_beams <= 1000 and 1 <= self.max_tokens <= 100_000 and abs(self.length_penalty) <= 100):
+            raise ValueError(
+                f"search: num_beams from 1 to 1000, max_tokens from 1 to 100000 and length_penalty from -100 to 100 "
+                f"expected, came {self.num_beams}, {self.max_tokens} and {self.length_penalty}"
+            )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
@@ -149,6 +158,10 @@ class Manifest:
     def __post_init__(self) -> None:
         if set(self.graphs) != set(GRAPHS):
             raise ValueError(f"graphs: expected {', '.join(GRAPHS)}, came {', '.join(self.graphs)}")
+        if min(self.fps or 1, self.max_frames or 1) <= 0 or self.num_layers < 1:
+            raise ValueError(
+                f"fps {self.fps}, max_frames {self.max_frames} and num_layers {self.num_layers}: expected above 0"
+            )
 
     def graph_file(self, graph: str) -> str:
         """Return the name of the file of `encoder`, `cross` or `decoder`."""
@@ -180,7 +193,7 @@ def read_manifest(folder: Path | str) -> Manifest:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         found = values["format"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{path}: not a manifest ({error}); export the run again") from error
     if found != FORMAT:
         raise ValueError(
@@ -194,8 +207,8 @@ def read_manifest(folder: Path | str) -> Manifest:
             "translator, and for anything else export the run again"
         )
     try:
-        manifest = _manifest(values)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        manifest = _build(Manifest, values, "manifest")
+    except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: not a manifest of format {FORMAT} ({error}); export the run again") from error
     for name, digest in manifest.files.items():
         _check_file(folder, name, digest)
@@ -220,25 +233,29 @@ def check_extractor(manifest: Manifest, came: str | None, *, where: str, allowed
     refuse_other_extractor(manifest.extractor, came, where=where, allowed=allowed)
 
 
-def _manifest(values: Mapping[str, Any]) -> Manifest:
-    """Build the manifest out of JSON's values; KeyError, TypeError or ValueError where they do not fit."""
-    known = {each.name for each in fields(Manifest)}
-    if set(values) != known:
-        raise KeyError(f"keys missing: {sorted(known - set(values))}, unknown: {sorted(set(values) - known)}")
-    made = {
-        "streams": tuple(StreamSpec(**{**stream, "shape": tuple(stream["shape"])}) for stream in values["streams"]),
-        "graphs": {
-            name: GraphSpec(**{side: tuple(map(_tensor, graph[side])) for side in ("inputs", "outputs")})
-            for name, graph in values["graphs"].items()
-        },
-        "tokens": Tokens(**values["tokens"]),
-        "search": Search(**values["search"]),
-    }
-    return Manifest(**{**values, **made})
-
-
-def _tensor(values: Mapping[str, Any]) -> TensorSpec:
-    return TensorSpec(name=values["name"], shape=tuple(values["shape"]), dtype=values["dtype"])
+def _build(kind: Any, value: Any, where: str) -> Any:
+    """Build what a field is declared as out of JSON's values; TypeError or ValueError where they do not fit."""
+    parts, origin = get_args(kind), get_origin(kind)
+    if origin is UnionType:
+        for part in parts:
+            if part in (NoneType, type(value)) and (part is not NoneType or value is None):
+                return _build(part, value, where)
+        return _build(parts[0], value, where)
+    if is_dataclass(kind) and isinstance(value, Mapping):
+        hints = get_type_hints(kind)
+        if set(value) != set(hints):
+            raise ValueError(
+                f"{where}: keys missing: {sorted(set(hints) - set(value))}, unknown: {sorted(set(value) - set(hints))}"
+            )
+        return kind(**{key: _build(hints[key], part, f"{where}.{key}") for key, part in value.items()})  # type: ignore[operator]
+    if origin is tuple and isinstance(value, list):
+        return tuple(_build(parts[0], part, f"{where}[{place}]") for place, part in enumerate(value))
+    if origin is dict and isinstance(value, dict):
+        return {key: _build(parts[1], part, f"{where}.{key}") for key, part in value.items()}
+    fits = type(value) is kind or (kind is float and type(value) is int) or (kind is NoneType and value is None)
+    if kind is not Any and (not fits or (isinstance(value, float) and not math.isfinite(value))):
+        raise TypeError(f"{where}: {getattr(kind, '__name__', kind)} expected, came {str(value)[:80]}")
+    return value
 
 
 def _check_file(folder: Path, name: str, digest: str) -> None:

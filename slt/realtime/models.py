@@ -194,9 +194,13 @@ def fit_extractor(
         which is for whoever uses the model to say.
     """
     parameters = (settings or {}).get("parameters") or {}
+    landmarks = parameters.get("landmarks") or {} if isinstance(parameters, Mapping) else None
+    # What they name must not be built: they come from whoever gave the model away.
+    if not isinstance(landmarks, Mapping) or "_target_" in str(parameters):
+        raise ValueError(f"{FILE}: extractor_settings: keys with plain values expected, came {str(parameters)[:200]}")
     made: list[dict[str, Any]] = []
     changed = []
-    groups = (("landmarker", landmarker, parameters.get("landmarks") or {}), ("extractor", extractor, parameters))
+    groups = (("landmarker", landmarker, landmarks), ("extractor", extractor, parameters))
     for group, keys, wanted in groups:
         made.append({key: wanted.get(key, value) for key, value in keys.items()})
         changed += [f"{group}.{key}={made[-1][key]}" for key in keys if made[-1][key] != keys[key] and key != "signer"]

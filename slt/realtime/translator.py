@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from slt.foreign import rebuilding
 from slt.realtime.beam import Floats, Found, Ids, search
-from slt.realtime.manifest import GraphSpec, StreamSpec, check_extractor, read_manifest
+from slt.realtime.manifest import FILE, GraphSpec, StreamSpec, check_extractor, read_manifest
 from slt.spelling import clean
 
 Array = NDArray[Any]
@@ -128,7 +129,8 @@ class OnnxTranslator:
         self.streams = self.manifest.streams
         self.fps, self.max_frames = self.manifest.fps, self.manifest.max_frames
         self.extractor = self.manifest.extractor
-        self.tokenizer: Any = Tokenizer.from_file(str(self.folder / "tokenizer.json"))
+        with rebuilding(self.folder / "tokenizer.json"):
+            self.tokenizer: Any = Tokenizer.from_file(str(self.folder / "tokenizer.json"))
         self._sessions = {
             graph: open_session(
                 self.folder / self.manifest.graph_file(graph),
@@ -139,6 +141,11 @@ class OnnxTranslator:
             )
             for graph in self.manifest.graphs
         }
+        size = self.tokenizer.get_vocab_size()
+        if strange := {
+            key: of for key, of in vars(self.manifest.tokens).items() if of is not None and not 0 <= of < size
+        }:
+            raise ValueError(f"{self.folder / FILE}: tokens {strange} are none of the tokenizer's {size}; export again")
 
     def check_extractor(self, came: str | None, *, where: str, allowed: bool) -> None:
         """Refuse what another extractor cut; see `slt.realtime.manifest.check_extractor`."""
@@ -160,9 +167,12 @@ class OnnxTranslator:
         """Run the encoder on B clips, and what of the decoder depends on them alone."""
         for clip in clips:
             check_inputs(clip, self.streams, self.max_frames)
-        memory, present = self._sessions["encoder"].run(["memory", "present"], pad_clips(clips, self.streams))
+        arrays = pad_clips(clips, self.streams)
         names = [output.name for output in self.manifest.graphs["cross"].outputs]
-        return Encoded(dict(zip(names, self._sessions["cross"].run(names, {"memory": memory}), strict=True)), present)
+        with rebuilding(self.folder):
+            memory, present = self._sessions["encoder"].run(["memory", "present"], arrays)
+            cross = self._sessions["cross"].run(names, {"memory": memory})
+        return Encoded(dict(zip(names, cross, strict=True)), present)
 
     def write(
         self,
@@ -196,7 +206,7 @@ class OnnxTranslator:
                 f"max_tokens={max_tokens}: the folder was exported for sentences of at most {default.max_tokens} tokens"
             )
         found = search(
-            _Step(self._sessions["decoder"], self.manifest.graphs["decoder"], encoded),
+            _Step(self._sessions["decoder"], self.manifest.graphs["decoder"], encoded, self.folder),
             len(encoded.present),
             start=tokens.start,
             eos=tokens.eos,
@@ -217,8 +227,8 @@ class OnnxTranslator:
 class _Step:
     """The decoder's graph as the search asks it: one token for every hypothesis, keys and values of the past kept."""
 
-    def __init__(self, session: Any, graph: GraphSpec, encoded: Encoded) -> None:
-        self._session = session
+    def __init__(self, session: Any, graph: GraphSpec, encoded: Encoded, folder: Path) -> None:
+        self._session, self._folder = session, folder
         self._outputs = [output.name for output in graph.outputs]
         self._fixed: dict[str, Array] = {**encoded.cross, "present": encoded.present}
         rows = len(encoded.present)
@@ -240,7 +250,8 @@ class _Step:
         feeds = {"tokens": tokens[:, None], **self._fixed, **self._past}
         if self._counted:
             feeds["position"] = np.array(self._length, np.int64)
-        logits, *new = self._session.run(self._outputs, feeds)
+        with rebuilding(self._folder):
+            logits, *new = self._session.run(self._outputs, feeds)
         kept = dict(zip(self._outputs[1:], new, strict=True))
         self._past = {name: kept[name.replace("past_", "new_", 1)] for name in self._past}
         self._length += 1
@@ -310,7 +321,8 @@ def open_session(
     options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, f"ORT_{levels[optimisation]}")
     options.intra_op_num_threads = threads or 0
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
-    session = onnxruntime.InferenceSession(str(path), options, providers=chosen)
+    with rebuilding(path):
+        session = onnxruntime.InferenceSession(str(path), options, providers=chosen)
     if session.get_providers()[0] != chosen[0]:  # it only warns
         raise ValueError(f"providers: {chosen[0]} does not start here; onnxruntime would use {session.get_providers()}")
     return session

@@ -10,6 +10,9 @@ from __future__ import annotations
 import os
 import pickle
 import warnings
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +54,10 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"checkpoint={path}: no such file; give a run folder or a .pt file")
     try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
+                    raise ValueError("it is compressed, which none that was written here is")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a strange pickle's protocol, just before it is refused
             payload = torch.load(path, map_location="cpu", weights_only=True)
@@ -99,3 +106,36 @@ def load_weights(model: nn.Module, state: dict[str, torch.Tensor], *, source: Pa
                 f"{shapes[1] or 'absent'} in the file; use the configuration the checkpoint was trained with"
             )
     model.load_state_dict(state)
+
+
+@contextmanager
+def no_larger_than(state: Mapping[str, torch.Tensor]) -> Iterator[None]:
+    """Stops the building of a model that these weights cannot be of, before it takes the memory or the time.
+
+    Four times as much is let pass: parts are built that are then left out, and a few of any size.
+
+    Raises:
+        ValueError: the model has far more parameters than there are weights, or a tensor is larger than what is
+            stored of it.
+    """
+    stored = 0
+    for name, tensor in state.items():
+        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            raise ValueError(f"{name}: {tuple(tensor.shape)} numbers, but not so many are stored")
+        stored += tensor.numel()
+    most, values = 4 * len(state) + 1000, 4 * stored + 2**26
+
+    def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        nonlocal most, values
+        most, values = most - 1, values - (0 if parameter is None else parameter.numel())
+        if min(most, values) < 0:
+            raise ValueError(
+                f"the configuration describes a model that is far larger than the {len(state)} tensors of {stored} "
+                "weights beside it"
+            )
+
+    hook = nn.modules.module.register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        hook.remove()

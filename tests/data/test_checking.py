@@ -205,6 +205,8 @@ FILES: dict[str, Damage] = {
     "dino/a.npy: features must be": lambda r: np.save(r / "dino" / "a.npy", marked(1)),
     ".records: left by an extraction that has not": lambda r: (r / ".records").mkdir(),
     "face/.a.12.tmp: left by a write that was stopped": lambda r: (r / "face" / ".a.12.tmp").write_text(""),
+    "pose/a.npz: `seen_face` must be (6,)": lambda r: pose(r, "a", seen_face=np.array(1)),
+    "corpus.json: not JSON (maximum": lambda r: (r / "corpus.json").write_text("[" * 100_000),
     "corpus.json: not JSON": lambda r: (r / "corpus.json").write_text("{"),
 }
 
@@ -213,6 +215,13 @@ FILES: dict[str, Damage] = {
 def test_a_fault_in_the_files_is_named(root, fault):
     FILES[fault](root)
     assert any(line.startswith(fault) for line in check_corpus(root)), check_corpus(root)
+
+
+def test_a_header_of_a_hundred_thousand_signs_is_one_short_line_at_once(root):
+    header = b'{"__metadata__": "' + b"x" * 200_000 + b'"}'
+    (root / "face" / "a.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    [line] = [line for line in check_corpus(root) if line.startswith("face/a.safetensors: not a readable")]
+    assert len(line) < 1000
 
 
 def test_half_a_frame_of_nan_in_features_is_named(root):

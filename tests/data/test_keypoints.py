@@ -97,6 +97,24 @@ def test_key_points_that_are_none_are_refused_by_name(tmp_path):
 
 
 @real
+def test_a_damaged_h5_is_named_whatever_its_library_says(tmp_path):
+    path = h5(tmp_path / "k.h5", rows_of(points(), (1920, 1080)))
+    data = path.read_bytes()
+    dice = np.random.default_rng(0)
+    refused: list[str] = []
+    for _ in range(60):
+        damaged = bytearray(data)
+        for place in dice.integers(0, 3000, 20):
+            damaged[place] = dice.integers(256)
+        path.write_bytes(damaged)
+        try:
+            read_keypoints(clip(path, start=0, end=1))
+        except ValueError as error:
+            refused.append(str(error))
+    assert len(refused) > 20
+    assert all("k.h5" in said for said in refused)
+
+
 def test_the_published_layout_is_read_and_each_hand_is_at_its_own_wrist():
     lsa_t = DATA / "lsa_t"
     path = lsa_t / "layout_meta_sample.csv"

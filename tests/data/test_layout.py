@@ -273,6 +273,35 @@ def test_wrong_features_are_named(tmp_path: Path, array, message):
         layout.open_features(tmp_path / "a.npy")
 
 
+@pytest.mark.parametrize("marks", [np.array(1), np.ones((2, 2)), np.array(["a", "b"])], ids=str)
+def test_marks_that_are_none_are_named(tmp_path: Path, marks):
+    np.savez(tmp_path / "a.npz", pose=GOOD, seen_face=marks)
+    arrays = layout.pose_arrays(tmp_path / "a.npz")
+    assert any("a.npz: `seen_face`" in fault for fault in layout.pose_faults(tmp_path / "a.npz", arrays))
+
+
+def test_a_few_bytes_that_unpack_to_much_are_refused_unread(tmp_path: Path):
+    np.savez_compressed(tmp_path / "a.npz", pose=np.zeros((10**6, 99), np.float32))
+    assert (tmp_path / "a.npz").stat().st_size < 2**20
+    with pytest.raises(ValueError, match=r"a\.npz: .*unpacks to 39600"):
+        layout.read_pose(tmp_path / "a.npz")
+    data = bytearray(layout.encode_jpeg(np.zeros((8, 8, 3), np.uint8), 90))
+    place = data.index(b"\xff\xc0") + 5
+    data[place : place + 4] = (30_000).to_bytes(2, "big") * 2
+    with pytest.raises(ValueError, match=r"a\.jpg: a JPEG that cannot be decoded"):
+        layout.decode_jpeg(bytes(data), "a.jpg", None)
+
+
+@pytest.mark.parametrize(
+    "text", ["{'descr': '<f4', 'shape': (2, 3", "{'descr': '<f4', 'fortran_order': 0, 'shape': (4.5, 3)}"]
+)
+def test_a_header_that_is_no_python_is_named(tmp_path: Path, text):
+    header = text.encode() + b" " * 60 + b"\n"
+    (tmp_path / "a.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+    with pytest.raises(ValueError, match=r"a\.npy: not a readable numpy file"):
+        layout.open_features(tmp_path / "a.npy")
+
+
 def test_cut_features_are_named(tmp_path: Path):
     layout.write_features(tmp_path / "a.npy", np.zeros((50, 30), np.float32))
     (tmp_path / "a.npy").write_bytes((tmp_path / "a.npy").read_bytes()[:1000])

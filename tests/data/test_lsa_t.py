@@ -378,6 +378,17 @@ def test_a_split_that_does_not_fit_its_sha256_is_refused(root):
         dataset(root)
 
 
+@pytest.mark.parametrize(
+    "data", [b"\xff", b"[" * 100_000, b'{"a": ' + b"1" * 5000 + b"}"], ids=["bytes", "deep", "long"]
+)
+def test_a_json_that_is_none_is_named(root, data):
+    for name in ("metadata.jsonl", "corpus.json"):
+        (root / name).write_bytes(data)
+        with pytest.raises(ValueError, match=rf"{name}: not "):
+            dataset(root)
+        (root / name).unlink()
+
+
 def test_a_half_written_corpus_json_is_named(root):
     (root / "corpus.json").write_text('{"name": ')
     with pytest.raises(ValueError, match=r"corpus\.json: not JSON"):

@@ -118,6 +118,18 @@ def test_a_text_named_mp4_is_refused_by_name(tmp_path):
         probe(path)
 
 
+def test_tags_that_are_not_utf8_are_no_fault_of_a_film(tmp_path):
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w") as container:
+        container.metadata["title"] = "Sena"
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24")))
+        container.mux(stream.encode())
+    path.write_bytes(path.read_bytes().replace(b"Sena", b"Se\xf1a"))
+    assert len(list(read_frames(path, fps=10))) == 1
+
+
 def test_a_missing_film_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"b\.mp4"):
         next(iter(read_frames(tmp_path / "b.mp4", fps=10)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,34 @@ def test_what_is_no_manifest_is_refused(copy, text):
     (copy / FILE).write_bytes(text.encode("latin-1"))
     with pytest.raises(ValueError, match=r"manifest\.json: not a manifest"):
         read_manifest(copy)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("files", ["a"], "files"),
+        ("fps", "8", "fps"),
+        ("fps", float("nan"), "fps"),
+        ("max_frames", -200, "max_frames -200"),
+        ("search", {"num_beams": 10**9, "length_penalty": 1.0, "max_tokens": 5}, "num_beams"),
+        ("search", {"num_beams": 2.5, "length_penalty": 1.0, "max_tokens": 5}, r"search\.num_beams: int expected"),
+        ("tokens", {"start": -1, "eos": 2, "pad": 0, "forced_bos": None}, "'start': -1"),
+        ("tokens", None, "tokens"),
+    ],
+    ids=str,
+)
+def test_a_value_that_cannot_be_is_refused_before_a_clip_is_read(copy, key, value, message):
+    rewrite(copy, lambda values: values.update({key: value}))
+    with pytest.raises(ValueError, match=f"manifest.json: .*{message}"):
+        OnnxTranslator(copy)
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "encoder_tiny.onnx", "decoder_tiny.onnx"])
+def test_a_graph_and_a_tokenizer_that_are_none_are_refused_by_name(copy, name):
+    (copy / name).write_bytes(b"{}")
+    rewrite(copy, lambda values: values["files"].update({name: sha256(b"{}").hexdigest()}))
+    with pytest.raises(ValueError, match=f"{name}: it cannot be used"):
+        OnnxTranslator(copy)
 
 
 def test_another_extractor_is_refused_unless_told_otherwise(folder, caplog):
