@@ -46,7 +46,7 @@ CHOICES = {
     "final": ("train", "val", "test"),
     "encoding": ("raw", "jpeg"),
     "kind": ("films", "keypoints", "poses"),
-    "captions.format": ("subs", "cuts", "lsa_t", "subtitles", "srt", "vtt", "none"),
+    "captions.format": ("auto", "subs", "cuts", "lsa_t", "subtitles", "srt", "vtt", "none"),
     "points": ("body", "body_hands"),
     "split.by": ("film", "signer", "random", "all_train"),
     "signer": ("auto", "largest", "box"),
@@ -61,7 +61,7 @@ POSITIVE = ("batch_size", "batch_frames", "max_steps", "accumulate", "eval_every
             "devices", "grad_clip", "evaluation.num_beams", "evaluation.nbest", "patience", "fps", "max_fps",
             "workers", "parity.batches", "parity.limit", "search.num_beams", "search.max_tokens",
             "search.nbest", "threads", "queue", "web.port", "web.max_mb", "web.max_seconds", "probe.k",
-            "probe.examples", "probe.questions", "profile.warmup")  # fmt: skip
+            "probe.examples", "probe.questions", "profile.warmup", "pictures_fps")  # fmt: skip
 NOT_NEGATIVE = ("max_failures", "profile.steps", "seconds", "drift", "report_worst", "captions.min_seconds",
                 "whole_seconds", "partial_seconds", "wandb.examples")  # fmt: skip
 
@@ -181,6 +181,8 @@ def _check_extract(cfg: DictConfig) -> list[str]:
         faults.append(f"boxes={cfg.boxes} is read with signer=box only, came signer={cfg.signer}")
     if cfg.kind != "films" and cfg.fps is not None:
         faults.append(f"fps={cfg.fps}: only films are read at another rate; kind={cfg.kind} keeps its own")
+    if cfg.kind != "films" and cfg.mirrored:
+        faults.append(f"mirrored=true: only pictures are turned over, kind={cfg.kind} holds none")
     built = ("landmarker", "extractor") if cfg.kind == "films" else ()
     return faults + [fault for group in built for fault in _check_target(_plain(cfg[group]), group)]
 

@@ -11,6 +11,7 @@ import math
 import multiprocessing
 import os
 import re
+import shlex
 import sys
 import tempfile
 import traceback
@@ -22,7 +23,8 @@ from typing import Any
 import hydra
 import yaml
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -167,6 +169,10 @@ def explain(error: BaseException, name: str) -> str:
     while isinstance(error, HydraException) and error.__cause__ is not None and "Error in call to" in text:
         error = error.__cause__
         text = str(error).strip()
+    if isinstance(error, OverrideParseException):
+        return f"{error.override}: not key=value as Hydra reads it{_quoted(error.override)}"
+    if ambiguous := re.search(r"Ambiguous value for argument '(.*)'\n", text):
+        return f"{ambiguous[1]}: several values, which only a sweep takes (-m){_quoted(ambiguous[1])}"
     key = re.search(r"Could not override '([\w.@/]+)'", text) or re.search(r"Key '([\w.]+)' not in", text)
     if key and key[1] == "sweep":
         return (
@@ -193,8 +199,27 @@ def explain(error: BaseException, name: str) -> str:
         hint = f"; did you mean {near[0]}?" if near else ""
         return f"{option[1]}={option[2]}: there is no such option{hint} (there are: {', '.join(options)})"
     if isinstance(error, HydraException) and isinstance(error.__cause__, OmegaConfBaseException):
-        return f"{text}: {str(error.__cause__).splitlines()[0]}"
+        cause = str(error.__cause__).splitlines()[0]
+        merged = re.fullmatch(r"Error merging override (.*)", text) if "to string" in cause else None
+        return f"{text}: {cause}{_quoted(merged[1]) if merged else ''}"
     return text
+
+
+def _quoted(override: str) -> str:
+    """How a word of the command line is written where its value is a text; "" where no quotes mend it."""
+    key, equals, value = override.partition("=")
+    if not equals and override in sys.argv[2:]:  # what the shell has cut off at a blank
+        key, equals, start = sys.argv[sys.argv.index(override) - 1].partition("=")
+        value = f"{start} {override}"
+    word = '{}="{}"'.format(key, re.sub(r'(\\*)("|$)', lambda end: 2 * end[1] + end[2].replace('"', '\\"'), value))
+    try:
+        read = OverridesParser.create().parse_override(word).value() if equals else None
+    except HydraException:
+        return ""
+    if read != value:
+        return ""
+    signs = "blanks, accents or one of = , ( ) [ ] { } # & ; ' \""
+    return f"; a value with {signs} stands in quotes, once for Hydra and once for the shell: {shlex.quote(word)}"
 
 
 def known_keys(name: str) -> list[str]:

@@ -38,7 +38,11 @@ def run(cfg: DictConfig) -> Outcome:
 
 def make_corpus(cfg: DictConfig) -> Outcome:
     """Extract what `cfg`, which is checked, describes and print what came of it."""
-    sources, faults = find_sources(cfg.source, kind=cfg.kind, **cfg.captions, signer=cfg.signer, boxes=cfg.boxes)
+    sources, faults = find_sources(
+        cfg.source,
+        **cfg.captions,
+        **{key: cfg[key] for key in ("kind", "signer", "boxes", "mirrored", "pictures_fps")},
+    )
     folders = OmegaConf.to_container(cfg.folders)
     assert isinstance(folders, dict)
     writer = ClipWriter(
@@ -65,8 +69,14 @@ def make_corpus(cfg: DictConfig) -> Outcome:
     print(f"{outcome.finished} clips in {cfg.out}" + (f", {len(outcome.failures)} failed:" if outcome.failures else ""))
     for name, reason in outcome.failures.items():
         print(f"  {name}: {reason}")
-    if outcome.left:
+    if outcome.nobody:
+        first = ", ".join(outcome.nobody[:10]) + (", ..." if len(outcome.nobody) > 10 else "")
+        kept = "" if cfg.split.nobody else ", which are in no split (split.nobody=true takes them)"
+        print(f"no person is found in {len(outcome.nobody)} clips{kept}: {first}; see {cfg.out}/faults.csv")
+    if outcome.left and cfg.shard:
         print(f"{outcome.left} clips are left to other shards; the last one writes the tables")
+    elif outcome.left:
+        print(f"{outcome.left} clips are of films that changed meanwhile: start again to extract them anew")
     return outcome
 
 

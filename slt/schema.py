@@ -161,6 +161,7 @@ class Split:
     val: float = MISSING
     test: float = MISSING
     seed: int = MISSING
+    nobody: bool = MISSING
 
 
 @dataclass
@@ -174,6 +175,8 @@ class Extract:
     captions: Captions = field(default_factory=Captions)
     fps: float | None = MISSING
     max_fps: float = MISSING
+    pictures_fps: float = MISSING
+    mirrored: bool = MISSING
     max_failures: int = MISSING
     workers: int = MISSING
     shard: str | None = MISSING

@@ -6,11 +6,14 @@ Everything here goes through the real entry points, in this process.
 from __future__ import annotations
 
 import re
+import shlex
 
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
 
-from slt.config import check
+from slt.config import CONF, check
 from slt.entry import explain
 
 # override -> what the one message must say
@@ -140,6 +143,28 @@ def test_full_errors_are_there_for_who_asks(entry, tiny, monkeypatch):
     with pytest.raises(ValueError, match="precision=fp61"):
         check(cfg)
     assert explain(ValueError("as it stands"), "train") == "as it stands"
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/d/a=b", "/d/a,b", "/d/Title [id].mp4", "[x]", "{x: 1}", "/d/señas", "a(1)", "/d/it's", 'a "b" c#\\', "a=b,c"],
+)
+def test_a_path_that_hydra_cannot_read_is_shown_as_it_must_be_typed(path):
+    def typed(value: str) -> str:
+        with initialize_config_dir(str(CONF), version_base=None):
+            return compose("extract", [value]).source
+
+    with pytest.raises(HydraException) as caught:
+        typed(f"source={path}")
+    shown = explain(caught.value, "extract").rpartition("shell: ")[2]
+    assert typed(*shlex.split(shown)) == path
+
+
+def test_a_path_that_the_shell_has_cut_at_a_blank_is_shown_whole(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["extract", "source=/d/my", "films", "out=x"])
+    with initialize_config_dir(str(CONF), version_base=None), pytest.raises(HydraException) as caught:
+        compose("extract", ["films"])
+    assert shlex.quote('source="/d/my films"') in explain(caught.value, "extract")
 
 
 def test_a_key_of_another_choice_of_a_group_is_not_proposed_to_itself(entry, tiny):

@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from bench.landmarker_stub import StubLandmarker as Stub
@@ -26,6 +27,7 @@ from slt.data import layout
 from slt.data.extraction import Outcome, deal
 from slt.data.films import Source
 from slt.data.landmark_models import MODELS
+from slt.data.landmarks import Landmarks
 from slt.data.records import OutputError, locked
 
 av = pytest.importorskip("av", reason='PyAV is absent: pip install "slt[media]"')
@@ -247,6 +249,75 @@ def test_an_extraction_that_is_killed_at_any_moment_ends_as_an_uninterrupted_one
         assert json.loads(done.stdout)["kills"] > 4
 
 
+def test_a_film_replaced_under_its_name_is_extracted_anew_and_a_moved_or_touched_one_is_not(source, tmp_path, caplog):
+    table = cuts(source, "w;a;0;0.5;uno", "x;b;0;0.3;dos", "y;b;0.3;0.6;tres", "z;c;0;0.5;cuatro")
+    run(source, tmp_path / "out", table)
+    os.utime(source / "a.mp4", (1, 1))
+    (source / "moved").mkdir()
+    (source / "c.mp4").rename(source / "moved" / "c.mp4")
+    run(source, tmp_path / "out", table)
+    assert Stub.clips == 4
+    write_film(source / "b.mp4", shade=77)
+    run(source, tmp_path / "out", table)
+    assert Stub.clips == 6
+    assert sum("b.mp4 is not what" in message and "2 clips" in message for message in caplog.messages) == 1
+    run(source, tmp_path / "fresh" / "out", table)
+    assert files(tmp_path / "out") == files(tmp_path / "fresh" / "out")
+
+
+def test_records_of_before_films_were_known_by_content_stay_valid(source, tmp_path):
+    run(source, tmp_path / "out")
+    lines = [json.loads(line) for line in (tmp_path / "out" / "metadata.jsonl").read_text().splitlines()]
+    for line in lines:
+        for key in ("source", "mirrored", "person", "moved"):
+            del line[key]
+    layout.write_metadata(tmp_path / "out" / "metadata.jsonl", lines)
+    run(source, tmp_path / "out")
+    assert Stub.clips == 3
+
+
+def test_films_that_are_gone_once_their_clips_are_made_are_not_missed(source, tmp_path):
+    (source / "b.mp4").rename(source / "b.mkv")
+    run(source, tmp_path / "out")
+    (source / "b.mkv").unlink()
+    assert run(source, tmp_path / "out") == Outcome(3, {}, 0)
+    assert Stub.clips == 3
+
+
+def test_a_text_that_has_changed_is_in_the_tables_and_nothing_is_extracted(source, tmp_path):
+    run(source, tmp_path / "out")
+    layout.write_table(source / "subs.csv", [{"video_id": n, "texto": f"otra {n}"} for n in "abc"])
+    run(source, tmp_path / "out")
+    assert [row["texto"] for row in layout.read_table(tmp_path / "out" / "subs.csv")] == ["otra a", "otra b", "otra c"]
+    assert Stub.clips == 3
+
+
+def test_mirrored_films_are_turned_over_each_as_its_row_says_and_anew_when_that_changes(source, tmp_path):
+    rows = [
+        {"video_id": n, "texto": "uno", "mirrored": said} for n, said in zip("abc", ("", "no", "true"), strict=True)
+    ]
+    layout.write_table(source / "subs.csv", rows)
+    run(source, tmp_path / "out")
+    assert [record_of(tmp_path / "out", name)["mirrored"] for name in "abc"] == [False, False, True]
+    run(source, tmp_path / "out", "mirrored=true")
+    assert [record_of(tmp_path / "out", name)["mirrored"] for name in "abc"] == [True, False, True]
+    assert Stub.clips == 4
+    run(source, tmp_path / "out", "mirrored=true")
+    assert Stub.clips == 4
+    layout.write_table(source / "subs.csv", [{**rows[0], "mirrored": "quizá"}])
+    with pytest.raises(ValueError, match=r"subs\.csv line 2: mirrored 'quizá'"):
+        run(source, tmp_path / "out")
+
+
+def test_the_box_of_a_mirrored_film_is_turned_over_with_it(source, tmp_path):
+    table = tmp_path / "boxes.csv"
+    table.write_text("video_id;x;y;width;height\na;0;0;40;48\nb;1;2;30;40\nc;0;0;64;48\n")
+    for _ in range(2):
+        run(source, tmp_path / "out", "signer=box", f"boxes={table}", "mirrored=true")
+    assert record_of(tmp_path / "out", "b")["signer"]["box"] == [33.0, 2.0, 63.0, 42.0]
+    assert Stub.clips == 3
+
+
 def test_a_clip_whose_box_has_changed_is_extracted_again(source, tmp_path):
     table = tmp_path / "boxes.csv"
     for rows in ("a;0;0;40;48\nb;1;2;30;40\nc;0;0;64;48", "a;0;0;40;48\nb;9;2;30;40\nc;0;0;64;48"):
@@ -436,7 +507,7 @@ def test_a_bad_film_is_listed_and_the_others_are_extracted(source, tmp_path, how
     broken(source, how)
     outcome = run(source, tmp_path / "out", "max_failures=1")
     assert (outcome.finished, [*outcome.failures]) == (2, ["b"])
-    assert "b.m" in outcome.failures["b"]
+    assert str(source / "b") in outcome.failures["b"]
     assert layout.read_index(tmp_path / "out" / "index" / "train.csv") == ["a", "c"]
     record = record_of(tmp_path / "out", "b")
     assert sorted(record) == ["end", "failure", "film", "start", "video_id"]
@@ -472,6 +543,53 @@ def test_all_clips_of_one_film_count_once(source, tmp_path):
         run(source, tmp_path / "more", table, "max_failures=1")
 
 
+def test_what_can_be_seen_beforehand_is_listed_before_the_first_film(source, tmp_path):
+    rows = ["t;a;0;0.5;uno", "u;a;0.2;7;dos", "v;a;5;6;tres", "w;b;0;0.65;ok", "x;nowhere;0;1;cinco"]
+    with pytest.raises(ValueError, match=r"(?s)u'.*v'.*x'.*Failed films so far: 2, max_failures=1 \(3 of 5 clips"):
+        run(source, tmp_path / "out", cuts(source, *rows), "max_failures=1")
+    assert Stub.clips == 0
+    listed = (tmp_path / "out" / "faults.csv").read_text()
+    assert all(f"cuts.csv line {line};{name};" in listed for line, name in ((3, "u"), (4, "v"), (6, "x")))
+    outcome = run(source, tmp_path / "out", cuts(source, *rows), "max_failures=2")
+    assert (outcome.finished, sorted(outcome.failures)) == (2, ["u", "v", "x"])
+
+
+def test_a_clip_that_shows_nobody_is_listed_and_in_no_split_unless_asked_for(source, tmp_path, monkeypatch, capsys):
+    find = Stub.find
+    monkeypatch.setattr(Stub, "find", lambda *args: Landmarks(find(*args).points * (Stub.clips > 1), True))
+    assert run(source, tmp_path / "out").nobody == ("a",)
+    assert "no person is found in 1 clips" in capsys.readouterr().out
+    assert "a.mp4;a;no person is found" in (tmp_path / "out" / "faults.csv").read_text()
+    assert layout.read_index(tmp_path / "out" / "index" / "train.csv") == ["b", "c"]
+    run(source, tmp_path / "out", "split.nobody=true")
+    assert layout.read_index(tmp_path / "out" / "index" / "train.csv") == ["a", "b", "c"]
+
+
+def test_a_folder_of_one_film_without_captions_works_with_no_further_key(tmp_path, caplog):
+    (tmp_path / "films").mkdir()
+    write_film(tmp_path / "films" / "a.mp4")
+    with initialize_config_dir(str(CONF), version_base=None), caplog.at_level("INFO"):
+        outcome = extract.run(compose("extract", [f"source={tmp_path / 'films'}", f"out={tmp_path / 'out'}", *STUB]))
+    assert outcome == Outcome(1, {}, 0)
+    assert layout.read_index(tmp_path / "out" / "index" / "train.csv") == ["a"]
+    assert "no captions" in caplog.text
+    assert "all are in train" in caplog.text
+
+
+def test_folders_of_pictures_become_clips_at_the_rate_that_is_given(source, tmp_path):
+    (source / "d").mkdir()
+    for n in range(8):
+        cv2.imwrite(str(source / "d" / f"{n}.jpg"), np.full((48, 64, 3), 20 * n, np.uint8))
+    table = ("captions.format=none", "pictures_fps=10")
+    run(source, tmp_path / "out", *table)
+    record = record_of(tmp_path / "out", "d")
+    assert (record["film"], record["frames"], record["fps"]) == ("d", 8, 10)
+    run(source, tmp_path / "out", *table)
+    assert Stub.clips == 4
+    run(source, tmp_path / "out", "captions.format=none", "pictures_fps=20")
+    assert Stub.clips == 5
+
+
 def test_a_cut_past_the_end_fails_alone(source, tmp_path):
     table = cuts(source, "x;a;0;0.5;uno", "y;a;0.2;7;dos")
     outcome = run(source, tmp_path / "out", table, "max_failures=1")
@@ -482,6 +600,19 @@ def test_a_cut_past_the_end_fails_alone(source, tmp_path):
 def test_a_cut_of_negative_length_is_listed_and_dropped(source, tmp_path):
     assert run(source, tmp_path / "out", cuts(source, "x;a;0;0.5;uno", "y;a;0.4;0.2;dos")).finished == 1
     assert ";y;" in (tmp_path / "out" / "faults.csv").read_text()
+
+
+def test_where_a_whole_split_failed_the_rest_is_split_anew(source, tmp_path, caplog):
+    for n, name in enumerate("defghij"):
+        write_film(source / f"{name}.mp4", shade=n)
+    keys = ("split.by=film", "captions.format=none", "max_failures=1")
+    run(source, tmp_path / "whole", *keys)
+    (held,) = layout.read_index(tmp_path / "whole" / "index" / "test.csv")
+    (source / f"{held}.mp4").write_text("no film")
+    run(source, tmp_path / "out", *keys)
+    splits = [layout.read_index(tmp_path / "out" / "index" / f"{split}.csv") for split in layout.SPLITS]
+    assert [len(names) for names in splits] == [7, 1, 1]
+    assert "test failed" in caplog.text
 
 
 def test_when_no_clip_can_be_extracted_the_first_reason_is_said(source, tmp_path):
@@ -515,10 +646,10 @@ def test_a_folder_that_cannot_be_read_is_named(source, tmp_path):
 
 
 def test_a_folder_that_cannot_be_listed_is_named(source, tmp_path, monkeypatch):
-    def denied(self):
-        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+    def denied(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "iterdir", denied)
+    monkeypatch.setattr(os, "scandir", denied)
     with pytest.raises((ValueError, OSError), match=r"films.*Permission denied"):
         run(source, tmp_path / "out")
 

@@ -406,7 +406,7 @@ def _subtitle_files(folder: Path, kind: str) -> Iterator[Caption | Fault]:
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"captions.path={folder}: no such folder; expected one with .{kind} files beside films")
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() == f".{kind}")
+    files = sorted(path for path in folder.rglob("[!.]*") if path.suffix.lower() == f".{kind}")
     if not files:
         raise FileNotFoundError(f"{folder}: no .{kind} file; each film has one of its name, or take another format")
     for path in files:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import csv
+import logging
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from slt.data import layout
 from slt.data.captions import FORMATS, Caption, Fault, check_id, plain_name, read_captions, read_text
+from slt.data.footage import FILMS, POSES, find_footage, folders_below
 
-FILMS = (".mp4", ".m4v", ".mkv", ".webm", ".mov", ".avi", ".gif")
-POSES = (".pose",)
+log = logging.getLogger(__name__)
+
 KINDS = ("films", "keypoints", "poses")
 SIGNERS = ("auto", "largest", "box")
+MIRRORED = {"": None, "true": True, "yes": True, "sí": True, "1": True, "false": False, "no": False, "0": False}
 BOX_COLUMNS = ("video_id", "x", "y", "width", "height")
 
 Box = tuple[float, float, float, float]
@@ -25,12 +30,16 @@ class Source:
 
     Attributes:
         video_id: the clip.
-        path: film, keypoints.h5 or .pose file; it may not be there: then the extraction fails this film by name.
+        path: film, folder of pictures, keypoints.h5 or .pose file; it may not be there: then the extraction fails this
+            film by name.
         start: seconds in the film; None = its beginning.
         end: seconds in the film; None = its end.
         row: video_id, texto and further columns of subs.csv.
         box: where the signer is, x0, y0, x1, y1 in pixels of the upright picture; None = nobody said.
         person: whose key points are the signer's, where a file holds those of several people.
+        mirrored: the film shows the signer as a mirror does, and its pictures are turned over when read.
+        rate: frames/s of a folder of pictures; None = a file, which says its own.
+        where: file and line of its caption, for messages.
     """
 
     video_id: str
@@ -40,6 +49,14 @@ class Source:
     row: Mapping[str, str]
     box: Box | None = None
     person: int = 0
+    mirrored: bool = False
+    rate: float | None = None
+    where: str = field(default="", compare=False)
+
+    @property
+    def film(self) -> str:
+        """The plain name of what it is cut from."""
+        return plain_name(self.path.name if self.path.is_dir() else self.path.stem)
 
 
 def find_sources(
@@ -52,6 +69,8 @@ def find_sources(
     min_seconds: float,
     signer: str,
     boxes: Path | str | None,
+    mirrored: bool = False,
+    pictures_fps: float = 25.0,
 ) -> tuple[list[Source], list[Fault]]:
     """Find what there is to extract, in the order of the table of captions, and all that is not as it should be.
 
@@ -59,45 +78,58 @@ def find_sources(
     invisible characters and with accents in two spellings.
 
     Args:
-        source: folder of films or of .pose files, or LSA-T's keypoints.h5.
+        source: folder of films, folders of pictures or .pose files (see `find_footage`), or LSA-T's keypoints.h5.
         kind: films, poses or keypoints.
         path: the table; None = subs.csv, meta.csv or subtitles.json in the source's folder, as `format` has it, and
             for srt and vtt the source's folder itself.
-        format: of the table, one of `captions.FORMATS`.
+        format: of the table, one of `captions.FORMATS`; "auto" = what is there (`choose_captions`).
         unquoted: see `read_captions`.
         min_seconds: see `read_captions`.
         signer: how the signer is found; "box" needs a box for every clip.
         boxes: table `video_id;x;y;width;height` in pixels; video_id is a clip's or a film's, and a clip's comes first.
+        mirrored: all films are mirrored but those of which the column `mirrored` says otherwise.
+        pictures_fps: frames/s of folders of pictures.
 
     Raises:
         FileNotFoundError: no such folder, no film in it, or no such table.
         ValueError: a key's value, a folder that cannot be listed, two films of one name, a fault of a whole table, a
             clip without a box, or nothing left to extract.
     """
-    for key, value, known in (("kind", kind, KINDS), ("captions.format", format, FORMATS), ("signer", signer, SIGNERS)):
+    formats = ("auto", *FORMATS)
+    for key, value, known in (("kind", kind, KINDS), ("captions.format", format, formats), ("signer", signer, SIGNERS)):
         if value not in known:
             raise ValueError(f"{key}={value}: expected one of {', '.join(known)}")
     source = Path(source)
+    if format == "auto":
+        format = "lsa_t" if kind == "keypoints" else choose_captions(source if path is None else Path(path), unquoted)
+        if format == "none" and path is not None:
+            raise FileNotFoundError(
+                f"captions.path={path}: no captions in this folder; expected subs.csv, srt files, ..."
+            )
     table = _table(source, kind, path, format)
     if kind == "keypoints":
         captions, faults = _captions(table, format, unquoted, min_seconds)
         found = [_source(caption, source, cut=True) for caption in captions]
         faults += _clips_without_row(source, [clip.video_id for clip in found], faults, table)
     else:
-        endings = FILMS if kind == "films" else POSES
-        films = _films(source, endings)
+        films = find_footage(source, kind)
         if format == "none":
             captions, faults = [_whole(name, film) for name, film in films.items()], []
         else:
             captions, faults = _captions(table, format, unquoted, min_seconds)
         cut = format not in ("subs", "none")
-        found = [_source(caption, _film_of(caption, films, source, endings), cut=cut) for caption in captions]
+        found = [_source(caption, _film_of(caption, films, source), cut=cut) for caption in captions]
         used = {clip.path for clip in found}
         reason = f"no clip of this film is left in {table.name}"
         faults += [Fault(film.name, "", reason, dropped=True) for film in films.values() if film not in used]
     if not found:
         reasons = "; ".join(f"{fault.where}: {fault.reason}" for fault in faults[:3])
         raise ValueError(f"{table}: no clip is left to extract ({reasons or 'no rows'}); mend the table")
+    found = [_as_shown(clip, mirrored, pictures_fps, kind) for clip in found]
+    if folders := len({clip.path for clip in found if clip.rate is not None}):
+        log.info(
+            "%d folders of pictures, taken at pictures_fps=%g frames/s, which they do not say", folders, pictures_fps
+        )
     if boxes is not None:
         found, unused = _boxed(found, Path(boxes))
         faults += unused
@@ -116,38 +148,66 @@ def _table(source: Path, kind: str, path: Path | str | None, format: str) -> Pat
         raise ValueError(f"source={source}: a file; kind={kind} expects the folder that holds it")
     elif not source.is_dir():
         raise FileNotFoundError(f"source={source}: no such folder; expected one with {kind}")
+    folder = source.parent if kind == "keypoints" else source
     if path is not None:
         if format == "none":
             raise ValueError(f"captions.format=none reads no table; came captions.path={path}")
-        return Path(path)
-    folder = source.parent if kind == "keypoints" else source
+        folder = Path(path)
     names = {"subs": "subs.csv", "cuts": "subs.csv", "lsa_t": "meta.csv", "subtitles": "subtitles.json"}
-    return folder / names[format] if format in names else folder
+    return folder / names[format] if format in names and (path is None or folder.is_dir()) else folder
 
 
 def _captions(table: Path, format: str, unquoted: bool, min_seconds: float) -> tuple[list[Caption], list[Fault]]:
     return read_captions(table, format=format, unquoted=unquoted, min_seconds=min_seconds)
 
 
-def _films(folder: Path, endings: Sequence[str]) -> dict[str, Path]:
-    """Return the films of a folder by their plain names, sorted."""
-    try:
-        paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in endings)
-    except OSError as error:
-        text = f"source={folder}: cannot be listed ({error.strerror}); mend the folder's rights"
-        raise ValueError(text) from error
-    films: dict[str, Path] = {}
-    for path in paths:
-        name = plain_name(path.stem)
-        if name in films:
+def choose_captions(place: Path, unquoted: bool) -> str:
+    """Return the format of the captions in a source's folder, or of the table or folder that `captions.path` names.
+
+    In a folder it is subs.csv, where it stands, whatever stands beside it; else what there is of meta.csv,
+    subtitles.json, srt and vtt files; else "none", which is said.
+
+    Raises:
+        ValueError: several of these.
+    """
+    tables = {"subs.csv": "subs", "meta.csv": "lsa_t", "subtitles.json": "subtitles"}
+    if not place.is_dir():
+        format = "subtitles" if place.suffix.lower() == ".json" else _format_of(place, unquoted)
+    elif (place / "subs.csv").is_file():
+        format = _format_of(place / "subs.csv", unquoted)
+    else:
+        there = {tables[name]: name for name in tables if (place / name).is_file()}
+        for here, names in folders_below(place):
+            for name in names:
+                if (format := Path(name).suffix.lower()[1:]) in ("srt", "vtt"):
+                    there.setdefault(format, str((here / name).relative_to(place)))
+        if len(there) > 1:
             raise ValueError(
-                f"{path}: {films[name].name} has the same name but for its ending, and films are known by it; "
-                "rename one"
+                f"{place}: captions in {len(there)} formats ({', '.join(there.values())}); say which are meant, as in "
+                f"captions.format={next(iter(there))}"
             )
-        films[name] = path
-    if not films:
-        raise FileNotFoundError(f"source={folder}: no film in this folder; expected {', '.join(endings)}")
-    return films
+        format = next(iter(there), "none")
+    no = ": there are no captions, so each film is a clip without a sentence" if format == "none" else ""
+    log.info("%s: captions.format=%s%s", place, format, no)
+    return format
+
+
+def _format_of(table: Path, unquoted: bool) -> str:
+    """Tell by a table's columns, and by whether times stand in them, how it is to be read."""
+    if unquoted or not table.is_file():
+        return "subs"
+    with table.open("rb") as file:
+        lines = file.read(1 << 16).decode("utf-8-sig", errors="replace").splitlines()
+    header = next((line for line in lines if not line.lower().startswith("sep=")), "").lower()
+    columns = {re.sub(r'[\s"]', "", name) for name in re.split(r"[;,|\t]", header)}
+    if {"id", "video", "start", "end"} <= columns:
+        return "lsa_t"
+    cut = (
+        (row.get("start", "") + row.get("end", "")).strip() or row.get("video", "").strip() not in ("", row["video_id"])
+        for _, row, _ in layout.table_rows(table)
+        if row
+    )
+    return "cuts" if any(cut) else "subs"
 
 
 def _whole(name: str, film: Path) -> Caption:
@@ -155,16 +215,30 @@ def _whole(name: str, film: Path) -> Caption:
     return Caption(film.name, name, name, None, None, "")
 
 
-def _film_of(caption: Caption, films: Mapping[str, Path], folder: Path, endings: Sequence[str]) -> Path:
+def _film_of(caption: Caption, films: Mapping[str, Path], folder: Path) -> Path:
     """Return the film of a caption, or the path that it should have had."""
     if any(sign in "/\\" for sign in caption.video):
         raise ValueError(f"{caption.where}: video {caption.video!r} must be a film's name in the source, not a path")
     if caption.video in films:
         return films[caption.video]
     given = Path(caption.video)  # the name may stand there with its ending
-    if given.suffix.lower() in endings:
-        return films.get(given.stem, folder / caption.video)
-    return folder / f"{caption.video}{endings[0]}"
+    film = films.get(given.stem)
+    if film is not None and (given.suffix.lower() in (*FILMS, *POSES) or plain_name(film.name) == caption.video):
+        return film
+    return folder / caption.video
+
+
+def _as_shown(clip: Source, mirrored: bool, rate: float, kind: str) -> Source:
+    """Say of a clip whether its film is mirrored, its own column before the key for all, and of pictures their rate."""
+    said = clip.row.get("mirrored", "").strip().lower()
+    if said not in MIRRORED:
+        known = ", ".join(filter(None, MIRRORED))
+        raise ValueError(f"{clip.where}: mirrored {said!r}; expected one of {known}, or nothing where it is not known")
+    turned = mirrored if MIRRORED[said] is None else bool(MIRRORED[said])
+    if turned and kind != "films":
+        raise ValueError(f"{clip.where}: mirrored: only pictures are turned over, kind={kind} holds none")
+    pictures = kind == "films" and clip.path.is_dir()
+    return replace(clip, mirrored=turned, rate=rate if pictures else None) if turned or pictures else clip
 
 
 def _source(caption: Caption, path: Path, *, cut: bool) -> Source:
@@ -172,7 +246,7 @@ def _source(caption: Caption, path: Path, *, cut: bool) -> Source:
     if cut:
         times = {"start": caption.start, "end": caption.end}
         row |= {"video": caption.video} | {key: "" if time is None else repr(time) for key, time in times.items()}
-    return Source(caption.video_id, path, caption.start, caption.end, row, person=caption.person)
+    return Source(caption.video_id, path, caption.start, caption.end, row, person=caption.person, where=caption.where)
 
 
 def _clips_without_row(path: Path, ids: Iterable[str], faults: Iterable[Fault], table: Path) -> list[Fault]:
@@ -180,7 +254,7 @@ def _clips_without_row(path: Path, ids: Iterable[str], faults: Iterable[Fault], 
 
     known = {*ids, *(fault.video_id for fault in faults)}
     reason = f"no row for this clip in {table.name}"
-    return [Fault(path.name, name, reason, dropped=True) for name in clip_names(path) if name not in known]
+    return [Fault(path.name, name, reason, dropped=True) for name in clip_names(path) if plain_name(name) not in known]
 
 
 # ---------------------------------------------------------------- boxes
@@ -192,9 +266,9 @@ def _boxed(found: Iterable[Source], table: Path) -> tuple[list[Source], list[Fau
     used: set[str] = set()
     out = []
     for clip in found:
-        name = next((name for name in (clip.video_id, plain_name(clip.path.stem)) if name in boxes), None)
-        used |= {clip.video_id, plain_name(clip.path.stem)}
-        out.append(clip if name is None else Source(**{**vars(clip), "box": boxes[name][1]}))
+        name = next((name for name in (clip.video_id, clip.film) if name in boxes), None)
+        used |= {clip.video_id, clip.film}
+        out.append(clip if name is None else replace(clip, box=boxes[name][1]))
     reason = "a box for a clip or film that is not extracted"
     return out, [Fault(boxes[name][0], name, reason, dropped=True) for name in boxes if name not in used]
 

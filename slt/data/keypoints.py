@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from slt.data.captions import plain_name
 from slt.data.pose import BODY, HAND
 from slt.data.video import END_ROOM
 
@@ -76,6 +77,8 @@ def _read_h5(source: Source) -> PoseOnly:
     with _h5(source.path) as file:
         where = f"{source.path}: {source.video_id}.mp4"
         clip = file.get(f"{source.video_id}.mp4")
+        if clip is None:  # perhaps its name is spelled in another way
+            clip = next((file[name] for name in file if plain_name(name) == f"{source.video_id}.mp4"), None)
         if clip is None:
             raise ValueError(f"{where}: no such clip among the {len(file)} in this file")
         signer = clip.get(f"signer_{source.person}")

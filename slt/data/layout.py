@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 REQUIRED_COLUMNS = ("video_id", "texto")
-OPTIONAL_COLUMNS = ("gloss", "signer", "film", "video", "start", "end", "fps", "duration", "frame_count")
+OPTIONAL_COLUMNS = ("gloss", "signer", "film", "video", "start", "end", "fps", "duration", "frame_count", "mirrored")
 SPLITS = ("train", "val", "test")
 _EMPTY_TEXT = "has an empty texto"
 _FRAME_NAME = re.compile(r"(.+)_f(\d{6}|[1-9]\d{6,})\.jpg")

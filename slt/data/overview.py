@@ -24,11 +24,12 @@ from numpy.typing import NDArray
 
 from slt.data import layout
 from slt.data.contact_sheet import Moment, Picture, draw_sheet
-from slt.data.video import frames_at
+from slt.data.footage import frames_at
 from slt.evaluation.curves import draw_histogram
 
 MOMENTS = 6  # frames on a contact sheet
 QUALITY = 85  # of its JPEG
+FEWEST_LEADING, MIRRORED_ABOVE = 5, 0.7  # clips, and the share of those the left hand leads in, that raise a question
 ROWS = 200  # of a table of the page; the rest is counted, and stands in metadata.jsonl
 # Of a reason: what stands in quotes or brackets, and every word with a digit.
 _VARYING = re.compile(r"(?<!\w)'[^']*'(?!\w)|\"[^\"]*\"|\([^)]*\)|\S*\d\S*")
@@ -55,6 +56,8 @@ class Fact:
     persons: int
     unsure: bool
     signer: tuple[float, float, float, float] | None
+    moved: dict[str, float]
+    mirrored: bool
 
     @property
     def seconds(self) -> float:
@@ -161,6 +164,8 @@ def _fact(record: Mapping[str, Any]) -> Fact:
         persons=int(signer.get("persons", 1)),
         unsure=bool(signer.get("unsure", False)),
         signer=None if box is None else (float(box[0]), float(box[1]), float(box[2]), float(box[3])),
+        moved=dict(record.get("moved") or {}),
+        mirrored=bool(record.get("mirrored", False)),
     )
 
 
@@ -174,8 +179,27 @@ def _summary(clips: Sequence[Fact], failed: Sequence[Fact], extractors: Sequence
         "films": f"{len(films):,}" + (f", and {len(lost):,} of which nothing was extracted" if lost else ""),
         "failed": f"{len(failed):,} of {len(clips) + len(failed):,}",
         "signer unsure": f"{unsure:,} of {len(clips):,}",
+        "left hand leads": _leading(clips),
         "extractor": "; ".join(extractors) or "none",
     }
+
+
+def _leading(clips: Sequence[Fact]) -> str:
+    """Return in which share of the clips the left hand moves more, and what that may mean: most people sign right."""
+    moving = [clip.moved for clip in clips if any(clip.moved.values())]
+    if not moving:
+        return "not known"
+    left = sum(moved["left_hand"] > moved["right_hand"] for moved in moving)
+    said = f"{left:,} of {len(moving):,} clips in which a hand moves ({100 * left / len(moving):.0f} %)"
+    turned = sum(clip.mirrored for clip in clips)
+    if turned:
+        said += f"; {turned:,} clips were turned over (mirrored)"
+    if len(moving) >= FEWEST_LEADING and left > MIRRORED_ABOVE * len(moving):
+        todo = "take mirrored=false" if turned > len(clips) / 2 else "set mirrored=true"
+        said += (
+            f". Are these selfie films, or is the signer left-handed? Look at writing in a picture: if mirrored, {todo}"
+        )
+    return said
 
 
 def _duration(seconds: float) -> str:
@@ -329,10 +353,12 @@ def _read_crops(
 def _film_pictures(clip: Fact, film: Path | None, index: NDArray[np.int64]) -> tuple[list[Picture | None], str]:
     """Return the film's picture of each frame of `index` (n,), None for all where it cannot be read, and why."""
     nothing: list[Picture | None] = [None] * len(index)
-    if film is None or not film.is_file():
+    if film is None or not film.exists():
         return nothing, f"The film {clip.film} is not there any more: crops and landmarks only."
+    times = (index / clip.fps).tolist()
     try:
-        found = [picture for _, picture in frames_at(film, (index / clip.fps).tolist(), start=clip.start)]
+        read = frames_at(film, times, start=clip.start, rate=clip.film_fps, mirrored=clip.mirrored)
+        found = [picture for _, picture in read]
     except (ValueError, OSError) as error:
         return nothing, f"The film could not be read again ({error}): crops and landmarks only."
     return [*found, *nothing][: len(index)], ""

@@ -62,7 +62,7 @@ def split_ids(
 
     Groups (films, signers, or single clips) stand in an order that their own names and the seed give, so that a longer
     list moves few; they fill `test`, then `val`, each as near to its share of the clips as whole groups allow, and
-    `train` has the rest.
+    `train` has the rest. Clips that are too few to leave something in each split are all trained on, which is said.
 
     Args:
         sources: the clips.
@@ -72,7 +72,7 @@ def split_ids(
         seed: of the order in which groups are shared out.
 
     Raises:
-        ValueError: shares that are none, a clip without a signer, or a split that stays empty although it has a share.
+        ValueError: shares that are none, or a clip without a signer.
     """
     ids = [source.video_id for source in sources]
     if by == "all_train":
@@ -101,14 +101,13 @@ def split_ids(
             chosen[split].update(groups[nearest])
             order.remove(nearest)
     chosen["train"].update(video_id for name in order for video_id in groups[name])
-    empty = [split for split, share in shares.items() if share > 0 and not chosen[split]]
-    if empty:
-        kind = {"film": "films", "signer": "signers", "random": "clips"}[by]
-        finer = "" if by == "random" else ", split.by=random"
-        raise ValueError(
-            f"split: {len(groups)} {kind} with {len(ids)} clips leave {' and '.join(empty)} empty at "
-            f"{train}/{val}/{test}; take other shares{finer}, or split.by=all_train"
-        )
+    if empty := [split for split, share in shares.items() if share > 0 and not chosen[split]]:
+        log.warning(
+            "split: %d clips of %d %s leave %s empty at %g/%g/%g, so all are in train and nothing is held out%s",
+            len(ids), len(groups), {"film": "films", "signer": "signers", "random": "clips"}[by], " and ".join(empty),
+            train, val, test, "" if by == "random" else "; split.by=random deals single clips out",
+        )  # fmt: skip
+        return {"train": ids}
     splits = {split: [name for name in ids if name in names] for split, names in chosen.items() if names}
     log.info("split by %s: %s of %d clips", by, {name: len(part) for name, part in splits.items()}, len(ids))
     return splits
@@ -130,7 +129,7 @@ def _group(source: Source, by: str) -> str:
 
 def film_name(source: Source) -> str:
     """Return the film that a clip was cut from: the column `video` where the table has it, else the file's name."""
-    return source.row.get("video", "").strip() or source.path.stem
+    return source.row.get("video", "").strip() or source.film
 
 
 def write_splits(folder: Path, splits: Mapping[str, Sequence[str]]) -> list[Path]:

@@ -158,6 +158,7 @@ class OpenClip:
         self.frames = 0
         self.size: tuple[int, int] | None = None
         self._crop_size = 0
+        self._persons = 0  # frames in which anything of a person is found
         self._marks = {stream: bytearray() for stream in STREAMS}
         self._boxes = {stream: array("f") for stream in STREAMS}
         self._offsets = {stream: array("q", [0]) for stream in STREAMS}
@@ -187,6 +188,7 @@ class OpenClip:
         row = np.ascontiguousarray(regions.points, np.float32).reshape(1, -1)
         for fault in layout.pose_faults(Path(f"{self.video_id} at {regions.seconds:.2f} s"), {"pose": row}):
             raise ValueError(fault)
+        self._persons += bool((regions.points[:, 2] > 0).any())
         with writing(self.folder):
             self._parts["pose"].write(row.data)
             for stream in STREAMS:
@@ -264,12 +266,23 @@ class OpenClip:
         return np.frombuffer(self._boxes[stream], np.float32).reshape(-1, 3)
 
     def summary(self) -> dict[str, Any]:
-        """Return what metadata.jsonl says of the frames: their number and size, shares of marks, median box sides."""
+        """Return what metadata.jsonl says of the frames.
+
+        That is their number and size, the shares of marks and of a person, the median sides of boxes, and how many
+        pixels each hand went from one frame that has it to the next.
+        """
         marks = {stream: np.frombuffer(values, np.uint8) for stream, values in self._marks.items()}
         sides = {stream: self._boxes_of(stream)[marks[stream] > 0, 2] for stream in STREAMS}
+        moved = {}
+        for stream in ("left_hand", "right_hand"):
+            both = (marks[stream][1:] > 0) & (marks[stream][:-1] > 0)
+            steps = np.linalg.norm(np.diff(self._boxes_of(stream)[:, :2], axis=0), axis=1)
+            moved[stream] = round(float(steps[both].sum()), 1)
         return {
             "frames": self.frames,
             "size": list(self.size or (0, 0)),
+            "person": round(self._persons / max(self.frames, 1), 4),
+            "moved": moved,
             "seen": {stream: round(float((values > 0).mean()), 4) for stream, values in marks.items()},
             "followed": {stream: round(float((values == FOLLOWED).mean()), 4) for stream, values in marks.items()},
             "box": {stream: round(float(np.median(side)), 1) if len(side) else None for stream, side in sides.items()},

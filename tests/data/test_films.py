@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from slt.data.films import Source, find_sources, read_boxes
+from slt.data.keypoints import LSA_T_POINTS, read_keypoints
 
 CUTS = "video_id;video;start;end;texto\n"
 FORMS = {"subs": "video_id;texto\n", "cuts": CUTS}
@@ -52,7 +55,7 @@ def test_cuts_keep_film_times_and_further_columns_in_their_row(folder):
 def test_a_film_without_a_row_is_listed_and_a_row_without_a_film_is_left_to_the_extraction(folder):
     table(folder, "a;uno\nd;dos\n")
     sources, faults = find(folder)
-    assert [s.path for s in sources] == [folder / "a.mp4", folder / "d.mp4"]
+    assert [s.path for s in sources] == [folder / "a.mp4", folder / "d"]
     assert [(f.where, f.dropped) for f in faults] == [("b.MKV", True), ("c.gif", True)]
 
 
@@ -81,6 +84,68 @@ def test_srt_beside_films_cuts_them(folder):
     assert [f.where for f in faults] == ["b.MKV", "c.gif"]
 
 
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ({}, ["a", "b", "c"]),
+        ({"subs.csv": "video_id;texto\na;uno\n", "a.srt": "x"}, ["a"]),
+        ({"subs.csv": "video_id;video;start;end;texto\na_1;a;0;1;uno\n"}, ["a_1"]),
+        ({"subs.csv": "video_id;video;start;end;texto\na;;;;uno\n"}, ["a"]),
+        ({"meta.csv": "id;text;video;start;end;split\nx;uno;a;0;1;[]\n"}, ["x"]),
+        ({"subtitles.json": '{"a": [[0, 1, "uno"]]}'}, ["a_1"]),
+        ({"a.vtt": "WEBVTT\n\n00:00.000 --> 00:01.000\nuno\n"}, ["a_1"]),
+    ],
+)
+def test_captions_that_are_there_are_found(folder, written, expected):
+    for name, text in written.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    assert [clip.video_id for clip in find(folder, "auto")[0]] == expected
+
+
+def test_captions_are_found_in_the_folder_that_is_named(folder, tmp_path):
+    with pytest.raises(FileNotFoundError, match="no captions in this folder"):
+        find(folder, "auto", path=tmp_path)
+    (tmp_path / "subs.csv").write_text("video_id;texto\na;uno\n")
+    assert [clip.video_id for clip in find(folder, "auto", path=tmp_path)[0]] == ["a"]
+
+
+def test_subtitles_are_found_where_their_films_are(folder):
+    (folder / "day" / "two").mkdir(parents=True)
+    (folder / "day" / "two" / "d.ts").write_bytes(b"")
+    (folder / "day" / "two" / "d.srt").write_text("1\n00:00:01,000 --> 00:00:02,000\nhola\n")
+    assert [(clip.video_id, clip.path.name) for clip in find(folder, "auto")[0]] == [("d_1", "d.ts")]
+
+
+def test_of_captions_in_several_formats_one_must_be_named(folder):
+    (folder / "a.srt").write_text("1\n00:00:01,000 --> 00:00:02,000\nhola\n")
+    (folder / "subtitles.json").write_text('{"a": [[0, 1, "uno"]]}')
+    with pytest.raises(ValueError, match=r"subtitles\.json, a\.srt.*captions\.format=subtitles"):
+        find(folder, "auto")
+    assert [clip.video_id for clip in find(folder, "auto", path=folder / "subtitles.json")[0]] == ["a_1"]
+
+
+def test_ids_and_films_are_one_in_whatever_way_their_accents_are_written(folder):
+    (folder / "sen\u0303a.mp4").write_bytes(b"")
+    table(folder, "se\u00f1a;uno\n")
+    sources, _ = find(folder)
+    assert (sources[0].video_id, sources[0].film, sources[0].path.is_file()) == ("se\u00f1a", "se\u00f1a", True)
+
+
+def test_key_points_whose_names_spell_accents_otherwise_are_found(tmp_path):
+    h5py = pytest.importorskip("h5py", reason='h5py is absent: pip install "slt[media]"')
+    with h5py.File(tmp_path / "keypoints.h5", "w") as file:
+        file["sen\u0303a.mp4/signer_0/keypoints"] = np.full((4, 4 * LSA_T_POINTS), 9, np.float16)
+    (tmp_path / "meta.csv").write_text("id;text;video;start;end;split\nse\u00f1a;uno;v;1;3;[]\n", encoding="utf-8")
+    sources, faults = find(tmp_path / "keypoints.h5", "auto", kind="keypoints")
+    assert (faults, read_keypoints(sources[0]).fps) == ([], 2)
+
+
+def test_only_films_can_be_mirrored(tmp_path):
+    (tmp_path / "a.pose").write_bytes(b"")
+    with pytest.raises(ValueError, match="kind=poses holds none"):
+        find(tmp_path, "none", kind="poses", mirrored=True)
+
+
 def test_two_films_of_one_name_are_refused(folder):
     (folder / "a.avi").write_bytes(b"")
     with pytest.raises(ValueError, match=r"a\.mp4: a\.avi has the same name"):
@@ -99,8 +164,8 @@ def test_folders_that_are_none_hold_no_film_or_cannot_be_listed_are_named(folder
     def refuse(self):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "iterdir", refuse)
-    with pytest.raises(ValueError, match="films: cannot be listed \\(Permission denied\\)"):
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(ValueError, match="films cannot be listed \\(Permission denied\\)"):
         find(folder)
 
 

@@ -78,7 +78,7 @@ def asked(monkeypatch) -> list[Any]:
     """What was asked of films; they show an even grey."""
     calls: list[Any] = []
 
-    def frames_at(path, seconds, *, start=None):
+    def frames_at(path, seconds, *, start=None, **_):
         calls.append((path, list(seconds), start))
         for second in seconds:
             yield second, np.full((SIZE[1], SIZE[0], 3), 128, np.uint8)
@@ -202,6 +202,17 @@ def test_a_sheet_shows_six_frames_of_the_cut_with_their_crops(tmp_path, asked, f
     assert sheet.shape[1] > 1000
     assert "from 3.00 s" in text
     assert "any more" not in text
+
+
+@pytest.mark.parametrize(("leading", "asked_for"), [(1, ""), (9, "mirrored=true")])
+def test_the_page_says_where_the_left_hand_leads_and_asks_whether_films_are_mirrored(
+    tmp_path, asked, films, leading, asked_for
+):
+    moved = [{"left_hand": 9.0 if n < leading else 1.0, "right_hand": 5.0} for n in range(10)]
+    root = write_corpus(tmp_path / "out", [line(f"c{n}", moved=each) for n, each in enumerate(moved)])
+    text = page(root, {}, worst=0)
+    assert f"{leading} of 10 clips in which a hand moves" in text
+    assert ("mirrored=true" in text) == bool(asked_for)
 
 
 @pytest.mark.parametrize("gone", ["absent", "unnamed", "unreadable"])

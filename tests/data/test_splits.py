@@ -62,11 +62,12 @@ def test_a_clip_without_a_signer_is_named(row):
         split_ids(clips(9, 2, **row), by="signer", **SHARES, seed=1)
 
 
-def test_a_split_that_stays_empty_is_said_with_what_to_do():
-    with pytest.raises(ValueError, match=r"3 clips with 3 clips leave val and test empty .* split\.by=all_train"):
-        split_ids(clips(3, 1), by="random", train=0.9, val=0.05, test=0.05, seed=1)
-    with pytest.raises(ValueError, match=r"2 films with 20 clips leave .* empty .* split\.by=random"):
-        split_ids(clips(2, 10), by="film", **SHARES, seed=1)
+@pytest.mark.parametrize(("films", "each", "by"), [(3, 1, "film"), (1, 9, "film"), (2, 10, "film"), (1, 1, "random")])
+def test_clips_that_cannot_be_split_are_all_trained_on_and_that_is_said(films, each, by, caplog):
+    found = clips(films, each)
+    assert split_ids(found, by=by, **SHARES, seed=1) == {"train": [clip.video_id for clip in found]}
+    assert f"{films * each} clips of" in caplog.text
+    assert "train" in caplog.text
 
 
 def test_a_split_without_a_share_is_not_made():
