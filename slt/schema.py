@@ -163,6 +163,14 @@ class Split:
 
 
 @dataclass
+class OpenPose:
+    """Keys of `openpose` in `conf/extract.yaml`."""
+
+    size: list[int] | None = MISSING
+    fps: float | None = MISSING
+
+
+@dataclass
 class Extract:
     """The fixed keys of `conf/extract.yaml`."""
 
@@ -187,6 +195,8 @@ class Extract:
     split: Split = field(default_factory=Split)
     signer: str = MISSING
     boxes: str | None = MISSING
+    openpose: OpenPose = field(default_factory=OpenPose)
+    min_seen: float = MISSING
     landmarker: Any = MISSING
     extractor: Any = MISSING
     wandb: Wandb = field(default_factory=Wandb)

@@ -24,6 +24,7 @@ from tqdm import tqdm
 from slt.data import layout, records
 from slt.data.films import Fault, Source
 from slt.data.keypoints import read_keypoints
+from slt.data.pose import shoulders_seen
 from slt.data.records import FAILED, RECORDS, WORK, OutputError, Record, locked, writing
 from slt.data.rois import Extractor
 from slt.data.splits import split_ids, write_splits
@@ -34,7 +35,7 @@ from slt.data.writer import ClipWriter
 log = logging.getLogger(__name__)
 
 # What stands in an extractor's place where the pose was found by others: its name and version in metadata.jsonl.
-READERS = {"keypoints": ("lsa-t-keypoints", 1), "poses": ("pose-format", 1)}
+READERS = {"keypoints": ("lsa-t-keypoints", 1), "poses": ("pose-format", 1), "openpose": ("openpose-json", 1)}
 _BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} clips [{elapsed}, {remaining} left, {rate_noinv_fmt}{postfix}]"
 
 
@@ -140,7 +141,7 @@ def extract_sources(
     splits = split_ids(sources, **split)
     extractor = make() if make is not None else None
     try:
-        maker = _maker(extractor, kind)
+        maker = _maker(extractor, kind, sources[0])
         chosen = {key: value for key, value in asdict(writer).items() if key != "out"}
         recipe = {"extractor": maker.extractor, "version": maker.version, "fingerprint": maker.fingerprint}
         recipe |= {"fps": fps, "max_fps": max_fps} | chosen
@@ -171,11 +172,12 @@ def deal(sources: Sequence[Source], part: tuple[int, int]) -> list[Source]:
     return [sources[n] for n in sorted(order[part[0] - 1 :: part[1]])]
 
 
-def _maker(extractor: Extractor | None, kind: str) -> Maker:
+def _maker(extractor: Extractor | None, kind: str, source: Source) -> Maker:
     if extractor is not None:
         return Maker(extractor.name, extractor.version, extractor.fingerprint, extractor.parameters)
-    name, version = READERS[kind]
-    return Maker(name, version, hashlib.sha256(json.dumps([name, version]).encode()).hexdigest()[:16], {})
+    told = {} if source.size is None else {"size": list(source.size), "fps": source.fps}
+    name, version = READERS["openpose" if told else kind]
+    return Maker(name, version, hashlib.sha256(json.dumps([name, version]).encode()).hexdigest()[:16], told)
 
 
 def _close(extractor: Extractor | None) -> None:
@@ -319,8 +321,9 @@ def read_clip(source: Source, job: Job) -> Record:
     """Read a clip's pose where others have found it and write it; return what its record says of it."""
     pose = read_keypoints(source)
     job.writer.write_pose(source.video_id, pose, scratch=job.scratch / "clips")
-    share = float((pose.points[..., 2] > 0).any(1).mean())
-    return {
+    share = float(shoulders_seen(pose.points).mean())
+    about: Record = {"missing": list(pose.missing)} if pose.missing else {}
+    return about | {
         "fps": round(pose.fps, 6),
         "film_fps": round(pose.fps, 6),
         "frames": len(pose.points),
@@ -328,7 +331,7 @@ def read_clip(source: Source, job: Job) -> Record:
         "seen": {"pose": round(share, 4)},
         "followed": {"pose": 0.0},
         "box": {"pose": None},
-        "signer": None,
+        "signer": {"persons": pose.people} if pose.people > 1 else None,
     }
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from slt.data.captions import FORMATS, Caption, Fault, check_id, plain_name, read_captions, read_text
+from slt.data.openpose import clip_facts, find_clips
 
 FILMS = (".mp4", ".m4v", ".mkv", ".webm", ".mov", ".avi", ".gif")
 POSES = (".pose",)
@@ -31,6 +33,8 @@ class Source:
         row: video_id, texto and further columns of subs.csv.
         box: where the signer is, x0, y0, x1, y1 in pixels of the upright picture; None = nobody said.
         person: whose key points are the signer's, where a file holds those of several people.
+        size: the picture's width and height in pixels, where the file does not say; None = it does.
+        fps: frames a second, likewise.
     """
 
     video_id: str
@@ -40,6 +44,8 @@ class Source:
     row: Mapping[str, str]
     box: Box | None = None
     person: int = 0
+    size: tuple[int, int] | None = None
+    fps: float | None = None
 
 
 def find_sources(
@@ -52,6 +58,7 @@ def find_sources(
     min_seconds: float,
     signer: str,
     boxes: Path | str | None,
+    openpose: Mapping[str, Any] | None = None,
 ) -> tuple[list[Source], list[Fault]]:
     """Find what there is to extract, in the order of the table of captions, and all that is not as it should be.
 
@@ -59,7 +66,7 @@ def find_sources(
     invisible characters and with accents in two spellings.
 
     Args:
-        source: folder of films or of .pose files, or LSA-T's keypoints.h5.
+        source: folder of films, of .pose files or of OpenPose's .json files, or LSA-T's keypoints.h5.
         kind: films, poses or keypoints.
         path: the table; None = subs.csv, meta.csv or subtitles.json in the source's folder, as `format` has it, and
             for srt and vtt the source's folder itself.
@@ -68,6 +75,7 @@ def find_sources(
         min_seconds: see `read_captions`.
         signer: how the signer is found; "box" needs a box for every clip.
         boxes: table `video_id;x;y;width;height` in pixels; video_id is a clip's or a film's, and a clip's comes first.
+        openpose: `size` (width, height) and `fps` of the films behind OpenPose's files.
 
     Raises:
         FileNotFoundError: no such folder, no film in it, or no such table.
@@ -85,13 +93,16 @@ def find_sources(
         faults += _clips_without_row(source, [clip.video_id for clip in found], faults, table)
     else:
         endings = FILMS if kind == "films" else POSES
-        films = _films(source, endings)
+        clips = find_clips(source) if kind == "poses" else {}
+        facts = clip_facts(**(openpose or {}), source=source) if clips else (None, None)
+        films = {plain_name(name): path for name, path in clips.items()} or _films(source, endings)
         if format == "none":
             captions, faults = [_whole(name, film) for name, film in films.items()], []
         else:
             captions, faults = _captions(table, format, unquoted, min_seconds)
         cut = format not in ("subs", "none")
         found = [_source(caption, _film_of(caption, films, source, endings), cut=cut) for caption in captions]
+        found = [replace(clip, size=facts[0], fps=facts[1]) for clip in found] if clips else found
         used = {clip.path for clip in found}
         reason = f"no clip of this film is left in {table.name}"
         faults += [Fault(film.name, "", reason, dropped=True) for film in films.values() if film not in used]
