@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from slt.config import check
 from slt.data.extraction import Outcome, build_extractor, extract_sources
 from slt.data.films import find_sources
+from slt.data.seen import extracted_shares, seen_faults, seen_lines
 from slt.data.writer import ClipWriter
 from slt.entry import main
 
@@ -38,7 +39,8 @@ def run(cfg: DictConfig) -> Outcome:
 
 def make_corpus(cfg: DictConfig) -> Outcome:
     """Extract what `cfg`, which is checked, describes and print what came of it."""
-    sources, faults = find_sources(cfg.source, kind=cfg.kind, **cfg.captions, signer=cfg.signer, boxes=cfg.boxes)
+    sources, faults = find_sources(cfg.source, kind=cfg.kind, **cfg.captions, signer=cfg.signer,
+                                   boxes=cfg.boxes, openpose=cfg.openpose)  # fmt: skip
     folders = OmegaConf.to_container(cfg.folders)
     assert isinstance(folders, dict)
     writer = ClipWriter(
@@ -65,16 +67,30 @@ def make_corpus(cfg: DictConfig) -> Outcome:
     print(f"{outcome.finished} clips in {cfg.out}" + (f", {len(outcome.failures)} failed:" if outcome.failures else ""))
     for name, reason in outcome.failures.items():
         print(f"  {name}: {reason}")
+    if not outcome.left:
+        say_seen(Path(cfg.out) / "metadata.jsonl", cfg.min_seen)
     if outcome.left:
         print(f"{outcome.left} clips are left to other shards; the last one writes the tables")
     return outcome
 
 
-def list_faults(folder: Path) -> int:
+def say_seen(metadata: Path, min_seen: float) -> None:
+    """Print in what share of the frames a model will see each stream, and which points the sources do not have."""
+    shares, missing = extracted_shares(metadata)
+    for line in seen_lines(shares) + seen_faults(shares, min_seen, key="min_seen"):
+        print(line)
+    sets: dict[tuple[str, ...], list[str]] = {}
+    for name, clips in missing.items():
+        sets.setdefault(tuple(clips), []).append(name)
+    for ids, names in sets.items():
+        print(f"points that {len(ids)} clips (first: {ids[0]}) do not have and no model sees: {', '.join(names)}")
+
+
+def list_faults(folder: Path, min_seen: float) -> int:
     """Print all that is wrong with a corpus and return the exit status."""
     from slt.data.checking import check_corpus  # here: it reads with torch, which each extracting process does without
 
-    lines = check_corpus(folder)
+    lines = check_corpus(folder, min_seen=min_seen)
     for line in lines:
         print(line)
     faulty = not all(line.startswith("note: ") for line in lines)
@@ -87,7 +103,7 @@ def extract(cfg: DictConfig) -> int:
     """Run; the returned number is the exit status."""
     if cfg.check is not None:
         check(cfg)
-        return list_faults(Path(cfg.check))
+        return list_faults(Path(cfg.check), cfg.min_seen)
     return 2 if run(cfg).failures else 0
 
 
