@@ -231,7 +231,7 @@ class LsaTMultiStream(Dataset[Sample]):
         """
         shares = self.seen_shares()
         for line in seen_lines(shares):
-            log.info("%s of %s", line, self.split)
+            log.info("%s of the %s of %s", line, f"{len(self):,}", self.split)
         if faults := [f"{self.root}, split {self.split}: {fault}"
                       for fault in seen_faults(shares, self.min_seen, key="dataset.min_seen")]:  # fmt: skip
             if strict:
