@@ -37,35 +37,43 @@ def _listed(folder: Path, changed: int) -> dict[str, dict[int, str]]:
 
 
 def _frames(path: Path) -> dict[int, Path]:
-    """Return the files of a clip by frame, from its own folder or from those that stand beside one another."""
-    folder = path if path.is_dir() else path.parent
-    if not folder.is_dir():
+    """Return the files of a clip by frame; none where `path` is not one of `find_clips`."""
+    match = _NAME.fullmatch(path.name)
+    folder, name = (path, path.name) if path.is_dir() else (path.parent, match[1] if match else None)
+    if name is None or not folder.is_dir():
         return {}
-    return {t: folder / name for t, name in _listed(folder, folder.stat().st_mtime_ns).get(path.name, {}).items()}
+    return {t: folder / file for t, file in _listed(folder, folder.stat().st_mtime_ns).get(name, {}).items()}
 
 
 def is_clip(path: Path) -> bool:
-    """Tell whether `path`, a clip's folder or where it would be, is a clip of OpenPose's files."""
-    return not path.is_file() and bool(_frames(path))
+    """Tell whether `path` is a clip as `find_clips` gives it."""
+    return bool(_frames(path))
 
 
 def find_clips(source: Path) -> dict[str, Path]:
-    """Return the clips of OpenPose's files in a folder or in folders of it, id -> path for `read_people`.
+    """Return the clips of OpenPose's files in a folder and those below it, id -> its folder, or its first file.
 
     Raises:
         ValueError: .pose files stand beside them, or a clip is there twice.
     """
-    found = {name: source / name for name in _listed(source, source.stat().st_mtime_ns)}
-    for folder in sorted(path for path in source.iterdir() if path.is_dir()):
-        if is_clip(folder):
-            if folder.name in found:
-                raise ValueError(f"{folder}: this clip's .json files stand beside the folder too; keep one of the two")
-            found[folder.name] = folder
-    if found and (other := next(source.glob("*.pose"), None)):
-        raise ValueError(
-            f"{other}: .pose files and OpenPose's .json files in one folder; give each a folder of its own"
-        )
-    return dict(sorted(found.items()))
+    found: dict[str, Path] = {}
+    other = None
+    for here, folders, files in os.walk(source):
+        folders[:] = [] if "extraction.json" in files else sorted(folders)  # what was extracted is no source
+        first: dict[str, str] = {}
+        for file in files:
+            if match := _NAME.fullmatch(file):
+                first[match[1]] = min(file, first.get(match[1], file))
+            elif file.lower().endswith(".pose"):
+                other = Path(here, file)
+        for name, file in sorted(first.items()):
+            path = Path(here) if Path(here).name == name else Path(here, file)
+            if name in found:
+                raise ValueError(f"{path}: clip {name!r} is in {found[name]} too; keep one of the two")
+            found[name] = path
+    if found and other:
+        raise ValueError(f"{other}: .pose files and OpenPose's .json files in one folder; give each its own")
+    return found
 
 
 def read_people(path: Path) -> tuple[NDArray[np.float64], int, NDArray[np.int64]]:

@@ -48,7 +48,7 @@ def test_clips_are_found_in_folders_of_their_own_and_beside_one_another(tmp_path
     write_people(tmp_path / "folders" / ids[0], ids[0], [[person(300, 200)]] * 4)
     write_people(tmp_path / "folders" / ids[1], ids[1], [[person(300, 200)]] * 6, first=3)
     for count, name in zip((4, 6), ids, strict=True):
-        write_people(tmp_path / "flat", name, [[person(300, 200)]] * count)
+        write_people(tmp_path / "flat" / "deep", name, [[person(300, 200)]] * count)
     for folder in ("folders", "flat"):
         layout.write_table(tmp_path / folder / "subs.csv", [{"video_id": name, "texto": "uno"} for name in ids])
         sources, faults = find_sources(
