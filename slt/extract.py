@@ -76,9 +76,11 @@ def make_corpus(cfg: DictConfig) -> Outcome:
 
 def say_seen(metadata: Path, min_seen: float) -> None:
     """Print in what share of the frames a model will see each stream, and which points the sources do not have."""
-    shares, missing = extracted_shares(metadata)
+    shares, missing, several = extracted_shares(metadata)
     for line in seen_lines(shares) + seen_faults(shares, min_seen, key="min_seen"):
         print(line)
+    if several:
+        print(f"{len(several)} clips (first: {several[0]}) show several people: the largest and surest one was taken")
     sets: dict[tuple[str, ...], list[str]] = {}
     for name, clips in missing.items():
         sets.setdefault(tuple(clips), []).append(name)

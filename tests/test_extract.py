@@ -204,6 +204,7 @@ def test_openposes_files_become_the_pose_stream_and_what_they_lack_is_said_once(
     assert "seen: pose 1.00 of 4 frames (2 clips)" in said
     assert said.count("points that 2 clips (first: a) do not have") == 1
     assert "RIGHT_HAND" in said
+    assert "2 clips (first: a) show several people" in said
     record = record_of(tmp_path / "out", "a")
     assert [record[key] for key in ("extractor", "size", "fps", "signer")] == [
         "openpose-json", [640, 360], 25.0, {"persons": 2}]  # fmt: skip

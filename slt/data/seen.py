@@ -61,10 +61,11 @@ def _count(one: Share) -> str:
     return f"{one.frames:,} frames ({one.clips:,} clips)"
 
 
-def extracted_shares(metadata: Path) -> tuple[dict[str, Share], dict[str, list[str]]]:
-    """Return what an extraction's metadata.jsonl says: shares by stream, and missing point -> its clips."""
+def extracted_shares(metadata: Path) -> tuple[dict[str, Share], dict[str, list[str]], list[str]]:
+    """Return of metadata.jsonl shares by stream, missing point -> its clips, and OpenPose's clips of several people."""
     shares: dict[str, Share] = {}
     missing: dict[str, list[str]] = {}
+    several: list[str] = []
     with metadata.open(encoding="utf-8") as file:
         for record in map(json.loads, file):
             upper = {"pose": record["shoulders"]} if "shoulders" in record else {}
@@ -72,4 +73,6 @@ def extracted_shares(metadata: Path) -> tuple[dict[str, Share], dict[str, list[s
                 shares[stream] = shares.get(stream, Share()).add(share * record["frames"], record["frames"])
             for name in record.get("missing", ()):
                 missing.setdefault(name, []).append(record["video_id"])
-    return shares, missing
+            if record.get("extractor") == "openpose-json" and record.get("signer"):
+                several.append(record["video_id"])
+    return shares, missing, several
