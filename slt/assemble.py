@@ -528,7 +528,8 @@ def _same_run(one: DictConfig, other: DictConfig) -> bool:
     for cfg in (one, other):
         values = OmegaConf.to_container(cfg, resolve=True)
         assert isinstance(values, dict)
-        # A permission and not a value of the training: the corpus fingerprint says what is trained on.
-        values["dataset"].pop("mixed_extractors", None)
+        # Permissions and not values of the training: the corpus fingerprint says what is trained on.
+        for key in ("mixed_extractors", "min_seen"):
+            values["dataset"].pop(key, None)
         plain.append({key: value for key, value in values.items() if key not in FREE})
     return plain[0] == plain[1]

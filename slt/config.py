@@ -61,8 +61,8 @@ POSITIVE = ("batch_size", "batch_frames", "max_steps", "accumulate", "eval_every
             "devices", "grad_clip", "evaluation.num_beams", "evaluation.nbest", "patience", "fps", "max_fps",
             "workers", "parity.batches", "parity.limit", "search.num_beams", "search.max_tokens",
             "search.nbest", "threads", "queue", "web.port", "web.max_mb", "web.max_seconds", "probe.k",
-            "probe.examples", "probe.questions", "profile.warmup", "pictures_fps")  # fmt: skip
-NOT_NEGATIVE = ("max_failures", "profile.steps", "seconds", "drift", "report_worst", "captions.min_seconds",
+             "probe.examples", "probe.questions", "profile.warmup", "pictures_fps", "openpose.fps")  # fmt: skip
+NOT_NEGATIVE = ("max_failures", "profile.steps", "seconds", "drift", "report_worst", "captions.min_seconds", "min_seen",
                 "whole_seconds", "partial_seconds", "wandb.examples")  # fmt: skip
 
 

@@ -36,6 +36,7 @@ def evaluate(cfg: DictConfig) -> float:
         payload.get("extractor"), clips.extractor, where=str(clips.root), allowed=cfg.other_extractor
     )
     assemble.check_streams(clips, payload["shapes"], cfg.streams.drop)
+    clips.check_seen(strict=False)
     history = path.parent.parent / "metrics.csv"
     dashboard = assemble.open_dashboard(
         cfg, run, "eval", uses=lambda: [*assemble.corpus_items(clips.root), lineage.checkpoint(path)]

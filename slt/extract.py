@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from slt.config import check
 from slt.data.extraction import Outcome, build_extractor, extract_sources
 from slt.data.films import find_sources
+from slt.data.seen import extracted_shares, seen_faults, seen_lines
 from slt.data.writer import ClipWriter
 from slt.entry import main
 
@@ -41,7 +42,7 @@ def make_corpus(cfg: DictConfig) -> Outcome:
     sources, faults = find_sources(
         cfg.source,
         **cfg.captions,
-        **{key: cfg[key] for key in ("kind", "signer", "boxes", "mirrored", "pictures_fps")},
+        **{key: cfg[key] for key in ("kind", "signer", "boxes", "mirrored", "pictures_fps", "openpose")},
     )
     folders = OmegaConf.to_container(cfg.folders)
     assert isinstance(folders, dict)
@@ -73,18 +74,34 @@ def make_corpus(cfg: DictConfig) -> Outcome:
         first = ", ".join(outcome.nobody[:10]) + (", ..." if len(outcome.nobody) > 10 else "")
         kept = "" if cfg.split.nobody else ", which are in no split (split.nobody=true takes them)"
         print(f"no person is found in {len(outcome.nobody)} clips{kept}: {first}; see {cfg.out}/faults.csv")
-    if outcome.left and cfg.shard:
+    if not outcome.left:
+        say_seen(Path(cfg.out) / "metadata.jsonl", cfg.min_seen)
+    elif cfg.shard:
         print(f"{outcome.left} clips are left to other shards; the last one writes the tables")
     elif outcome.left:
         print(f"{outcome.left} clips are of films that changed meanwhile: start again to extract them anew")
     return outcome
 
 
-def list_faults(folder: Path) -> int:
+def say_seen(metadata: Path, min_seen: float) -> None:
+    """Print in what share of the frames a model will see each stream, and which points the sources do not have."""
+    shares, missing, several = extracted_shares(metadata)
+    for line in seen_lines(shares) + seen_faults(shares, min_seen, key="min_seen"):
+        print(line)
+    if several:
+        print(f"{len(several)} clips (first: {several[0]}) show several people: the largest and surest one was taken")
+    sets: dict[tuple[str, ...], list[str]] = {}
+    for name, clips in missing.items():
+        sets.setdefault(tuple(clips), []).append(name)
+    for ids, names in sets.items():
+        print(f"points that {len(ids)} clips (first: {ids[0]}) do not have and no model sees: {', '.join(names)}")
+
+
+def list_faults(folder: Path, min_seen: float) -> int:
     """Print all that is wrong with a corpus and return the exit status."""
     from slt.data.checking import check_corpus  # here: it reads with torch, which each extracting process does without
 
-    lines = check_corpus(folder)
+    lines = check_corpus(folder, min_seen=min_seen)
     for line in lines:
         print(line)
     faulty = not all(line.startswith("note: ") for line in lines)
@@ -97,7 +114,7 @@ def extract(cfg: DictConfig) -> int:
     """Run; the returned number is the exit status."""
     if cfg.check is not None:
         check(cfg)
-        return list_faults(Path(cfg.check))
+        return list_faults(Path(cfg.check), cfg.min_seen)
     return 2 if run(cfg).failures else 0
 
 

@@ -165,6 +165,14 @@ class Split:
 
 
 @dataclass
+class OpenPose:
+    """Keys of `openpose` in `conf/extract.yaml`."""
+
+    size: list[int] | None = MISSING
+    fps: float | None = MISSING
+
+
+@dataclass
 class Extract:
     """The fixed keys of `conf/extract.yaml`."""
 
@@ -191,6 +199,8 @@ class Extract:
     split: Split = field(default_factory=Split)
     signer: str = MISSING
     boxes: str | None = MISSING
+    openpose: OpenPose = field(default_factory=OpenPose)
+    min_seen: float = MISSING
     landmarker: Any = MISSING
     extractor: Any = MISSING
     wandb: Wandb = field(default_factory=Wandb)

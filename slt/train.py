@@ -38,6 +38,8 @@ def train(cfg: DictConfig) -> float:
     device = assemble.choose_device(cfg.device)
     fix_randomness(cfg.seed, deterministic=cfg.deterministic)
     splits = assemble.build_splits(cfg, {"train", cfg.val, cfg.final} - {None}, augment=True)
+    for name in sorted(splits, key=lambda name: name != "train"):
+        splits[name].check_seen(strict=name == "train")
     shapes = assemble.stream_shapes(splits["train"])
     tokenizer = assemble.build_tokenizer(cfg, splits)
     tokenize = Tokenize(tokenizer, cfg.decoder.max_tokens)

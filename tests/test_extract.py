@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from bench.landmarker_stub import StubLandmarker as Stub
 from bench.landmarker_stub import write_film
+from bench.openpose_files import person, write_people
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 
@@ -126,6 +127,7 @@ def test_each_clip_says_what_made_it_and_how_it_went(source, tmp_path):
     run(source, tmp_path / "out")
     record = record_of(tmp_path / "out", "a")
     assert record["seen"] == {"face": 1.0, "left_hand": 1.0, "right_hand": 0.0}
+    assert record["shoulders"] == 1.0
     assert record["fingerprint"] == layout.PackedCrops(tmp_path / "out" / "face" / "a.safetensors").extractor
     keys = ("film", "start", "end", "frames", "fps", "film_fps", "size", "version")
     assert [record[key] for key in keys] == ["a.mp4", None, None, 6, 10.0, 10.0, [64, 48], 2]
@@ -182,6 +184,35 @@ def test_the_report_is_written_and_not_again(source, tmp_path):
     (tmp_path / "out" / "face" / "b.safetensors").unlink()
     run(source, tmp_path / "out", "report=true", "report_worst=1")
     assert report.stat().st_mtime_ns > before
+
+
+def test_an_extraction_says_in_a_line_a_stream_what_a_model_will_see(source, tmp_path, capsys):
+    run(source, tmp_path / "out")
+    lines = capsys.readouterr().out.splitlines()
+    said = [line.split()[1:3] for line in lines if line.startswith("seen: ")]
+    assert said == [["face", "1.00"], ["left_hand", "1.00"], ["right_hand", "0.00"], ["pose", "1.00"]]
+    assert any("'right_hand' is never seen in any of 18 frames (3 clips)" in line for line in lines)
+    assert extract.list_faults(tmp_path / "out", 0.05) == 1
+    assert "stream 'hand_r' is never seen" in capsys.readouterr().out
+
+
+def test_openposes_files_become_the_pose_stream_and_what_they_lack_is_said_once(tmp_path, capsys):
+    pytest.importorskip("pose_format", reason='pose-format is absent: pip install "slt[media]"')
+    for name in "ab":
+        write_people(tmp_path / "poses" / name, name, [[person(300, 200)], [person(300, 200), person(100, 90)]])
+    keys = ("kind=poses", "captions.format=none", "openpose.size=[640,360]", "openpose.fps=25")
+    assert run(tmp_path / "poses", tmp_path / "out", *keys).finished == 2
+    said = capsys.readouterr().out
+    assert "seen: pose 1.00 of 4 frames (2 clips)" in said
+    assert said.count("points that 2 clips (first: a) do not have") == 1
+    assert "RIGHT_HAND" in said
+    assert "2 clips (first: a) show several people" in said
+    record = record_of(tmp_path / "out", "a")
+    assert [record[key] for key in ("extractor", "size", "fps", "signer")] == [
+        "openpose-json", [640, 360], 25.0, {"persons": 2}]  # fmt: skip
+    assert layout.read_pose(tmp_path / "out" / "pose" / "a.npz").points[1, 11, 0] == pytest.approx(340 / 640)
+    with pytest.raises(ValueError, match="extraction of other making"):
+        run(tmp_path / "poses", tmp_path / "out", *keys[:3], "openpose.fps=30")
 
 
 def test_published_poses_become_the_pose_stream_and_no_landmarker_is_built(tmp_path):
@@ -744,6 +775,13 @@ def test_the_command_s_status_says_how_it_went(source, tmp_path, entry, monkeypa
     def status(*overrides: str):
         return entry("extract", *command(source, tmp_path / "out", *overrides)[3:])
 
+    def both_hands(self, seconds, picture):
+        found = find(self, seconds, picture)
+        found.points[54:] = found.points[33:54]
+        return found
+
+    find = Stub.find
+    monkeypatch.setattr(Stub, "find", both_hands)
     broken(source, "text")
     stopped = status()
     assert (stopped.status, "Traceback" in stopped.err) == (1, False)

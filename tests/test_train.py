@@ -44,6 +44,14 @@ def test_two_clips_are_learned_by_heart(entry: Any, tiny: list[str]) -> None:
     assert json.loads((ran.folder / "scores.json").read_text())["scores"]["bleu"]["value"] == pytest.approx(100)
 
 
+def test_the_streams_shares_are_said_and_one_below_the_stated_share_stops(entry: Any, tiny: list[str]) -> None:
+    ran = entry("train", *tiny)
+    assert all(f"seen: {name} " in ran.out + ran.err for name in ("face", "left_hand", "right_hand", "pose"))
+    ran = entry("train", *tiny, "dataset.min_seen=1", "dataset.only=[face,pose]")
+    assert ran.status == 1
+    assert "dataset.min_seen=1" in ran.err
+
+
 def test_run_folder_is_whole(entry: Any, tiny: list[str], corpus: Path) -> None:
     ran = entry("train", *tiny, "max_steps=3", "eval_every=1", "seed=7")
     assert (ran.status, ran.err.count("error")) == (0, 0)

@@ -23,10 +23,14 @@ _VARYING = re.compile(r"(?<!\w)'[^']*'(?!\w)|\[.*\]|\S*\d\S*")  # from one fault
 LEFT = (".work", ".records", ".failed")  # folders of an extraction that has not finished
 
 
-def check_corpus(folder: Path | str) -> list[str]:
+def check_corpus(folder: Path | str, *, min_seen: float = 0.0) -> list[str]:
     """Return what is wrong with a dataset, one line a fault, at most `LISTED` of each kind and then their number.
 
     Lines that begin with `note: ` are worth knowing and no faults: training takes the folder as it is.
+
+    Args:
+        folder: the dataset.
+        min_seen: least share of the frames in which each stream is to be seen; one that never is is a fault at 0 too.
 
     Raises:
         FileNotFoundError: no such folder.
@@ -45,7 +49,7 @@ def check_corpus(folder: Path | str) -> list[str]:
     names = [name for name in rows if name] or sorted({name for stream in streams for name in stream.files})
     for stream in streams:
         check_names(stream, rows, faults.add)
-    check_clips(names, streams, rows, made, faults.add)
+    check_clips(names, streams, rows, made, faults.add, min_seen=min_seen)
     return faults.lines()
 
 

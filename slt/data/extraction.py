@@ -25,6 +25,7 @@ from slt.data.corpus import write_corpus, write_faults
 from slt.data.films import Box, Fault, Source
 from slt.data.footage import frames_at, known_by, probe, read_frames
 from slt.data.keypoints import read_keypoints
+from slt.data.pose import shoulders_seen
 from slt.data.records import WORK, OutputError, Record, locked, writing
 from slt.data.rois import Extractor
 from slt.data.splits import split_ids
@@ -36,7 +37,7 @@ from slt.data.writer import ClipWriter
 log = logging.getLogger(__name__)
 
 # What stands in an extractor's place where the pose was found by others: its name and version in metadata.jsonl.
-READERS = {"keypoints": ("lsa-t-keypoints", 1), "poses": ("pose-format", 1)}
+READERS = {"keypoints": ("lsa-t-keypoints", 1), "poses": ("pose-format", 1), "openpose": ("openpose-json", 1)}
 _BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} clips [{elapsed}, {remaining} left, {rate_noinv_fmt}{postfix}]"
 
 
@@ -151,7 +152,7 @@ def extract_sources(
     splits = resplit(sources)
     extractor = make() if make is not None else None
     try:
-        maker = _maker(extractor, kind)
+        maker = _maker(extractor, kind, sources[0])
         chosen = {key: value for key, value in asdict(writer).items() if key != "out"}
         recipe = {"extractor": maker.extractor, "version": maker.version, "fingerprint": maker.fingerprint}
         recipe |= {"fps": fps, "max_fps": max_fps} | chosen
@@ -185,11 +186,12 @@ def deal(sources: Sequence[Source], part: tuple[int, int]) -> list[Source]:
     return [sources[n] for n in sorted(order[part[0] - 1 :: part[1]])]
 
 
-def _maker(extractor: Extractor | None, kind: str) -> Maker:
+def _maker(extractor: Extractor | None, kind: str, source: Source) -> Maker:
     if extractor is not None:
         return Maker(extractor.name, extractor.version, extractor.fingerprint, extractor.parameters)
-    name, version = READERS[kind]
-    return Maker(name, version, hashlib.sha256(json.dumps([name, version]).encode()).hexdigest()[:16], {})
+    told = {} if source.size is None else {"size": list(source.size), "fps": source.fps}
+    name, version = READERS["openpose" if told else kind]
+    return Maker(name, version, hashlib.sha256(json.dumps([name, version]).encode()).hexdigest()[:16], told)
 
 
 def _close(extractor: Extractor | None) -> None:
@@ -303,7 +305,7 @@ def _read_alike(source: Source, record: Record) -> bool:
     """Tell whether a clip was looked at as it would be now: mirrored, at the rate and in the box that are given."""
     if record.get("mirrored", False) != source.mirrored:
         return False
-    if source.rate is not None and record["film_fps"] != round(source.rate, 6):
+    if source.fps is not None and record["film_fps"] != round(source.fps, 6):
         return False
     return source.box is None or [*_box_of(source, record["size"][0])] == (record["signer"] or {}).get("box")
 
@@ -360,7 +362,7 @@ def attempt(job: Job, extractor: Extractor | None, source: Source) -> Record | S
 
 def extract_clip(source: Source, extractor: Extractor, job: Job) -> Record:
     """Extract a clip of a film and write its streams; return what its record says of it."""
-    film = probe(source.path, rate=source.rate)
+    film = probe(source.path, rate=source.fps)
     rate = target_rate(film, job.fps, job.max_fps)
     box = None
     if source.box is not None:
@@ -378,11 +380,11 @@ def extract_clip(source: Source, extractor: Extractor, job: Job) -> Record:
 
 
 def _pictures(source: Source, seconds: Sequence[float]) -> Any:
-    return frames_at(source.path, seconds, start=source.start, rate=source.rate, mirrored=source.mirrored)
+    return frames_at(source.path, seconds, start=source.start, rate=source.fps, mirrored=source.mirrored)
 
 
 def _frames(source: Source, fps: float, end: float | None) -> Any:
-    return read_frames(source.path, fps=fps, start=source.start, end=end, rate=source.rate, mirrored=source.mirrored)
+    return read_frames(source.path, fps=fps, start=source.start, end=end, rate=source.fps, mirrored=source.mirrored)
 
 
 def _duration(source: Source, film: Film, rate: float) -> float:
@@ -396,8 +398,9 @@ def read_clip(source: Source, job: Job) -> Record:
     """Read a clip's pose where others have found it and write it; return what its record says of it."""
     pose = read_keypoints(source)
     job.writer.write_pose(source.video_id, pose, scratch=job.scratch / "clips")
-    share = float((pose.points[..., 2] > 0).any(1).mean())
-    return {
+    share = float(shoulders_seen(pose.points).mean())
+    about: Record = {"missing": list(pose.missing)} if pose.missing else {}
+    return about | {
         "fps": round(pose.fps, 6),
         "film_fps": round(pose.fps, 6),
         "frames": len(pose.points),
@@ -405,7 +408,7 @@ def read_clip(source: Source, job: Job) -> Record:
         "seen": {"pose": round(share, 4)},
         "followed": {"pose": 0.0},
         "box": {"pose": None},
-        "signer": None,
+        "signer": {"persons": pose.people} if pose.people > 1 else None,
     }
 
 

@@ -9,10 +9,12 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from slt.data import layout
 from slt.data.captions import FORMATS, Caption, Fault, check_id, plain_name, read_captions, read_text
 from slt.data.footage import FILMS, POSES, find_footage, folders_below
+from slt.data.openpose import clip_facts, find_clips
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +40,8 @@ class Source:
         box: where the signer is, x0, y0, x1, y1 in pixels of the upright picture; None = nobody said.
         person: whose key points are the signer's, where a file holds those of several people.
         mirrored: the film shows the signer as a mirror does, and its pictures are turned over when read.
-        rate: frames/s of a folder of pictures; None = a file, which says its own.
+        size: the picture's width and height in pixels, where the file does not say; None = it does.
+        fps: frames a second, likewise.
         where: file and line of its caption, for messages.
     """
 
@@ -50,7 +53,8 @@ class Source:
     box: Box | None = None
     person: int = 0
     mirrored: bool = False
-    rate: float | None = None
+    size: tuple[int, int] | None = None
+    fps: float | None = None
     where: str = field(default="", compare=False)
 
     @property
@@ -71,6 +75,7 @@ def find_sources(
     boxes: Path | str | None,
     mirrored: bool = False,
     pictures_fps: float = 25.0,
+    openpose: Mapping[str, Any] | None = None,
 ) -> tuple[list[Source], list[Fault]]:
     """Find what there is to extract, in the order of the table of captions, and all that is not as it should be.
 
@@ -78,7 +83,8 @@ def find_sources(
     invisible characters and with accents in two spellings.
 
     Args:
-        source: folder of films, folders of pictures or .pose files (see `find_footage`), or LSA-T's keypoints.h5.
+        source: folder of films, folders of pictures, of .pose files (see `find_footage`) or of OpenPose's .json files,
+            or LSA-T's keypoints.h5.
         kind: films, poses or keypoints.
         path: the table; None = subs.csv, meta.csv or subtitles.json in the source's folder, as `format` has it, and
             for srt and vtt the source's folder itself.
@@ -89,6 +95,7 @@ def find_sources(
         boxes: table `video_id;x;y;width;height` in pixels; video_id is a clip's or a film's, and a clip's comes first.
         mirrored: all films are mirrored but those of which the column `mirrored` says otherwise.
         pictures_fps: frames/s of folders of pictures.
+        openpose: `size` (width, height) and `fps` of the films behind OpenPose's files.
 
     Raises:
         FileNotFoundError: no such folder, no film in it, or no such table.
@@ -112,13 +119,16 @@ def find_sources(
         found = [_source(caption, source, cut=True) for caption in captions]
         faults += _clips_without_row(source, [clip.video_id for clip in found], faults, table)
     else:
-        films = find_footage(source, kind)
+        clips = find_clips(source) if kind == "poses" else {}
+        facts = clip_facts(**(openpose or {}), source=source) if clips else (None, None)
+        films = {plain_name(name): path for name, path in clips.items()} or find_footage(source, kind)
         if format == "none":
             captions, faults = [_whole(name, film) for name, film in films.items()], []
         else:
             captions, faults = _captions(table, format, unquoted, min_seconds)
         cut = format not in ("subs", "none")
         found = [_source(caption, _film_of(caption, films, source), cut=cut) for caption in captions]
+        found = [replace(clip, size=facts[0], fps=facts[1]) for clip in found] if clips else found
         used = {clip.path for clip in found}
         reason = f"no clip of this film is left in {table.name}"
         faults += [Fault(film.name, "", reason, dropped=True) for film in films.values() if film not in used]
@@ -126,7 +136,7 @@ def find_sources(
         reasons = "; ".join(f"{fault.where}: {fault.reason}" for fault in faults[:3])
         raise ValueError(f"{table}: no clip is left to extract ({reasons or 'no rows'}); mend the table")
     found = [_as_shown(clip, mirrored, pictures_fps, kind) for clip in found]
-    if folders := len({clip.path for clip in found if clip.rate is not None}):
+    if folders := len({clip.path for clip in found if kind == "films" and clip.path.is_dir()}):
         log.info(
             "%d folders of pictures, taken at pictures_fps=%g frames/s, which they do not say", folders, pictures_fps
         )
@@ -238,7 +248,7 @@ def _as_shown(clip: Source, mirrored: bool, rate: float, kind: str) -> Source:
     if turned and kind != "films":
         raise ValueError(f"{clip.where}: mirrored: only pictures are turned over, kind={kind} holds none")
     pictures = kind == "films" and clip.path.is_dir()
-    return replace(clip, mirrored=turned, rate=rate if pictures else None) if turned or pictures else clip
+    return replace(clip, mirrored=turned, fps=rate if pictures else clip.fps)
 
 
 def _source(caption: Caption, path: Path, *, cut: bool) -> Source:

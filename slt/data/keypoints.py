@@ -1,4 +1,4 @@
-"""Poses without film: LSA-T's published key points and .pose files to the pose stream, and the pose stream to .pose.
+"""Poses without film: LSA-T's key points, .pose files and OpenPose's to the pose stream, and the pose stream to .pose.
 
 T frames, 75 points: 33 of the body, 21 of the left and 21 of the right hand, in MediaPipe's order.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slt.data.captions import plain_name
-from slt.data.pose import BODY, HAND
+from slt.data.openpose import is_clip, read_people
+from slt.data.pose import BODY, HAND, range_fault
+from slt.data.skeletons import BODY_NAMES, missing_points, place_components, take_points
 from slt.data.video import END_ROOM
 
 if TYPE_CHECKING:
@@ -39,29 +41,35 @@ class PoseOnly:
             outside the picture keeps its place and has confidence 0, as from a film; one that is missing is all 0.
         size: the picture's width and height in pixels.
         fps: frames a second.
+        missing: names of the points that the file's skeleton does not have, as `missing_points` gives them.
+        people: most people in a frame.
     """
 
     points: NDArray[np.float32]
     size: tuple[int, int]
     fps: float
+    missing: Sequence[str] = ()
+    people: int = 1
 
 
 def read_keypoints(source: Source) -> PoseOnly:
-    """Read the pose of a clip from LSA-T's keypoints.h5 or a .pose file, by the ending of `source.path`.
+    """Read the pose of a clip from LSA-T's keypoints.h5, a .pose file or OpenPose's .json files (`slt.data.openpose`).
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not such a file, no such clip or signer in it, another number of points, several people, or a cut of
-            no length or past the end.
+        ValueError: not such a file, no such clip or signer in it, an unknown skeleton, several people in a .pose file,
+            points that cannot be pixels of the picture, or a cut of no length or past the end.
         ModuleNotFoundError: h5py or pose-format is absent.
     """
+    if is_clip(source.path):
+        return _read_openpose(source)
     if not source.path.is_file():
         raise FileNotFoundError(f"{source.path}: no such file")
     if source.path.suffix.lower() in (".h5", ".hdf5"):
         return _read_h5(source)
     if source.path.suffix.lower() == ".pose":
         return _read_pose(source)
-    raise ValueError(f"{source.path}: key points are read from .h5 and .pose files")
+    raise ValueError(f"{source.path}: key points are read from .h5 and .pose files, and from OpenPose's .json")
 
 
 # ---------------------------------------------------------------- LSA-T's keypoints.h5
@@ -99,7 +107,7 @@ def _read_h5(source: Source) -> PoseOnly:
     # Hands have no confidence of their own: they are there or they are not.
     confidence = found[..., 3]
     confidence[:, BODY:] = np.isfinite(found[:, BODY:, :2]).all(-1)
-    points = _shares(found[..., :2], confidence, size)
+    points = _shares(found[..., :2], confidence, size, f"{where}/signer_{source.person}")
     return PoseOnly(points, size, len(rows) / (source.end - source.start))
 
 
@@ -127,9 +135,14 @@ def _h5(path: Path) -> Iterator[Any]:
             raise ValueError(f"{path}: a damaged HDF5 file ({error}); copy it again") from error
 
 
-def _shares(places: NDArray[Any], confidence: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float32]:
+def _shares(places: NDArray[Any], confidence: NDArray[Any], size: tuple[int, int], where: str) -> NDArray[np.float32]:
     """Return float32 (T, 75, 3) from pixels (T, 75, 2) and confidence (T, 75), NaN where a point is missing."""
     there = np.isfinite(places).all(-1) & np.isfinite(confidence)
+    if fault := range_fault(places, there & (np.nan_to_num(confidence) > 0), size):
+        raise ValueError(
+            f"{where}: {fault}. Most likely the key points were normalised before they were saved: save them in "
+            "pixels, without normalisation; if they are pixels, mend the size that the file or its key states"
+        )
     shares = np.where(there[..., None], places, 0) / np.asarray(size, np.float64)
     inside = ((shares >= 0) & (shares <= 1)).all(-1)
     sure = np.where(there & inside, np.nan_to_num(confidence), 0).clip(0, 1)
@@ -150,21 +163,22 @@ def _read_pose(source: Source) -> PoseOnly:
         raise ValueError(
             f"{where}: one person expected, came {body.data.shape[1]}; which of them signs is not in a file"
         )
-    places, sure = [], []
-    spans, first = {}, 0
-    for part in header.components:
-        spans[part.name] = first, len(part.points), part.format[:2]
-        first += len(part.points)
-    for name, count in COMPONENTS.items():
-        if spans.get(name, (0, 0, ""))[1:] != (count, "XY"):
-            came = {other: points for other, (_, points, _) in spans.items()}
-            raise ValueError(f"{where}: {count} x, y of {name} expected, as of MediaPipe Holistic, came {came}")
-        span = slice(spans[name][0], spans[name][0] + count)
-        places.append(np.ma.getdata(body.data)[:, 0, span, :2])
-        sure.append(np.ma.getdata(body.confidence)[:, 0, span])  # 0 where the library masks a point
+    columns = place_components(header.components, where)
+    places = take_points(np.ma.getdata(body.data)[:, 0, :, :2], columns, np.nan)
+    # Confidence is 0 where the library masks a point.
+    sure = take_points(np.ma.getdata(body.confidence)[:, 0, :, None], columns, 0)[..., 0]
     first, last = _frames_of(source, len(body.data), fps)
-    points = _shares(np.concatenate(places, 1), np.concatenate(sure, 1), size)
-    return PoseOnly(points[first:last], size, fps)
+    points = _shares(places, sure, size, where)
+    return PoseOnly(points[first:last], size, fps, missing_points(columns))
+
+
+def _read_openpose(source: Source) -> PoseOnly:
+    if source.size is None or source.fps is None:
+        raise ValueError(f"{source.path}: OpenPose's .json files say neither the picture's size nor the frame rate")
+    pixels, people, columns = read_people(source.path)
+    first, last = _frames_of(source, len(pixels), source.fps)
+    points = _shares(pixels[..., :2], pixels[..., 2], source.size, str(source.path))
+    return PoseOnly(points[first:last], source.size, source.fps, missing_points(columns), people)
 
 
 def _frames_of(source: Source, frames: int, fps: float) -> tuple[int, int]:
@@ -244,13 +258,6 @@ def write_pose_format(
 
 
 # fmt: off
-BODY_NAMES = (
-    "NOSE", "LEFT_EYE_INNER", "LEFT_EYE", "LEFT_EYE_OUTER", "RIGHT_EYE_INNER", "RIGHT_EYE", "RIGHT_EYE_OUTER",
-    "LEFT_EAR", "RIGHT_EAR", "MOUTH_LEFT", "MOUTH_RIGHT", "LEFT_SHOULDER", "RIGHT_SHOULDER", "LEFT_ELBOW",
-    "RIGHT_ELBOW", "LEFT_WRIST", "RIGHT_WRIST", "LEFT_PINKY", "RIGHT_PINKY", "LEFT_INDEX", "RIGHT_INDEX",
-    "LEFT_THUMB", "RIGHT_THUMB", "LEFT_HIP", "RIGHT_HIP", "LEFT_KNEE", "RIGHT_KNEE", "LEFT_ANKLE", "RIGHT_ANKLE",
-    "LEFT_HEEL", "RIGHT_HEEL", "LEFT_FOOT_INDEX", "RIGHT_FOOT_INDEX",
-)
 BODY_LIMBS = (
     (0, 1), (1, 2), (2, 3), (3, 7), (0, 4), (4, 5), (5, 6), (6, 8), (9, 10), (11, 12), (11, 23), (12, 24), (23, 24),
     *((point, point + 2) for point in (*range(11, 17), *range(23, 31))),

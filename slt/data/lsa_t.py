@@ -24,11 +24,14 @@ from torch.utils.data import Dataset
 from slt.data import layout
 from slt.data.batch import Sample
 from slt.data.frames import frame_index, frame_step
+from slt.data.seen import Share, seen_faults, seen_lines
 from slt.data.splits import clips_of_signers
-from slt.data.streams import Features, Stream
+from slt.data.streams import Features, Stream, read_seen
 from slt.text import clean
 
 log = logging.getLogger(__name__)
+
+LOOKED = 300  # clips of a split of which it is read how often their streams are seen
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,8 @@ class LsaTMultiStream(Dataset[Sample]):
         limit: only the first so many clips of `train`; None = all. Other splits are whole.
         mixed_extractors: take clips that different extractors made, which is refused otherwise. It has a default for
             the checkpoints of before, which do not name it.
+        min_seen: least share of the frames in which each stream is to be seen, see `check_seen`; the default is again
+            for the checkpoints of before.
 
     Attributes:
         ids, texts: of the split's clips, in the order of its index.
@@ -146,10 +151,14 @@ class LsaTMultiStream(Dataset[Sample]):
         limit: int | None = None,
         signers: int | None = None,
         mixed_extractors: bool = False,
+        min_seen: float = 0.0,
     ) -> None:
         _check_numbers(fps, max_frames, length_tolerance)
+        if not 0 <= min_seen <= 1:
+            raise ValueError(f"dataset.min_seen must be a share from 0 to 1, came {min_seen}")
         self.root, self.split, self.streams = Path(root), split, _chosen(streams, only)
         self.max_frames, self.length_tolerance, self.seed = max_frames, length_tolerance, seed
+        self.min_seen = min_seen
         self.augment = Augment.of(augment)
         if not self.streams:
             raise ValueError("dataset.streams is empty; a clip needs at least one stream")
@@ -203,6 +212,31 @@ class LsaTMultiStream(Dataset[Sample]):
             masks[name] = torch.from_numpy(np.ascontiguousarray(seen))
         gloss = self.columns["gloss"][index] if "gloss" in self.columns else ""
         return Sample(video_id, self.texts[index], streams, masks, gloss)
+
+    def seen_shares(self) -> dict[str, Share]:
+        """Return how often each stream is seen, nothing augmented, in `LOOKED` clips at most, evenly spread."""
+        shares = dict.fromkeys(self.streams, Share())
+        for clip in np.unique(np.linspace(0, len(self) - 1, min(len(self), LOOKED)).astype(int)).tolist():
+            frames = frame_index(int(self.frame_counts[clip]), float(self.steps[clip]), self.max_frames)
+            for name, reader in self.streams.items():
+                seen = read_seen(reader, self.root, self.ids[clip], frames)
+                shares[name] = shares[name].add(int(seen.sum()), len(seen))
+        return shares
+
+    def check_seen(self, *, strict: bool) -> None:
+        """Say in a line a stream in what share of the frames a model will see it.
+
+        Raises:
+            ValueError: with `strict`, a stream is seen in less than `min_seen` of them or never; else a warning.
+        """
+        shares = self.seen_shares()
+        for line in seen_lines(shares):
+            log.info("%s of the %s of %s", line, f"{len(self):,}", self.split)
+        if faults := [f"{self.root}, split {self.split}: {fault}"
+                      for fault in seen_faults(shares, self.min_seen, key="dataset.min_seen")]:  # fmt: skip
+            if strict:
+                raise ValueError("\n  ".join(faults))
+            log.warning("\n  ".join(faults))
 
     def _choose_frames(self, index: int, rng: np.random.Generator) -> NDArray[np.int64]:
         """Return the frames on disk that the clip is made of, int64 (T,)."""

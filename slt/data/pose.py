@@ -15,6 +15,10 @@ BODY, HAND = 33, 21
 LEFT_SHOULDER, RIGHT_SHOULDER = 11, 12
 # What extraction says of a stream in a frame: its part was found, or its crop followed the arm while it was missed.
 NOT_SEEN, DETECTED, FOLLOWED = 0, 1, 2
+UPPER = 13  # points of head and shoulders, the first of the body
+# Key points are none of this picture where more than this share of those of head and shoulders is outside it, or where
+# all of them span less than this share of its sides.
+MOST_OUTSIDE, LEAST_SPAN = 0.5, 0.05
 _BODY_PAIRS = ((1, 4), (2, 5), (3, 6), *((left, left + 1) for left in range(7, BODY, 2)))
 
 POINTS = {
@@ -83,3 +87,29 @@ def centre_on_shoulders(pose: NDArray[np.float32], size: tuple[int, int]) -> NDA
 def shoulders_seen(pose: NDArray[Any]) -> NDArray[np.bool_]:
     """Return bool (T,): the frames of (T, K, 3) in which both shoulders have a confidence above 0."""
     return np.asarray((pose[:, LEFT_SHOULDER, 2] > 0) & (pose[:, RIGHT_SHOULDER, 2] > 0))
+
+
+def range_fault(places: NDArray[Any], there: NDArray[np.bool_], size: tuple[float, float]) -> str:
+    """Return why key points cannot be places in a picture of this size, as after normalising them; "" = they can.
+
+    Whoever signs has head and shoulders in the picture, while legs and resting hands may well be below it.
+
+    Args:
+        places: x, y (T, K, 2).
+        there: bool (T, K), which of them were found.
+        size: the picture's width and height in the same unit.
+    """
+    found = places[there]
+    if not len(found):
+        return ""
+    upper = places[:, :UPPER][there[:, :UPPER]] if there[:, :UPPER].any() else found
+    outside = float(((upper < 0) | (upper > size)).any(-1).mean())
+    span = float((np.ptp(found, axis=0) / size).max())
+    if outside <= MOST_OUTSIDE and not 0 < span < LEAST_SPAN:
+        return ""
+    low, high = found.min(0), found.max(0)
+    return (
+        f"no places in a picture of {size[0]} x {size[1]}: x goes from {low[0]:.4g} to {high[0]:.4g}, y from "
+        f"{low[1]:.4g} to {high[1]:.4g}; {outside:.0%} of the points of head and shoulders are outside it, and all "
+        f"span {span:.1%} of it"
+    )

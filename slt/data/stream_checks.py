@@ -19,7 +19,8 @@ from safetensors import SafetensorError
 from tqdm import tqdm
 
 from slt.data import layout
-from slt.data.pose import BODY, FOLLOWED, HAND
+from slt.data.pose import BODY, FOLLOWED, HAND, RIGHT_SHOULDER, range_fault, shoulders_seen
+from slt.data.seen import Share, seen_faults
 
 TOLERANCE = 2  # frames by which the streams of a clip may differ, as dataset.length_tolerance has it
 BLACK = 8  # brightest value of a black picture: what a lossy encoder may make of 0
@@ -45,6 +46,7 @@ class Stored:
         files: id -> number of its files.
         last: id -> its highest frame number, where a frame is a file.
         sides: id -> crop side R, landmarks K or features F.
+        seen: id -> frames in which a model sees the stream, and frames.
     """
 
     path: Path
@@ -52,6 +54,7 @@ class Stored:
     files: Counter[str] = field(default_factory=Counter)
     last: dict[str, int] = field(default_factory=dict)
     sides: dict[str, int] = field(default_factory=dict)
+    seen: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
 def list_folder(path: Path, say: Say) -> Stored | None:
@@ -118,7 +121,13 @@ def check_names(stream: Stored, rows: Mapping[str, Any], say: Say) -> None:
 
 
 def check_clips(
-    names: Iterable[str], streams: list[Stored], rows: Mapping[str, Any], made: Mapping[str, Any], say: Say
+    names: Iterable[str],
+    streams: list[Stored],
+    rows: Mapping[str, Any],
+    made: Mapping[str, Any],
+    say: Say,
+    *,
+    min_seen: float,
 ) -> None:
     """Read every file of every clip; several at a time, for decoding lets other threads work."""
     names = list(names)
@@ -145,6 +154,12 @@ def check_clips(
                         f"{stream.path / NAMES[stream.form].format(name)}: "
                         f"{words[stream.form]} {side}, most clips have {usual}; extract it anew",
                     )
+    shares = dict.fromkeys((stream.path.name for stream in streams), Share())
+    for stream in streams:
+        for counts in stream.seen.values():
+            shares[stream.path.name] = shares[stream.path.name].add(*counts)
+    for fault in seen_faults(shares, min_seen, key="min_seen"):
+        say("seen", fault)
 
 
 def _clip_faults(
@@ -191,6 +206,7 @@ def _read_packed(
     path = stream.path / f"{name}.safetensors"
     clip = layout.PackedCrops(path)
     stream.sides[name] = clip.size
+    stream.seen[name] = int(clip.seen.sum()), clip.length
     _check_marks(path, "seen", clip.marks, say)
     beside = marks.get(stream.path.name)
     if beside is not None and len(beside) == clip.length and (beside != clip.marks).any():
@@ -224,7 +240,7 @@ def _read_frames(
     if seen is not None and len(seen) < length:
         say("marks", f"{first}: {length} frames, but pose/{name}.npz has {len(seen)} marks; extract it anew")
         seen = None
-    missing, pictured, nearly = [], [], []
+    missing, pictured, nearly, lit = [], [], [], 0
     for t in range(length):
         path = layout.frame_path(stream.path, name, t)
         if not path.exists():
@@ -239,10 +255,12 @@ def _read_frames(
         if len(frame) != side:
             say("size", f"{path}: crop side {len(frame)}, earlier frames of the clip have {side}; extract it anew")
         brightest = int(frame.max())
+        lit += brightest > 0
         if seen is not None and not seen[t] and brightest > BLACK:
             pictured.append(t)
         if seen is None and 0 < brightest <= BLACK:
             nearly.append(t)
+    stream.seen[name] = lit if seen is None else int(seen[:length].astype(bool).sum()), length
     if missing:
         say(
             "gaps",
@@ -271,6 +289,11 @@ def _read_pose(stream: Stored, name: str, marks: dict[str, NDArray[Any]], made: 
             marks[key.removeprefix("seen_")] = values
     length, landmarks = layout.pose_shape(path)
     stream.sides[name] = landmarks
+    if landmarks > RIGHT_SHOULDER:
+        points = arrays["pose"].reshape(length, landmarks, 3)
+        stream.seen[name] = int(shoulders_seen(points).sum()), length
+        if fault := range_fault(points[..., :2], np.isfinite(points).all(-1) & (points[..., 2] > 0), (1, 1)):
+            say("range", f"{path}: {fault}; expected shares of the picture: divide pixels by its width and height")
     if landmarks not in (BODY, BODY + 2 * HAND):
         say(
             "landmarks",
@@ -288,6 +311,7 @@ def _read_features(
     features = layout.open_features(path)
     stream.sides[name] = features.shape[1]
     finite = np.isfinite(features)
+    stream.seen[name] = int(finite.any(1).sum()), len(features)
     if len(broken := np.flatnonzero(finite.any(1) & ~finite.all(1))):
         say(
             "NaN",

@@ -25,6 +25,7 @@ from slt.data.pose import POINTS, check_points, mirror_order
 
 # DataLoader workers are the parallelism here: OpenCV's own threads only get in their way (and do not survive a fork).
 cv2.setNumThreads(0)
+LOOKED = 16  # pictures of a clip that are decoded to say in what share of its frames a stream is seen
 
 
 class Stream(Protocol):
@@ -141,15 +142,27 @@ class Crops:
         for place, t in enumerate(index):
             path = layout.frame_path(root / self.folder, video_id, int(t))
             frames[place] = resize_crops(layout.decode_jpeg(path.read_bytes(), str(path), None)[None], self.size)[0]
+        seen = self._marks(root, video_id, index)
+        return Seen(frames, np.asarray(frames.any((1, 2, 3))) if seen is None else seen)
+
+    def read_seen(self, root: Path, video_id: str, index: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return seen (n,) without a picture; of single JPEGs without marks `LOOKED` are decoded, evenly spread."""
+        if self.is_packed(root):
+            return np.asarray(layout.PackedCrops(root / self.folder / f"{video_id}.safetensors").seen[index])
+        seen = self._marks(root, video_id, index)
+        return self.read(root, video_id, index[:: -(-len(index) // LOOKED)]).seen if seen is None else seen
+
+    def _marks(self, root: Path, video_id: str, index: NDArray[np.int64]) -> NDArray[np.bool_] | None:
+        """Return the marks (n,) that a pose file holds for single JPEGs; None where it holds none."""
         seen = layout.read_seen(root / "pose" / f"{video_id}.npz", self.folder)
         if seen is None:
-            return Seen(frames, np.asarray(frames.any((1, 2, 3))))
+            return None
         if len(seen) <= index.max():
             raise ValueError(
                 f"{root / 'pose' / video_id}.npz: {len(seen)} marks `seen_{self.folder}`, but the clip has frame "
                 f"{index.max()} in {self.folder}/; extract it anew"
             )
-        return Seen(frames, seen[index])
+        return np.asarray(seen[index])
 
     def flip(self, array: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return (n, R, R, 3) with left and right exchanged."""
@@ -314,6 +327,13 @@ class Features:
     def finish(self, array: NDArray[Any], seen: NDArray[np.bool_]) -> Tensor:
         """Return float32 (n, F); the mapped file itself where it is float32 and all was seen."""
         return torch.from_numpy(finish_features(array, seen))
+
+
+def read_seen(reader: Stream, root: Path, video_id: str, index: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return in which frames of `index` (n,) a stream is seen, (n,), without decoding pictures where marks say it."""
+    if isinstance(reader, Crops):
+        return reader.read_seen(root, video_id, index)
+    return reader.read(root, video_id, index).seen
 
 
 def _listed(root: Path, folder: str) -> Path:

@@ -70,7 +70,7 @@ def foresee(todo: Sequence[Source], *, kind: str) -> dict[str, str]:
 
 def _too_late(path: Path, clips: Sequence[Source]) -> dict[str, str]:
     """Return the cuts that end after their film, of which the first is read to be sure: stated lengths are rounded."""
-    rate = clips[0].rate
+    rate = clips[0].fps
     film = probe(path, rate=rate)
     if film.duration is None:
         return {}

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from slt.data import layout
 from slt.data.keypoints import PoseOnly, write_pose_format
-from slt.data.pose import BODY, FOLLOWED, HAND
+from slt.data.pose import BODY, FOLLOWED, HAND, shoulders_seen
 from slt.data.records import writing
 from slt.data.rois import STREAMS, Regions
 
@@ -159,6 +159,7 @@ class OpenClip:
         self.size: tuple[int, int] | None = None
         self._crop_size = 0
         self._persons = 0  # frames in which anything of a person is found
+        self._shoulders = 0
         self._marks = {stream: bytearray() for stream in STREAMS}
         self._boxes = {stream: array("f") for stream in STREAMS}
         self._offsets = {stream: array("q", [0]) for stream in STREAMS}
@@ -197,6 +198,7 @@ class OpenClip:
                 self._boxes[stream].extend(np.where(mark, regions.boxes[stream], 0).astype(np.float32).tolist())
                 self._add_crop(stream, regions.crops[stream], mark)
         self.frames += 1
+        self._shoulders += int(shoulders_seen(regions.points[None])[0])
 
     def _add_crop(self, stream: str, crop: NDArray[np.uint8], mark: int) -> None:
         writer = self.writer
@@ -284,6 +286,7 @@ class OpenClip:
             "person": round(self._persons / max(self.frames, 1), 4),
             "moved": moved,
             "seen": {stream: round(float((values > 0).mean()), 4) for stream, values in marks.items()},
+            "shoulders": round(self._shoulders / max(self.frames, 1), 4),
             "followed": {stream: round(float((values == FOLLOWED).mean()), 4) for stream, values in marks.items()},
             "box": {stream: round(float(np.median(side)), 1) if len(side) else None for stream, side in sides.items()},
         }

@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from slt.data import layout
 from slt.data.lsa_t import read_corpus, read_metadata
+from slt.data.seen import Share, seen_lines
 from slt.data.streams import Crops
 from slt.pretraining.augmentation import CropViews, Draws, Views
 from slt.training import processes
@@ -86,6 +87,7 @@ class CropPool(Dataset[Tensor]):
         counts: list[int] = []
         sizes: dict[int, str] = {}
         facts: list[Any] = []
+        shares: dict[str, Share] = {}
         for root in map(Path, roots):
             table, index = read_corpus(root, "train", captions=False)
             ids = [name for split in splits for name in index.get(split, ())]
@@ -100,11 +102,14 @@ class CropPool(Dataset[Tensor]):
                     seen, size = _marks(source.root, source.folder, name)
                     sizes.setdefault(size, f"{root / folders[part]}, clip {name}")
                     counts.append(-(-int(seen.sum()) // source.every))
+                    shares[part] = shares.get(part, Share()).add(int(seen.sum()), len(seen))
         if len(sizes) > 1:
             said = "; ".join(f"{size} pixels in {where}" for size, where in sorted(sizes.items()))
             raise ValueError(f"stream={stream}: crops of several sizes ({said}); extract them anew at one crop_size")
         if not sum(counts):
             raise ValueError(f"stream={stream}: no crop was seen in {', '.join(map(str, roots))} ({', '.join(splits)})")
+        for line in seen_lines(shares):
+            log.info(line)
         self.size = next(iter(sizes))
         self.ends = np.cumsum(counts)
         self._firsts = np.cumsum([0, *(len(source.ids) for source in self.sources)])

@@ -292,3 +292,27 @@ def test_a_folder_without_anything_is_said(tmp_path):
     assert any("no stream in this folder" in line for line in found)
     with pytest.raises(FileNotFoundError, match="check=.*nowhere: no such folder"):
         check_corpus(tmp_path / "nowhere")
+
+
+# ---------------------------------------------------------------- streams that a model will not see
+
+
+@pytest.mark.parametrize("form", ["packed", "frames"])
+def test_a_stream_that_is_seldom_or_never_seen_is_a_fault(tmp_path, form):
+    root = write_corpus(tmp_path / "corpus", form)
+    assert check_corpus(root, min_seen=0.8) == []  # 16 of 19 frames
+    assert all("seen in 84.21%" in line for line in check_corpus(root, min_seen=0.9)[:3])
+    for name, frames in FRAMES.items():
+        layout.write_features(root / "dino" / f"{name}.npy", np.full((frames, 4), np.nan, np.float32))
+        pose(root, name, pose=np.tile(np.float32([0.5, 0.5, 0]), (frames, 33)))
+    lines = check_corpus(root)
+    assert [line.partition(" is ")[0] for line in lines] == ["stream 'dino'", "stream 'pose'"]
+    assert all("never seen in any of 19 frames (3 clips)" in line for line in lines)
+
+
+def test_a_pose_in_pixels_is_a_fault(root):
+    points = np.random.default_rng(0).uniform(10, 40, (FRAMES["b"], 33, 3)).astype(np.float32)
+    points[..., 2] = 1
+    pose(root, "b", pose=points.reshape(len(points), -1))
+    (line,) = check_corpus(root)
+    assert line.startswith("pose/b.npz: no places in a picture of 1 x 1")

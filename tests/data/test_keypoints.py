@@ -11,6 +11,8 @@ import pytest
 from slt.config import HOME
 from slt.data.films import Source, find_sources
 from slt.data.keypoints import LSA_T_POINTS, read_keypoints, write_pose_format
+from slt.data.pose import shoulders_seen
+from slt.data.skeletons import BODY_NAMES
 
 h5py = pytest.importorskip("h5py", reason='h5py is absent: pip install "slt[media]"')
 pose_format = pytest.importorskip("pose_format", reason='pose-format is absent: pip install "slt[media]"')
@@ -213,6 +215,93 @@ def test_pose_files_that_are_none_are_refused_by_name(tmp_path):
         (tmp_path / f"{name}.pose").write_bytes(content)
         with pytest.raises(ValueError, match=rf"{name}\.pose: (not )?a \.pose file"):
             read_keypoints(clip(tmp_path / f"{name}.pose"))
+
+
+# ---------------------------------------------------------------- normalised before saving
+
+
+def signer(frames: int = 8) -> np.ndarray:
+    """Points (T, 75, 3) of somebody who stands in the middle: head above shoulders above the rest; nobody's legs."""
+    rng = np.random.default_rng(1)
+    out = np.ones((frames, 75, 3), np.float32)
+    out[..., :2] = np.array((0.5, 0.6)) + rng.normal(0, 0.08, (frames, 75, 2))
+    out[:, :11, :2] = np.array((0.5, 0.2)) + rng.normal(0, 0.03, (frames, 11, 2))
+    out[:, 11:13, :2] = np.array([(0.62, 0.4), (0.38, 0.4)]) + rng.normal(0, 0.005, (frames, 2, 2))
+    out[:, 25:33, 1] = 1.5
+    return out
+
+
+def in_shoulders(places: np.ndarray) -> np.ndarray:
+    width = np.linalg.norm(places[:, 11] - places[:, 12], axis=1).mean()
+    return (places - places[:, 11:13].mean((0, 1))) / width
+
+
+NORMALISED = {
+    "shoulders": in_shoulders,
+    "shoulders, enlarged": lambda places: 100 * in_shoulders(places),
+    "shares": lambda places: places / (640, 360),
+    "from -1 to 1": lambda places: 2 * places / (640, 360) - 1,
+    "standard scores": lambda places: (places - places.mean((0, 1))) / places.std((0, 1)),
+    "centred pixels": lambda places: places - places.mean((0, 1)),
+    "larger than its picture": lambda places: 5 * places,
+}
+
+
+@pytest.mark.parametrize("how", NORMALISED)
+@pytest.mark.parametrize("ending", ["pose", "h5"])
+def test_points_that_are_no_pixels_of_the_picture_are_refused_with_the_likely_cause(tmp_path, how, ending):
+    given, size = signer(), (640, 360)
+    path = tmp_path / f"a.{ending}"
+    for change in (lambda places: places, NORMALISED[how]):
+        given[..., :2] = change(given[..., :2] * size) / size
+        if ending == "pose":
+            write_pose_format(path, given, size=size, fps=10)
+        else:
+            h5(path, rows_of(given, size).astype(np.float32), width=640, height=360)
+        if change is NORMALISED[how]:
+            with pytest.raises(ValueError, match=rf"a\.{ending}.*640 x 360.*normalised before they were saved"):
+                read_keypoints(clip(path, start=0, end=0.8))
+        else:
+            assert shoulders_seen(read_keypoints(clip(path, start=0, end=0.8)).points).all()
+
+
+def test_a_picture_of_1_x_1_holds_shares(tmp_path):
+    write_pose_format(tmp_path / "a.pose", signer(), size=(1, 1), fps=10)
+    pose = read_keypoints(clip(tmp_path / "a.pose"))
+    assert (pose.size, shoulders_seen(pose.points).all()) == ((1, 1), True)
+
+
+# ---------------------------------------------------------------- other skeletons
+
+
+@real
+def test_real_files_that_their_library_has_normalised_are_refused(tmp_path):
+    for path in (*sorted((DATA / "poses_es").glob("*.pose"))[:3], *(DATA / "pose_kinds").glob("[ho]*.pose")):
+        pose = pose_format.Pose.read(path.read_bytes())
+        with (tmp_path / path.name).open("wb") as file:
+            pose.normalize().write(file)
+        with pytest.raises(ValueError, match="normalised before they were saved"):
+            read_keypoints(clip(tmp_path / path.name))
+
+
+@real
+@pytest.mark.parametrize(
+    ("name", "missing", "shoulders"),
+    [
+        ("holistic_586", [], True),
+        ("openpose_137", [], True),
+        ("holistic_reduced_178", ["NOSE", "LEFT_EYE", "RIGHT_EYE"], True),
+        ("right_hand_only_21", ["NOSE", "LEFT_SHOULDER", "LEFT_HAND"], False),
+    ],
+)
+def test_real_files_of_other_skeletons_say_what_they_lack(name, missing, shoulders):
+    pose = read_keypoints(clip(DATA / "pose_kinds" / f"{name}.pose"))
+    assert {*missing} <= {*pose.missing}
+    assert bool(pose.missing) == bool(missing)
+    assert shoulders_seen(pose.points).all() == shoulders
+    assert (pose.points[:, 54:, 2] > 0).all(1).mean() > 0.8  # all of them sign with the right hand
+    lacking = [BODY_NAMES.index(name) for name in pose.missing if name in BODY_NAMES]
+    assert not pose.points[:, lacking, 2].any()
 
 
 @real

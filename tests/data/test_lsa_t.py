@@ -436,3 +436,55 @@ def test_only_some_streams_are_read_where_only_they_are_asked_for(compose, corpu
     cfg.dataset.only = ["fase"]
     with pytest.raises(ValueError, match=r"dataset\.only: there is no stream 'fase'; the corpus has face, left_hand"):
         build_splits(cfg, ["val"], augment=False)
+
+
+# ---------------------------------------------------------------- how much a model will see
+
+
+def hide(root: Path, form: str) -> None:
+    """Take the left hand out of every frame but the first of clip a, and the shoulders out of the pose of b."""
+    for name, frames in FRAMES.items():
+        crops, seen = np.full((frames, 8, 8, 3), 200, np.uint8), (np.arange(frames) == 0) & (name == "a")
+        if form == "frames":
+            layout.write_frames(root / "hand_l", name, crops * seen[:, None, None, None], quality=98)
+        else:
+            layout.write_packed(
+                root / "hand_l" / f"{name}.safetensors", crops, seen, encoding=form, quality=98, extractor="x"
+            )
+    pose = np.full((FRAMES["b"], 75, 3), 0.5, np.float32)
+    pose[:, 11, 2] = 0
+    layout.write_pose(root / "pose" / "b.npz", pose, size=(320, 180), seen=None)
+
+
+@pytest.mark.parametrize("form", ["raw", "jpeg", "frames"])
+def test_the_share_of_frames_seen_is_what_the_samples_hold(tmp_path: Path, form):
+    root = write_corpus(tmp_path, form)
+    hide(root, form)
+    features = {**readers(), "features": Features(folder="feats")}
+    for keys in ({}, {"fps": 12.5}, {"max_frames": 5}):
+        data = dataset(root, streams=features, **keys)
+        samples = [data[n] for n in range(len(data))]
+        for name, share in data.seen_shares().items():
+            seen = torch.cat([sample.seen[name] for sample in samples])
+            assert (share.seen, share.frames, share.clips) == (int(seen.sum()), len(seen), 3)
+
+
+def test_packed_pictures_are_not_decoded_to_count_what_is_seen(root, monkeypatch):
+    monkeypatch.setattr(layout.PackedCrops, "frames", None)
+    assert dataset(root).seen_shares()["face"].share == pytest.approx(1 - 3 / 27)
+
+
+def test_a_stream_below_the_stated_share_or_never_seen_stops_and_every_stream_has_its_line(root, caplog):
+    hide(root, "raw")
+    caplog.set_level("INFO")
+    dataset(root, min_seen=0.03).check_seen(strict=True)
+    assert [line for line in caplog.messages if "left_hand 0.04 of 27 frames" in line]
+    assert [line for line in caplog.messages if "pose 0.56 of 27 frames" in line]
+    for split, least in (("train", 0.05), ("val", 0.0)):
+        with pytest.raises(ValueError, match=r"'left_hand' is (seen in 3.70%|never seen).*dataset\.only=.*min_seen"):
+            dataset(root, split, min_seen=least).check_seen(strict=True)
+    dataset(root, "val", min_seen=0.5).check_seen(strict=False)
+    assert [record for record in caplog.records if record.levelname == "WARNING" and "left_hand" in record.message]
+    dataset(root, "val", min_seen=0.5, only=["face", "pose"]).check_seen(strict=True)
+    with pytest.raises(ValueError, match=r"dataset\.min_seen"):
+        dataset(root, min_seen=1.5)

@@ -64,6 +64,12 @@ def test_only_seen_crops_are_there_and_a_corpus_needs_no_sentences(tmp_path, pac
     assert np.allclose(bright, expected, atol=0 if packed else 2)
 
 
+def test_the_share_of_frames_in_which_each_stream_is_seen_is_said(tmp_path, caplog):
+    caplog.set_level("INFO")
+    pool(made(tmp_path))
+    assert caplog.messages == [f"seen: {part} 0.75 of 16 frames (2 clips)" for part in ("left_hand", "right_hand")]
+
+
 def test_time_between_crops_is_in_seconds(tmp_path):
     found = pool(made(tmp_path), stream="face", seconds=0.3)
     assert [int(found[place][0, 0, -1]) for place in range(len(found))] == [40, 43, 46, 49, 100, 103]
