@@ -293,7 +293,8 @@ def extract_clip(source: Source, extractor: Extractor, job: Job) -> Record:
     film = probe(source.path)
     rate = target_rate(film, job.fps, job.max_fps)
     signer = extractor.find_signer(partial(_pictures, source), duration=_duration(source, film, rate), box=source.box)
-    frames = read_frames(source.path, fps=rate, start=source.start, end=source.end)
+    notes: list[str] = []
+    frames = read_frames(source.path, fps=rate, start=source.start, end=source.end, notes=notes)
     scratch = job.scratch / "clips"  # of its own: beside it stand records on their way, named by ids as well
     opened = job.writer.clip(source.video_id, fps=rate, scratch=scratch, fingerprint=job.maker.fingerprint)
     with opened as clip:
@@ -301,7 +302,8 @@ def extract_clip(source: Source, extractor: Extractor, job: Job) -> Record:
             clip.add(regions)
     box = [float(edge) for edge in signer.box] if signer.box is not None else None
     who = {"certainty": round(signer.certainty, 4), "persons": signer.persons, "unsure": signer.unsure, "box": box}
-    return {"fps": round(rate, 6), "film_fps": round(film.fps, 6), **clip.summary(), "signer": who}
+    said = {"notes": notes} if notes else {}
+    return {"fps": round(rate, 6), "film_fps": round(film.fps, 6), **clip.summary(), "signer": who} | said
 
 
 def _pictures(source: Source, seconds: Sequence[float]) -> Any:

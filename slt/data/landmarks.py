@@ -155,7 +155,8 @@ class MediaPipeLandmarker:
         self.wrist_interval = wrist_interval
         self.signer_reach = signer_reach
         self.parameters = {
-            "landmarker": "mediapipe",
+            # Landmarks of the same pictures were alike to the bit over MediaPipe 1.1.1 to 1.2.3: the models make them.
+            "landmarker": f"mediapipe {self._mediapipe.__version__.split('.')[0]}",
             "models": {name: sha256(data).hexdigest() for name, data in models.items()},
             "detection_confidence": detection_confidence,
             "face_confidence": face_confidence,

@@ -55,6 +55,7 @@ class Fact:
     persons: int
     unsure: bool
     signer: tuple[float, float, float, float] | None
+    notes: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -161,6 +162,7 @@ def _fact(record: Mapping[str, Any]) -> Fact:
         persons=int(signer.get("persons", 1)),
         unsure=bool(signer.get("unsure", False)),
         signer=None if box is None else (float(box[0]), float(box[1]), float(box[2]), float(box[3])),
+        notes=tuple(map(str, record.get("notes") or ())),
     )
 
 
@@ -168,6 +170,8 @@ def _summary(clips: Sequence[Fact], failed: Sequence[Fact], extractors: Sequence
     films = {clip.film for clip in clips}
     lost = {fact.film for fact in failed} - films
     unsure = sum(clip.unsure for clip in clips)
+    notes = Counter(note for clip in clips for note in clip.notes)
+    said = {"pictures": "; ".join(f"{note} ({count:,} clips)" for note, count in notes.most_common())} if notes else {}
     return {
         "clips": f"{len(clips):,}",
         "length": f"{_duration(sum(clip.seconds for clip in clips))}, {sum(clip.frames for clip in clips):,} frames",
@@ -175,7 +179,7 @@ def _summary(clips: Sequence[Fact], failed: Sequence[Fact], extractors: Sequence
         "failed": f"{len(failed):,} of {len(clips) + len(failed):,}",
         "signer unsure": f"{unsure:,} of {len(clips):,}",
         "extractor": "; ".join(extractors) or "none",
-    }
+    } | said
 
 
 def _duration(seconds: float) -> str:
