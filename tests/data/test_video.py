@@ -298,7 +298,7 @@ def test_matroska_says_its_length(tmp_path):
 # ---------------------------------------------------------------- a player's clock
 
 
-def sounding(path: Path, *, picture: float, sound: float, codec: str = "libx264") -> Path:
+def sounding(path: Path, *, picture: float, sound: float, codec: str = "libx264", caption: float | None = None) -> Path:
     """Write 20 pictures from `picture` s on, 10 a second, picture n grey (10 n), and 4 s of silence from `sound` on."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=10)
@@ -316,6 +316,15 @@ def sounding(path: Path, *, picture: float, sound: float, codec: str = "libx264"
             silence.rate, silence.pts = 48000, round(48000 * sound) + 960 * n
             packets += track.encode(silence)
         packets += track.encode()
+        if caption is not None:
+            packet = av.Packet(b"hola")
+            packet.stream, packet.time_base, packet.duration = (
+                container.add_mux_stream("subrip"),
+                Fraction(1, 1000),
+                500,
+            )
+            packet.pts = packet.dts = round(1000 * caption)
+            packets.append(packet)
         for packet in sorted(packets, key=lambda packet: packet.dts * packet.time_base):
             container.mux(packet)
     return path
@@ -339,6 +348,13 @@ def test_times_count_from_the_sound_where_it_begins_first(tmp_path, name, codec,
 @pytest.mark.parametrize(("name", "codec"), CLOCKS)
 def test_times_count_from_the_picture_where_it_begins_first(tmp_path, name, codec):
     assert numbers(sounding(tmp_path / name, picture=0, sound=1, codec=codec), 10) == list(range(20))
+
+
+def test_a_caption_track_is_no_beginning_of_a_film(tmp_path):
+    path = sounding(tmp_path / "a.mkv", picture=1.5, sound=1, caption=0.4)
+    with av.open(str(path)) as container:
+        assert container.start_time == 400_000  # FFmpeg's own, which a subtitle may shift
+    assert numbers(path, 10) == [0] * 5 + list(range(20))
 
 
 def test_pictures_before_an_edit_list_are_not_shown(tmp_path):
