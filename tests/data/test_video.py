@@ -148,7 +148,7 @@ def test_the_cover_of_a_sound_file_is_no_film(tmp_path):
     with av.open(str(path), "w") as container:
         track, cover = container.add_stream("aac", rate=16000), container.add_stream("mjpeg")
         cover.width, cover.height, cover.pix_fmt = 64, 48, "yuvj420p"
-        cover.disposition = int(av.stream.Disposition.attached_pic)
+        cover.disposition = av.stream.Disposition.attached_pic.value
         sound = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
         sound.rate = 16000
         picture = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24")
@@ -167,6 +167,9 @@ def test_the_last_picture_of_a_variable_rate_stays_as_long_as_it_says(tmp_path):
             if packet.dts is not None:
                 packet.stream, packet.duration = stream, 2000 if packet.pts == 900 else packet.duration
                 out.mux(packet)
+    with av.open(str(tmp_path / "b.mkv")) as container:
+        if [frame.duration for frame in container.decode(video=0)][-1] != 2000:
+            pytest.skip("this PyAV does not write the duration of a packet")  # before 18.1
     assert len(numbers(tmp_path / "b.mkv", 10)) == 29
 
 
