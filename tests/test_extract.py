@@ -174,6 +174,20 @@ def test_single_jpegs_the_body_alone_and_no_pose_format_are_written_when_asked(s
     assert not (tmp_path / "out" / "pose_format").exists()
 
 
+def test_what_was_done_to_the_pictures_of_a_film_is_in_its_record_and_in_the_report(source, tmp_path):
+    with av.open(str(source / "a.mp4"), "w") as film:
+        stream = film.add_stream("libx264", rate=10, options={"x264-params": "tff=1:log-level=-1"})
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        for _ in range(6):
+            picture = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 90, np.uint8), format="rgb24")
+            film.mux(stream.encode(picture))
+        film.mux(stream.encode())
+    run(source, tmp_path / "out", "report=true")
+    assert record_of(tmp_path / "out", "a")["notes"][0].startswith("interlaced")
+    assert "notes" not in record_of(tmp_path / "out", "b")
+    assert "bwdif" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
 def test_the_report_is_written_and_not_again(source, tmp_path):
     run(source, tmp_path / "out", "report=true", "report_worst=1")
     report = tmp_path / "out" / "report.html"

@@ -368,7 +368,8 @@ def extract_clip(source: Source, extractor: Extractor, job: Job) -> Record:
     if source.box is not None:
         box = _box_of(source, next(iter(_pictures(source, [0.0])))[1].shape[1])
     signer = extractor.find_signer(partial(_pictures, source), duration=_duration(source, film, rate), box=box)
-    frames = _frames(source, rate, source.end)
+    notes: list[str] = []
+    frames = _frames(source, rate, source.end, notes)
     scratch = job.scratch / "clips"  # of its own: beside it stand records on their way, named by ids as well
     opened = job.writer.clip(source.video_id, fps=rate, scratch=scratch, fingerprint=job.maker.fingerprint)
     with opened as clip:
@@ -376,15 +377,17 @@ def extract_clip(source: Source, extractor: Extractor, job: Job) -> Record:
             clip.add(regions)
     edges = [float(edge) for edge in signer.box] if signer.box is not None else None
     who = {"certainty": round(signer.certainty, 4), "persons": signer.persons, "unsure": signer.unsure, "box": edges}
-    return {"fps": round(rate, 6), "film_fps": round(film.fps, 6), **clip.summary(), "signer": who}
+    said = {"notes": notes} if notes else {}
+    return {"fps": round(rate, 6), "film_fps": round(film.fps, 6), **clip.summary(), "signer": who} | said
 
 
 def _pictures(source: Source, seconds: Sequence[float]) -> Any:
     return frames_at(source.path, seconds, start=source.start, rate=source.fps, mirrored=source.mirrored)
 
 
-def _frames(source: Source, fps: float, end: float | None) -> Any:
-    return read_frames(source.path, fps=fps, start=source.start, end=end, rate=source.fps, mirrored=source.mirrored)
+def _frames(source: Source, fps: float, end: float | None, notes: list[str] | None = None) -> Any:
+    known: dict[str, Any] = {"rate": source.fps, "mirrored": source.mirrored, "notes": notes}
+    return read_frames(source.path, fps=fps, start=source.start, end=end, **known)
 
 
 def _duration(source: Source, film: Film, rate: float) -> float:

@@ -116,7 +116,7 @@ def _opens(path: Path) -> bool:
     import av
 
     try:  # nothing that a playlist names is fetched
-        with av.open(str(path), options={"protocol_whitelist": "file"}) as container:
+        with av.open(str(path), options={"protocol_whitelist": "file"}, metadata_errors="replace") as container:
             covers = av.stream.Disposition.attached_pic
             moving = any(not stream.disposition & covers for stream in container.streams.video)
             return moving and not re.search("_pipe|image2|tty|concat|hls|dash|sdp", container.format.name)
@@ -194,6 +194,7 @@ def read_frames(
     end: float | None = None,
     rate: float | None = None,
     mirrored: bool = False,
+    notes: list[str] | None = None,
 ) -> Iterator[tuple[float, Picture]]:
     """Stream a film, or a folder of pictures, or a cut of it, as `slt.data.video.read_frames` does.
 
@@ -204,12 +205,13 @@ def read_frames(
         end: of a cut, seconds.
         rate: at which a folder's pictures were taken.
         mirrored: turn each picture over, so that left is left.
+        notes: takes what is worth knowing of how a film was read.
 
     Raises:
         FileNotFoundError, ValueError: as there; also a picture of another size than the first, or that is none.
     """
     read = _read_folder(path, fps, start, end, rate) if path.is_dir() else None
-    for seconds, picture in read or video.read_frames(path, fps=fps, start=start, end=end):
+    for seconds, picture in read or video.read_frames(path, fps=fps, start=start, end=end, notes=notes):
         yield seconds, _turned(picture, mirrored)
 
 

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
+from threading import Lock
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -155,7 +155,8 @@ class MediaPipeLandmarker:
         self.wrist_interval = wrist_interval
         self.signer_reach = signer_reach
         self.parameters = {
-            "landmarker": "mediapipe",
+            # Landmarks of the same pictures were alike to the bit over MediaPipe 1.1.1 to 1.2.3: the models make them.
+            "landmarker": f"mediapipe {self._mediapipe.__version__.split('.')[0]}",
             "models": {name: sha256(data).hexdigest() for name, data in models.items()},
             "detection_confidence": detection_confidence,
             "face_confidence": face_confidence,
@@ -178,6 +179,7 @@ class MediaPipeLandmarker:
             "face": ("FaceDetector", "face_detector.tflite", "IMAGE", {"min_detection_confidence": face_confidence}),
         }
         self._tasks: dict[str, Any] = {}
+        self._spoken: set[str] = set()
         # MediaPipe's clocks only go forward, over all clips; 0 is special to its smoothing and never used.
         self._time = self._origin = 1000
         self._clocks = dict.fromkeys(self._options, 0)
@@ -257,7 +259,7 @@ class MediaPipeLandmarker:
 
     def _poses(self, picture: Picture) -> list[Points]:
         """Return all poses that MediaPipe finds in a picture by itself, (33, 3) each, in shares of it."""
-        return [_points(one) for one in self._task("people").detect(self._image(picture)).pose_landmarks]
+        return [_points(one) for one in self._run("people", "detect", self._image(picture)).pose_landmarks]
 
     def _find_body(self, seconds: float, picture: Picture) -> Points | None:
         """Return the signer's (33, 3), x, y in pixels, visibility; or None."""
@@ -347,7 +349,7 @@ class MediaPipeLandmarker:
             return True
         low, high = body[HEAD, :2].min(0), body[HEAD, :2].max(0)
         crop, _ = cut_square(picture, np.array([*(low + high) / 2, max(3 * float((high - low).max()), 16)]))
-        seen = bool(self._task("face").detect(self._image(crop)).detections)
+        seen = bool(self._run("face", "detect", self._image(crop)).detections)
         self._faces, self._face_looked = (self._faces + 1 if seen else 0), seconds
         return seen
 
@@ -357,7 +359,18 @@ class MediaPipeLandmarker:
     def _track(self, name: str, picture: Picture) -> Any:
         """Give a graph that follows over time its next picture; its clock has to go forward each time."""
         self._clocks[name] = max(self._time, self._clocks[name]) + 1
-        return self._task(name).detect_for_video(self._image(picture), self._clocks[name])
+        return self._run(name, "detect_for_video", self._image(picture), self._clocks[name])
+
+    def _run(self, name: str, method: str, *given: Any) -> Any:
+        """Run a graph; until it has found something, in silence: each part of it speaks when it first does its work."""
+        call = getattr(self._task(name), method)
+        if name in self._spoken:
+            return call(*given)
+        with _quiet:
+            result = call(*given)
+        if any(getattr(result, kind, None) for kind in ("pose_landmarks", "hand_landmarks", "detections")):
+            self._spoken.add(name)
+        return result
 
     def _task(self, name: str) -> Any:
         if name not in self._tasks:
@@ -367,14 +380,14 @@ class MediaPipeLandmarker:
     def _open(self, task: str, model: str, mode: str, options: dict[str, Any]) -> Any:
         base = self._mediapipe.tasks.BaseOptions(model_asset_path=str(self._folder / model))
         options_class = getattr(self._vision, f"{task}Options")
-        with _quiet():
+        with _quiet:
             return getattr(self._vision, task).create_from_options(
                 options_class(base_options=base, running_mode=self._vision.RunningMode[mode], **options)
             )
 
     def _close(self, name: str) -> None:
         if name in self._tasks:
-            with _quiet():
+            with _quiet:
                 self._tasks.pop(name).close()
 
 
@@ -430,18 +443,33 @@ def _picture_content(schema: Any) -> Any:
     return content
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep what MediaPipe's C++ says of every graph it builds off standard error; its faults are Python exceptions."""
-    sys.stderr.flush()
-    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nothing)
+class _Quiet:
+    """Keeps what MediaPipe's C++ says off standard error; its faults are Python exceptions, and it has no setting.
+
+    Standard error is the process's: with several threads inside, the first turns it off and the last on again.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._inside, self._kept = Lock(), 0, -1
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                sys.stderr.flush()
+                self._kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nothing, 2)
+                os.close(nothing)
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                os.dup2(self._kept, 2)
+                os.close(self._kept)
+
+
+_quiet = _Quiet()
 
 
 def _mediapipe() -> tuple[Any, Any]:

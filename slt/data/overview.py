@@ -58,6 +58,7 @@ class Fact:
     signer: tuple[float, float, float, float] | None
     moved: dict[str, float]
     mirrored: bool
+    notes: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -166,6 +167,7 @@ def _fact(record: Mapping[str, Any]) -> Fact:
         signer=None if box is None else (float(box[0]), float(box[1]), float(box[2]), float(box[3])),
         moved=dict(record.get("moved") or {}),
         mirrored=bool(record.get("mirrored", False)),
+        notes=tuple(map(str, record.get("notes") or ())),
     )
 
 
@@ -173,6 +175,8 @@ def _summary(clips: Sequence[Fact], failed: Sequence[Fact], extractors: Sequence
     films = {clip.film for clip in clips}
     lost = {fact.film for fact in failed} - films
     unsure = sum(clip.unsure for clip in clips)
+    notes = Counter(note for clip in clips for note in clip.notes)
+    said = {"pictures": "; ".join(f"{note} ({count:,} clips)" for note, count in notes.most_common())} if notes else {}
     return {
         "clips": f"{len(clips):,}",
         "length": f"{_duration(sum(clip.seconds for clip in clips))}, {sum(clip.frames for clip in clips):,} frames",
@@ -181,7 +185,7 @@ def _summary(clips: Sequence[Fact], failed: Sequence[Fact], extractors: Sequence
         "signer unsure": f"{unsure:,} of {len(clips):,}",
         "left hand leads": _leading(clips),
         "extractor": "; ".join(extractors) or "none",
-    }
+    } | said
 
 
 def _leading(clips: Sequence[Fact]) -> str:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from slt.data.geometry import HEAD, WRISTS, Box, Picture, cut_square, hand_places
 from slt.data.landmarks import Landmarker, Landmarks
+from slt.data.pictures import READING, versions
 from slt.data.pose import BODY, DETECTED, FOLLOWED, HAND, NOT_SEEN
 from slt.data.signers import MODES, Pictures, Signer, find_signer
 
@@ -143,6 +144,7 @@ class Extractor:
         self.min_certainty = min_certainty
         self.parameters: dict[str, Any] = {
             "landmarks": dict(landmarker.parameters),
+            "pictures": READING | versions(),
             "crop_size": crop_size,
             "face_margin": face_margin,
             "hand_margin": hand_margin,

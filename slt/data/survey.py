@@ -72,19 +72,20 @@ def _too_late(path: Path, clips: Sequence[Source]) -> dict[str, str]:
     """Return the cuts that end after their film, of which the first is read to be sure: stated lengths are rounded."""
     rate = clips[0].fps
     film = probe(path, rate=rate)
-    if film.duration is None:
+    length = film.end or film.duration
+    if length is None:
         return {}
     room = max(END_ROOM, 0.5 / film.fps)
-    late = [clip for clip in clips if max(clip.start or 0.0, (clip.end or 0.0) - room) >= film.duration]
+    late = [clip for clip in clips if max(clip.start or 0.0, (clip.end or 0.0) - room) >= length]
     if not late:
         return {}
     first = min(late, key=lambda clip: clip.end or clip.start or 0.0)
-    start = max(first.start or 0.0, film.duration - 2.0)
+    start = max(first.start or 0.0, length - 2.0)
     with suppress(ValueError):
         for _ in read_frames(path, fps=film.fps, start=start, end=first.end, rate=rate):
             pass
         return {}
-    ends = f"goes past the end of the film at {film.duration:.2f} s; mend its times or take the right film"
+    ends = f"goes past the end of the film at {length:.2f} s; mend its times or take the right film"
     return {
         clip.video_id: f"{path}: the cut from {clip.start or 0.0:g} s to "
         f"{'the end' if clip.end is None else f'{clip.end:g} s'} {ends}"

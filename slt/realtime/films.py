@@ -279,16 +279,7 @@ class Track:
         self._marks = bytearray()
 
     def add(self, frame: Regions) -> None:
-        """Note a frame.
-
-        Raises:
-            ValueError: its size is another than that of those before.
-        """
-        if self.size not in (None, frame.size):
-            raise ValueError(
-                f"the pictures change their size from {self.size} to {frame.size} at {frame.seconds:.2f} s; export the "
-                "film again in one size"
-            )
+        """Note a frame; `read_frames` gives all of a film in one size."""
         self.size = frame.size
         record = np.zeros(1, self._RECORD)
         record["points"], record["boxes"] = frame.points, np.stack([frame.boxes[name] for name in STREAMS])

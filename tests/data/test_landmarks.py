@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -13,7 +15,7 @@ import numpy as np
 import pytest
 import yaml
 
-from slt.data import landmark_models
+from slt.data import landmark_models, landmarks
 from slt.data.geometry import assign_hands, cut_box, cut_square, hide_beyond, in_pixels, is_person, middle
 from slt.data.landmark_models import MODELS, build_models, cache_folder, check_sum, read_models
 from slt.data.landmarks import MediaPipeLandmarker
@@ -256,3 +258,28 @@ def test_a_stranger_who_walks_past_in_front_does_not_stay_the_signer(height):
     assert off[40:].max() < 0.1
     if height == 140:
         assert off.max() < 0.5
+
+
+def test_what_libraries_write_is_kept_off_the_screen_until_the_last_thread_is_through(capfd):
+    landmarks._quiet.__enter__()
+    with landmarks._quiet:
+        os.write(2, b"W0000 inner\n")
+    os.write(2, b"W0000 outer\n")
+    landmarks._quiet.__exit__()
+    os.write(2, b"ours\n")
+    assert capfd.readouterr().err == "ours\n"
+
+
+def test_finding_landmarks_writes_nothing_on_the_screen(tmp_path):
+    if not CLIPS.is_dir() or not all((cache_folder() / name).is_file() for name in MODELS):
+        pytest.skip("the real clips, or the prepared models, are not on this machine (../shared/data/lsa_t/clips)")
+    pytest.importorskip("mediapipe", reason='MediaPipe is absent: pip install "slt[media]"')
+    code = (
+        "import sys, json; from slt.data.landmarks import MediaPipeLandmarker; from slt.data.video import read_frames\n"
+        "marker = MediaPipeLandmarker(**json.loads(sys.argv[1]))\n"
+        "for seconds, picture in read_frames(sys.argv[2], fps=4): marker.find(seconds, picture)\n"
+        "marker.people(picture); marker.close()"
+    )
+    done = subprocess.run([sys.executable, "-c", code, json.dumps(KEYS), str(CLIPS / "lsat_100.mp4")],
+                          capture_output=True, text=True, check=True)  # fmt: skip
+    assert done.stderr == done.stdout == ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from slt.data import rois
 from slt.data.geometry import HEAD
 from slt.data.landmarks import Landmarks
 from slt.data.pose import BODY, DETECTED, FOLLOWED, HAND, NOT_SEEN
@@ -219,3 +220,9 @@ def test_no_frames_and_wrong_parameters_are_said():
         extractor(Stub(), follow_visibility=2)
     with pytest.raises(ValueError, match="signer must be one of auto, largest, box, came 'first'"):
         extractor(Stub(), signer="first")
+
+
+def test_libraries_that_change_pixels_change_the_fingerprint(monkeypatch):
+    before = extractor(Stub()).fingerprint
+    monkeypatch.setattr(rois, "versions", lambda: {"libswscale": "8"})
+    assert extractor(Stub()).fingerprint != before
