@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from slt.data.captions import FORMATS, Caption, Fault, check_id, plain_name, read_captions, read_text
+from slt.data import tables
+from slt.data.captions import FORMATS, Caption, Fault, check_id, plain_name, read_captions
 
 FILMS = (".mp4", ".m4v", ".mkv", ".webm", ".mov", ".avi", ".gif")
 POSES = (".pose",)
@@ -52,6 +53,8 @@ def find_sources(
     min_seconds: float,
     signer: str,
     boxes: Path | str | None,
+    language: str | None = None,
+    strip: Mapping[str, str | None] | None = None,
 ) -> tuple[list[Source], list[Fault]]:
     """Find what there is to extract, in the order of the table of captions, and all that is not as it should be.
 
@@ -68,6 +71,8 @@ def find_sources(
         min_seconds: see `read_captions`.
         signer: how the signer is found; "box" needs a box for every clip.
         boxes: table `video_id;x;y;width;height` in pixels; video_id is a clip's or a film's, and a clip's comes first.
+        language: see `read_captions`.
+        strip: see `read_captions`.
 
     Raises:
         FileNotFoundError: no such folder, no film in it, or no such table.
@@ -79,8 +84,16 @@ def find_sources(
             raise ValueError(f"{key}={value}: expected one of {', '.join(known)}")
     source = Path(source)
     table = _table(source, kind, path, format)
+    read = partial(
+        read_captions,
+        format=format,
+        unquoted=unquoted,
+        min_seconds=min_seconds,
+        language=language,
+        strip=strip,
+    )
     if kind == "keypoints":
-        captions, faults = _captions(table, format, unquoted, min_seconds)
+        captions, faults = read(table)
         found = [_source(caption, source, cut=True) for caption in captions]
         faults += _clips_without_row(source, [clip.video_id for clip in found], faults, table)
     else:
@@ -89,7 +102,7 @@ def find_sources(
         if format == "none":
             captions, faults = [_whole(name, film) for name, film in films.items()], []
         else:
-            captions, faults = _captions(table, format, unquoted, min_seconds)
+            captions, faults = read(table, films=films)
         cut = format not in ("subs", "none")
         found = [_source(caption, _film_of(caption, films, source, endings), cut=cut) for caption in captions]
         used = {clip.path for clip in found}
@@ -123,10 +136,6 @@ def _table(source: Path, kind: str, path: Path | str | None, format: str) -> Pat
     folder = source.parent if kind == "keypoints" else source
     names = {"subs": "subs.csv", "cuts": "subs.csv", "lsa_t": "meta.csv", "subtitles": "subtitles.json"}
     return folder / names[format] if format in names else folder
-
-
-def _captions(table: Path, format: str, unquoted: bool, min_seconds: float) -> tuple[list[Caption], list[Fault]]:
-    return read_captions(table, format=format, unquoted=unquoted, min_seconds=min_seconds)
 
 
 def _films(folder: Path, endings: Sequence[str]) -> dict[str, Path]:
@@ -209,14 +218,14 @@ def read_boxes(path: Path | str) -> dict[str, tuple[str, Box]]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"boxes={path}: no such table; expected `{';'.join(BOX_COLUMNS)}`")
-    lines = read_text(path).split("\n")
-    if tuple(lines[0].split(";")) != BOX_COLUMNS:
-        raise ValueError(f"{path} line 1: `{';'.join(BOX_COLUMNS)}` expected, came {lines[0]!r}")
+    table = tables.read_table(path, BOX_COLUMNS, known=BOX_COLUMNS, numbers=BOX_COLUMNS[1:])
+    if tuple(table.columns) != BOX_COLUMNS:
+        raise ValueError(f"{path} line 1: `{';'.join(BOX_COLUMNS)}` expected, came {table.columns}")
     boxes: dict[str, tuple[str, Box]] = {}
-    for number, fields in enumerate(csv.reader(lines[1:], delimiter=";"), 2):
+    for number, fields, fault in table.rows:
         where = f"{path} line {number}"
-        if not fields:
-            continue
+        if fault:
+            raise ValueError(f"{where}: {fault}")
         name = plain_name(fields[0])
         try:
             x, y, width, height = map(float, fields[1:])
