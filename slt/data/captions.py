@@ -14,6 +14,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -201,7 +202,7 @@ def read_captions(
             most = ", ".join(f"{piece!r} {count} times" for piece, count in pieces.most_common(3))
             reason = f"captions.strip.{name} took {pieces.total()} pieces out of the texts ({most})"
             faults.append(Fault(path.name, "", reason, dropped=False))
-    return captions, faults + overlaps(captions)
+    return captions, faults + overlaps(captions) + _rolling(captions, path.name)
 
 
 def check_id(name: str, where: str) -> None:
@@ -228,6 +229,29 @@ def overlaps(captions: Iterable[Caption]) -> list[Fault]:
             if last is None or _span(cut)[1] > _span(last)[1]:
                 last = cut
     return faults
+
+
+def _rolling(captions: Iterable[Caption], where: str) -> list[Fault]:
+    """Say in how many films most captions begin with the words that the one before ends with; they stay as they are."""
+    films: dict[str, list[Caption]] = {}
+    for caption in captions:
+        films.setdefault(caption.video, []).append(caption)
+    found = []
+    for film, cuts in films.items():
+        words = [cut.text.split() for cut in sorted(cuts, key=_span)]
+        repeats = sum(
+            any(before[-count:] == after[:count] for count in range(2, min(len(before), len(after), 40) + 1))
+            for before, after in pairwise(words)
+        )
+        if repeats >= max(3, len(words) / 2):
+            found.append(film)
+    if not found:
+        return []
+    reason = (
+        f"most captions of {len(found)} films, the first is {found[0]!r}, begin with the words that the one before "
+        "ends with; do they come from automatic captions that roll? Read those srt or vtt files (captions.format)"
+    )
+    return [Fault(where, "", reason, dropped=False)]
 
 
 def _span(caption: Caption) -> tuple[float, float]:
@@ -302,8 +326,9 @@ def _whole_films(path: Path) -> Iterator[Caption | Fault]:
 
 
 def _unquoted(path: Path) -> Iterator[Caption | Fault]:
-    text, faults = _read(path)
-    yield from faults
+    text, encoding = _read(path)
+    if encoding:
+        yield _encoded(path, encoding)
     header, *lines = text.split("\n")
     if header.strip() != "video_id;texto":
         raise ValueError(f"{path} line 1: `video_id;texto` expected with captions.unquoted=true, came {header!r}")
@@ -409,8 +434,9 @@ def _person(row: Mapping[str, str], where: Any) -> int:
 
 def _subtitles_json(path: Path) -> Iterator[Caption | Fault]:
     """Read `{title-YouTubeID: [[start, end, text], ...]}`; a clip is its film's name and its line, counted from 1."""
-    text, faults = _read(path)
-    yield from faults
+    text, encoding = _read(path)
+    if encoding:
+        yield _encoded(path, encoding)
     try:
         films = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -440,11 +466,12 @@ def _subtitle_files(folder: Path, kind: str, films: Collection[str], language: s
     for film, reason in without.items():
         yield Fault(film, "", reason, dropped=True)
     rolled = lines = 0
+    foreign: dict[str, list[str]] = {}
     for video, stem in chosen.items():
         path = files[stem]
-        text, encoding = tables.read_text(path)
+        text, encoding = _read(path)
         if encoding:
-            yield Fault(path.name, "", f"read as {encoding}, which is not utf-8", dropped=False)
+            foreign.setdefault(encoding, []).append(path.name)
         try:
             cues, repeated = subtitles.unroll(subtitles.read_cues(text.replace("\r\n", "\n").replace("\r", "\n"), kind))
         except ValueError as error:
@@ -456,6 +483,8 @@ def _subtitle_files(folder: Path, kind: str, films: Collection[str], language: s
                 yield Fault(where, name, cue.fault, dropped=not cue.lines)
             if cue.lines or not cue.fault:
                 yield Caption(where, name, video, cue.start, cue.end, "\n".join(cue.lines))
+    for encoding, names in foreign.items():
+        yield _encoded(folder, f"{encoding} in {len(names)} of {len(chosen)} files, the first is {names[0]}")
     if rolled:
         reason = (
             f"captions that roll in {rolled} of {len(chosen)} files: {lines} lines that repeat the cue before are left "
@@ -464,8 +493,11 @@ def _subtitle_files(folder: Path, kind: str, films: Collection[str], language: s
         yield Fault(folder.name, "", reason, dropped=False)
 
 
-def _read(path: Path) -> tuple[str, list[Fault]]:
-    """Read a file with line ends of any system as one newline, and say where it is not in utf-8."""
+def _read(path: Path) -> tuple[str, str]:
+    """Read a file with line ends of any system as one newline, and its encoding where that is not utf-8."""
     text, encoding = tables.read_text(path)
-    faults = [Fault(path.name, "", f"read as {encoding}, which is not utf-8", dropped=False)] if encoding else []
-    return text.replace("\r\n", "\n").replace("\r", "\n"), faults
+    return text.replace("\r\n", "\n").replace("\r", "\n"), encoding
+
+
+def _encoded(path: Path, encoding: str) -> Fault:
+    return Fault(path.name, "", f"not in utf-8, read as {encoding}", dropped=False)

@@ -128,15 +128,12 @@ def unroll(cues: Sequence[Cue]) -> tuple[list[Cue], int]:
     Returns:
         The cues, each with its new lines alone and with its own times, and how many lines were taken out.
     """
-    good = [cue for cue in cues if cue.lines]
-    kept = {cue.number: _repeated(before, cue) for before, cue in pairwise(good)}
-    evidence = sum(
-        count > 0
-        and (cue.end - cue.start < 0.05 or (before.lines != cue.lines and " " in " ".join(_plain(cue)[:count])))
-        for (before, cue), count in zip(pairwise(good), kept.values(), strict=True)
-    )
-    if not evidence or 2 * evidence < len(kept):
+    pairs = list(pairwise(cue for cue in cues if cue.lines))
+    counts = [_repeated(before, cue) for before, cue in pairs]
+    evidence = sum(count > 0 and _rolls(before, cue, count) for (before, cue), count in zip(pairs, counts, strict=True))
+    if not evidence or 2 * evidence < len(pairs):
         return list(cues), 0
+    kept = {cue.number: count for (_, cue), count in zip(pairs, counts, strict=True)}
     out: list[Cue] = []
     for cue in cues:
         count = kept.get(cue.number, 0)
@@ -144,7 +141,7 @@ def unroll(cues: Sequence[Cue]) -> tuple[list[Cue], int]:
             out.append(replace(cue, start=_first_word(cue, count), lines=cue.lines[count:]))
         elif out and TAG.search(cue.lines[-1]):  # the same words with another one of them marked
             out[-1] = replace(out[-1], end=max(out[-1].end, cue.end))
-    return out, sum(kept.values())
+    return out, sum(counts)
 
 
 def _plain(cue: Cue) -> list[str]:
@@ -156,6 +153,13 @@ def _repeated(before: Cue, cue: Cue) -> int:
     old, lines = _plain(before), _plain(cue)
     new = next((number for number, line in enumerate(cue.lines) if _KARAOKE.search(line)), len(lines))
     return max(count for count in range(min(new, len(old)) + 1) if old[len(old) - count :] == lines[:count])
+
+
+def _rolls(before: Cue, cue: Cue, count: int) -> bool:
+    """Whether the first `count` lines of a cue, which stood before, can hardly have been said again."""
+    karaoke = any(_KARAOKE.search(line) for line in cue.lines)
+    instant = cue.end - cue.start < 0.05
+    return karaoke or instant or (before.lines != cue.lines and " " in " ".join(_plain(cue)[:count]))
 
 
 def _first_word(cue: Cue, count: int) -> float:

@@ -213,6 +213,16 @@ def test_overlapping_cuts_of_one_film_are_listed_and_stay(tmp_path):
     assert "by 0.100 s" in faults[1].reason
 
 
+def test_captions_that_repeat_the_one_before_are_said_and_a_phrase_said_twice_is_not(tmp_path):
+    texts = ["hola a todos", "hola a todos bienvenidos al canal", "bienvenidos al canal hoy", "canal hoy vemos"]
+    rows = "".join(f"{n};f;{n};{n + 1};{text}\n" for n, text in enumerate(texts))
+    captions, faults = read(table(tmp_path / "c.csv", f"video_id;video;start;end;texto\n{rows}"), "cuts")
+    assert [caption.text for caption in captions] == texts
+    assert [(fault.video_id, "'f', begin with the words" in fault.reason) for fault in faults] == [("", True)]
+    rows = "".join(f"{n};f;{n};{n + 1};{text}\n" for n, text in enumerate(["uno dos", "uno dos", "a b", "c d", "sí"]))
+    assert read(table(tmp_path / "c.csv", f"video_id;video;start;end;texto\n{rows}"), "cuts")[1] == []
+
+
 def test_a_cut_of_just_the_least_length_stays(tmp_path):
     path = table(tmp_path / "c.csv", "video_id;video;start;end;texto\na;f;3;3.3;uno\n")
     assert (len(read(path, "cuts")[0]), read(path, "cuts")[1]) == (1, [])

@@ -68,6 +68,14 @@ def test_rolling_captions_of_youtube_have_each_line_once_with_its_own_times(tmp_
     assert [(fault.dropped, "6 lines that repeat" in fault.reason) for fault in faults] == [(False, True)]
 
 
+def test_the_encoding_of_files_that_are_not_utf_8_is_said_once(tmp_path: Path):
+    for name in "ab":
+        (tmp_path / f"{name}.srt").write_bytes(srt((0, 2, "mañana")).encode("cp1252"))
+    captions, faults = read_captions(tmp_path, format="srt", unquoted=False, min_seconds=0.3)
+    assert [caption.text for caption in captions] == ["mañana"] * 2
+    assert [("cp1252 in 2 of 2 files" in fault.reason, fault.dropped) for fault in faults] == [(True, False)]
+
+
 def test_rolling_captions_without_times_of_words_are_known_by_their_lines():
     cues = [(0, 2, " \nhola a todos"), (2, 2.01, "hola a todos\n "), (2.01, 4, "hola a todos\nsí"), (4, 6, "sí\nsí")]
     assert [line[1:] for line in lines(srt(*cues), "srt")] == [
@@ -77,6 +85,12 @@ def test_rolling_captions_without_times_of_words_are_known_by_their_lines():
     ]
     three = [(0, 2, "a b"), (2, 4, "a b\nc d"), (4, 6, "a b\nc d\ne f"), (6, 8, "c d\ne f\ng h")]
     assert [line[3] for line in lines(srt(*three), "srt")] == ["a b", "c d", "e f", "g h"]
+
+
+def test_times_of_words_tell_that_a_single_word_above_them_was_said_before():
+    text = "WEBVTT\n\n00:01.000 --> 00:02.000\n \nsí\n\n00:02.000 --> 00:04.000\nsí\nhola<00:03.000><c> Ana</c>\n"
+    assert [line[1:3] for line in lines(text, "vtt")] == [(1, 2), (2, 4)]
+    assert lines(text, "vtt")[1][3].startswith("hola")
 
 
 def test_one_caption_with_word_after_word_marked_is_one_line():
