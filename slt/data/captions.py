@@ -459,7 +459,10 @@ def _subtitle_files(folder: Path, kind: str, films: Collection[str], language: s
     """Read the subtitles of each film in a folder; a clip is its film's name and its cue, counted from 1."""
     if not folder.is_dir():
         raise FileNotFoundError(f"captions.path={folder}: no such folder; expected one with .{kind} files beside films")
-    files = {plain_name(path.stem): path for path in sorted(folder.iterdir()) if path.suffix.lower() == f".{kind}"}
+    files: dict[str, Path] = {}
+    for path in sorted(path for path in folder.iterdir() if path.suffix.lower() == f".{kind}"):
+        if (other := files.setdefault(plain_name(path.stem), path)) != path:
+            raise ValueError(f"{path}: {other.name} has the same name, and films are known by it; remove one of them")
     if not files:
         raise FileNotFoundError(f"{folder}: no .{kind} file; each film has one of its name, or take another format")
     chosen, without = subtitles.choose_languages(files, films, language)
@@ -473,7 +476,7 @@ def _subtitle_files(folder: Path, kind: str, films: Collection[str], language: s
         if encoding:
             foreign.setdefault(encoding, []).append(path.name)
         try:
-            cues, repeated = subtitles.unroll(subtitles.read_cues(text.replace("\r\n", "\n").replace("\r", "\n"), kind))
+            cues, repeated = subtitles.unroll(subtitles.read_cues(text, kind))
         except ValueError as error:
             raise ValueError(f"{path} {error}") from error
         rolled, lines = rolled + (repeated > 0), lines + repeated

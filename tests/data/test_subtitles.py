@@ -76,6 +76,13 @@ def test_the_encoding_of_files_that_are_not_utf_8_is_said_once(tmp_path: Path):
     assert [("cp1252 in 2 of 2 files" in fault.reason, fault.dropped) for fault in faults] == [(True, False)]
 
 
+def test_two_files_of_one_name_are_refused(tmp_path: Path):
+    for name in ("a.srt", "a\u200c.srt"):
+        (tmp_path / name).write_text(srt((0, 2, "uno")))
+    with pytest.raises(ValueError, match=r"has the same name"):
+        read_captions(tmp_path, format="srt", unquoted=False, min_seconds=0.3)
+
+
 def test_rolling_captions_without_times_of_words_are_known_by_their_lines():
     cues = [(0, 2, " \nhola a todos"), (2, 2.01, "hola a todos\n "), (2.01, 4, "hola a todos\nsí"), (4, 6, "sí\nsí")]
     assert [line[1:] for line in lines(srt(*cues), "srt")] == [
