@@ -456,11 +456,11 @@ def _subtitles_json(path: Path) -> Iterator[Caption | Fault]:
 
 
 def _subtitle_files(folder: Path, kind: str, films: Collection[str], language: str | None) -> Iterator[Caption | Fault]:
-    """Read the subtitles of each film in a folder; a clip is its film's name and its cue, counted from 1."""
+    """Read the subtitles of each film in a folder and below; a clip is its film's name and its cue, counted from 1."""
     if not folder.is_dir():
         raise FileNotFoundError(f"captions.path={folder}: no such folder; expected one with .{kind} files beside films")
     files: dict[str, Path] = {}
-    for path in sorted(path for path in folder.iterdir() if path.suffix.lower() == f".{kind}"):
+    for path in sorted(path for path in folder.rglob("[!.]*") if path.suffix.lower() == f".{kind}"):
         if (other := files.setdefault(plain_name(path.stem), path)) != path:
             raise ValueError(f"{path}: {other.name} has the same name, and films are known by it; remove one of them")
     if not files:
