@@ -65,6 +65,9 @@ def make_corpus(cfg: DictConfig) -> Outcome:
         split={str(key): value for key, value in cfg.split.items()},
         report_worst=cfg.report_worst if cfg.report else None,
     )
+    for fault in faults:
+        if not fault.video_id and not fault.dropped:  # of a whole table: how it was read, what was stripped
+            print(f"note: {fault.where}: {fault.reason}")
     if dropped := sum(fault.dropped for fault in faults):
         print(f"left out: {dropped} rows or films; worth a look: {len(faults) - dropped}; see {cfg.out}/faults.csv")
     print(f"{outcome.finished} clips in {cfg.out}" + (f", {len(outcome.failures)} failed:" if outcome.failures else ""))

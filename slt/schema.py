@@ -150,6 +150,8 @@ class Captions:
     format: str = MISSING
     unquoted: bool = MISSING
     min_seconds: float = MISSING
+    language: str | None = MISSING
+    strip: dict[str, str | None] | None = MISSING
 
 
 @dataclass

@@ -25,6 +25,7 @@ from slt import data, extract
 from slt.assemble import corpus_items
 from slt.config import CONF, HOME
 from slt.data import layout
+from slt.data.checking import check_corpus
 from slt.data.extraction import Outcome, deal
 from slt.data.films import Source
 from slt.data.landmark_models import MODELS
@@ -667,7 +668,20 @@ def test_when_no_clip_can_be_extracted_the_first_reason_is_said(source, tmp_path
         run(source, tmp_path / "out", "max_failures=3")
 
 
-@pytest.mark.parametrize("name", ["../a", "a/b", "-a", ".a", "a\\b"])
+@pytest.mark.parametrize("packed", ["true", "false"])
+def test_an_id_that_begins_with_a_dash_is_extracted_checked_and_read(source, tmp_path, packed):
+    name, out = "--7E2sU6zP4_10-5-rgb_front", tmp_path / "out"
+    (source / "a.mp4").rename(source / "-7E.mp4")
+    run(source, out, cuts(source, f"{name};-7E;0;0.5;uno"), f"packed={packed}", "max_failures=0")
+    assert layout.read_index(out / "index" / "train.csv") == [name]
+    assert [line for line in check_corpus(out) if not line.startswith("note: ")] == []
+    streams = {"left_hand": data.Crops(folder="hand_l", size=16, jitter=0.0, colour=0.0, mirror=None)}
+    keys = {"fps": None, "max_frames": 100, "length_tolerance": 0, "augment": None, "seed": 1}
+    corpus = data.LsaTMultiStream(root=str(out), split="train", streams=streams, **keys)
+    assert corpus[0].seen["left_hand"].all()
+
+
+@pytest.mark.parametrize("name", ["../a", "a/b", "a:b", ".a", "a\\b"])
 def test_an_id_that_cannot_name_a_file_is_refused(source, tmp_path, name):
     with pytest.raises(ValueError, match="cuts.csv"):
         run(source, tmp_path / "out", cuts(source, f"{name};a;0;0.5;uno"))

@@ -7,18 +7,18 @@ way it is a `Fault`. The readers here know nothing of where the films are; `slt.
 from __future__ import annotations
 
 import ast
-import csv
-import html
 import math
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from slt.data import layout
+from slt.data import layout, subtitles, tables
+from slt.data.subtitles import plain_text
 from slt.spelling import clean
 
 FORMATS = ("subs", "cuts", "lsa_t", "subtitles", "srt", "vtt", "none")
@@ -73,42 +73,53 @@ class Caption:
 
 # ---------------------------------------------------------------- text
 
-_ENTITY = re.compile(r"&(?:#\d+|#[xX][0-9a-fA-F]+|[A-Za-z]\w*);")
-# The tags of SRT, WebVTT and of the HTML that subtitles are typed in, and no others: `a < b` and `<3` are text.
-_TAG = re.compile(
-    r"</?(?:i|b|u|s|c|em|strong|ruby|rt)(?:\.[\w.-]+)?\s*>"
-    r"|</?(?:font|span|p|div|v|lang)(?:\.[\w.-]+)?(?:\s[^<>]*)?>"
-    r"|<(?:\d{2,}:)?[0-5]\d:[0-5]\d\.\d{3}>"  # WebVTT's karaoke times
-    r"|\{\\[^{}]*\}",  # {\an8}: a place on the screen, from SubStation
-    re.IGNORECASE,
-)
-_BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
-# `[música]`, `[llama a la puerta]`, `[♪]`: words that say what is heard. `[1]`, `[...]` and `[¿qué?]` are left alone.
-_NOTE = r"\[(?=[^\[\]]*(?:[^\W\d_]|[♩♪♫♬]))[^\[\]\d¿¡?!]{1,80}\]"
-# Round brackets hold words of the sentence; only what can be nothing else goes with them.
-_ROUND = r"\(\s*(?:[♩♪♫♬][^()]*|m[úu]sica|music|aplausos|applause|risas|laughter)\s*\)"
-_BEFORE_MARK = re.compile(rf"\s*(?:{_NOTE}|{_ROUND})(?=\s*[,.;:!?…)])", re.IGNORECASE)
-_ANYWHERE = re.compile(rf"{_NOTE}|{_ROUND}|[♩♪♫♬]", re.IGNORECASE)
+_MARK = re.compile(r"\s*[,.;:!?…)]")
 # What a spreadsheet leaves of a text that began with `=` or `-`, in English and Spanish.
 _SPREADSHEET = re.compile(
     r"#\s?[¿¡]?(?:NOMBRE|NAME|REF|VALOR|VALUE|NUM|NULL|NULO|N/[AD]|DIV/0|¡DIV/0)[?!]?", re.IGNORECASE
 )
 
 
-def clean_caption(text: str) -> str:
+def strip_patterns(strip: Mapping[str, str | None] | None) -> dict[str, re.Pattern[str]]:
+    """Compile `captions.strip`: name -> regular expression, in which `^` and `$` are the ends of a line; None = none.
+
+    Raises:
+        ValueError: one that is no regular expression.
+    """
+    patterns = {}
+    for name, pattern in (strip or {}).items():
+        try:
+            if pattern is not None:
+                patterns[str(name)] = re.compile(pattern, re.MULTILINE)
+        except re.error as error:
+            raise ValueError(f"captions.strip.{name}={pattern}: not a regular expression ({error})") from error
+    return patterns
+
+
+def clean_caption(
+    text: str,
+    strip: Mapping[str, re.Pattern[str]] | None = None,
+    taken: dict[str, Counter[str]] | None = None,
+) -> str:
     r"""Return the sentence of a caption: what is signed, without what its file format and its captioner added.
 
     In this order: HTML entities (`&amp;`, `&#39;`; only whole ones with their `;`) become their character, twice over
     where they were written twice over; the tags of subtitle formats go (`<i>`, `<font color=#fff>`, `<c.yellow>`,
-    `<v Ana>`, `<00:01.000>`, `{\an8}`), `<br>` becomes a blank; notes in square brackets that hold words or music
-    signs go with their content, and so do `(música)`, `(aplausos)`, `(risas)` and music signs; invisible characters go
-    (U+200B, U+200C, U+FEFF, U+00AD and all others of their kind, and control characters); then NFC, runs of white space
-    to one blank, ends stripped. Case, accents, `¿`, `¡`, hashtags, round brackets and all other marks stay.
+    `<v Ana>`, `<00:01.000>`, `{\an8}`), `<br>` becomes a blank; what the expressions of `strip` find goes; invisible
+    characters go (U+200B, U+200C, U+FEFF, U+00AD and all others of their kind, and control characters); then NFC, runs
+    of white space to one blank, ends stripped. Case, accents, `¿`, `¡`, hashtags and all other marks stay.
+
+    Args:
+        text: of the caption, with its line breaks.
+        strip: see `strip_patterns`.
+        taken: name of the expression -> what it found, counted up here.
     """
-    for _ in range(2):
-        text = _ENTITY.sub(lambda match: html.unescape(match[0]), text)
-    text = _TAG.sub("", _BREAK.sub(" ", text))
-    text = _ANYWHERE.sub(" ", _BEFORE_MARK.sub("", text))
+    text = plain_text(text)
+    for name, pattern in (strip or {}).items():
+        if taken is not None:
+            taken.setdefault(name, Counter()).update(clean(match[0]) for match in pattern.finditer(text))
+        text = pattern.sub(lambda match: "\0" if _MARK.match(match.string, match.end()) else " ", text)
+    text = clean(text).replace(" \0", "").replace("\0", "")  # `hola [risas], chau`: no blank before the comma
     return clean(_visible(text))
 
 
@@ -118,7 +129,7 @@ def plain_name(text: str) -> str:
 
 
 def _visible(text: str) -> str:
-    kinds = ("Cf", "Cc")
+    kinds = ("Cf", "Cc", "Cs")
     return "".join(sign for sign in text if sign.isspace() or unicodedata.category(sign) not in kinds)
 
 
@@ -126,7 +137,14 @@ def _visible(text: str) -> str:
 
 
 def read_captions(
-    path: Path | str, *, format: str, unquoted: bool, min_seconds: float
+    path: Path | str,
+    *,
+    format: str,
+    unquoted: bool,
+    min_seconds: float,
+    language: str | None = None,
+    strip: Mapping[str, str | None] | None = None,
+    films: Collection[str] = (),
 ) -> tuple[list[Caption], list[Fault]]:
     """Read a table of captions, in its order: the clips to extract with clean texts, and what is wrong with it.
 
@@ -135,6 +153,9 @@ def read_captions(
         format: one of `FORMATS` but none.
         unquoted: of subs: take all after the first `;` of a two-column table as text.
         min_seconds: shorter cuts are left out.
+        language: of subtitle files, see `subtitles.choose_languages`.
+        strip: regular expressions of what is not said, see `strip_patterns`.
+        films: names of the films, for subtitle files.
 
     Raises:
         FileNotFoundError: no such table.
@@ -144,10 +165,13 @@ def read_captions(
     path = Path(path)
     if unquoted and format != "subs":
         raise ValueError(f"captions.unquoted reads captions.format=subs only, came captions.format={format}")
+    if language is not None and format not in subtitles.FORMATS:
+        raise ValueError(f"captions.language={language} chooses among srt and vtt files, came captions.format={format}")
     if not math.isfinite(min_seconds) or min_seconds < 0:
         raise ValueError(f"captions.min_seconds must be at least 0, came {min_seconds}")
-    if format in ("srt", "vtt"):
-        found = list(_subtitle_files(path, format))
+    patterns = strip_patterns(strip)
+    if format in subtitles.FORMATS:
+        found = list(_subtitle_files(path, format, films, language))
     elif not path.is_file():
         raise FileNotFoundError(f"{path}: no such table; captions.format={format} reads it, or give captions.path=")
     elif format == "subs":
@@ -157,6 +181,7 @@ def read_captions(
     captions: list[Caption] = []
     faults: list[Fault] = []
     places: dict[str, str] = {}
+    taken: dict[str, Counter[str]] = {}
     for item in found:
         if isinstance(item, Caption):
             check_id(item.video_id, item.where)
@@ -164,25 +189,27 @@ def read_captions(
                 there = places[item.video_id]
                 raise ValueError(f"{item.where}: id {item.video_id!r} stands already in {there}; ids are unique")
             places[item.video_id] = item.where
-            if reason := _unfit(item, min_seconds):
+            text = clean_caption(item.text, patterns, taken)
+            if reason := _unfit(item, text, min_seconds):
                 item = Fault(item.where, item.video_id, reason, dropped=True)
+            else:
+                captions.append(replace(item, text=text))
         if isinstance(item, Fault):
             faults.append(item)
-        else:
-            captions.append(replace(item, text=clean_caption(item.text)))
-    return captions, faults + overlaps(captions)
+    for name, pieces in taken.items():
+        if pieces:
+            most = ", ".join(f"{piece!r} {count} times" for piece, count in pieces.most_common(3))
+            reason = f"captions.strip.{name} took {pieces.total()} pieces out of the texts ({most})"
+            faults.append(Fault(path.name, "", reason, dropped=False))
+    return captions, faults + overlaps(captions) + _rolling(captions, path.name)
 
 
 def check_id(name: str, where: str) -> None:
-    """Raise ValueError unless `name` can be an id: it names files on every system and stands in a line of its own."""
+    """Raise ValueError unless `name` can be an id, as `layout.id_fault` has it."""
     if not name:
         raise ValueError(f"{where}: empty id; every row names its clip")
-    if name.startswith(("-", ".")) or any(sign in '/\\:*?"<>|;' or not sign.isprintable() for sign in name):
-        raise ValueError(
-            f"{where}: id {name!r} cannot name files; use letters, digits, `_` and `-`, and no `-` or `.` first"
-        )
-    if len(name.encode()) > 200:  # of the 255 bytes of a file name, with room for endings
-        raise ValueError(f"{where}: id {name!r} is too long to name files; use at most 200 bytes")
+    if fault := layout.id_fault(name):
+        raise ValueError(f"{where}: id {name!r} {fault}")
 
 
 def overlaps(captions: Iterable[Caption]) -> list[Fault]:
@@ -203,15 +230,38 @@ def overlaps(captions: Iterable[Caption]) -> list[Fault]:
     return faults
 
 
+def _rolling(captions: Iterable[Caption], where: str) -> list[Fault]:
+    """Say in how many films most captions begin with the words that the one before ends with; they stay as they are."""
+    films: dict[str, list[Caption]] = {}
+    for caption in captions:
+        films.setdefault(caption.video, []).append(caption)
+    found = []
+    for film, cuts in films.items():
+        words = [cut.text.split() for cut in sorted(cuts, key=_span)]
+        repeats = sum(
+            any(before[-count:] == after[:count] for count in range(2, min(len(before), len(after), 40) + 1))
+            for before, after in pairwise(words)
+        )
+        if repeats >= max(3, len(words) / 2):
+            found.append(film)
+    if not found:
+        return []
+    reason = (
+        f"most captions of {len(found)} films, the first is {found[0]!r}, begin with the words that the one before "
+        "ends with; do they come from automatic captions that roll? Read those srt or vtt files (captions.format)"
+    )
+    return [Fault(where, "", reason, dropped=False)]
+
+
 def _span(caption: Caption) -> tuple[float, float]:
     return caption.start or 0.0, math.inf if caption.end is None else caption.end
 
 
-def _unfit(caption: Caption, min_seconds: float) -> str:
-    """Return why a caption cannot be a clip, "" where it can."""
+def _unfit(caption: Caption, text: str, min_seconds: float) -> str:
+    """Return why a caption, of which `text` is left, cannot be a clip, "" where it can."""
     if _SPREADSHEET.fullmatch(caption.text.strip()):
         return f"the text is a spreadsheet's error, {caption.text.strip()!r}, and not a sentence"
-    if not any(sign.isalnum() for sign in clean_caption(caption.text)):
+    if not any(sign.isalnum() for sign in text):
         return f"no word is left of the text {caption.text.strip()!r}"
     start, end = _span(caption)
     if not math.isfinite(start) or math.isnan(end) or (caption.end is not None and math.isinf(end)):
@@ -231,14 +281,21 @@ def _seconds(text: str) -> float | None:
     return float(text) if re.fullmatch(r"\d+(?:\.\d+)?", text, re.ASCII) else None
 
 
-def _table(path: Path, required: Sequence[str] = ()) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yield (where, row) of a `;` table with the columns of `subs.csv`; errors as in `layout.read_table`."""
+def _table(path: Path, required: Sequence[str] = ()) -> Iterator[tuple[str, dict[str, str] | Fault]]:
+    """Yield (where, row) of a table with the columns of `subs.csv`, and a Fault for another form than the standard one.
+
+    Raises:
+        ValueError: as in `layout.read_table`.
+    """
     for line, row, fault in layout.table_rows(path):
+        if fault.startswith(layout.NOTE):
+            yield path.name, Fault(path.name, "", fault.removeprefix(f"{layout.NOTE}{path}: "), dropped=False)
+            continue
         if layout.lacks_only_text(fault):
             fault = ""  # an empty text is one row's fault and not the table's
         if fault:
-            hint = "" if required else ". (captions.unquoted=true takes all after a row's first `;` as text)"
-            raise ValueError(fault + hint)
+            hint = ". (captions.unquoted=true takes all after a row's first `;` as text)"
+            raise ValueError(fault + hint * (not required and "fields expected" in fault))
         if missing := [column for column in required if column not in row]:
             raise ValueError(
                 f"{path} line 1: no column {missing[0]!r}; captions.format=cuts reads `video_id;video;start;end;texto"
@@ -251,8 +308,11 @@ def _further(row: Mapping[str, str], taken: Iterable[str]) -> dict[str, str]:
     return {key: value.strip() for key, value in row.items() if key not in {"video_id", "texto", *taken}}
 
 
-def _whole_films(path: Path) -> Iterator[Caption]:
+def _whole_films(path: Path) -> Iterator[Caption | Fault]:
     for where, row in _table(path):
+        if isinstance(row, Fault):
+            yield row
+            continue
         name = plain_name(row["video_id"])
         cut = {key: row[key] for key in ("start", "end") if row.get(key, "").strip()}
         if plain_name(row.get("video") or name) != name or cut:
@@ -264,8 +324,11 @@ def _whole_films(path: Path) -> Iterator[Caption]:
         yield Caption(where, name, name, None, None, row["texto"], columns)
 
 
-def _unquoted(path: Path) -> Iterator[Caption]:
-    header, *lines = read_text(path).split("\n")
+def _unquoted(path: Path) -> Iterator[Caption | Fault]:
+    text, encoding = _read(path)
+    if encoding:
+        yield _encoded(path, encoding)
+    header, *lines = text.split("\n")
     if header.strip() != "video_id;texto":
         raise ValueError(f"{path} line 1: `video_id;texto` expected with captions.unquoted=true, came {header!r}")
     for number, line in enumerate(lines, 2):
@@ -278,11 +341,15 @@ def _unquoted(path: Path) -> Iterator[Caption]:
 
 def _cuts(path: Path) -> Iterator[Caption | Fault]:
     for where, row in _table(path, ("video", "start", "end")):
+        if isinstance(row, Fault):
+            yield row
+            continue
         name, video = plain_name(row["video_id"]), plain_name(row["video"])
         texts = {key: row[key].strip() for key in ("start", "end")}
         times = {key: _seconds(text) for key, text in texts.items()}  # an empty field: the film's beginning, its end
         if bad := [f"{key} {texts[key]!r}" for key, time in times.items() if time is None and texts[key]]:
-            reason = f"{' and '.join(bad)}: seconds as a plain decimal number of at least 0 expected, as in 12.5"
+            hint = "; a comma may mean decimals or thousands here" if "," in "".join(bad) else ""
+            reason = f"{' and '.join(bad)}: seconds as a plain decimal number of at least 0 expected, as in 12.5{hint}"
             yield Fault(where, name, reason, dropped=True)
         elif not video:
             yield Fault(where, name, "no film is named in the column `video`", dropped=True)
@@ -297,16 +364,23 @@ def _lsa_t(path: Path) -> Iterator[Caption | Fault]:
     `duration` is not read: a spreadsheet took its decimal point for a thousands separator in nearly all rows. How many
     disagree with the times is one fault at the end.
     """
-    text = read_text(path)
-    header = text.partition("\n")[0].strip()
-    for delimiter, names in LSA_T_COLUMNS.items():
-        if set(names) <= set(header.split(delimiter)):
-            break
-    else:
+    forms = LSA_T_COLUMNS.values()
+    known = {"duration", "signers_amount", "infered_signer", *(column for names in forms for column in names)}
+    table = tables.read_table(path, *forms, known=known, numbers=("start", "end"), standard=";,")
+    names = next((names for names in forms if set(names) <= set(table.columns)), None)
+    if names is None:
         expected = " or ".join(f"`{delimiter.join(names)}`" for delimiter, names in LSA_T_COLUMNS.items())
-        raise ValueError(f"{path} line 1: the columns {expected} expected, came {header[:200]!r}")
+        raise ValueError(f"{path} line 1: the columns {expected} expected, came {str(table.columns)[:200]}")
+    if table.note:
+        yield Fault(path.name, "", table.note, dropped=False)
     rows = duration = unread = 0
-    for where, row in _csv_rows(path, delimiter):
+    for line, cells, error in table.rows:
+        if error:
+            raise ValueError(f"{path} line {line}: {error}; quotes inside a field are doubled")
+        if len(cells) != len(table.columns):
+            todo = f"a field that holds `{table.delimiter}` must stand in double quotes"
+            raise ValueError(f"{path} line {line}: {len(table.columns)} fields expected, {len(cells)} came; {todo}")
+        where, row = f"{path.name} line {line}", dict(zip(table.columns, cells, strict=True))
         name, video = plain_name(row["id"]), plain_name(row["video"])
         split, texts = row[names[5]], (row["start"].strip(), row["end"].strip())
         times = (_seconds(texts[0]), _seconds(texts[1]))
@@ -354,30 +428,15 @@ def _person(row: Mapping[str, str], where: Any) -> int:
     raise ValueError(f"{where}: column `infered_signer` must be signer_0, signer_1, ... or empty, came {text!r}")
 
 
-def _csv_rows(path: Path, delimiter: str) -> Iterator[tuple[str, dict[str, str]]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, delimiter=delimiter, strict=True)
-        try:
-            columns = next(reader)
-            line = reader.line_num + 1
-            for fields in reader:
-                if fields and len(fields) != len(columns):
-                    todo = f"a field that holds `{delimiter}` must stand in double quotes"
-                    text = f"{path} line {line}: {len(columns)} fields expected, {len(fields)} came; {todo}"
-                    raise ValueError(text)
-                if fields:
-                    yield f"{path.name} line {line}", dict(zip(columns, fields, strict=True))
-                line = reader.line_num + 1
-        except csv.Error as error:
-            raise ValueError(f"{path} line {reader.line_num}: {error}; quotes inside a field are doubled") from error
-
-
 # ---------------------------------------------------------------- subtitles
 
 
 def _subtitles_json(path: Path) -> Iterator[Caption | Fault]:
     """Read `{title-YouTubeID: [[start, end, text], ...]}`; a clip is its film's name and its line, counted from 1."""
-    films = layout.parse_json(read_text(path), path)
+    text, encoding = _read(path)
+    if encoding:
+        yield _encoded(path, encoding)
+    films = layout.parse_json(text, path)
     if not isinstance(films, dict) or not all(isinstance(lines, list) for lines in films.values()):
         raise ValueError(f"{path}: expected {{film: [[start, end, text], ...]}} with times in seconds, came other JSON")
     for title, lines in films.items():
@@ -385,90 +444,58 @@ def _subtitles_json(path: Path) -> Iterator[Caption | Fault]:
         for number, line in enumerate(lines, 1):
             where, name = f"{path.name} {video!r} line {number}", f"{video}_{number}"
             match line:
-                case [int() | float() as start, int() | float() as end, str() as text]:
+                case [int() | float() as start, int() | float() as end, str() as text] if abs(start) + abs(end) < 1e9:
                     yield Caption(where, name, video, float(start), float(end), text)
                 case _:
                     yield Fault(where, name, f"[start, end, text] expected, came {str(line)[:100]}", dropped=True)
 
 
-_TIME = {
-    "srt": r"(\d+):([0-5]\d):([0-5]\d)(?:[,.](\d{3}))?",
-    "vtt": r"(?:(\d{2,}):)?([0-5]\d):([0-5]\d)\.(\d{3})",
-}
-_TIMING = {kind: re.compile(rf"\s*{time}\s*-->\s*{time}(?:\s.*)?", re.ASCII) for kind, time in _TIME.items()}
-
-
-def _subtitle_files(folder: Path, kind: str) -> Iterator[Caption | Fault]:
-    """Read each `<film>.srt` or `<film>.vtt` of a folder; a clip is its film's name and its cue, counted from 1.
-
-    Read here and not by a library: those that are well kept pass over a damaged cue without a word, or refuse the whole
-    file for one.
-    """
+def _subtitle_files(folder: Path, kind: str, films: Collection[str], language: str | None) -> Iterator[Caption | Fault]:
+    """Read the subtitles of each film in a folder and below; a clip is its film's name and its cue, counted from 1."""
     if not folder.is_dir():
         raise FileNotFoundError(f"captions.path={folder}: no such folder; expected one with .{kind} files beside films")
-    files = sorted(path for path in folder.rglob("[!.]*") if path.suffix.lower() == f".{kind}")
+    files: dict[str, Path] = {}
+    for path in sorted(path for path in folder.rglob("[!.]*") if path.suffix.lower() == f".{kind}"):
+        if (other := files.setdefault(plain_name(path.stem), path)) != path:
+            raise ValueError(f"{path}: {other.name} has the same name, and films are known by it; remove one of them")
     if not files:
         raise FileNotFoundError(f"{folder}: no .{kind} file; each film has one of its name, or take another format")
-    for path in files:
-        text = read_text(path)
-        cues = _srt_cues(text) if kind == "srt" else _vtt_cues(path, text)
-        for number, (timing, lines) in enumerate(cues, 1):
-            where, video = f"{path.name} cue {number}", plain_name(path.stem)
-            if match := _TIMING[kind].fullmatch(timing):
-                parts = [int(part or 0) for part in match.groups()]
-                start, end = (
-                    hours * 3600 + minutes * 60 + seconds + milliseconds / 1000
-                    for hours, minutes, seconds, milliseconds in (parts[:4], parts[4:])
-                )
-                yield Caption(where, f"{video}_{number}", video, start, end, " ".join(lines))
-            else:
-                example = "00:00:01,000 --> 00:00:02,500" if kind == "srt" else "00:01.000 --> 00:02.500"
-                reason = f"times as in `{example}` expected, came {timing[:100]!r}"
-                yield Fault(where, f"{video}_{number}", reason, dropped=True)
+    chosen, without = subtitles.choose_languages(files, films, language)
+    for film, reason in without.items():
+        yield Fault(film, "", reason, dropped=True)
+    rolled = lines = 0
+    foreign: dict[str, list[str]] = {}
+    for video, stem in chosen.items():
+        path = files[stem]
+        text, encoding = _read(path)
+        if encoding:
+            foreign.setdefault(encoding, []).append(path.name)
+        try:
+            cues, repeated = subtitles.unroll(subtitles.read_cues(text, kind))
+        except ValueError as error:
+            raise ValueError(f"{path} {error}") from error
+        rolled, lines = rolled + (repeated > 0), lines + repeated
+        for cue in cues:
+            where, name = f"{path.name} cue {cue.number}", f"{video}_{cue.number}"
+            if cue.fault:
+                yield Fault(where, name, cue.fault, dropped=not cue.lines)
+            if cue.lines or not cue.fault:
+                yield Caption(where, name, video, cue.start, cue.end, "\n".join(cue.lines))
+    for encoding, names in foreign.items():
+        yield _encoded(folder, f"{encoding} in {len(names)} of {len(chosen)} files, the first is {names[0]}")
+    if rolled:
+        reason = (
+            f"captions that roll in {rolled} of {len(chosen)} files: {lines} lines that repeat the cue before are left "
+            "out, each line is a clip with the times of the cue that brings it"
+        )
+        yield Fault(folder.name, "", reason, dropped=False)
 
 
-# Also where its arrow was damaged: what stands under it must not become the text of the cue before.
-_TIMES = re.compile(r"-->|^\s*\d+:\d\d\S*\s*[-–—>→]+\s*\d+:\d\d")
+def _read(path: Path) -> tuple[str, str]:
+    """Read a file with line ends of any system as one newline, and its encoding where that is not utf-8."""
+    text, encoding = tables.read_text(path)
+    return text.replace("\r\n", "\n").replace("\r", "\n"), encoding
 
 
-def _srt_cues(text: str) -> Iterator[tuple[str, list[str]]]:
-    """Yield (line of times, lines of text); a text goes on to the next line of times, over blank lines too."""
-    lines = text.split("\n")
-    timings = [number for number, line in enumerate(lines) if _TIMES.search(line)]
-    before = [line for line in lines[: timings[0] if timings else None] if line.strip()]
-    numbered = timings and before == [lines[timings[0] - 1]] and before[0].strip().isdigit()
-    if before and not numbered:
-        yield before[0], []  # text without times
-    for first, following in pairwise([*timings, len(lines)]):
-        rest = lines[first + 1 : following]
-        if following < len(lines) and rest and rest[-1].strip().isdigit():
-            rest.pop()  # the number of the next cue
-        yield lines[first], [line for line in rest if line.strip()]
-
-
-def _vtt_cues(path: Path, text: str) -> Iterator[tuple[str, list[str]]]:
-    """Yield (line of times, lines of text) of each cue of a WebVTT file (W3C, section 4)."""
-    head, *blocks = re.split(r"\n{2,}", re.sub(r"\n[ \t]+(?=\n)", "\n", text).rstrip("\n"))
-    if not re.match(r"WEBVTT(?:[ \t\n]|$)", head):
-        raise ValueError(f"{path} line 1: `WEBVTT` expected, came {head[:40]!r}; is it SubRip? Then take format=srt")
-    for block in blocks:
-        lines = [line for line in block.split("\n") if line.strip()]
-        timing = next((number for number, line in enumerate(lines[:2]) if "-->" in line), None)
-        if timing is not None:
-            yield lines[timing], lines[timing + 1 :]
-        elif lines and not re.match(r"(?:NOTE|STYLE|REGION)(?:\s|$)", lines[0]):
-            yield lines[0], []  # a block without times
-
-
-def read_text(path: Path) -> str:
-    """Read utf-8, with or without a mark at its start, with line ends of any system as one newline.
-
-    Raises:
-        ValueError: it is not utf-8, which is what subtitle files of old are not.
-    """
-    try:
-        return path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{path}: not utf-8 at byte {error.start} (perhaps latin-1, or utf-16); save it as utf-8"
-        ) from error
+def _encoded(path: Path, encoding: str) -> Fault:
+    return Fault(path.name, "", f"not in utf-8, read as {encoding}", dropped=False)

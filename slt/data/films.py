@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from slt.data import layout
-from slt.data.captions import FORMATS, Caption, Fault, check_id, plain_name, read_captions, read_text
+from slt.data import layout, tables
+from slt.data.captions import FORMATS, Caption, Fault, check_id, plain_name, read_captions
 from slt.data.footage import FILMS, POSES, find_footage, folders_below
 from slt.data.openpose import clip_facts, find_clips
 
@@ -76,6 +76,8 @@ def find_sources(
     mirrored: bool = False,
     pictures_fps: float = 25.0,
     openpose: Mapping[str, Any] | None = None,
+    language: str | None = None,
+    strip: Mapping[str, str | None] | None = None,
 ) -> tuple[list[Source], list[Fault]]:
     """Find what there is to extract, in the order of the table of captions, and all that is not as it should be.
 
@@ -96,6 +98,8 @@ def find_sources(
         mirrored: all films are mirrored but those of which the column `mirrored` says otherwise.
         pictures_fps: frames/s of folders of pictures.
         openpose: `size` (width, height) and `fps` of the films behind OpenPose's files.
+        language: see `read_captions`.
+        strip: see `read_captions`.
 
     Raises:
         FileNotFoundError: no such folder, no film in it, or no such table.
@@ -114,8 +118,16 @@ def find_sources(
                 f"captions.path={path}: no captions in this folder; expected subs.csv, srt files, ..."
             )
     table = _table(source, kind, path, format)
+    read = partial(
+        read_captions,
+        format=format,
+        unquoted=unquoted,
+        min_seconds=min_seconds,
+        language=language,
+        strip=strip,
+    )
     if kind == "keypoints":
-        captions, faults = _captions(table, format, unquoted, min_seconds)
+        captions, faults = read(table)
         found = [_source(caption, source, cut=True) for caption in captions]
         faults += _clips_without_row(source, [clip.video_id for clip in found], faults, table)
     else:
@@ -125,7 +137,7 @@ def find_sources(
         if format == "none":
             captions, faults = [_whole(name, film) for name, film in films.items()], []
         else:
-            captions, faults = _captions(table, format, unquoted, min_seconds)
+            captions, faults = read(table, films=films)
         cut = format not in ("subs", "none")
         found = [_source(caption, _film_of(caption, films, source), cut=cut) for caption in captions]
         found = [replace(clip, size=facts[0], fps=facts[1]) for clip in found] if clips else found
@@ -167,10 +179,6 @@ def _table(source: Path, kind: str, path: Path | str | None, format: str) -> Pat
     return folder / names[format] if format in names and (path is None or folder.is_dir()) else folder
 
 
-def _captions(table: Path, format: str, unquoted: bool, min_seconds: float) -> tuple[list[Caption], list[Fault]]:
-    return read_captions(table, format=format, unquoted=unquoted, min_seconds=min_seconds)
-
-
 def choose_captions(place: Path, unquoted: bool) -> str:
     """Return the format of the captions in a source's folder, or of the table or folder that `captions.path` names.
 
@@ -180,13 +188,13 @@ def choose_captions(place: Path, unquoted: bool) -> str:
     Raises:
         ValueError: several of these.
     """
-    tables = {"subs.csv": "subs", "meta.csv": "lsa_t", "subtitles.json": "subtitles"}
+    known = {"subs.csv": "subs", "meta.csv": "lsa_t", "subtitles.json": "subtitles"}
     if not place.is_dir():
         format = "subtitles" if place.suffix.lower() == ".json" else _format_of(place, unquoted)
     elif (place / "subs.csv").is_file():
         format = _format_of(place / "subs.csv", unquoted)
     else:
-        there = {tables[name]: name for name in tables if (place / name).is_file()}
+        there = {known[name]: name for name in known if (place / name).is_file()}
         for here, names in folders_below(place):
             for name in names:
                 if (format := Path(name).suffix.lower()[1:]) in ("srt", "vtt"):
@@ -206,8 +214,7 @@ def _format_of(table: Path, unquoted: bool) -> str:
     """Tell by a table's columns, and by whether times stand in them, how it is to be read."""
     if unquoted or not table.is_file():
         return "subs"
-    with table.open("rb") as file:
-        lines = file.read(1 << 16).decode("utf-8-sig", errors="replace").splitlines()
+    lines = tables.read_text(table)[0].splitlines()
     header = next((line for line in lines if not line.lower().startswith("sep=")), "").lower()
     columns = {re.sub(r'[\s"]', "", name) for name in re.split(r"[;,|\t]", header)}
     if {"id", "video", "start", "end"} <= columns:
@@ -293,14 +300,14 @@ def read_boxes(path: Path | str) -> dict[str, tuple[str, Box]]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"boxes={path}: no such table; expected `{';'.join(BOX_COLUMNS)}`")
-    lines = read_text(path).split("\n")
-    if tuple(lines[0].split(";")) != BOX_COLUMNS:
-        raise ValueError(f"{path} line 1: `{';'.join(BOX_COLUMNS)}` expected, came {lines[0]!r}")
+    table = tables.read_table(path, BOX_COLUMNS, known=BOX_COLUMNS, numbers=BOX_COLUMNS[1:])
+    if tuple(table.columns) != BOX_COLUMNS:
+        raise ValueError(f"{path} line 1: `{';'.join(BOX_COLUMNS)}` expected, came {table.columns}")
     boxes: dict[str, tuple[str, Box]] = {}
-    for number, fields in enumerate(csv.reader(lines[1:], delimiter=";"), 2):
+    for number, fields, fault in table.rows:
         where = f"{path} line {number}"
-        if not fields:
-            continue
+        if fault:
+            raise ValueError(f"{where}: {fault}")
         name = plain_name(fields[0])
         try:
             x, y, width, height = map(float, fields[1:])

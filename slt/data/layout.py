@@ -9,11 +9,13 @@ import csv
 import difflib
 import hashlib
 import json
+import logging
 import os
 import re
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -22,10 +24,21 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
+from slt.data import tables
+
+log = logging.getLogger(__name__)
+
 REQUIRED_COLUMNS = ("video_id", "texto")
 OPTIONAL_COLUMNS = ("gloss", "signer", "film", "video", "start", "end", "fps", "duration", "frame_count", "mirrored")
 SPLITS = ("train", "val", "test")
+NUMBERS = ("start", "end", "fps", "duration", "frame_count")
+NOTE = "note: "
+# What How2Sign's authors call them in their tables of cuts; VIDEO_ID is a film there, and is not read.
+HOW2SIGN = {"sentence_name": "video_id", "video_name": "video", "sentence": "texto"} | {
+    f"{key}{realigned}": key for key in ("start", "end") for realigned in ("", "_realigned")
+}
 _EMPTY_TEXT = "has an empty texto"
+_NOT_IN_IDS = '/\\:*?"<>|;'  # each is refused by some file system, or parts the columns of our tables
 _FRAME_NAME = re.compile(r"(.+)_f(\d{6}|[1-9]\d{6,})\.jpg")
 
 
@@ -70,14 +83,23 @@ def read_table(path: Path | str, *, captions: bool = True) -> list[dict[str, str
     Raises:
         FileNotFoundError: no such file.
         ValueError: naming file and line: a column missing, twice or unknown; a row with too few or too many fields; a
-            broken quote; an empty id or text; an id that came before; text that is not utf-8; no rows at all.
+            broken quote; an empty text; an id that cannot name files or came before; an encoding that is not known; no
+            rows at all.
     """
     rows: list[dict[str, str]] = []
     for _, row, fault in table_rows(path):
+        if fault.startswith(NOTE):
+            _say_once(fault)
+            continue
         if fault and (captions or not lacks_only_text(fault)):
             raise ValueError(fault)
         rows.append(row)
     return rows
+
+
+@cache
+def _say_once(note: str) -> None:
+    log.warning(note)
 
 
 def lacks_only_text(fault: str) -> bool:
@@ -88,47 +110,67 @@ def lacks_only_text(fault: str) -> bool:
 def table_rows(path: Path | str) -> Iterator[tuple[int, dict[str, str], str]]:
     """Yield (line, row, fault) for each row of `subs.csv` and each fault, in file order; fault is "" for a good row.
 
-    A faulty row holds what could be read of it, which may be nothing.
+    A faulty row holds what could be read of it, which may be nothing. A fault that begins with `NOTE` is none: it says
+    in which other form than the standard one the table was read.
 
     Raises:
         FileNotFoundError: no such file.
     """
     path = _existing(path, "the table of clips, `video_id;texto[;...]`")
-    lines: dict[str, int] = {}
-    count, line = 0, 1
     try:
-        with Path(path).open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, delimiter=";", strict=True)
-            columns = next(reader, [])
-            faults = _column_faults(path, columns)
-            yield from ((1, {}, fault) for fault in faults)
-            if not set(REQUIRED_COLUMNS) <= set(columns):
-                return  # without them no row can be read
-            while True:
-                line = reader.line_num + 1
-                try:
-                    fields = next(reader)
-                except StopIteration:
-                    break
-                except csv.Error as error:
-                    count += 1
-                    yield reader.line_num, {}, _quote_fault(path, reader.line_num, error)
-                    continue
-                if fields:  # a blank line is no row
-                    count += 1
-                    row = dict(zip(columns, fields, strict=False))
-                    row["video_id"] = row.get("video_id", "").strip()
-                    yield line, row, _row_fault(path, line, columns, fields, row, lines)
-    except csv.Error as error:
-        yield reader.line_num, {}, _quote_fault(path, reader.line_num, error)
-    except UnicodeDecodeError as error:
-        yield line, {}, f"{path}: not utf-8 at byte {error.start}; save the table as utf-8"
-    else:
-        if not count:
-            yield line, {}, f"{path}: a header and no rows; expected at least one clip"
+        table = _clip_table(path)
+    except ValueError as error:
+        yield 1, {}, str(error)
+        return
+    if table.note:
+        yield 1, {}, f"{NOTE}{path}: {table.note}"
+    yield from ((1, {}, fault) for fault in _column_faults(path, table.columns))
+    if not set(REQUIRED_COLUMNS) <= set(table.columns):
+        return  # without them no row can be read
+    lines: dict[str, int] = {}
+    for line, fields, broken in table.rows:
+        if broken:
+            yield line, {}, _quote_fault(path, line, broken)
+            continue
+        row = dict(zip(table.columns, fields, strict=False))
+        row["video_id"] = row.get("video_id", "").strip()
+        yield line, row, _row_fault(path, line, table.columns, fields, row, lines)
+    if not table.rows:
+        yield 1, {}, f"{path}: a header and no rows; expected at least one clip"
 
 
-def _quote_fault(path: Path, line: int, error: csv.Error) -> str:
+def _clip_table(path: Path) -> tables.Table:
+    """Read a table with our columns, or How2Sign's with its columns named as ours."""
+    theirs, known = list(HOW2SIGN)[:3], {*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS, *HOW2SIGN}
+    table = tables.read_table(path, REQUIRED_COLUMNS, theirs, known=known, numbers=NUMBERS)
+    if not set(theirs) <= set(table.columns):
+        return table
+    places = {place: HOW2SIGN[column] for place, column in enumerate(table.columns) if column in HOW2SIGN}
+    width = len(table.columns)
+    rows = [
+        (line, [fields[place] for place in places], fault)
+        if len(fields) == width
+        else (line, fields, fault or f"{width} fields expected, {len(fields)} came")
+        for line, fields, fault in table.rows
+    ]
+    return table._replace(columns=list(places.values()), rows=rows)
+
+
+def id_fault(name: str) -> str:
+    """Return why `name` cannot be an id, "" where it can: on every system it names files, and it is a line of its own.
+
+    Letters of any language, blanks, brackets and a leading `-` are fine.
+    """
+    strange = sorted({sign for sign in name if sign in _NOT_IN_IDS or not sign.isprintable()})
+    if strange or name.startswith(".") or name.endswith((".", " ")):
+        what = f"no {', '.join(map(repr, strange))}" if strange else "no `.` first, and no `.` or blank last"
+        return f"cannot name files on every system; use {what} in it (letters, digits, `_` and `-` are always good)"
+    if len(name.encode("utf-8", "replace")) > 200:  # of the 255 bytes of a file name, with room for endings
+        return "is too long to name files; use at most 200 bytes"
+    return ""
+
+
+def _quote_fault(path: Path, line: int, error: str) -> str:
     return (
         f"{path} line {line}: {error}; a field that holds `;`, a quote or a line break must stand in "
         'double quotes, with quotes inside it doubled: "a; ""b"""'
@@ -144,8 +186,7 @@ def check_columns(path: Path, columns: Sequence[str]) -> None:
 def _column_faults(path: Path, columns: Sequence[str]) -> Iterator[str]:
     for column in REQUIRED_COLUMNS:
         if column not in columns:
-            hint = " (is it separated by `,`? The separator is `;`)" if len(columns) == 1 and "," in columns[0] else ""
-            yield f"{path} line 1: no column {column!r}; expected `video_id;texto[;...]`, came {columns}{hint}"
+            yield f"{path} line 1: no column {column!r}; name the columns `video_id;texto[;...]`, came {columns}"
     for place, column in enumerate(columns):
         if column in columns[:place]:
             yield f"{path} line 1: column {column!r} stands twice; name each column once"
@@ -171,6 +212,8 @@ def _row_fault(
     name = row["video_id"]
     if not name:
         return f"{where}: empty video_id; every row names its clip"
+    if fault := id_fault(name):
+        return f"{where}: video_id {name!r} {fault}"
     if name in lines:
         return f"{where}: video_id {name!r} stands already in line {lines[name]}; ids are unique"
     lines[name] = line
@@ -204,6 +247,9 @@ def read_index(path: Path | str) -> list[str]:
     """
     ids: list[str] = []
     for _, name, fault in index_rows(path):
+        if fault.startswith(NOTE):
+            _say_once(fault)
+            continue
         if fault:
             raise ValueError(fault)
         ids.append(name)
@@ -213,19 +259,23 @@ def read_index(path: Path | str) -> list[str]:
 def index_rows(path: Path | str) -> Iterator[tuple[int, str, str]]:
     """Yield (line, id, fault) for each id of a split and each fault, in file order; fault is "" for a good line.
 
+    A fault that begins with `NOTE` is none, as in `table_rows`.
+
     Raises:
         FileNotFoundError: no such file.
     """
     path = _existing(path, "the ids of a split, one a line")
     lines: dict[str, int] = {}
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        yield 0, "", f"{path}: not utf-8 at byte {error.start}; save the split as utf-8"
+        text, encoding = tables.read_text(path)
+    except ValueError as error:
+        yield 0, "", str(error)
         return
+    if encoding:
+        yield 0, "", f"{NOTE}{path}: read as {encoding}, which is not utf-8"
     for number, line in enumerate(text.splitlines(), 1):
         name = line.strip().strip('"')
-        if not name or (number == 1 and name == "video_id"):
+        if not name or (number == 1 and name.lower() == "video_id"):
             continue
         if ";" in name:
             yield number, "", f"{path} line {number}: one id a line expected, came {line!r}"

@@ -123,7 +123,7 @@ def test_every_row_of_a_table_is_looked_at(root):
     [
         ("video_id;texto;signr", "a;x;y", "line 1: unknown column 'signr', did you mean 'signer'?"),
         ("video_id;texto;fps;fps", "a;x;1;1", "line 1: column 'fps' stands twice"),
-        ("video_id,texto", "a,x", "line 1: no column 'texto'"),
+        ("video_id,text", "a,x", "line 1: no column 'texto'"),
         ("video_id;texto;start", "a;x;-1", "line 2: clip 'a' has start '-1'; expected a number of 0 or more"),
         ("video_id;texto;duration", "a;x;6.359.999", "line 2: clip 'a' has duration '6.359.999'"),
         ("video_id;texto;frame_count", "a;x;6.5", "line 2: clip 'a' has frame_count '6.5'; expected a whole number"),
@@ -134,6 +134,13 @@ def test_every_row_of_a_table_is_looked_at(root):
 def test_a_fault_in_the_table_is_named_by_its_line(root, header, row, fault):
     table(root, row, header=header)
     assert any(line.startswith("subs.csv") and fault in line for line in check_corpus(root))
+
+
+def test_a_table_in_another_form_and_an_id_with_a_dash_first_are_no_faults(root):
+    table(root, "-a\tx", header="VIDEO_ID\tTEXTO")
+    found = [line for line in check_corpus(root) if "subs.csv:" in line or "line" in line]
+    assert found[0].startswith("note: subs.csv: read parted by tabs, with columns named VIDEO_ID, TEXTO")
+    assert not [line for line in found if "cannot name files" in line]
 
 
 def test_the_splits_are_compared_with_the_table_each_other_and_their_sums(root):

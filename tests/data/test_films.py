@@ -36,7 +36,7 @@ def table(folder: Path, rows: str, form: str = "subs") -> Path:
 
 
 def test_whole_films_are_found_by_their_names(folder):
-    table(folder, "a;uno\nb;dos [risas]\nc;tres\n")
+    table(folder, "a;uno\nb;dos <i></i>\nc;tres\n")
     sources, faults = find(folder)
     assert sources[1] == Source("b", folder / "b.MKV", None, None, {"video_id": "b", "texto": "dos"})
     assert ([s.video_id for s in sources], faults) == (["a", "b", "c"], [])
@@ -72,8 +72,8 @@ def test_films_without_captions_have_empty_texts(folder):
     assert (sources[0].row, faults) == ({"video_id": "a", "texto": ""}, [])
     with pytest.raises(ValueError, match=r"captions\.format=none reads no table"):
         find(folder, "none", path=folder / "subs.csv")
-    (folder / "-x.mp4").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"-x\.mp4: id '-x' cannot name files"):
+    (folder / "x;y.mp4").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"x;y\.mp4: id 'x;y' cannot name files"):
         find(folder, "none")
 
 
@@ -224,7 +224,7 @@ def test_a_bad_row_of_boxes_is_named(folder, row):
 
 
 def test_boxes_with_other_columns_or_not_there_are_named(folder):
-    (folder / "boxes.csv").write_text("video_id,x,y,width,height\n")
+    (folder / "boxes.csv").write_text("video_id,x,y,width\n")
     with pytest.raises(ValueError, match=r"boxes\.csv line 1"):
         read_boxes(folder / "boxes.csv")
     with pytest.raises(FileNotFoundError, match=r"none\.csv"):
@@ -256,3 +256,14 @@ def test_key_points_of_lsa_t_are_found_with_their_signer_and_clips_without_a_row
         find(tmp_path / "keypoints.h5", "cuts", kind="keypoints")
     with pytest.raises(FileNotFoundError, match="no such file; kind=keypoints"):
         find(tmp_path / "other.h5", "lsa_t", kind="keypoints")
+
+
+def test_subtitles_with_a_language_behind_the_film_s_name_are_its_own(folder):
+    (folder / "Título [x-1].mp4").write_bytes(b"")
+    text = "WEBVTT\n\n00:01.000 --> 00:02.000\nhola\n"
+    (folder / "Título [x-1].es-419.vtt").write_text(text, encoding="utf-8")
+    (clip,), _ = find(folder, "vtt")
+    assert (clip.video_id, clip.path) == ("Título [x-1]_1", folder / "Título [x-1].mp4")
+    (folder / "Título [x-1].en.vtt").write_text(text.replace("hola", "hi"), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"captions\.language=null: .* es-419"):
+        find(folder, "vtt")

@@ -144,7 +144,8 @@ def test_a_table_comes_back_with_separators_quotes_and_line_breaks_in_its_texts(
     ("text", "message"),
     [
         ("video_id;text\na;b\n", r"line 1: no column 'texto'"),
-        ("video_id,texto\na,b\n", r"The separator is `;`"),
+        ("video_id,text\na,b\n", r"line 1: no column 'texto'; .* came \['video_id', 'text'\]"),
+        ("video_id;texto\na/b;c\n", r"line 2: video_id 'a/b' cannot name files"),
         ("video_id;texto;singer\na;b;c\n", r"line 1: unknown column 'singer', did you mean 'signer'"),
         ("video_id;texto;texto\na;b;c\n", r"line 1: column 'texto' stands twice"),
         ("video_id;texto\n", r"a header and no rows"),
@@ -164,16 +165,34 @@ def test_a_wrong_table_is_named_with_its_line(tmp_path: Path, text, message):
         layout.read_table(table(tmp_path, text))
 
 
-def test_a_table_in_another_encoding_is_named(tmp_path: Path):
-    (tmp_path / "subs.csv").write_bytes("video_id;texto\na;mañana\n".encode("latin-1"))
-    with pytest.raises(ValueError, match="not utf-8"):
-        layout.read_table(tmp_path / "subs.csv")
+def test_a_table_in_another_form_is_read_and_said_once_in_training(tmp_path: Path, caplog):
+    path = tmp_path / "subs.csv"
+    path.write_bytes("sep=\t\r\nVIDEO_ID\tTEXTO\tfps\r\na\tmañana\t12,5\r\n".encode("cp1252"))
+    for _ in range(2):
+        assert layout.read_table(path) == [{"video_id": "a", "texto": "mañana", "fps": "12.5"}]
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    (note, _), (good, _) = [(fault, line) for line, _, fault in layout.table_rows(path)]
+    assert note.startswith(layout.NOTE)
+    assert not good
+
+
+@pytest.mark.parametrize("name", ["--7E2sU6zP4_10-5-rgb_front", "-", "Título [x-1]", "ñ 日本", "a.b", "a" * 200])
+def test_what_file_systems_bear_is_a_good_id(tmp_path: Path, name):
+    assert layout.id_fault(name) == ""
+    layout.write_table(tmp_path / "subs.csv", [{"video_id": name, "texto": "uno"}])
+    assert layout.read_table(tmp_path / "subs.csv")[0]["video_id"] == name
+
+
+@pytest.mark.parametrize("name", ["../a", "a/b", "a\\b", "a:b", ".a", "a.", "a\nb", "a\u200bb", "a;b", "a?", "ñ" * 101])
+def test_what_some_file_system_does_not_bear_is_no_id(name):
+    assert layout.id_fault(name)
 
 
 def test_the_header_of_an_index_is_optional(tmp_path: Path):
     layout.write_index(tmp_path / "train.csv", ["a", "b"])
     (tmp_path / "val.csv").write_text("a\nb\n")
-    assert layout.read_index(tmp_path / "train.csv") == layout.read_index(tmp_path / "val.csv") == ["a", "b"]
+    (tmp_path / "test.csv").write_text("VIDEO_ID\na\nb\n", encoding="utf-16")
+    assert [layout.read_index(tmp_path / f"{split}.csv") for split in layout.SPLITS] == [["a", "b"]] * 3
 
 
 @pytest.mark.parametrize(

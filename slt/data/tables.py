@@ -1,0 +1,161 @@
+"""Text tables as people and spreadsheets save them -> columns and rows; what is not in the standard form is said.
+
+The standard form is utf-8, `;`, lower-case names of columns and decimal points. Another one is read, with a note, where
+it can be nothing else, and refused with what to do where it could.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import re
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+DELIMITERS = {";": "semicolons", "\t": "tabs", ",": "commas", "|": "bars"}
+_LETTERS = "áéíóúüñçàèìòùâêîôûäëïöãõßÁÉÍÓÚÜÑÇÄÖ"
+# What makes cp1252 doubtful: signs that western texts do without (of cp850, Mac Roman, Cyrillic, broken utf-8), three
+# such letters in a row, and opening marks, dashes and quotes inside a word.
+_DOUBTFUL = re.compile(rf"[^\x00-\x7f{_LETTERS}ªº°«»¿¡“”‘’–—…€·´]|[{_LETTERS}]{{3}}|(?<=\w)(?:[¿¡]|[“”‘’«»–—](?=\w))")
+# `0,5` and `12,25` are decimal; `12,345` may be a thousand times as much.
+_THOUSANDS = re.compile(r"[1-9]\d{0,2},\d{3}", re.ASCII)
+
+
+class Table(NamedTuple):
+    """A text table.
+
+    Attributes:
+        columns: names; those that are known in lower case.
+        rows: (line, fields, fault of its quotes or ""); blank rows are none.
+        note: in which other form than the standard one the table was read, "" = in the standard one.
+        delimiter: between fields.
+    """
+
+    columns: list[str]
+    rows: list[tuple[int, list[str], str]]
+    note: str
+    delimiter: str
+
+
+def read_text(path: Path | str) -> tuple[str, str]:
+    """Read a text file as utf-8, with or without a mark at its start, as utf-16 with one, or as certain cp1252.
+
+    Returns:
+        The text with its line ends as they are, and the encoding where it is not utf-8, else "".
+
+    Raises:
+        ValueError: none of them for certain.
+    """
+    data = Path(path).read_bytes()
+    marked = data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    note = "utf-16" if marked else ""
+    try:
+        text = data.decode(note or "utf-8-sig")
+    except UnicodeDecodeError as error:
+        text, note = data.decode("cp1252", errors="replace"), "cp1252"
+        if marked or _DOUBTFUL.search(text) or not re.search(f"[{_LETTERS}]", text):
+            raise ValueError(
+                f"{path}: not utf-8 at byte {error.start} (perhaps latin-1, or utf-16), and not clearly anything else; "
+                "save it as utf-8"
+            ) from error
+    if "\0" in text:
+        raise ValueError(f"{path}: holds bytes of 0; is it utf-16 without a mark, or no text? Save it as utf-8")
+    return text, note
+
+
+def read_table(
+    path: Path | str, *required: Collection[str], known: Collection[str], numbers: Collection[str], standard: str = ";"
+) -> Table:
+    """Read a text table whose delimiter is the one at which its header holds all columns of one of `required`.
+
+    Args:
+        path: of the table.
+        required: sets of columns, one of which a table has; where none fits, the table comes as its header looks.
+        known: columns that are found in capitals, too, and with blanks around them or for their `_`.
+        numbers: columns in which decimal commas become points, where all that they hold says that they are.
+        standard: delimiters that need no note.
+
+    Raises:
+        ValueError: see `read_text`.
+    """
+    text, encoding = read_text(path)
+    stated = re.match(r'"?sep=([;,\t|])"?(?:\r\n|\r|\n)', text)  # how Excel tells itself the delimiter
+    body, skipped = (text[stated.end() :], 1) if stated else (text, 0)
+    heads = {sign: _columns(body, sign, known) for sign in ([stated[1]] if stated else DELIMITERS)}
+    fitting = [sign for sign, head in heads.items() if any(set(names) <= set(head) for names in required)]
+    delimiter = fitting[0] if fitting else max(heads, key=lambda sign: len(heads[sign]))
+    rows = list(_rows(body, delimiter, skipped))
+    if rows and rows[0][2]:
+        return Table([], rows, "", delimiter)
+    columns = _folded(rows[0][1], known) if rows else []
+    renamed = [came for came, column in zip(rows[0][1], columns, strict=True) if came != column] if rows else []
+    commas = _decimal_commas(rows[1:], [place for place, column in enumerate(columns) if column in numbers])
+    found = (
+        f"in {encoding}" if encoding else "",
+        "after a line `sep=`" if stated else "",
+        f"parted by {DELIMITERS[delimiter]}" if fitting and delimiter not in standard else "",
+        f"with columns named {', '.join(renamed)}" if renamed else "",
+        "with decimal commas" if commas else "",
+    )
+    form = ", ".join(filter(None, found))
+    note = f"read {form}; the standard form is utf-8, `;`, lower-case columns, decimal points" if form else ""
+    return Table(columns, rows[1:], note, delimiter)
+
+
+def _columns(text: str, delimiter: str, known: Collection[str]) -> list[str]:
+    plain = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    try:
+        head = next((row for row in plain if any(field.strip() for field in row)), [])
+    except csv.Error:
+        return []
+    return _folded(head, known)
+
+
+def _folded(head: Sequence[str], known: Collection[str]) -> list[str]:
+    folded = [re.sub(r"\W+", "_", column.strip()).lower() for column in head]
+    return [name if name in known else column for name, column in zip(folded, head, strict=True)]
+
+
+def _rows(text: str, delimiter: str, skipped: int) -> Iterator[tuple[int, list[str], str]]:
+    if delimiter in "\t|" and '"' in text:
+        # Such tables are written without quoting, too: then each line has all fields, and a quote is text.
+        lines = [line.split(delimiter) for line in re.split(r"\r\n|\r|\n", text)]
+        if len({len(fields) for fields in lines if fields != [""]}) == 1:
+            whole = ((line, [_unquoted(field) for field in row], "") for line, row in enumerate(lines, skipped + 1))
+            yield from (row for row in whole if any(row[1]))
+            return
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    while True:
+        line = skipped + reader.line_num + 1
+        try:
+            fields = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield skipped + reader.line_num, [], str(error)
+            continue
+        if any(field.strip() for field in fields):
+            yield line, fields, ""
+
+
+def _unquoted(field: str) -> str:
+    whole = re.fullmatch(r'"((?:[^"]|"")*)"', field)
+    return whole[1].replace('""', '"') if whole else field
+
+
+def _decimal_commas(rows: Sequence[tuple[int, list[str], str]], places: Sequence[int]) -> bool:
+    """Turn the decimal commas of the columns at `places` into points where they are certain; True = it was done."""
+    cells = [(fields, place) for _, fields, _ in rows for place in places if place < len(fields)]
+    commas = [(fields, place) for fields, place in cells if "," in fields[place]]
+    numbers = [fields[place].strip() for fields, place in commas]
+    if (
+        any("." in fields[place] for fields, place in cells)
+        or not all(re.fullmatch(r"\d+,\d+", number, re.ASCII) for number in numbers)
+        or all(_THOUSANDS.fullmatch(number) for number in numbers)
+    ):
+        return False
+    for fields, place in commas:
+        fields[place] = fields[place].replace(",", ".")
+    return True
