@@ -136,7 +136,10 @@ def claimed(folder: Path, overrides: Sequence[str], *, tell: Callable[[BaseExcep
     try:
         _lock(handle, folder)
         _mine[own] = handle
-        claim = Claim(handle, overrides, _parse((folder / STATUS).name, os.pread(handle, 1 << 20, 0)))
+        claim = Claim(handle, overrides, _parse(STATUS, os.pread(handle, 1 << 20, 0)))
+        if claim.earlier is not None and claim.earlier.pid:  # what a kill left half written
+            for path in folder.glob(f".*.{claim.earlier.pid}.tmp"):
+                path.unlink(missing_ok=True)
         try:
             yield claim
         except Exception as error:

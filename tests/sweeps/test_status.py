@@ -120,6 +120,15 @@ def test_run_that_ends_while_it_is_read_was_not_killed(tmp_path, monkeypatch):
     assert read_status(tmp_path).state == "finished"
 
 
+def test_file_that_a_killed_run_left_half_written_is_gone_when_the_run_goes_on(tmp_path):
+    begun(tmp_path)
+    left, other = tmp_path / f".scores.json.{os.getpid()}.tmp", tmp_path / ".scores.json.0.tmp"
+    for path in (left, other):
+        path.touch()
+    begun(tmp_path)
+    assert (left.exists(), other.exists()) == (False, True)
+
+
 def test_time_of_a_run_that_was_stopped_counts_on(tmp_path):
     (tmp_path / "status.json").write_text(json.dumps({"state": "stopped", "seconds": 100.0}))
     begun(tmp_path)
