@@ -59,8 +59,9 @@ def _own_folder(config: DictConfig, kind: Literal["run", "sweep"]) -> Path | Non
     folder = new_folder(Path(str(config.hydra[kind].dir)))
     with read_write(config), open_dict(config):
         config.hydra[kind].dir = str(folder)
-        # Hydra composes each job of a sweep anew, of these.
-        config.hydra.overrides.hydra.append(f"hydra.{kind}.dir={shlex.quote(str(folder))}")
+        # Hydra composes each job of a sweep anew, of these; quoted, for a comma would be a grid.
+        quoted = str(folder).replace("'", "\\'")
+        config.hydra.overrides.hydra.append(f"hydra.{kind}.dir='{quoted}'")
     return folder
 
 
