@@ -31,6 +31,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from slt.config import check, locate
 from slt.data import LsaTMultiStream
+from slt.data.layout import atomic
 from slt.data.lsa_t import corpus_fingerprints
 from slt.entry import explain
 from slt.foreign import rebuilding, refuse_code, refuse_depth
@@ -119,7 +120,8 @@ def begin_run(cfg: DictConfig) -> Path:
         cfg.seed = processes.same(choose_seed(run, cfg.resume))
     if processes.first():
         write_origin(run)
-        OmegaConf.save(cfg, run / "config.yaml", resolve=True)
+        with atomic(run / "config.yaml") as file:
+            file.write(OmegaConf.to_yaml(cfg, resolve=True).encode())
     return run
 
 
@@ -487,6 +489,7 @@ def resume(trainer: Trainer, cfg: DictConfig, run: Path, *, job: str = "train") 
     """
     found = processes.by_first(lambda: _find(cfg, run, job))
     if found is None:
+        trainer.record.carry_over(None, 0)
         return
     path, payload = found, load_checkpoint(found)
     if payload["corpus"] != trainer.carried["corpus"]:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import importlib
 import logging
+import multiprocessing
 import os
 import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ os.environ |= {
 import pytest
 import torch
 from absl import logging as absl_logging
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 
 from slt.synthetic import corpus_folder
 
@@ -75,10 +78,57 @@ TINY = (
 )
 
 
+# What the suite and wandb put into the environment while a run lasts; other variables are of modules, once imported.
+OF_RUNS = ("WANDB", "HYDRA", "MASTER_", "CUBLAS_")
+
+
+@contextmanager
+def _leaving_nothing(folder: Path) -> Iterator[None]:
+    """Works in `folder`; whatever a test leaves behind, failing or not, goes no further."""
+    place, environment = Path.cwd(), dict(os.environ)
+    threads, sure = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    method = multiprocessing.get_start_method(allow_none=True)
+    os.chdir(folder)
+    try:
+        with _kept_logging():
+            yield
+    finally:
+        _end_wandb()
+        os.chdir(place)
+        for name in [name for name in os.environ if name.startswith(OF_RUNS) and name not in environment]:
+            del os.environ[name]
+        os.environ.update(environment)
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(sure)
+        if multiprocessing.get_start_method(allow_none=True) != method:
+            multiprocessing.set_start_method(method, force=True)
+        GlobalHydra.instance().clear()
+        HydraConfig.instance().cfg = None
+
+
+def _end_wandb() -> None:
+    """Ends wandb's run and its service, and forgets the settings that it has seen."""
+    wandb = sys.modules.get("wandb")
+    if wandb is None:
+        return
+    if wandb.run is not None:
+        with suppress(Exception):  # its test has failed already
+            wandb.run.finish(exit_code=1)
+        wandb.sdk.lib.module.unset_globals()
+    wandb.teardown()
+
+
 @pytest.fixture(autouse=True)
-def _outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every test works in a folder of its own, so that no `outputs/` lands in the checkout."""
-    monkeypatch.chdir(tmp_path)
+def _alone(tmp_path: Path) -> Iterator[None]:
+    """Every test works in a folder of its own and leaves nothing to the next one."""
+    with _leaving_nothing(tmp_path):
+        yield
+
+
+@pytest.fixture
+def alone() -> Callable[[Path], AbstractContextManager[None]]:
+    """Do in a folder what a test does, and leave nothing."""
+    return _leaving_nothing
 
 
 HOLD = """import fcntl, sys
@@ -105,15 +155,11 @@ def at_work() -> Callable[[Path], AbstractContextManager[None]]:
 
 
 @pytest.fixture
-def offline(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A wandb of its own that no setting of the machine reaches, and that keeps its files beside the run."""
-    import wandb
-
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wandb that no setting of the machine reaches, and that keeps its files beside the run."""
     for name in ("WANDB_MODE", "WANDB_DATA_DIR", "WANDB_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("WANDB_CONSOLE", "off")  # it and pytest take each other's stdout away
-    yield
-    wandb.teardown()
 
 
 @pytest.fixture(scope="session")
@@ -277,9 +323,6 @@ def entry(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tm
     """Run a command's real entry point with overrides, in this process and in tmp_path; gives `Ran`."""
 
     def run(command: str, *overrides: str) -> Ran:
-        import hydra
-        from hydra.core.global_hydra import GlobalHydra
-
         function = {"eval": "evaluate"}.get(command, command)
         there = set(tmp_path.rglob(".hydra"))
         monkeypatch.setattr(sys, "argv", [f"slt.{command}", *overrides])
@@ -293,7 +336,7 @@ def entry(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tm
                 status = leaving.code if isinstance(leaving.code, int) else 1
             finally:
                 GlobalHydra.instance().clear()
-                hydra.core.hydra_config.HydraConfig.instance().cfg = None
+                HydraConfig.instance().cfg = None
                 os.environ.pop("HYDRA_FULL_ERROR", None)
         out, err = capfd.readouterr()
         made = sorted(path.parent for path in set(tmp_path.rglob(".hydra")) - there)

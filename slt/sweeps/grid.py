@@ -1,42 +1,68 @@
-"""What a sweep is about to do: its jobs, looked at before the first one starts.
+"""What is about to be done: a new run's folder is made, and a sweep's jobs are looked at before the first one starts.
 
-Hydra tells `Watch` when a sweep begins (`hydra.callbacks`, conf/folders.yaml); it writes the jobs to sweep.json.
+Hydra tells `Watch` when a run or a sweep begins (`hydra.callbacks`, conf/folders.yaml); it writes a sweep's jobs to
+sweep.json.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from slt.sweeps.status import read_overrides, read_status
+from slt.sweeps.status import new_folder, read_overrides, read_status
 
 PLAN = "sweep.json"
 _begun: list[Path] = []
 
 
 class Watch(Callback):
-    """Looks a sweep over before its first job."""
+    """Gives a new run or sweep a folder of its own, and looks a sweep over before its first job."""
+
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        """Makes a new run's folder."""
+        with suppress(OSError):  # what cannot be made is Hydra's to say, which tries next
+            _own_folder(config, "run")
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Writes sweep.json; a sweep that cannot be meant ends here, with one message and exit status 1."""
         try:
             folder, jobs = plan(config)
+            folder = _own_folder(config, "sweep") or folder
             write_plan(folder, jobs)
         except (ValueError, OSError) as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(1)  # Hydra makes a warning of any other error of a callback
         _begun[:] = [folder]
+
+
+def _own_folder(config: DictConfig, kind: Literal["run", "sweep"]) -> Path | None:
+    """Makes the folder of a new run or sweep, and has Hydra use it; None where it need not be new.
+
+    A name with the second in it is a new one's, as in conf/folders.yaml; a fixed one is gone on in.
+    """
+    pattern = OmegaConf.to_container(config.hydra[kind], resolve=False)["dir"]  # type: ignore[index, call-overload]
+    if not re.search(r"\$\{now:[^}]*%[SfTsXc]", pattern):
+        return None
+    folder = new_folder(Path(str(config.hydra[kind].dir)))
+    with read_write(config), open_dict(config):
+        config.hydra[kind].dir = str(folder)
+        # Hydra composes each job of a sweep anew, of these; quoted, for a comma would be a grid.
+        quoted = str(folder).replace("'", "\\'")
+        config.hydra.overrides.hydra.append(f"hydra.{kind}.dir='{quoted}'")
+    return folder
 
 
 def begun(*, forget: bool = False) -> Path | None:

@@ -21,8 +21,7 @@ import yaml
 from slt.data.layout import atomic
 from slt.sweeps.grid import jobs_of, read_plan
 from slt.sweeps.groups import IGNORED, Mean, label_of, mean
-from slt.sweeps.runs import Run, pair_of, read_run
-from slt.sweeps.status import read_overrides
+from slt.sweeps.runs import Run, find_runs, pair_of, read_run
 
 MARK = re.compile(r"<!-- report:(?P<name>[\w-]+) -->\n(?P<body>.*?)<!-- /report -->", re.DOTALL)
 FIXED = ("overrides", "seed", "git", "machine", "command", "begun")
@@ -159,17 +158,6 @@ def rebuild(notebook: Path, outputs: Path, names: Sequence[str]) -> list[str]:
         with atomic(notebook) as file:
             file.write(new.encode())
     return told
-
-
-def find_runs(outputs: Path) -> dict[str, list[Path]]:
-    """Recipe -> folders of its runs below `outputs`, but for those of debug=..., in the order of their paths."""
-    found: dict[str, list[Path]] = {}
-    folders = {path.parent for name in (".hydra", "status.json") for path in outputs.rglob(name)}
-    for folder in sorted(folders, key=lambda path: [(len(part), part) for part in path.parts]):
-        given = dict(word.partition("=")[::2] for word in read_overrides(folder) or [])
-        if "experiments" in given and given.get("debug", "null") == "null":
-            found.setdefault(given["experiments"], []).append(folder)
-    return found
 
 
 def _tell(study: Study, found: Mapping[str, Sequence[Path]], results: Path) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -133,6 +134,30 @@ def read_sweep(folder: Path) -> list[Run]:
         read_run(folder / name, number=job["number"], planned=job["overrides"])
         for name, job in sorted(jobs.items(), key=lambda pair: pair[1]["number"])
     ]
+
+
+def find_runs(outputs: Path) -> dict[str, list[Path]]:
+    """Recipe -> folders of its runs below `outputs`, but for those of debug=..., in the order of their paths.
+
+    Links are followed; what several lead to is one run, by the name that needs the fewest of them.
+    """
+    found: dict[str, list[Path]] = {}
+    folders, seen, tops = [], set(), [outputs]
+    for top in tops:  # which grows by the links that are met
+        for name, below, files in os.walk(top):
+            here = Path(name)
+            if (itself := here.resolve()) in seen:  # or a link to a folder above would never end
+                below.clear()
+                continue
+            seen.add(itself)
+            tops += [here / one for one in below if (here / one).is_symlink()]
+            if ".hydra" in below or "status.json" in files:
+                folders.append(here)
+    for folder in sorted(folders, key=lambda path: [(len(part), part) for part in path.parts]):
+        given = dict(word.partition("=")[::2] for word in read_overrides(folder) or [])
+        if "experiments" in given and given.get("debug", "null") == "null":
+            found.setdefault(given["experiments"], []).append(folder)
+    return found
 
 
 def pair_of(override: str) -> tuple[str, str]:

@@ -5,11 +5,14 @@ A run that is killed says nothing any more: its file still says `running`, and n
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import math
 import os
 import socket
+import struct
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -26,6 +29,12 @@ except ModuleNotFoundError:  # no POSIX, no locks: a run that was killed then lo
     fcntl = None  # type: ignore[assignment]
 
 log = logging.getLogger(__name__)
+
+# fcntl(2)'s `struct flock` as far as it is asked for, and where its l_type stands: of Linux, and of macOS and the BSDs.
+_FLOCK, _TYPE = ("hhqqi", 0) if sys.platform == "linux" else ("qqihh", 3)
+# status.json's device and inode -> handle, of the folders that this process holds: closing any other handle of the
+# file would give the lock away.
+_mine: dict[tuple[int, int], int] = {}
 
 STATUS = "status.json"
 STATES = {
@@ -78,8 +87,9 @@ class Claim:
             seconds=round(self.before + time.monotonic() - self.began, 3), **more,
         )  # fmt: skip
         data = (json.dumps(asdict(now), indent=2, ensure_ascii=False) + "\n").encode()
-        # In place: a file that took its name over would leave the lock on the one before.
-        os.pwrite(self.handle, data, 0)
+        # In place: a file that took its name over would leave the lock on the one before. Blanks over what was there:
+        # between the two calls it reads well, and a kill there leaves nothing broken.
+        os.pwrite(self.handle, data.ljust(os.fstat(self.handle).st_size), 0)
         os.ftruncate(self.handle, len(data))
 
     def end(self, value: object) -> None:
@@ -88,6 +98,20 @@ class Claim:
         number = float(value) if isinstance(value, float) and math.isfinite(value) else None
         failure = None if status == 0 else f"exit status {status}"
         self.write("finished" if status == 0 else "failed", exit=status, value=number, failure=failure)
+
+
+def new_folder(wanted: Path) -> Path:
+    """Makes a folder that was not there: `wanted` or, where that is taken, the first free one of `wanted`-2, -3, ...
+
+    Of processes that want the same one at the same moment each gets its own.
+    """
+    wanted.parent.mkdir(parents=True, exist_ok=True)
+    names = itertools.chain([wanted.name], (f"{wanted.name}-{number}" for number in itertools.count(2)))
+    while True:
+        folder = wanted.with_name(next(names))
+        with suppress(FileExistsError):
+            folder.mkdir()
+            return folder
 
 
 @contextmanager
@@ -108,9 +132,14 @@ def claimed(folder: Path, overrides: Sequence[str], *, tell: Callable[[BaseExcep
         yield Claim(None, overrides, None)
         return
     handle = os.open(folder / STATUS, os.O_RDWR | os.O_CREAT, 0o666)
+    own = _identity(os.fstat(handle))
     try:
         _lock(handle, folder)
-        claim = Claim(handle, overrides, _parse((folder / STATUS).name, os.pread(handle, 1 << 20, 0)))
+        _mine[own] = handle
+        claim = Claim(handle, overrides, _parse(STATUS, os.pread(handle, 1 << 20, 0)))
+        if claim.earlier is not None and claim.earlier.pid:  # what a kill left half written
+            for path in folder.glob(f".*.{claim.earlier.pid}.tmp"):
+                path.unlink(missing_ok=True)
         try:
             yield claim
         except Exception as error:
@@ -121,7 +150,12 @@ def claimed(folder: Path, overrides: Sequence[str], *, tell: Callable[[BaseExcep
             claim.write("stopped", exit=status, failure=f"stopped with exit status {status}")
             raise
     finally:
+        _mine.pop(own, None)
         os.close(handle)
+
+
+def _identity(file: os.stat_result) -> tuple[int, int]:
+    return file.st_dev, file.st_ino
 
 
 def _lock(handle: int, folder: Path) -> None:
@@ -148,30 +182,36 @@ def read_status(folder: Path) -> Status | None:
     """
     path = folder / STATUS
     try:
-        handle = os.open(path, os.O_RDONLY)
+        mine = _mine.get(_identity(path.stat()))
+        handle = os.open(path, os.O_RDONLY) if mine is None else mine
     except FileNotFoundError:
         return None
     except OSError as error:
         return Status("unknown", failure=f"{STATUS}: {error.strerror}")
     try:
-        found = _parse(path.name, os.pread(handle, 1 << 20, 0))
-        if found is not None and found.state == "running" and not _held(handle):
-            return Status(**{**asdict(found), "state": "killed"})
-        return found
+        data = os.pread(handle, 1 << 20, 0)
+        found = _parse(path.name, data)
+        gone = found is not None and found.state == "running" and mine is None and not _held(handle)
+        broken = found is not None and found.state == "unknown"
+        if (gone or broken) and (later := os.pread(handle, 1 << 20, 0)) != data:  # it was written to in between
+            return _parse(path.name, later)
+        return Status(**{**asdict(found), "state": "killed"}) if gone and found is not None else found
     finally:
-        os.close(handle)
+        if mine is None:
+            os.close(handle)
 
 
 def _held(handle: int) -> bool:
+    """Whether another process has the lock; asked for, and never tried: whoever wants it would meet the trial."""
     if fcntl is None:
         return True
     try:
-        fcntl.lockf(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        # Would a lock for reading, of the whole file, be in anyone's way?
+        question = [fcntl.F_RDLCK if place == _TYPE else 0 for place in range(5)]
+        answer = fcntl.fcntl(handle, fcntl.F_GETLK, struct.pack(_FLOCK, *question))
     except OSError:  # no locks here: believe the file
         return True
-    return False
+    return bool(struct.unpack(_FLOCK, answer)[_TYPE] != fcntl.F_UNLCK)
 
 
 def _parse(name: str, data: bytes) -> Status | None:

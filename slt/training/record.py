@@ -14,15 +14,18 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 
+from slt.data.layout import atomic
 from slt.training.processes import first
 
 log = logging.getLogger(__name__)
+
+Row = tuple[int, str, float]  # step, name, value
 
 PACKAGES = ("torch", "transformers", "timm", "hydra-core", "omegaconf", "numpy", "sacrebleu", "mediapipe", "wandb")
 
@@ -47,14 +50,19 @@ class Record:
         self.sinks = sinks
         self.curves: dict[str, list[tuple[int, float]]] = {}
         if first() and not self.path.exists():
-            self.path.write_text("step,name,value\n", encoding="utf-8")
+            self._begin([])
+
+    def _begin(self, rows: Iterable[Row]) -> None:
+        """Writes the file with these rows; a kill leaves the one before."""
+        with atomic(self.path) as file:
+            file.write("".join(["step,name,value\n", *map(_line, rows)]).encode())
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Writes the metrics of one step, named `split/name`."""
         if not first():
             return
-        with self.path.open("a", encoding="utf-8", newline="") as file:
-            csv.writer(file).writerows((step, name, repr(float(value))) for name, value in metrics.items())
+        with self.path.open("ab") as file:
+            file.write("".join(_line((step, name, float(value))) for name, value in metrics.items()).encode())
         for name, value in metrics.items():
             self.curves.setdefault(name, []).append((step, float(value)))
         for sink in self.sinks:
@@ -67,16 +75,15 @@ class Record:
             shown,
         )
 
-    def carry_over(self, earlier: Path, step: int) -> None:
-        """Starts with the rows of an earlier run's metrics.csv up to `step`, so that a resumed run's file is whole."""
+    def carry_over(self, earlier: Path | None, step: int) -> None:
+        """Starts with the rows of an earlier run's metrics.csv up to `step`, so that a resumed run's file is whole.
+
+        None, or a file that is not there: starts with no rows, whatever an attempt before the first checkpoint left.
+        """
         if not first():
             return
-        curves = read_metrics(earlier) if earlier.exists() else {}
-        rows = [(s, name, value) for name, points in curves.items() for s, value in points if s <= step]
-        with self.path.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(("step", "name", "value"))
-            writer.writerows((s, name, repr(value)) for s, name, value in sorted(rows, key=lambda row: row[0]))
+        rows = [row for row in _rows(earlier) if row[0] <= step] if earlier is not None and earlier.exists() else []
+        self._begin(rows)
         self.curves = {}
         earlier_steps: dict[int, dict[str, float]] = {}
         for s, name, value in rows:
@@ -87,13 +94,24 @@ class Record:
                 sink.log(s, earlier_steps[s])
 
 
-def read_metrics(path: Path) -> dict[str, list[tuple[int, float]]]:
-    """metrics.csv -> name -> [(step, value)], without a last row that was cut short."""
-    curves: dict[str, list[tuple[int, float]]] = {}
+def _line(row: Row) -> str:
+    step, name, value = row
+    return f"{step},{name},{value!r}\n"
+
+
+def _rows(path: Path) -> Iterator[Row]:
+    """The rows of metrics.csv in their order, without a last one that was cut short."""
     text = path.read_text(encoding="utf-8")
     whole = text[: text.rfind("\n") + 1]  # a crash or a full disk can cut the last row short
     for row in csv.DictReader(whole.splitlines()):
-        curves.setdefault(row["name"], []).append((int(row["step"]), float(row["value"])))
+        yield int(row["step"]), row["name"], float(row["value"])
+
+
+def read_metrics(path: Path) -> dict[str, list[tuple[int, float]]]:
+    """metrics.csv -> name -> [(step, value)], without a last row that was cut short."""
+    curves: dict[str, list[tuple[int, float]]] = {}
+    for step, name, value in _rows(path):
+        curves.setdefault(name, []).append((step, value))
     return curves
 
 

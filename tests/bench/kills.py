@@ -1,14 +1,19 @@
-"""Does a killed extraction end as an uninterrupted one? `python tests/bench/kills.py --kills 200`.
+"""Does what was killed end as what was not? `python tests/bench/kills.py --what train --kills 200`.
 
-Twenty small films are extracted by children of this process, with a landmarker stub, and killed (SIGKILL) at random
-moments; a child that comes to its end is compared, byte for byte except for `seconds`, with an uninterrupted one, and
-all begins anew. With `--steps`, instead, a child is killed before each single change of the output folder in turn,
-and the next one runs to its end.
+Children of this process do one thing and are killed (SIGKILL) at random moments; the next one goes on. One that comes
+to its end is compared with an uninterrupted one, and all begins anew. With `--steps`, instead, a child is killed before
+each single change of the output folder in turn, and the next one runs to its end.
+
+- `extract`: twenty small films, with a landmarker stub; byte for byte except for `seconds`.
+- `train`, `pretrain`: some steps with an evaluation after each, by the real entry point, in a folder of their own with
+  `resume=auto`; every tensor and value of the checkpoints (weights, optimizer, random states), metrics.csv but for the
+  values that measure time, predictions, scores, the backbone, byte for byte.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import os
 import random
@@ -17,19 +22,33 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from shutil import rmtree
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import torch
 from bench.landmarker_stub import write_film
+from conftest import CORPUS, TINY
 from hydra import compose, initialize_config_dir
+from test_pretrain import SMALL
 
-from slt import extract
+from slt import extract, pretrain, train
 from slt.config import CONF
 from slt.data import layout
+from slt.sweeps.status import read_status
+from slt.synthetic import corpus_folder
+from slt.training.checkpoint import load_checkpoint
 
 CHANGES = ("os.rename", "os.remove", "os.rmdir", "os.mkdir")
+QUICK = ("evaluation.blanked=false", "evaluation.report_strips=0", "evaluation.bootstrap=10")
+STEPS = ("max_steps=5", "eval_every=1", "log_every=1", "resume=auto", "hydra.run.dir=run")
+# What says when and where, or draws what took how long.
+TIMED = ("train.log", "pretrain.log", "status.json", "origin.json", "curves.png", "report.html", "hydra.yaml")
+Content = Callable[[Path], dict[str, object]]
+Work = Callable[[], object]
 
 
 def make_films(folder: Path, count: int) -> None:
@@ -52,7 +71,23 @@ def extraction(films: Path, out: Path, *overrides: str) -> object:
         return compose("extract", keys)
 
 
-def child(work: object) -> int:
+def training(what: str, corpus: Path, home: Path, *overrides: str) -> Work:
+    """Return what runs a training or pretraining in the folder `run` of `home`."""
+    entry, words = {
+        "train": (train.train, [*TINY, *QUICK, f"dataset.root={corpus}"]),
+        "pretrain": (pretrain.pretrain, [*SMALL, f"dataset.root={corpus}", f"probe.dataset.root={corpus}"]),
+    }[what]
+
+    def work() -> None:
+        home.mkdir(parents=True, exist_ok=True)
+        os.chdir(home)
+        sys.argv = [f"slt.{what}", *words, *STEPS, *overrides]
+        entry()
+
+    return work
+
+
+def child(work: Work) -> int:
     """Do `work` in a child, silently; return its process id."""
     pid = os.fork()
     if pid:
@@ -88,7 +123,8 @@ def kill_at(step: int, out: Path) -> None:
     def hook(event: str, args: tuple) -> None:
         nonlocal changes
         writes = event == "open" and isinstance(args[2], int) and args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
-        inside = args and (str(args[0]).startswith(str(out)) or (event in CHANGES[1:3] and args[1] != -1))
+        named = args and isinstance(args[0], (str, Path)) and os.path.abspath(args[0]).startswith(str(out))
+        inside = named or (event in CHANGES[1:3] and args[1] != -1)
         if (event in CHANGES or writes) and inside:  # rmtree names files by their folder's number
             changes += 1
             if changes == step:
@@ -110,77 +146,120 @@ def content(folder: Path) -> dict[str, bytes | list]:
     return found
 
 
-def compare(out: Path, expected: dict) -> None:
+def plain(value: object) -> object:
+    """Return a checkpoint's value with bytes for each tensor, so that it can be compared."""
+    if isinstance(value, torch.Tensor):
+        return str(value.dtype), tuple(value.shape), value.contiguous().flatten().view(torch.uint8).numpy().tobytes()
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def trained(folder: Path) -> dict[str, object]:
+    """Return what each file of a run says, whatever the time it took."""
+    found: dict[str, object] = {}
+    for path in sorted(folder.rglob("*")):
+        name = str(path.relative_to(folder))
+        if path.suffix == ".pt":
+            found |= {f"{name}:{key}": plain(value) for key, value in load_checkpoint(path).items()}
+        elif path.name == "metrics.csv":
+            rows = list(csv.reader(path.open(encoding="utf-8")))
+            found[name] = [row[:2] if row[1].endswith(("_per_second", "data_wait")) else row for row in rows]
+        elif path.is_file() and path.name not in TIMED:
+            found[name] = path.read_bytes()
+    found["state"] = getattr(read_status(folder), "state", None)
+    return found
+
+
+def compare(out: Path, expected: dict, content: Content) -> None:
     """Stop with the names of the files that differ."""
     came = content(out)
     if differ := sorted(name for name in {*came, *expected} if came.get(name) != expected.get(name)):
         raise SystemExit(f"after the kills {len(differ)} files differ: {differ[:10]}")
 
 
-def random_kills(cfgs: list, out: Path, expected: dict, *, kills: int, seed: int, limit: float) -> dict:
+def random_kills(
+    works: list[Work], out: Path, expected: dict, content: Content, *, kills: int, seed: int, limit: float
+) -> dict:
     """Kill children, one a shard, at random moments until there were `kills`, or `limit` seconds are over."""
     begin = time.perf_counter()
-    for cfg in cfgs:
-        ended(child(lambda cfg=cfg: extract.run(cfg)))
+    for work in works:
+        ended(child(work))
     whole = time.perf_counter() - begin
-    compare(out, expected)
+    compare(out, expected, content)
     rmtree(out)
-    dice, done, ends, left = random.Random(seed), 0, 0, list(cfgs)
+    dice, done, ends, left = random.Random(seed), 0, 0, list(works)
     while done < kills and time.perf_counter() - begin < limit:
-        at_once = {child(lambda cfg=cfg: extract.run(cfg)): cfg for cfg in left}
-        for pid, cfg in at_once.items():
-            time.sleep(dice.uniform(0, 0.6 * whole / len(cfgs)))
+        at_once = {child(work): work for work in left}
+        for pid, work in at_once.items():
+            time.sleep(dice.uniform(0, 0.6 * whole / len(works)))
             os.kill(pid, signal.SIGKILL)
             if ended(pid):
-                left.remove(cfg)
+                left.remove(work)
             else:
                 done += 1
+                if (found := read_status(out)) and found.state == "unknown":
+                    raise SystemExit(f"after kill {done}: {found.failure}")
         if not left:
-            compare(out, expected)
-            ends, left = ends + 1, list(cfgs)
+            compare(out, expected, content)
+            ends, left = ends + 1, list(works)
             rmtree(out)
-    for cfg in left:
-        ended(child(lambda cfg=cfg: extract.run(cfg)))
-    compare(out, expected)
-    return {"kills": done, "extractions compared": ends + 2, "one takes s": round(whole, 2)}
+    for work in left:
+        ended(child(work))
+    compare(out, expected, content)
+    return {"kills": done, "ends compared": ends + 2, "one takes s": round(whole, 2)}
 
 
-def kills_at_steps(cfg: object, out: Path, expected: dict, *, every: int, limit: float) -> dict:
-    """Kill before change 1, 1 + every, ... of the folder until an extraction has no such change."""
+def kills_at_steps(work: Work, out: Path, expected: dict, content: Content, *, every: int, limit: float) -> dict:
+    """Kill before change 1, 1 + every, ... of the folder until there is no such change."""
     begin, step, done = time.perf_counter(), 1, 0
     while time.perf_counter() - begin < limit:
         rmtree(out, ignore_errors=True)
-        if ended(child(lambda step=step: (kill_at(step, out), extract.run(cfg)))):
+        if ended(child(lambda step=step: (kill_at(step, out), work()))):
             break
-        ended(child(lambda: extract.run(cfg)))
-        compare(out, expected)
+        ended(child(work))
+        compare(out, expected, content)
         step, done = step + every, done + 1
     return {"kills": done, "last step": step, "every": every}
 
 
 def main() -> None:
-    """Make the films, the uninterrupted folder, and kill."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Make what is worked on and the uninterrupted folder, and kill."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--what", choices=["extract", "train", "pretrain"], default="extract")
     parser.add_argument("--kills", type=int, default=200)
-    parser.add_argument("--clips", type=int, default=20)
+    parser.add_argument("--clips", type=int, default=20, help="films of an extraction")
     parser.add_argument("--steps", type=int, default=0, help="kill before every STEPS-th change of the folder instead")
     parser.add_argument("--shards", type=int, default=1, help="so many children extract at once")
     parser.add_argument("--seconds", type=float, default=600, help="end after this many at the latest")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("overrides", nargs="*", help="of conf/extract.yaml, as in packed=false")
+    parser.add_argument("overrides", nargs="*", help="of conf/extract.yaml and so on, as in packed=false")
     args = parser.parse_intermixed_args()
     with tempfile.TemporaryDirectory() as name:
-        films, out, whole = Path(name) / "films", Path(name) / "killed" / "out", Path(name) / "whole" / "out"
-        ended(child(lambda: make_films(films, args.clips)))
-        ended(child(lambda: extract.run(extraction(films, whole, *args.overrides))))
-        expected = content(whole)
-        shards = [f"shard={i + 1}/{args.shards}" for i in range(args.shards)]
-        cfgs = [extraction(films, out, *args.overrides, shard) for shard in shards]
-        if args.steps:
-            result = kills_at_steps(cfgs[0], out, expected, every=args.steps, limit=args.seconds)
+        home, made = Path(name), Path(name) / "made"
+        if args.what == "extract":
+            ended(child(lambda: make_films(made, args.clips)))
+            read, place = content, "out"
+
+            def works(to: str) -> list[Work]:
+                shards = [[f"shard={i + 1}/{args.shards}"] if to == "killed" else [] for i in range(args.shards)]
+                cfgs = [extraction(made, home / to / place, *args.overrides, *shard) for shard in shards]
+                return [partial(extract.run, cfg) for cfg in cfgs]
         else:
-            result = random_kills(cfgs, out, expected, kills=args.kills, seed=args.seed, limit=args.seconds)
-    print(json.dumps({"clips": args.clips, **result, "files": len(expected), "differences": 0}))
+            ended(child(lambda: corpus_folder(cache=str(made), **CORPUS)))
+            (corpus,) = (path for path in made.iterdir() if path.is_dir())
+            read, place = trained, "run"
+
+            def works(to: str) -> list[Work]:
+                return [training(args.what, corpus, home / to, *args.overrides)]
+
+        ended(child(works("whole")[0]))
+        expected, out, todo = read(home / "whole" / place), home / "killed" / place, works("killed")
+        if args.steps:
+            result = kills_at_steps(todo[0], out, expected, read, every=args.steps, limit=args.seconds)
+        else:
+            result = random_kills(todo, out, expected, read, kills=args.kills, seed=args.seed, limit=args.seconds)
+    print(json.dumps({"what": args.what, **result, "compared": len(expected), "differences": 0}))
 
 
 if __name__ == "__main__":

@@ -41,6 +41,25 @@ def test_a_sweep_that_cannot_be_meant_runs_nothing(entry, tiny, words):
     assert not [*Path.cwd().rglob("sweep.html")]
 
 
+@pytest.mark.parametrize(("words", "named"), [
+    (["checkpoint=absent"], ["now", "now-2"]), (["-m", "checkpoint=a,b"], ["now/0", "now/1", "now-2/0", "now-2/1"]),
+])  # fmt: skip
+def test_runs_and_sweeps_of_one_moment_have_folders_of_their_own(entry, monkeypatch, words, named):
+    # Whatever the clock's resolution: both see the same moment.
+    moment = SimpleNamespace(now=lambda: SimpleNamespace(strftime=lambda _: "now"))
+    monkeypatch.setattr("hydra.core.utils.datetime", moment)
+    for _ in range(2):
+        assert entry("eval", *words).status == 1
+    found = {str(path.parent.parent) for path in Path("outputs").rglob(".hydra/config.yaml")}
+    assert {name.split("now/", 1)[1] for name in found} == {*named}
+
+
+def test_a_fixed_folder_is_gone_on_in(entry):
+    for _ in range(2):
+        assert entry("eval", "checkpoint=absent", "hydra.run.dir=mine").status == 1
+    assert [path.name for path in Path.cwd().iterdir()] == ["mine"]
+
+
 @pytest.mark.parametrize("name", NAMED)
 def test_every_job_of_a_named_sweep_composes(compose, name):
     params = yaml.safe_load((CONF / "sweep" / f"{name}.yaml").read_text())["hydra"]["sweeper"]["params"]
@@ -75,7 +94,6 @@ def test_a_launcher_that_is_not_installed_names_its_extra():
 @pytest.fixture
 def command_of(monkeypatch, tmp_path):
     """The command line that a wandb agent runs for a search, made by the agent itself."""
-    import wandb
     from wandb import wandb_agent
 
     ran = []
@@ -94,8 +112,7 @@ def command_of(monkeypatch, tmp_path):
         agent._command_run({"run_id": "x", "args": given, "program": definition["program"]})
         return ran[-1]
 
-    yield make
-    wandb.teardown()  # it keeps the environment that it has seen first
+    return make
 
 
 @pytest.mark.parametrize("search", SEARCHES, ids=lambda path: path.stem)

@@ -150,6 +150,15 @@ def test_a_study_without_runs_says_so(notebook, tmp_path):
     assert not (notebook.parent / "results").exists()
 
 
+def test_runs_behind_links_are_found_and_each_counts_once(notebook, runs, tmp_path):
+    runs.rename(tmp_path / "disk")
+    runs.mkdir()
+    for name in ("a", "z"):
+        (runs / name).symlink_to(tmp_path / "disk")
+    (tmp_path / "disk" / "up").symlink_to(runs)  # no end, for who follows it
+    assert rebuild(notebook, runs, []) == ["fusion: 4 runs, 4 of them found here"]
+
+
 def test_a_run_made_again_takes_the_place_of_the_earlier_one(notebook, runs, write_run):
     write_run("outputs/9", "fusion=mean", "seed=1", "experiments=fusion", begun="2026-01-02", bleu=30)
     rebuild(notebook, runs, [])

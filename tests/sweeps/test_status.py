@@ -3,10 +3,33 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
+from slt.config import HOME
+from slt.sweeps import status
 from slt.sweeps.status import claimed, read_overrides, read_status
+
+RACE = """import os, sys
+from pathlib import Path
+from slt.sweeps.status import claimed, new_folder
+ready, go = os.pipe()
+for _ in range(16):
+    if os.fork() == 0:
+        os.close(go)
+        os.read(ready, 1)  # until all are there
+        folder = new_folder(Path("runs/now"))
+        with claimed(folder, [], tell=str) as claim:
+            claim.write("running")
+            claim.end(0)
+        os._exit(0)
+os.close(go)
+sys.exit(any(os.wait()[1] for _ in range(16)))
+"""
 
 
 def begun(folder, *overrides):
@@ -64,14 +87,59 @@ def test_run_whose_process_lives_is_running_and_its_folder_is_not_given_to_anoth
     assert read_status(held).overrides == ["seed=1"]
 
 
+def test_of_processes_that_want_one_new_folder_each_gets_its_own(tmp_path):
+    subprocess.run([sys.executable, "-c", RACE], check=True, env={**os.environ, "PYTHONPATH": str(HOME)})
+    made = {path.name: read_status(path) for path in Path("runs").iterdir()}
+    assert {*made} == {"now", *(f"now-{n}" for n in range(2, 17))}
+    assert len({found.pid for found in made.values() if found.state == "finished"}) == 16
+
+
+def test_reading_a_run_takes_no_lock(tmp_path, held, monkeypatch):
+    monkeypatch.setattr(status.fcntl, "lockf", lambda *_: pytest.fail("a lock that the writer could meet"))
+    assert read_status(held).state == "running"
+
+
+def test_reading_its_own_folder_does_not_cost_a_run_its_lock(tmp_path):
+    with claimed(tmp_path, ["seed=1"], tell=str) as claim:
+        claim.write("running")
+        assert read_status(tmp_path).state == "running"
+        code = "from pathlib import Path; from slt.sweeps.status import read_status; print(read_status(Path()).state)"
+        house = {**os.environ, "PYTHONPATH": str(HOME)}
+        other = subprocess.run([sys.executable, "-c", code], check=True, env=house, stdout=subprocess.PIPE, text=True)
+    assert other.stdout == "running\n"
+
+
+def test_run_that_ends_while_it_is_read_was_not_killed(tmp_path, monkeypatch):
+    begun(tmp_path)
+
+    def ends(handle):
+        (tmp_path / "status.json").write_text(json.dumps({"state": "finished"}))
+        return False
+
+    monkeypatch.setattr(status, "_held", ends)
+    assert read_status(tmp_path).state == "finished"
+
+
+def test_file_that_a_killed_run_left_half_written_is_gone_when_the_run_goes_on(tmp_path):
+    begun(tmp_path)
+    left, other = tmp_path / f".scores.json.{os.getpid()}.tmp", tmp_path / ".scores.json.0.tmp"
+    for path in (left, other):
+        path.touch()
+    begun(tmp_path)
+    assert (left.exists(), other.exists()) == (False, True)
+
+
 def test_time_of_a_run_that_was_stopped_counts_on(tmp_path):
     (tmp_path / "status.json").write_text(json.dumps({"state": "stopped", "seconds": 100.0}))
     begun(tmp_path)
     assert read_status(tmp_path).seconds >= 100
 
 
-def test_shorter_status_leaves_nothing_of_a_longer_one(tmp_path):
+@pytest.mark.parametrize("killed", [False, True])
+def test_shorter_status_leaves_nothing_of_a_longer_one(tmp_path, monkeypatch, killed):
     begun(tmp_path, "x" * 500)
+    if killed:  # in the middle of writing
+        monkeypatch.setattr(os, "ftruncate", lambda *_: None)
     begun(tmp_path)
     assert read_status(tmp_path).overrides == []
 

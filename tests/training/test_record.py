@@ -60,14 +60,32 @@ def test_carries_over_the_rows_up_to_a_step_and_goes_on_after_them(record: Recor
     after.log(3, {"train/loss": 9.0})
     assert after.curves["train/loss"] == [(1, 1.0), (2, 0.5), (3, 9.0)]
     assert read_metrics(after.path) == after.curves
-    steps = [line.split(",")[0] for line in after.path.read_text().splitlines()[1:]]
-    assert steps == sorted(steps)
+    kept = [line for line in record.path.read_text().splitlines() if not line.startswith("3,")]
+    assert after.path.read_text().splitlines() == [*kept, "3,train/loss,9.0"]
 
 
 def test_carries_over_within_its_own_file(record: Record, tmp_path: Path) -> None:
     again = Record(tmp_path, [])
     again.carry_over(record.path, 2)
     assert max(step for points in read_metrics(record.path).values() for step, _ in points) == 2
+
+
+@pytest.mark.parametrize("earlier", [True, False])
+def test_rows_are_not_lost_where_taking_them_over_is_cut_short(
+    record: Record, monkeypatch: pytest.MonkeyPatch, earlier: bool
+) -> None:
+    whole = record.path.read_bytes()
+    monkeypatch.setattr(Path, "replace", lambda *_: pytest.fail("killed"))
+    with pytest.raises(pytest.fail.Exception):
+        record.carry_over(record.path if earlier else None, 2)
+    assert record.path.read_bytes() == whole
+
+
+def test_what_an_attempt_without_a_checkpoint_left_is_not_counted_twice(record: Record, tmp_path: Path) -> None:
+    again = Record(tmp_path, [])
+    again.carry_over(None, 0)
+    again.log(1, {"train/loss": 1.0})
+    assert read_metrics(record.path) == {"train/loss": [(1, 1.0)]}
 
 
 def test_row_that_a_crash_cut_short_is_left_out(record: Record) -> None:
