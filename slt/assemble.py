@@ -42,7 +42,7 @@ from slt.pretraining.probe import Probe, labelled_crops
 from slt.pretraining.weights import add_adapters
 from slt.text import check_lengths, tokenizer_files, tokenizer_from_files
 from slt.training import lineage, processes
-from slt.training.checkpoint import find_checkpoint, load_checkpoint, load_weights
+from slt.training.checkpoint import find_checkpoint, load_checkpoint, load_weights, part
 from slt.training.dashboard import Dashboard
 from slt.training.launching import launch
 from slt.training.loop import Trainer
@@ -436,6 +436,7 @@ def restore(payload: dict[str, Any], source: Path) -> tuple[DictConfig, Translat
         cfg, tokenizer, payload["shapes"], num_glosses=len(payload["glosses"]),
         hf_config=json.loads(payload["hf_config"]),
     )  # fmt: skip
+    part(translator, payload["model"])
     load_weights(translator, payload["model"], source=source)
     return cfg, translator, tokenizer
 
