@@ -12,6 +12,7 @@ import inspect
 import json
 import logging
 import os
+import re
 import secrets
 import shutil
 import sys
@@ -213,12 +214,23 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def build_splits(cfg: DictConfig, names: Collection[str], *, augment: bool) -> dict[str, LsaTMultiStream]:
-    """The splits of `cfg.dataset`; `train` is augmented in training, everything else never."""
+def build_splits(
+    cfg: DictConfig, names: Collection[str], *, augment: bool, named_by: str | None = None
+) -> dict[str, LsaTMultiStream]:
+    """The splits of `cfg.dataset`; `train` is augmented in training, everything else never.
+
+    Raises:
+        FileNotFoundError: no such corpus or split; `named_by` is the key, or keys, that name the splits.
+    """
     with processes.one_ahead():  # who writes the embedded corpus, where it is not there yet
         make = instantiate(cfg.dataset, _convert_="all")
         plain = functools.partial(make, augment=None)
-        return {name: (make if augment and name == "train" else plain)(split=name) for name in sorted(names)}
+        try:
+            return {name: (make if augment and name == "train" else plain)(split=name) for name in sorted(names)}
+        except FileNotFoundError as error:
+            if named_by is None:
+                raise
+            raise FileNotFoundError(f"{error}; splits are named by {named_by}") from error
 
 
 def stream_shapes(clips: LsaTMultiStream) -> Shapes:
@@ -400,6 +412,23 @@ def build_probe(cfg: DictConfig) -> Probe | None:
     )
 
 
+def config_text(cfg: DictConfig) -> str:
+    """The resolved configuration as YAML, without the folders of this machine: a checkpoint is given away.
+
+    What lies in the home folder, the suite's own or the working one is named by it, so that it is found here again.
+    """
+    text = OmegaConf.to_yaml(cfg, resolve=True)
+    places = {
+        os.environ.get("HOME"): "${oc.env:HOME}/",
+        os.environ["SLT_HOME"]: "${oc.env:SLT_HOME}/",
+        str(Path.cwd()): "",
+    }
+    for folder, name in places.items():
+        if folder and folder != "/":
+            text = re.sub(rf"(?<![\w./-]){re.escape(folder)}/", lambda _, name=name: name, text)
+    return text
+
+
 def carried(
     cfg: DictConfig,
     translator: Translator,
@@ -410,7 +439,7 @@ def carried(
 ) -> dict[str, Any]:
     """The plain values with which `restore` rebuilds a run from its checkpoint alone, and what it was trained on."""
     return {
-        "config": OmegaConf.to_yaml(cfg, resolve=True),
+        "config": config_text(cfg),
         "hf_config": json.dumps(translator.decoder.hf_config),
         "tokenizer": {
             name: torch.frombuffer(bytearray(data), dtype=torch.uint8)
