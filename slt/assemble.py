@@ -425,7 +425,7 @@ def config_text(cfg: DictConfig) -> str:
     }
     for folder, name in places.items():
         if folder and folder != "/":
-            text = re.sub(rf"(?<![\w./-]){re.escape(folder)}/", lambda _, name=name: name, text)
+            text = re.sub(rf"(?<![\w./-]){re.escape(folder)}/", name, text)
     return text
 
 
