@@ -12,6 +12,7 @@ import inspect
 import json
 import logging
 import os
+import re
 import secrets
 import shutil
 import sys
@@ -45,7 +46,7 @@ from slt.pretraining.probe import Probe, labelled_crops
 from slt.pretraining.weights import add_adapters
 from slt.text import check_lengths, tokenizer_files, tokenizer_from_files
 from slt.training import lineage, processes
-from slt.training.checkpoint import find_checkpoint, load_checkpoint, load_weights, no_larger_than
+from slt.training.checkpoint import find_checkpoint, load_checkpoint, load_weights, no_larger_than, part
 from slt.training.dashboard import Dashboard
 from slt.training.launching import launch
 from slt.training.loop import Trainer
@@ -220,12 +221,23 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def build_splits(cfg: DictConfig, names: Collection[str], *, augment: bool) -> dict[str, LsaTMultiStream]:
-    """The splits of `cfg.dataset`; `train` is augmented in training, everything else never."""
+def build_splits(
+    cfg: DictConfig, names: Collection[str], *, augment: bool, named_by: str | None = None
+) -> dict[str, LsaTMultiStream]:
+    """The splits of `cfg.dataset`; `train` is augmented in training, everything else never.
+
+    Raises:
+        FileNotFoundError: no such corpus or split; `named_by` is the key, or keys, that name the splits.
+    """
     with processes.one_ahead():  # who writes the embedded corpus, where it is not there yet
         make = instantiate(cfg.dataset, _convert_="all")
         plain = functools.partial(make, augment=None)
-        return {name: (make if augment and name == "train" else plain)(split=name) for name in sorted(names)}
+        try:
+            return {name: (make if augment and name == "train" else plain)(split=name) for name in sorted(names)}
+        except FileNotFoundError as error:
+            if named_by is None:
+                raise
+            raise FileNotFoundError(f"{error}; splits are named by {named_by}") from error
 
 
 def stream_shapes(clips: LsaTMultiStream) -> Shapes:
@@ -407,6 +419,23 @@ def build_probe(cfg: DictConfig) -> Probe | None:
     )
 
 
+def config_text(cfg: DictConfig) -> str:
+    """The resolved configuration as YAML, without the folders of this machine: a checkpoint is given away.
+
+    What lies in the home folder, the suite's own or the working one is named by it, so that it is found here again.
+    """
+    text = OmegaConf.to_yaml(cfg, resolve=True)
+    places = {
+        os.environ.get("HOME"): "${oc.env:HOME}/",
+        os.environ["SLT_HOME"]: "${oc.env:SLT_HOME}/",
+        str(Path.cwd()): "",
+    }
+    for folder, name in places.items():
+        if folder and folder != "/":
+            text = re.sub(rf"(?<![\w./-]){re.escape(folder)}/", name, text)
+    return text
+
+
 def carried(
     cfg: DictConfig,
     translator: Translator,
@@ -417,7 +446,7 @@ def carried(
 ) -> dict[str, Any]:
     """The plain values with which `restore` rebuilds a run from its checkpoint alone, and what it was trained on."""
     return {
-        "config": OmegaConf.to_yaml(cfg, resolve=True),
+        "config": config_text(cfg),
         "hf_config": json.dumps(translator.decoder.hf_config),
         "tokenizer": {
             name: torch.frombuffer(bytearray(data), dtype=torch.uint8)
@@ -446,9 +475,9 @@ def restore(payload: dict[str, Any], source: Path, *, trust: Sequence[str] = ())
         cfg = read_config(payload, source)
         parts: dict[str, Any] = {group: OmegaConf.to_container(cfg[group], resolve=False) for group in REBUILT}
         parts["hf_config"] = json.loads(payload["hf_config"])
-        for group, part in parts.items():
-            refuse_code(part, f"{source}: {group}", trust)
-            refuse_depth(part, f"{source}: {group}", len(payload["model"]))
+        for group, content in parts.items():
+            refuse_code(content, f"{source}: {group}", trust)
+            refuse_depth(content, f"{source}: {group}", len(payload["model"]))
         with no_larger_than({**payload["tokenizer"], **payload["model"]}):
             files = {name: bytes(data.tolist()) for name, data in payload["tokenizer"].items()}
             tokenizer = tokenizer_from_files(files)
@@ -459,6 +488,7 @@ def restore(payload: dict[str, Any], source: Path, *, trust: Sequence[str] = ())
                 num_glosses=len(payload["glosses"]),
                 hf_config=parts["hf_config"],
             )
+        part(translator, payload["model"])
         load_weights(translator, payload["model"], source=source)
     return cfg, translator, tokenizer
 

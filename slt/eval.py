@@ -30,7 +30,7 @@ def evaluate(cfg: DictConfig) -> float:
         trained.dataset.root = cfg.dataset.root
     if cfg.other_extractor:
         trained.dataset.mixed_extractors = True
-    splits = assemble.build_splits(trained, ["train", cfg.split], augment=False)
+    splits = assemble.build_splits(trained, ["train", cfg.split], augment=False, named_by="split")
     clips, train = splits[cfg.split], splits["train"]
     refuse_other_extractor(
         payload.get("extractor"), clips.extractor, where=str(clips.root), allowed=cfg.other_extractor

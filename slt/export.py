@@ -72,7 +72,8 @@ def export(cfg: DictConfig) -> None:
         config.dataset.root = cfg.dataset.root
     if cfg.other_extractor:
         config.dataset.mixed_extractors = True
-    clips = assemble.build_splits(config, [cfg.parity.split], augment=False)[cfg.parity.split]
+    split = cfg.parity.split or config.final or config.val
+    clips = assemble.build_splits(config, [split], augment=False, named_by="parity.split")[split]
     refuse_other_extractor(trained.extractor, clips.extractor, where=str(clips.root), allowed=cfg.other_extractor)
     trained = replace(trained, extractor_settings=extractor_settings(clips.root, trained.extractor))
     out = Path(cfg.out)

@@ -6,6 +6,7 @@ checkpoint, an export or a corpus may come from anybody, and `os.system` is a na
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,8 @@ FACTORIES = {
     "slt.text.load_tokenizer",
     "slt.text.train_tokenizer",
 }
+# By these a configuration names this user's folders, which are no secret to them.
+FOLDERS = re.compile(r"\$\{oc\.env:(?:HOME|SLT_HOME)\}/")
 # Keys of a transformers configuration that make it fetch or run the code of others.
 CODE = ("auto_map", "attn_implementation", "_attn_implementation", "_attn_implementation_internal", "custom_pipelines")
 
@@ -47,7 +50,7 @@ def refuse_code(node: Any, where: str, trust: Sequence[str] = ()) -> None:
             )
         if key in CODE and value is not None:
             raise ValueError(f"{path}: {str(value)[:80]} is refused: it has transformers run code of others; remove it")
-        if isinstance(value, str) and "${" in value:
+        if isinstance(value, str) and "${" in FOLDERS.sub("", value):
             raise ValueError(f"{path}: {value[:80]} is refused: an interpolation, where plain values are expected")
 
 

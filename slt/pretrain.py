@@ -57,7 +57,7 @@ def pretrain(cfg: DictConfig) -> float:
         batches=batches,
         evaluate=lambda: processes.by_first(watch), select="val/knn" if probe else "val/rank", patience=None,
         record=record, folder=run / "checkpoints", profiler=assemble.build_profiler(cfg, run, device),
-        carried={"config": OmegaConf.to_yaml(cfg, resolve=True), "corpus": pool.fingerprint},
+        carried={"config": assemble.config_text(cfg), "corpus": pool.fingerprint},
         **plain,
     )  # fmt: skip
     assemble.resume(trainer, cfg, run, job="pretrain")

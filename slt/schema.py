@@ -222,7 +222,7 @@ class ExportParity:
     """Keys of `parity`: what an exported folder is held against the checkpoint on."""
 
     batches: int = MISSING
-    split: str = MISSING
+    split: str | None = MISSING
     limit: int | None = MISSING
 
 

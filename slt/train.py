@@ -37,7 +37,7 @@ def train(cfg: DictConfig) -> float:
     run = assemble.begin_run(cfg)
     device = assemble.choose_device(cfg.device)
     fix_randomness(cfg.seed, deterministic=cfg.deterministic)
-    splits = assemble.build_splits(cfg, {"train", cfg.val, cfg.final} - {None}, augment=True)
+    splits = assemble.build_splits(cfg, {"train", cfg.val, cfg.final} - {None}, augment=True, named_by="val and final")
     for name in sorted(splits, key=lambda name: name != "train"):
         splits[name].check_seen(strict=name == "train")
     shapes = assemble.stream_shapes(splits["train"])

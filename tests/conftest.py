@@ -266,7 +266,10 @@ def build(compose: Callable[..., Any], tiny: list[str], clips: Any, tokenizer: A
 
 @pytest.fixture
 def published(tmp_path: Path) -> Callable[[str], Path]:
-    """Write a tiny checkpoint of a family (t5, mt5, byt5, bart, mbart) with its own tokenizer, as the hub has them."""
+    """Write a tiny checkpoint of a family with its own tokenizer, as the hub has them.
+
+    Of t5, bart and mbart the head is the embedding; t5_v1_1, flan_t5, mt5 and byt5 have a head of its own.
+    """
 
     def make(family: str) -> Path:
         import tokenizers
@@ -293,10 +296,16 @@ def published(tmp_path: Path) -> Callable[[str], Path]:
                      for key, value in {"layers": 1, "attention_heads": 2, "ffn_dim": 32}.items()}  # fmt: skip
             sizes |= {"d_model": 16, "max_position_embeddings": 512, "decoder_start_token_id": 2}
         ids = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id}
-        kind = "t5" if family == "byt5" else family
+        own = family in ("t5_v1_1", "flan_t5", "mt5", "byt5")
+        sizes |= {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False} if own else {}
+        kind = family if family in ("mt5", "bart", "mbart") else "t5"
         config = transformers.AutoConfig.for_model(kind, vocab_size=len(tokenizer), **ids, **sizes)
         torch.manual_seed(0)
-        transformers.AutoModelForSeq2SeqLM.from_config(config).save_pretrained(folder)
+        model = transformers.AutoModelForSeq2SeqLM.from_config(config)
+        if own:
+            model.lm_head.weight = torch.nn.Parameter(torch.randn_like(model.lm_head.weight))
+            model.config.tie_word_embeddings = False
+        model.save_pretrained(folder)
         return folder
 
     return make

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 import torch
 from hydra.utils import instantiate
+from omegaconf import OmegaConf
 
-from slt.assemble import build_splits, build_tokenizer, build_translator, carried, restore, stream_shapes
-from slt.config import CONF, check
+from slt.assemble import build_splits, build_tokenizer, build_translator, carried, config_text, restore, stream_shapes
+from slt.config import CONF, HOME, check
 from slt.text import Tokenize, decode
 
 # Files of conf/sweep/ that begin with wandb_ are for `wandb sweep`.
@@ -132,8 +133,11 @@ def test_every_published_decoder_loads_writes_and_comes_back_from_its_checkpoint
     payload = carried(cfg, translator, tokenizer, stream_shapes(clips), [], clips) | {"model": translator.state_dict()}
     for path in (tmp_path / option).iterdir():
         path.unlink()  # no hub and no folder is needed any more
-    _, again, theirs = restore(payload, Path("last.pt"))
-    assert torch.equal(again.eval()(batch), translator(batch))
+    # Before, a checkpoint told of every T5 what transformers did: that its head is the embedding.
+    older = payload | {"hf_config": json.dumps(json.loads(payload["hf_config"]) | {"tie_word_embeddings": True})}
+    for told in (older, payload):
+        _, again, theirs = restore(told, Path("last.pt"))
+        assert torch.equal(again.eval()(batch), translator(batch))
     assert decode(theirs, batch.tokens) == batch.texts
     assert torch.equal(Tokenize(theirs, 512)(batch.texts)[0], batch.tokens)
 
@@ -154,3 +158,15 @@ def test_the_checkpoint_carries_plain_values_only(compose, tiny, clips, tokenize
     again = torch.load(tmp_path / "x.pt", weights_only=True)
     assert json.loads(again["hf_config"])["model_type"] == "t5"
     assert again["shapes"] == stream_shapes(clips)
+
+
+def test_the_configuration_in_a_checkpoint_names_no_folder_of_the_machine_and_leads_back_to_them(compose, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/somebody")
+    monkeypatch.delenv("SLT_CACHE", raising=False)
+    folders = [Path("/home/somebody/.cache/slt"), HOME / "data", Path.cwd() / "weights.pt"]
+    names = ("dataset.root.cache", "resume", "streams.face.weights")
+    cfg = compose(*(f"{name}={folder}" for name, folder in zip(names, folders, strict=True)))
+    text = config_text(cfg)
+    assert [place for place in ("/home/somebody", str(HOME), str(Path.cwd())) if place in text] == []
+    again = OmegaConf.create(text)
+    assert [Path(OmegaConf.select(again, name)).absolute() for name in names] == folders

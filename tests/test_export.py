@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -223,6 +224,38 @@ def test_what_a_user_gets_wrong_is_said_at_once(entry: Any, run: Path) -> None:
     ):
         assert said in the_message(entry("export", *overrides))
     assert not Path("x").exists()
+
+
+def test_nothing_given_away_names_a_folder_of_the_machine(exported: Path, run: Path) -> None:
+    """Every file of an export, members of archives too, and the checkpoints."""
+    here = [str(Path.home()), str(Path(__file__).parents[1]), str(Path(torch.__file__).parent)]
+    files = [path for path in exported.rglob("*") if path.is_file()]
+    for path in [*files, *(run / "checkpoints").iterdir()]:
+        found = [path.read_bytes()]
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                found += [archive.read(name) for name in archive.namelist()]
+        assert [folder for folder in here if any(f"{folder}/".encode() in data for data in found)] == [], path.name
+
+
+def test_the_split_compared_is_the_run_s_own_and_a_missing_one_is_named_with_its_key(
+    entry: Any, trained: Callable[..., Path], corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = Path(shutil.copytree(corpus, "alone"))
+    for name in ("val", "test"):
+        (alone / "index" / f"{name}.csv").unlink()
+    own = trained("one split", f"dataset.root={corpus}", "val=train", "final=train", "max_steps=1", "eval_every=1")
+    compared = []
+
+    def stop(*_: Any, clips: Any, **__: Any) -> None:
+        compared.append(clips.split)
+        raise ValueError("enough")
+
+    monkeypatch.setattr("slt.export.export_folder", stop)
+    the_message(entry("export", f"checkpoint={own}", "out=x", f"dataset.root={alone}"))
+    assert compared == ["train"]
+    message = the_message(entry("export", f"checkpoint={own}", "out=x", f"dataset.root={alone}", "parity.split=test"))
+    assert "parity.split" in message
 
 
 def test_manifest_s_own_record_is_json_without_strange_numbers(exported: Path) -> None:

@@ -11,6 +11,7 @@ import inspect
 import io
 import logging
 import warnings
+import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,12 +132,30 @@ def to_onnx(graph: Exportable, path: Path) -> int:
 
 
 def save(model: Any, path: Path) -> None:
-    """Writes an ONNX model, with its weights in a file beside it where they are too large for one."""
+    """Writes an ONNX model, with its weights in a file beside it where they are too large for one.
+
+    Without what the exporter notes of its work: stack traces, with the folders of whoever exported.
+    """
     import onnx
 
+    model.ClearField("metadata_props")
+    for part in (model.graph, *model.functions):
+        _forget(part)
     beside = path.with_name(f"{path.name}.data")
     beside.unlink(missing_ok=True)
     onnx.save(model, path, save_as_external_data=model.ByteSize() > LARGEST, location=beside.name)
+
+
+def _forget(graph: Any) -> None:
+    """Clears the notes of an ONNX graph or function, and of the graphs in it."""
+    named = [each for kind in ("value_info", "input", "output", "initializer") for each in getattr(graph, kind, ())]
+    for each in (graph, *graph.node, *(value for value in named if not isinstance(value, str))):
+        each.ClearField("metadata_props")
+        each.ClearField("doc_string")
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                _forget(attribute.g)
 
 
 def _export(module: nn.Module, args: tuple[Tensor, ...], dynamic: Any, inputs: list[str], outputs: list[str]) -> Any:
@@ -152,13 +171,20 @@ def to_torchscript(graph: Exportable, path: Path) -> None:
         # with a compiler runs. The traced sizes that it warns of are those of the picture, which are fixed.
         warnings.filterwarnings("ignore", message="`torch.jit")
         warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
-        torch.jit.trace(graph.module, graph.args, check_trace=False).save(str(path))
+        torch.jit.save(torch.jit.trace(graph.module, graph.args, check_trace=False), buffer := io.BytesIO())
+    with zipfile.ZipFile(buffer) as traced, zipfile.ZipFile(path, "w") as archive:
+        for item in traced.infolist():
+            if not item.filename.endswith(".debug_pkl"):  # stack traces, with the folders of whoever exported
+                archive.writestr(item, traced.read(item))
 
 
 def to_program(graph: Exportable, path: Path) -> None:
     """Writes a torch.export program, for AOTInductor, ExecuTorch and whatever else reads one."""
     with _quiet():
-        torch.export.save(torch.export.export(graph.module, graph.args, dynamic_shapes=_dynamic(graph)), path)
+        program = torch.export.export(graph.module, graph.args, dynamic_shapes=_dynamic(graph))
+        for node in program.graph.nodes:
+            node.meta.pop("stack_trace", None)  # with the folders of whoever exported
+        torch.export.save(program, path)
 
 
 def _dynamic(graph: Exportable) -> tuple[Any, ...]:

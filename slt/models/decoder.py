@@ -5,8 +5,9 @@ Shape letters: B clips, T' frames after the temporal encoder, D model width, L t
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,7 @@ from transformers import (
     GenerationConfig,
     PretrainedConfig,
     PreTrainedTokenizerBase,
+    logging,
 )
 from transformers.generation import GenerateEncoderDecoderOutput
 from transformers.modeling_outputs import BaseModelOutput
@@ -52,14 +54,15 @@ class TextSeq2SeqDecoder(nn.Module):
             not used where `pretrained` is given.
         pretrained: a hub name or local folder, weights and size as published; None builds from `config`.
         config: keys of the architecture's transformers configuration. With `pretrained` they override its own. A whole
-            one, as `hf_config` gives it, is taken as it stands and says the architecture itself.
+            one, as `hf_config` gives it, is taken as it stands and says the architecture itself. With
+            `tie_word_embeddings: false` the head has weights of its own, which start as the embedding's.
         text_encoder: whether the model's own encoder is used.
         language: target language of multilingual models such as mBART (`es_XX`); None where there is no such thing.
         max_tokens: longest sentence, in tokens, that is trained on or written.
 
     Raises:
-        ValueError: a configuration key that the architecture does not have, an unknown architecture, or a sentence
-            longer than the model's positions allow.
+        ValueError: a configuration key that the architecture does not have, an unknown architecture, a published
+            model without some of its weights, or a sentence longer than the model's positions allow.
         FileNotFoundError: `pretrained` is neither a local folder nor a model that the hub gives.
     """
 
@@ -81,16 +84,14 @@ class TextSeq2SeqDecoder(nn.Module):
             settings = _settings(architecture, config, tokenizer)
             self.model = AutoModelForSeq2SeqLM.from_config(settings)
         else:
-            try:
-                settings = AutoConfig.from_pretrained(pretrained)
-            except OSError as error:
-                raise FileNotFoundError(
-                    f"decoder.pretrained={pretrained}: expected a local folder or a Hugging Face hub name; {error}"
-                ) from error
-            _check_keys(config, settings, f"decoder.pretrained={pretrained}")
-            # Some are published in half precision; which one we compute in is autocast's to say.
-            self.model = AutoModelForSeq2SeqLM.from_pretrained(pretrained, dtype=torch.float32, **config)
-            if self.model.config.vocab_size < len(tokenizer):
+            self.model = _published(pretrained, config)
+        if config.get("tie_word_embeddings") is False and _is_tied(self.model):
+            head = self.model.get_output_embeddings()
+            head.weight = nn.Parameter(head.weight.detach().clone())
+        # transformers writes True for every T5, and would tie a head of its own when it resizes or rebuilds the model.
+        self.model.config.tie_word_embeddings = _is_tied(self.model)
+        if pretrained is not None and self.model.config.vocab_size < len(tokenizer):
+            with _quiet():
                 self.model.resize_token_embeddings(len(tokenizer))
         # How to search is this run's to say: a published generation_config.json (BART's forbids repeated trigrams)
         # would have a hidden say, and be lost when the model is rebuilt from a checkpoint.
@@ -122,7 +123,7 @@ class TextSeq2SeqDecoder(nn.Module):
     @property
     def hf_config(self) -> dict[str, Any]:
         """The model's transformers configuration as plain values: with it a checkpoint needs no hub to be rebuilt."""
-        return self.model.config.to_dict()
+        return {key: value for key, value in self.model.config.to_dict().items() if key != "_name_or_path"}
 
     def forward(self, memory: Tensor, present: Tensor, tokens: Tensor) -> Tensor:
         """Teacher-forced logits.
@@ -216,6 +217,56 @@ def _settings(architecture: str, config: Mapping[str, Any], tokenizer: PreTraine
     bos = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.pad_token_id
     start = {"bos_token_id": bos, "decoder_start_token_id": bos, "forced_eos_token_id": None}
     return AutoConfig.for_model(architecture, **{"vocab_size": len(tokenizer), **ids, **start, **config})
+
+
+def _published(name: str, config: Mapping[str, Any]) -> Any:
+    """The model of a hub name or local folder, with keys of its configuration changed; its head as its weights say.
+
+    Raises:
+        FileNotFoundError, ValueError: see `TextSeq2SeqDecoder`.
+    """
+    try:
+        settings = AutoConfig.from_pretrained(name)
+    except OSError as error:
+        raise FileNotFoundError(
+            f"decoder.pretrained={name}: expected a local folder or a Hugging Face hub name; {error}"
+        ) from error
+    _check_keys(config, settings, f"decoder.pretrained={name}")
+    settings = AutoConfig.from_pretrained(
+        name, **{key: value for key, value in config.items() if key != "tie_word_embeddings"}
+    )
+    # Tied is what the files hold once, or twice alike. False would start anew whatever embedding a file leaves out.
+    settings.tie_word_embeddings = True
+    with _quiet():
+        # Some are published in half precision; which one we compute in is autocast's to say.
+        model, told = AutoModelForSeq2SeqLM.from_pretrained(
+            name, config=settings, dtype=torch.float32, output_loading_info=True
+        )
+    if missing := sorted(told["missing_keys"]):
+        raise ValueError(
+            f"decoder.pretrained={name}: {len(missing)} of its weights are not there, {missing[0]} for one; expected "
+            "those of a whole sequence-to-sequence model"
+        )
+    if config.get("tie_word_embeddings") and not _is_tied(model):
+        raise ValueError(f"decoder.config.tie_word_embeddings=true: {name} has a head of its own; leave the key out")
+    return model
+
+
+def _is_tied(model: Any) -> bool:
+    """Whether the head is the embedding."""
+    head = model.get_output_embeddings()
+    return head is not None and head.weight is model.get_input_embeddings().weight
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Transformers warns of heads that are not tied and of rows that are drawn anew, both of which we want."""
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def _check_keys(config: Mapping[str, Any], settings: PretrainedConfig, what: str) -> None:

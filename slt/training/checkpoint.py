@@ -94,7 +94,8 @@ def load_weights(model: nn.Module, state: dict[str, torch.Tensor], *, source: Pa
     """Loads weights, all of them.
 
     Raises:
-        ValueError: the weights are of another architecture, naming the first difference.
+        ValueError: the weights are of another architecture, naming the first difference; or the model has one tensor
+            where the file has two, of which it would keep the last.
     """
     own = model.state_dict()
     for name in [*own, *state]:
@@ -105,6 +106,11 @@ def load_weights(model: nn.Module, state: dict[str, torch.Tensor], *, source: Pa
                 f"{source}: weights of another architecture: {name} is {shapes[0] or 'absent'} in the model and "
                 f"{shapes[1] or 'absent'} in the file; use the configuration the checkpoint was trained with"
             )
+    for name, other in _joined(model, state):
+        raise ValueError(
+            f"{source}: {other} and {name} are one tensor in the model and two with other values in the file; use the "
+            "configuration the checkpoint was trained with"
+        )
     model.load_state_dict(state)
 
 
@@ -139,3 +145,23 @@ def no_larger_than(state: Mapping[str, torch.Tensor]) -> Iterator[None]:
         yield
     finally:
         hook.remove()
+
+
+def part(model: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
+    """Gives parameters of their own to a model that shares what `state` holds apart, as a head and an embedding.
+
+    Checkpoints of before say of every T5 that its head is the embedding, as transformers told them.
+    """
+    for name, _ in _joined(model, state):
+        parent, _, key = name.rpartition(".")
+        owner = model.get_submodule(parent)
+        setattr(owner, key, nn.Parameter(getattr(owner, key).detach().clone()))
+
+
+def _joined(model: nn.Module, state: Mapping[str, torch.Tensor]) -> Iterator[tuple[str, str]]:
+    """Names of tensors that the model has as one, and `state` with different values."""
+    first: dict[tuple[int, torch.Size], str] = {}
+    for name, tensor in model.state_dict().items():
+        other = first.setdefault((tensor.data_ptr(), tensor.shape), name)
+        if name in state and other in state and not torch.equal(state[name], state[other]):
+            yield name, other

@@ -5,6 +5,7 @@ B clips, T' frames, D model width, L tokens.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,10 @@ import torch
 from torch import Tensor
 
 from slt.exporting import families, graphs
+from slt.exporting.torch_translator import load_torchscript
 from slt.models import TextSeq2SeqDecoder
 from slt.text import load_tokenizer, train_tokenizer
+from slt.training.checkpoint import load_checkpoint, load_weights, save_checkpoint
 
 SENTENCES = ["¿Dónde está la casa?", "Mañana el niño no compra pan.", "¡Qué lindo!"]
 T5 = {"d_model": 16, "d_kv": 6, "num_heads": 2, "d_ff": 32, "num_layers": 2, "num_decoder_layers": 3,
@@ -50,6 +53,7 @@ def scratch(words: Any, kind: str, *, text_encoder: bool) -> TextSeq2SeqDecoder:
         embed_dim=6, tokenizer=words, architecture=architecture, pretrained=None, config=config,
         text_encoder=text_encoder, language=None, max_tokens=40,
     ).eval()  # fmt: skip
+    assert (decoder.model.lm_head.weight is decoder.model.get_decoder().embed_tokens.weight) == ("own" not in kind)
     return shaken(decoder)
 
 
@@ -100,36 +104,51 @@ def test_steps_with_a_cache_give_the_teacher_forced_logits(words: Any, kind: str
     assert_teacher_forced(decoder, stepwise(decoder, families.step(decoder.model), families.cross(decoder.model)))
 
 
-@pytest.mark.parametrize("family", ["t5", "mt5", "byt5", "bart", "mbart"])
-def test_published_models_have_an_exportable_form(published: Callable[[str], Path], family: str) -> None:
-    folder = str(published(family))
-    decoder = TextSeq2SeqDecoder(
-        embed_dim=6, tokenizer=load_tokenizer(folder), architecture="", pretrained=folder, config={},
-        text_encoder=True, language="es_XX" if family == "mbart" else None, max_tokens=40,
-    ).eval()  # fmt: skip
-    decoder = shaken(decoder)
-    assert_teacher_forced(decoder, stepwise(decoder, families.step(decoder.model), families.cross(decoder.model)))
+def onnx_runner(graph: graphs.Exportable, path: Path) -> Callable[..., list[Tensor]]:
+    """An exported graph as a function of tensors, whose names it takes and gives in their order."""
+    graphs.to_onnx(graph, path)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    names = [tensor.name for tensor in graph.spec.inputs]
+    assert names == [tensor.name for tensor in session.get_inputs()]
+    assert [t.name for t in graph.spec.outputs] == [tensor.name for tensor in session.get_outputs()]
+    return lambda *given: [
+        torch.from_numpy(each) for each in session.run(None, {n: x.numpy() for n, x in zip(names, given, strict=True)})
+    ]
 
 
-@pytest.mark.parametrize("kind", ["t5, gated", "mbart"])
-def test_graphs_give_the_teacher_forced_logits(words: Any, kind: str, tmp_path: Path) -> None:
-    decoder = scratch(words, kind, text_encoder=False)
+def torchscript_runner(graph: graphs.Exportable, path: Path) -> Callable[..., Any]:
+    """The same in TorchScript."""
+    graphs.to_torchscript(graph, path)
+    return load_torchscript(path, torch.device("cpu"))
+
+
+def assert_graphs_teacher_forced(decoder: TextSeq2SeqDecoder, wanted: Tensor, folder: Path) -> None:
+    """The exportable form of step and cross-attention, and its ONNX and TorchScript, give `wanted`, (B, L, V)."""
     step, cross = families.step(decoder.model), families.cross(decoder.model)
-    vocabulary, hidden = decoder.model.config.vocab_size, decoder.bridge.out_features
-    made = {"cross": graphs.cross_graph(cross, hidden, step), "decoder": graphs.decoder_graph(step, vocabulary)}
+    made = [graphs.decoder_graph(step, decoder.model.config.vocab_size),
+            graphs.cross_graph(cross, decoder.bridge.out_features, step)]  # fmt: skip
+    for runner in (lambda graph, _: graph.module, torchscript_runner, onnx_runner):
+        logits = stepwise(decoder, *(runner(graph, folder / f"{i}.graph") for i, graph in enumerate(made)))
+        np.testing.assert_allclose(logits, wanted, atol=5e-5)
 
-    def runner(name: str) -> Callable[..., Any]:
-        graphs.to_onnx(made[name], tmp_path / f"{name}.onnx")
-        session = onnxruntime.InferenceSession(str(tmp_path / f"{name}.onnx"), providers=["CPUExecutionProvider"])
-        names = [tensor.name for tensor in made[name].spec.inputs]
-        assert names == [tensor.name for tensor in session.get_inputs()]
-        assert [t.name for t in made[name].spec.outputs] == [tensor.name for tensor in session.get_outputs()]
-        return lambda *given: [
-            torch.from_numpy(each)
-            for each in session.run(None, {n: x.numpy() for n, x in zip(names, given, strict=True)})
-        ]
 
-    assert_teacher_forced(decoder, stepwise(decoder, runner("decoder"), runner("cross")))
+@pytest.mark.parametrize("family", ["t5", "t5_v1_1", "mt5", "byt5", "bart", "mbart"])
+def test_a_published_model_is_the_same_before_saving_after_loading_and_in_its_graphs(
+    published: Callable[[str], Path], family: str, tmp_path: Path
+) -> None:
+    folder = str(published(family))
+    options: dict[str, Any] = {"embed_dim": 6, "tokenizer": load_tokenizer(folder), "architecture": "",
+                               "text_encoder": True, "language": "es_XX" if family == "mbart" else None,
+                               "max_tokens": 40}  # fmt: skip
+    trained = shaken(TextSeq2SeqDecoder(pretrained=folder, config={}, **options).eval())
+    save_checkpoint(tmp_path / "best.pt", {"model": trained.state_dict(), "hf_config": json.dumps(trained.hf_config)})
+    payload = load_checkpoint(tmp_path / "best.pt")
+    again = TextSeq2SeqDecoder(pretrained=None, config=json.loads(payload["hf_config"]), **options).eval()
+    load_weights(again, payload["model"], source=tmp_path)
+    with torch.no_grad():
+        wanted = trained(*asked(trained))
+        assert torch.equal(again(*asked(again)), wanted)
+    assert_graphs_teacher_forced(again, wanted, tmp_path)
 
 
 def test_other_architecture_is_refused_by_name() -> None:

@@ -6,6 +6,7 @@ Shape letters: B clips, T' frames, D model width, L tokens, V vocabulary.
 from __future__ import annotations
 
 import json
+import logging
 from typing import Any
 
 import pytest
@@ -207,18 +208,91 @@ def loaded(folder: Any, **changed: Any) -> tuple[Any, TextSeq2SeqDecoder]:
     ).eval()  # fmt: skip
 
 
-@pytest.mark.parametrize("family", ["t5", "mt5", "byt5", "bart", "mbart"])
-def test_a_published_checkpoint_is_loaded_and_needs_no_hub_to_be_rebuilt(published, family):
+FAMILIES = {"t5": True, "t5_v1_1": False, "flan_t5": False, "mt5": False, "byt5": False, "bart": True, "mbart": True}
+
+
+def is_tied(decoder: TextSeq2SeqDecoder) -> bool:
+    """Whether the head is the embedding that the decoder reads."""
+    return decoder.model.lm_head.weight is decoder.model.get_decoder().embed_tokens.weight
+
+
+@pytest.mark.parametrize(("family", "tied"), FAMILIES.items())
+def test_a_published_checkpoint_is_loaded_and_needs_no_hub_to_be_rebuilt(published, family, tied):
     folder = published(family)
     tokenizer, decoder = loaded(folder)
     weights = {name: x.clone() for name, x in decoder.state_dict().items()}
     again = TextSeq2SeqDecoder(
-        embed_dim=6, tokenizer=tokenizer, architecture="", pretrained=None, config=decoder.hf_config,
-        text_encoder=True, language=None, max_tokens=120,
+        embed_dim=6, tokenizer=tokenizer, architecture="", pretrained=None,
+        config=json.loads(json.dumps(decoder.hf_config)), text_encoder=True, language=None, max_tokens=120,
     ).eval()  # fmt: skip
     again.load_state_dict(weights)
+    assert is_tied(decoder) == is_tied(again) == tied
     assert torch.equal(again(*inputs(tokenizer)), decoder(*inputs(tokenizer)))
     assert decode(tokenizer, encode(tokenizer, SENTENCES)) == SENTENCES
+    assert str(folder) not in json.dumps(decoder.hf_config)
+
+
+@pytest.mark.parametrize("family", ["t5_v1_1", "mt5", "byt5"])
+def test_a_head_of_its_own_is_the_published_one_and_stays_where_the_vocabulary_grows(
+    published, family, caplog, monkeypatch
+):
+    from safetensors.torch import load_file
+
+    monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
+    folder = published(family)
+    tokenizer, theirs = load_tokenizer(str(folder)), load_file(folder / "model.safetensors")
+    tokenizer.add_tokens(["xx", "yy"])
+    tokenizer.save_pretrained(folder)
+    _, decoder = loaded(folder)
+    size = len(theirs["lm_head.weight"])
+    assert torch.equal(decoder.model.lm_head.weight[:size], theirs["lm_head.weight"])
+    assert torch.equal(decoder.model.get_decoder().embed_tokens.weight[:size], theirs["shared.weight"])
+    assert len(decoder.model.lm_head.weight) == len(tokenizer) > size
+    assert not caplog.records
+
+
+def test_a_bart_with_a_head_of_its_own_keeps_the_embedding_that_stands_in_its_file_once(published):
+    from safetensors.torch import load_file, save_file
+
+    folder = published("bart")
+    theirs = load_file(folder / "model.safetensors")
+    theirs["lm_head.weight"] = torch.randn_like(theirs["model.shared.weight"])
+    save_file(theirs, folder / "model.safetensors", metadata={"format": "pt"})
+    settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps(settings | {"tie_word_embeddings": False}), encoding="utf-8")
+    model = loaded(folder)[1].model
+    assert torch.equal(model.get_decoder().embed_tokens.weight, theirs["model.shared.weight"])
+    assert torch.equal(model.lm_head.weight, theirs["lm_head.weight"])
+
+
+def test_a_published_model_without_some_of_its_weights_is_refused(published):
+    from safetensors.torch import load_file, save_file
+
+    folder = published("t5")
+    theirs = load_file(folder / "model.safetensors")
+    del theirs["decoder.final_layer_norm.weight"]
+    save_file(theirs, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=r"1 of its weights are not there, decoder\.final_layer_norm\.weight"):
+        loaded(folder)
+
+
+@every_family
+def test_a_head_is_of_its_own_where_the_configuration_says_so(words, architecture):
+    untied = scratch(words, architecture, config=CONFIGS[architecture] | {"tie_word_embeddings": False})
+    assert is_tied(scratch(words, architecture))
+    assert not is_tied(untied)
+    again = scratch(words, "not looked at", config=json.loads(json.dumps(untied.hf_config)))
+    again.load_state_dict(untied.state_dict())
+    assert torch.equal(again(*inputs(words)), untied(*inputs(words)))
+
+
+def test_a_published_model_can_be_untied_and_one_with_its_own_head_not_tied(published):
+    t5, untied = (loaded(published("t5"), config=config)[1] for config in ({}, {"tie_word_embeddings": False}))
+    assert not is_tied(untied)
+    memory, present, tokens = inputs(load_tokenizer(str(published("t5"))))
+    assert torch.equal(untied(memory, present, tokens), t5(memory, present, tokens))
+    with pytest.raises(ValueError, match="has a head of its own"):
+        loaded(published("mt5"), config={"tie_word_embeddings": True})
 
 
 def test_the_published_weights_are_the_ones_in_use(published):

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from slt.training.checkpoint import find_checkpoint, load_checkpoint, load_weights, save_checkpoint
+from slt.training.checkpoint import find_checkpoint, load_checkpoint, load_weights, part, save_checkpoint
 
 
 class Payload:
@@ -128,6 +128,39 @@ def test_weights_of_another_architecture_are_named(other: nn.Module, difference:
 def test_weights_too_many_are_named() -> None:
     with pytest.raises(ValueError, match=r"bias is absent in the model and \(2,\) in the file"):
         load_weights(nn.Linear(3, 2, bias=False), nn.Linear(3, 2).state_dict(), source=Path("best.pt"))
+
+
+class Head(nn.Module):
+    """An embedding and a head, one tensor or two."""
+
+    def __init__(self, *, tied: bool) -> None:
+        super().__init__()
+        self.embedding, self.head = nn.Embedding(5, 3), nn.Linear(3, 5, bias=False)
+        if tied:
+            self.head.weight = self.embedding.weight
+
+
+def test_a_model_that_shares_what_the_file_holds_apart_is_an_error_that_names_both() -> None:
+    with pytest.raises(ValueError, match=r"best\.pt: embedding\.weight and head\.weight are one tensor in the model"):
+        load_weights(Head(tied=True), Head(tied=False).state_dict(), source=Path("best.pt"))
+
+
+def test_what_the_file_holds_twice_alike_is_loaded_apart_or_shared(saved: Path) -> None:
+    save_checkpoint(saved, {"model": Head(tied=True).state_dict()})
+    state = load_checkpoint(saved)["model"]
+    for tied in (True, False):
+        load_weights(model := Head(tied=tied), {name: x.clone() for name, x in state.items()}, source=saved)
+        assert torch.equal(model.head.weight, state["head.weight"])
+
+
+def test_parting_a_model_gives_it_what_the_file_holds_apart_and_leaves_the_rest_shared() -> None:
+    state = Head(tied=False).state_dict()
+    part(model := Head(tied=True), state)
+    load_weights(model, state, source=Path("best.pt"))
+    assert torch.equal(model.head.weight, state["head.weight"])
+    assert torch.equal(model.embedding.weight, state["embedding.weight"])
+    part(shared := Head(tied=True), Head(tied=True).state_dict())
+    assert shared.head.weight is shared.embedding.weight
 
 
 def test_is_found_by_run_folder_and_by_file(saved: Path, tmp_path: Path) -> None:
