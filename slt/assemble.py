@@ -44,6 +44,7 @@ from slt.pretraining.networks import Twins
 from slt.pretraining.objective import SelfDistillation
 from slt.pretraining.probe import Probe, labelled_crops
 from slt.pretraining.weights import add_adapters
+from slt.screen import ours_alone
 from slt.text import check_lengths, tokenizer_files, tokenizer_from_files
 from slt.training import lineage, processes
 from slt.training.checkpoint import find_checkpoint, load_checkpoint, load_weights, no_larger_than, part
@@ -97,7 +98,8 @@ def _in_process(module: str, name: str, cfg: DictConfig, hydra: DictConfig) -> f
         logging.getLogger().setLevel(logging.ERROR)
     function = inspect.unwrap(getattr(importlib.import_module(module), name))
     try:
-        return _as_one(function, cfg)
+        with ours_alone():
+            return _as_one(function, cfg)
     except (HydraException, OmegaConfBaseException) as error:
         raise ValueError(explain(error, hydra.hydra.job.config_name)) from error
 

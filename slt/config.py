@@ -58,7 +58,8 @@ CHOICES = {
 }
 EXPORTED = ("fp32", "fp16", "int8")  # precisions of an exported graph; training has others
 POSITIVE = ("batch_size", "batch_frames", "max_steps", "accumulate", "eval_every", "log_every", "embed_dim",
-            "devices", "grad_clip", "evaluation.num_beams", "evaluation.nbest", "patience", "fps", "max_fps",
+            "devices", "grad_clip", "evaluation.num_beams", "evaluation.nbest", "evaluation.gloss_beam",
+            "evaluation.neighbour", "patience", "fps", "max_fps",
             "workers", "parity.batches", "parity.limit", "search.num_beams", "search.max_tokens",
             "search.nbest", "threads", "queue", "web.port", "web.max_mb", "web.max_seconds", "probe.k",
              "probe.examples", "probe.questions", "profile.warmup", "pictures_fps", "openpose.fps")  # fmt: skip

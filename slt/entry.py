@@ -32,6 +32,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from slt.config import CONF, HOME
 from slt.schema import Study
+from slt.screen import ours_alone
 from slt.sweeps import ending, grid
 from slt.sweeps.status import claimed
 from slt.usage import usage
@@ -164,7 +165,8 @@ def _begin(
             log.info("finished already, passed over: %s", " ".join(overrides))
             return math.nan if earlier.value is None else earlier.value
         claim.write("running")
-        value = function(cfg)
+        with ours_alone():
+            value = function(cfg)
         claim.end(value)
         return value
 

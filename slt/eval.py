@@ -48,7 +48,8 @@ def evaluate(cfg: DictConfig) -> float:
         precision=cfg.precision or trained.precision, num_workers=cfg.num_workers,
         max_tokens=trained.decoder.max_tokens, drop=list(cfg.streams.drop), batch_size=cfg.batch_size,
         batch_frames=cfg.batch_frames,
-        about={"checkpoint": str(path), "corpus": clips.fingerprint, "step": payload["step"]}, **cfg.evaluation,
+        about={"checkpoint": str(path), "corpus": clips.fingerprint, "step": payload["step"]},
+        glosses=payload["glosses"], **cfg.evaluation,
     )  # fmt: skip
     dashboard.close()
     assert found is not None

@@ -17,7 +17,11 @@ class Evaluation:
     length_penalty: float = MISSING
     nbest: int = MISSING
     bootstrap: int = MISSING
+    gloss_beam: int | None = MISSING
     blanked: bool = MISSING
+    shuffled: bool = MISSING
+    frozen: bool = MISSING
+    neighbour: int | None = MISSING
     report_strips: int = MISSING
 
 

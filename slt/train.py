@@ -19,7 +19,7 @@ from slt.text import Tokenize
 from slt.training.batches import TrainBatches, evaluation_batches
 from slt.training.checkpoint import load_checkpoint, load_weights
 from slt.training.loop import Trainer, parameter_groups
-from slt.training.objective import TranslationLoss
+from slt.training.objective import TranslationLoss, name_too_short
 from slt.training.processes import first
 from slt.training.randomness import fix_randomness
 from slt.training.record import Record, draw_curves
@@ -48,7 +48,8 @@ def train(cfg: DictConfig) -> float:
     log.info(
         "%d training clips, %s parameters", len(splits["train"]), f"{sum(p.numel() for p in translator.parameters()):,}"
     )
-
+    if glosses:
+        name_too_short(splits["train"], translator.encoder.temporal)
     dashboard = assemble.open_dashboard(cfg, run, "train", uses=lambda: [
         *assemble.corpus_items(splits["train"].root), *assemble.backbone_items(*cfg.streams.values())
     ])  # fmt: skip
@@ -67,7 +68,8 @@ def train(cfg: DictConfig) -> float:
         batches=TrainBatches(splits["train"], sampler, tokenize, num_workers=cfg.num_workers, seed=cfg.seed,
                              pin_memory=device.type == "cuda"),
         evaluate=partial(validate, translator, val, tokenizer, device=device, precision=cfg.precision,
-                         max_tokens=cfg.decoder.max_tokens, show=lambda said: examples.show(trainer.step_count, said)),
+                         max_tokens=cfg.decoder.max_tokens, glosses=glosses,
+                         show=lambda said: examples.show(trainer.step_count, said)),
         record=record,
         folder=run / "checkpoints",
         carried=assemble.carried(cfg, translator, tokenizer, shapes, glosses, splits["train"]),
@@ -90,7 +92,7 @@ def train(cfg: DictConfig) -> float:
             config_text=OmegaConf.to_yaml(cfg, resolve=True), dashboard=dashboard, device=device, seed=cfg.seed,
             precision=cfg.precision, num_workers=cfg.num_workers, max_tokens=cfg.decoder.max_tokens, drop=[],
             about={"checkpoint": "checkpoints/best.pt", "corpus": splits["train"].fingerprint, "step": best["step"]},
-            **limits, **cfg.evaluation,
+            glosses=glosses, **limits, **cfg.evaluation,
         )  # fmt: skip
     dashboard.checkpoints(run / "checkpoints", **{f"val/{cfg.select}": trainer.best})
     dashboard.close()

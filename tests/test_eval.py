@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 
+from slt.config import HOME
 from slt.data import layout
 from slt.evaluation.prediction import read_predictions
 from slt.training.checkpoint import load_checkpoint
@@ -55,7 +59,7 @@ def test_run_folder_and_file_give_what_the_end_of_training_gave(
     ran = evaluate(checkpoint=run / given)
     assert (ran.folder / "predictions.tsv").read_bytes() == (run / "predictions.tsv").read_bytes()
     mine, theirs = scores(ran.folder), scores(run)
-    assert all(mine[key] == theirs[key] for key in ("scores", "loss", "floor", "blanked", "leaks", "corpus"))
+    assert all(mine[key] == theirs[key] for key in ("scores", "loss", "neighbour", "controls", "groups", "leaks"))
     assert ran.folder.parts[-4:-2] == ("outputs", "eval")
     assert ran.named_folder
 
@@ -79,6 +83,11 @@ def test_controls_floors_and_leaks_stand_beside_the_scores(evaluate: Callable[..
     assert found["scores"]["bleu"].keys() == {"value", "low", "high", "signature"}
     assert found["scores"]["bleu"]["low"] <= found["scores"]["bleu"]["value"] <= found["scores"]["bleu"]["high"]
     assert found["blanked"].keys() == {"all streams", "face", "left_hand", "right_hand", "pose"}
+    assert found["controls"].keys() == {"shuffled", "frozen", *(f"without {name}" for name in found["blanked"])}
+    assert {"gloss_wer", "gloss_wer_beam"} <= found["scores"].keys()
+    assert found["neighbour"]["clips"] == found["neighbour"]["train"] == 12
+    assert found["variety"]["references"] == 4
+    assert found["worst"].keys() == found["groups"].keys() == {"signer", "length", "seen"}
     assert found["floor"]["sentence"]
     assert found["leaks"]["sentences"]["share"] == 0.0
     assert found["leaks"]["signers"]["shared_clips"] == 0
@@ -198,3 +207,14 @@ def test_crops_of_another_size_than_trained_on_are_refused(
     torch.save(payload, "other.pt")
     message = the_message(evaluate(checkpoint="other.pt"))
     assert "stream 'face' has frames of [3, 16, 16], the model was trained on [3, 32, 32]" in message
+
+
+def test_nothing_but_progress_reaches_standard_error(run: Path, tiny: list[str], tmp_path: Path) -> None:
+    environment = os.environ | {"PYTHONPATH": str(HOME), "OMP_NUM_THREADS": "1"}
+    evaluation = ("slt.eval", f"checkpoint={run}", *LIGHT, "evaluation.blanked=false")
+    for words in (evaluation, ("slt.train", *tiny, "max_steps=1", "eval_every=1", "evaluation.blanked=false")):
+        done = subprocess.run([sys.executable, "-m", *words], cwd=tmp_path, env=environment, capture_output=True,
+                              text=True, check=True)  # fmt: skip
+        bars = re.compile(r"[\w ]*: +\d+%\|.*\|.*\[.*\]")
+        assert [line for line in re.split(r"[\r\n]+", done.stderr) if line and not bars.fullmatch(line)] == []
+        assert "WARNING" not in done.stdout

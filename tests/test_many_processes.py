@@ -109,6 +109,8 @@ def test_predictions_are_those_of_one_process_each_clip_once_and_in_order(whole:
     assert two == one
     scores = [json.loads((each / "scores.json").read_text()) for each in (whole, onward)]
     assert scores[1]["scores"] == scores[0]["scores"]
+    assert scores[1]["controls"] == scores[0]["controls"]
+    assert {"shuffled", "frozen"} <= scores[0]["controls"].keys()
     assert scores[1]["loss"] == pytest.approx(scores[0]["loss"], rel=1e-4)
 
 

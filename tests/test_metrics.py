@@ -6,10 +6,11 @@ import json
 import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 from sacrebleu.metrics import BLEU, CHRF, TER
 
-from slt.metrics import UnicodeWords, bleu, chrf, score, sentence_chrf
+from slt.metrics import Resamples, UnicodeWords, bleu, chrf, compare, gloss_wer, score, sentence_chrf
 
 PUBLISHED = Path(__file__).parents[2] / "shared/data/evaluation/signwriting"
 needs_published = pytest.mark.skipif(not PUBLISHED.is_dir(), reason=f"published system outputs not at {PUBLISHED}")
@@ -107,6 +108,58 @@ def test_all_metrics_see_the_same_resamples():
     assert len({(scores[n].value, scores[n].low, scores[n].high) for n in ("cer", "wer", "ter")}) == 1
     assert scores["bleu4"].low == scores["bleu"].low
     assert scores["bleu4"].high == scores["bleu"].high
+
+
+def test_signers_are_resampled_before_their_clips_and_the_signature_says_so():
+    signers = ["ana"] * 4 + ["eva"] * 2 + ["luz"] * 6
+    drawn = Resamples(12, 400, 1, signers).drawn
+    whole = np.add.reduceat(drawn, [0, 4, 6], axis=1) / [4, 2, 6]  # how often each signer was drawn
+    assert (whole.sum(1) == 3).all()
+    assert set(whole.ravel()) == {0, 1, 2, 3}
+    assert drawn.mean(0) == pytest.approx(np.ones(12), abs=0.2)
+    assert drawn.max() > 1
+    hypotheses, references = corpus(12)
+    scores = score(hypotheses, references, bootstrap=50, seed=3, signers=signers)
+    assert all(each.signature.endswith("|bs:signers,clips:50|seed:3") for each in scores.values())
+    for unnamed in (None, ["ana"] * 12, [*signers[:-1], ""]):
+        scores = score(hypotheses, references, bootstrap=50, seed=3, signers=unnamed)
+        assert scores["bleu"].signature.endswith("|bs:clips:50|seed:3")
+    assert "bs:" not in score(hypotheses, references, bootstrap=0, seed=3, signers=signers)["bleu"].signature
+
+
+def test_clips_of_few_signers_that_differ_have_wider_intervals():
+    references = [f"uno dos tres cuatro {i} cinco" for i in range(40)]
+    hypotheses = [text if i < 20 else f"uno dos otra {i}" for i, text in enumerate(references)]
+    same = {"bootstrap": 200, "seed": 1, "only": ("bleu",)}
+    alone = score(hypotheses, references, **same)["bleu"]
+    by_signer = score(hypotheses, references, signers=["ana"] * 20 + ["eva"] * 20, **same)["bleu"]
+    assert by_signer.value == alone.value
+    assert by_signer.high - by_signer.low > 2 * (alone.high - alone.low)
+    systems = {"a": [hypotheses], "b": [references]}
+    found = [compare(systems, references, baseline="a", bootstrap=200, seed=1, signers=signers)["b"]
+             for signers in (None, ["ana"] * 20 + ["eva"] * 20)]  # fmt: skip
+    assert found[1].high - found[1].low > 2 * (found[0].high - found[0].low)
+
+
+def test_gloss_wer_is_over_clips_with_glosses_on_the_resamples_of_the_sentences():
+    found = gloss_wer(["A B", "C", "A"], ["A C D", "", "A"], bootstrap=20, seed=1)
+    assert found.value == pytest.approx(100 * 2 / 4)
+    words = score(["A B", "x", "A"], ["A C D", "x", "A"], bootstrap=20, seed=1, only=("wer",))["wer"]
+    drawn = Resamples(3, 20, 1, None).drawn
+    assert found.high == pytest.approx(
+        np.percentile(100 * 2 * drawn[:, 0] / np.maximum(3 * drawn[:, 0] + drawn[:, 2], 1), 97.5)
+    )
+    assert words.value != found.value
+    with pytest.raises(ValueError, match="glosses"):
+        gloss_wer(["A"], [" "], bootstrap=0, seed=1)
+
+
+def test_sentences_that_end_in_a_parted_period_are_scored_without_a_word(caplog):
+    texts = ["uno dos tres cuatro ."] * 120
+    score(texts, texts, bootstrap=2, seed=0)
+    bleu(texts, texts)
+    compare({"a": [texts], "b": [texts]}, texts, baseline="a", bootstrap=2, seed=0)
+    assert caplog.records == []
 
 
 def test_perfect_and_empty_output():

@@ -31,16 +31,25 @@ class Floor:
         return {"sentence": self.sentence, "scores": {name: asdict(value) for name, value in self.scores.items()}}
 
 
-def constant_floor(train: Sequence[str], references: Sequence[str], *, bootstrap: int, seed: int) -> Floor:
+def constant_floor(
+    train: Sequence[str],
+    references: Sequence[str],
+    *,
+    bootstrap: int,
+    seed: int,
+    signers: Sequence[str] | None = None,
+) -> Floor:
     """Scores the best constant sentence of train on the references of another split.
 
     Args:
         train: training sentences; the choice is made among and on them only.
         references: of the split that the model is scored on.
-        bootstrap, seed: as in `slt.metrics.score`; with the same ones the resamples are those of the model's scores.
+        bootstrap, seed, signers: as in `slt.metrics.score`; with the same ones the resamples are those of the model's
+            scores.
     """
     sentence = best_constant(train)
-    return Floor(sentence, score([sentence] * len(references), references, bootstrap=bootstrap, seed=seed))
+    scores = score([sentence] * len(references), references, bootstrap=bootstrap, seed=seed, signers=signers)
+    return Floor(sentence, scores)
 
 
 def best_constant(train: Sequence[str]) -> str:

@@ -13,22 +13,37 @@ from typing import Any
 from slt.data.layout import atomic
 from slt.metrics import Score, sentence_chrf
 
+COLUMNS = ["id", "reference", "hypothesis", "chrf", "signer"]
 ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """A clip's translation: `score` is the sentence chrF2, `nbest` the (sentence, log probability) of the beam."""
+    """A clip's translation.
+
+    Attributes:
+        id, reference, hypothesis: of the clip.
+        score: sentence chrF2.
+        nbest: (sentence, log probability) of the beam.
+        signer: empty where the corpus does not say.
+        gloss: of the corpus; empty where it has none.
+        recognised: name of a score (`gloss_wer`, `gloss_wer_beam`) -> glosses that the model recognised.
+        seen: share of the frames in which its streams were seen, the mean over streams.
+    """
 
     id: str
     reference: str
     hypothesis: str
     score: float
     nbest: list[tuple[str, float]] = field(default_factory=list)
+    signer: str = ""
+    gloss: str = ""
+    recognised: Mapping[str, str] = field(default_factory=dict)
+    seen: float = 1.0
 
     @classmethod
-    def of(cls, id: str, reference: str, nbest: Sequence[tuple[str, float]]) -> Prediction:
-        """From the beam's sentences, best first.
+    def of(cls, id: str, reference: str, nbest: Sequence[tuple[str, float]], **beside: Any) -> Prediction:
+        """From the beam's sentences, best first, and further attributes.
 
         Raises:
             ValueError: an empty beam.
@@ -36,19 +51,22 @@ class Prediction:
         if not nbest:
             raise ValueError(f"prediction of {id}: expected at least one hypothesis, got none")
         hypothesis = nbest[0][0]
-        return cls(id, reference, hypothesis, sentence_chrf(hypothesis, reference), list(nbest))
+        return cls(id, reference, hypothesis, sentence_chrf(hypothesis, reference), list(nbest), **beside)
 
 
 def write_predictions(path: Path | str, predictions: Sequence[Prediction]) -> None:
     r"""Writes predictions.tsv: id, reference, hypothesis, chrf, one clip a line, in the order given.
 
+    Where signers are known, theirs is a fifth column.
+
     Tabs, line ends and backslashes inside a text are written `\t`, `\n`, `\r`, `\\`, and nothing is quoted:
     a line is a clip for every tool.
     """
-    lines = ["id\treference\thypothesis\tchrf"]
+    named = any(p.signer for p in predictions)
+    lines = ["\t".join(COLUMNS if named else COLUMNS[:4])]
     for p in predictions:
-        texts = (text.translate(ESCAPES) for text in (p.id, p.reference, p.hypothesis))
-        lines.append("\t".join((*texts, f"{p.score:.2f}")))
+        own, reference, hypothesis, signer = (t.translate(ESCAPES) for t in (p.id, p.reference, p.hypothesis, p.signer))
+        lines.append("\t".join((own, reference, hypothesis, f"{p.score:.2f}", *([signer] if named else []))))
     with atomic(path) as file:
         file.write(("\n".join(lines) + "\n").encode())
 
@@ -57,16 +75,21 @@ def read_predictions(path: Path | str) -> list[Prediction]:
     """Reads what `write_predictions` wrote.
 
     Raises:
-        ValueError: another header, or a line without four fields.
+        ValueError: another header, or a line without a field for each column.
     """
     with Path(path).open(encoding="utf-8", newline="\n") as file:
         header, *rows = csv.reader(io.StringIO(file.read()), delimiter="\t", quoting=csv.QUOTE_NONE)
-    if header != ["id", "reference", "hypothesis", "chrf"]:
-        raise ValueError(f"{path}: expected the columns id, reference, hypothesis, chrf, got {', '.join(header)}")
+    if header not in (COLUMNS, COLUMNS[:4]):
+        raise ValueError(
+            f"{path}: expected the columns {', '.join(COLUMNS)} (or the first four), got {', '.join(header)}"
+        )
     for line, row in enumerate(rows, start=2):
-        if len(row) != 4:
-            raise ValueError(f"{path}, line {line}: expected 4 fields between tabs, got {len(row)}")
-    return [Prediction(_unescape(i), _unescape(r), _unescape(h), float(chrf)) for i, r, h, chrf in rows]
+        if len(row) != len(header):
+            raise ValueError(f"{path}, line {line}: expected {len(header)} fields between tabs, got {len(row)}")
+    return [
+        Prediction(_unescape(i), _unescape(r), _unescape(h), float(chrf), signer=_unescape("".join(signer)))
+        for i, r, h, chrf, *signer in rows
+    ]
 
 
 def _unescape(text: str) -> str:
@@ -92,6 +115,26 @@ def write_scores(path: Path | str, scores: Mapping[str, Score], /, **beside: Any
         raise ValueError(f"{path}: expected finite numbers, got {content}") from error
     with atomic(path) as file:
         file.write((text + "\n").encode())
+
+
+def headline(content: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers of scores.json that a table, a board and a sweep show, by name.
+
+    - `NAME` of `scores`, and `loss`; `bleu_constant` and `bleu_neighbour` of the floors.
+    - `bleu_without_face`, `bleu_without_all_streams`, `bleu_shuffled`, `bleu_frozen` of the controls.
+    - `bleu_worst_signer`, `bleu_worst_length`, `bleu_worst_seen`: of the worst group.
+    - `sentences`: different translations; `most_frequent`: clips, in percent, with the most frequent one.
+    """
+    found = {name: float(value["value"]) for name, value in content.get("scores", {}).items()}
+    plain = {**content, **content.get("variety", {})}
+    found |= {name: float(plain[name]) for name in ("loss", "sentences", "most_frequent") if name in plain}
+    blanked = {f"without {name}": each for name, each in content.get("blanked", {}).items()}  # all controls of before
+    beside = {name.replace(" ", "_"): each for name, each in (blanked | content.get("controls", {})).items()}
+    for name, key in (("constant", "floor"), ("neighbour", "neighbour")):
+        beside |= {name: content[key]["scores"]} if content.get(key) else {}
+    for kind, name in content.get("worst", {}).items():
+        beside[f"worst_{kind}"] = content["groups"][kind][name]["scores"]
+    return found | {f"bleu_{name}": float(each["bleu"]["value"]) for name, each in beside.items()}
 
 
 def _plain(value: Any) -> Any:

@@ -16,6 +16,7 @@ from markupsafe import Markup, escape
 from PIL import Image
 
 from slt.data.layout import atomic
+from slt.evaluation.breakdown import KINDS, Groups, worst
 from slt.evaluation.curves import Curve, draw_curves
 from slt.evaluation.leaks import Leaks
 from slt.evaluation.prediction import Prediction
@@ -34,7 +35,10 @@ NAMES = {
     "cer": "CER",
     "wer": "WER",
     "rouge_l": "ROUGE-L",
+    "gloss_wer": "gloss WER",
+    "gloss_wer_beam": "gloss WER, beam",
 }
+BESIDE = ("bleu", "chrf", "wer", "rouge_l", "gloss_wer")  # columns of the tables of floors, controls and groups
 
 
 def write_report(
@@ -44,6 +48,7 @@ def write_report(
     facts: Mapping[str, str],
     scores: Mapping[str, Score],
     floors: Mapping[str, Mapping[str, Score]],
+    groups: Groups,
     leaks: Leaks | None,
     predictions: Sequence[Prediction],
     strips: Mapping[str, npt.NDArray[np.uint8]],
@@ -59,8 +64,8 @@ def write_report(
         title: of the page.
         facts: what stands under the title: checkpoint, split, clips, loss, date.
         scores: of the model.
-        floors: column name -> scores that stand beside the model's, such as the constant sentence, the blanked
-            streams, one stream dropped; the first may say in its name which sentence it is.
+        floors: name -> scores that stand beside the model's: constant sentence, nearest neighbour, controls.
+        groups: kind -> name -> clips and their scores, as `slt.evaluation.breakdown` makes them.
         leaks: None where there is no train split to compare with.
         predictions: of all clips; the page opens with the worst.
         strips: clip id -> filmstrip uint8 (H, W, 3) RGB, of some or all clips.
@@ -78,7 +83,16 @@ def write_report(
         title=title,
         facts=facts,
         rows=[_score_row(name, score, floors) for name, score in scores.items()],
-        floors=list(floors),
+        beside=_table({"the model": scores, **floors} if floors else {}),
+        groups=[
+            {
+                "kind": KINDS[kind],
+                "worst": worst(each),
+                "clips": {name: group.clips for name, group in each.items()},
+                "table": _table({name: group.scores for name, group in each.items()}),
+            }
+            for kind, each in groups.items()
+        ],
         leaks=[] if leaks is None else leaks.named(),
         clips=[_clip(p, strips[p.id] if p.id in kept else None) for p in clips],
         strip_count=len(kept),
@@ -104,16 +118,21 @@ def choose_clips(predictions: Sequence[Prediction], count: int) -> list[str]:
 
 
 def _score_row(name: str, score: Score, floors: Mapping[str, Mapping[str, Score]]) -> dict[str, Any]:
-    beside = [floor.get(name) for floor in floors.values()]
     return {
         "name": NAMES.get(name, name),
         "lower": name in LOWER_IS_BETTER,
         "score": score,
-        "beside": beside,
-        "marks": [_percent(other.value) for other in beside if other is not None],
+        "marks": [_percent(floor[name].value) for floor in floors.values() if name in floor],
         "at": _percent(score.value),
         "band": None if score.low is None or score.high is None else (_percent(score.low), _percent(score.high)),
     }
+
+
+def _table(scores: Mapping[str, Mapping[str, Score]]) -> dict[str, Any]:
+    """Columns by name of a score, and rows of what was scored."""
+    names = [name for name in BESIDE if any(name in each for each in scores.values())]
+    rows = {row: [each.get(name) for name in names] for row, each in scores.items()}
+    return {"columns": [NAMES[name] for name in names], "rows": rows}
 
 
 def _percent(value: float) -> float:

@@ -74,6 +74,10 @@ class TransformerTemporal(nn.Module):
             if parameter.dim() > 1:
                 nn.init.xavier_uniform_(parameter)
 
+    def steps(self, frames: int) -> int:
+        """T' of a clip of T frames."""
+        return frames if self.downsample is None else -(-frames // self.downsample.stride)
+
     def forward(self, x: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T, D) fused frames and (B, T) bool frames -> (B, T', D) and (B, T') bool, True = a real frame."""
         x = self.norm_in(x)

@@ -115,11 +115,12 @@ def compare_groups(groups: Sequence[Group], *, bootstrap: int, seed: int) -> Non
         seed: of the resamples.
     """
     reference: list[tuple[str, str]] = []
+    signers: list[str] = []
     systems: dict[int, list[list[str]]] = {}
     for place, group in enumerate(groups):
         for run in group.finished:
             sentences = [(p.id, p.reference) for p in run.predictions]
-            reference = reference or sentences
+            reference, signers = reference or sentences, signers or [p.signer for p in run.predictions]
             if sentences and sentences == reference:  # of other sentences a paired difference means nothing
                 systems.setdefault(place, []).append([p.hypothesis for p in run.predictions])
     if len(systems) < 2:
@@ -127,7 +128,7 @@ def compare_groups(groups: Sequence[Group], *, bootstrap: int, seed: int) -> Non
     best = next(iter(systems))
     found = compare(
         {str(place): system for place, system in systems.items()}, [text for _, text in reference],
-        baseline=str(best), bootstrap=bootstrap, seed=seed,
+        baseline=str(best), bootstrap=bootstrap, seed=seed, signers=signers,
     )  # fmt: skip
     for name, difference in found.items():
         groups[int(name)].difference = difference

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from slt.evaluation.prediction import Prediction, read_predictions
+from slt.evaluation.prediction import Prediction, headline, read_predictions
 from slt.sweeps.grid import read_plan
 from slt.sweeps.status import Status, read_overrides, read_status
 from slt.training.record import read_metrics
@@ -185,8 +185,7 @@ def _choices(folder: Path) -> dict[str, str]:
 def _metrics(run: Run, scores: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
     """All that a table can show of a run.
 
-    - `SPLIT/NAME`, such as `test/bleu`: of scores.json, with `SPLIT/loss`; `SPLIT/bleu_without_face` and
-      `SPLIT/bleu_without_all_streams` of its controls; `SPLIT/bleu_constant` of the best constant sentence.
+    - `SPLIT/NAME`, such as `test/bleu`: of scores.json, as `headline` gives them.
     - `val/NAME`: at the step of the best checkpoint. `train/loss`: the last; any other `train/NAME`: the median.
     - `seconds`, `best_step`.
     """
@@ -209,13 +208,6 @@ def _metrics(run: Run, scores: Mapping[str, Any]) -> tuple[dict[str, float], dic
         found["score"] = run.status.value
     bounds = {}
     for name, score in scores.get("scores", {}).items():
-        found[f"{run.split}/{name}"] = float(score["value"])
         if score.get("low") is not None:
             bounds[f"{run.split}/{name}"] = (float(score["low"]), float(score["high"]))
-    if "loss" in scores:
-        found[f"{run.split}/loss"] = float(scores["loss"])
-    for stream, control in scores.get("blanked", {}).items():
-        found[f"{run.split}/bleu_without_{stream.replace(' ', '_')}"] = float(control["bleu"]["value"])
-    if scores.get("floor"):
-        found[f"{run.split}/bleu_constant"] = float(scores["floor"]["scores"]["bleu"]["value"])
-    return found, bounds
+    return found | {f"{run.split}/{name}": value for name, value in headline(scores).items()}, bounds

@@ -15,7 +15,10 @@ log = logging.getLogger(__name__)
 COLUMNS = ("step", "id", "reference", "hypothesis", "chrf", "filmstrip")  # of a table of translations
 SPLITS = ("train", "val", "test")
 # What counts of a run is its best value and not its last: the checkpoint that is kept is the best one.
-SUMMARY = {"max": ("bleu", "chrf", "rouge_l", "knn", "linear", "rank"), "min": ("loss", "cer", "wer", "ter")}
+SUMMARY = {
+    "max": ("bleu", "chrf", "rouge_l", "knn", "linear", "rank"),
+    "min": ("loss", "cer", "wer", "ter", "gloss_wer"),
+}
 NO_KEY = (
     "wandb.mode=online: there is no key; run `wandb login` once on this machine, or set WANDB_API_KEY, or keep the run "
     "here with wandb.mode=offline and send it later with `wandb sync`"

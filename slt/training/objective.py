@@ -5,15 +5,19 @@ Shape letters: B clips, L tokens, V vocabulary, T' frames after downsampling, G 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
-from slt.data.batch import Batch
+from slt.data import Batch, LsaTMultiStream
 from slt.models import Translator
 from slt.training.processes import share
+
+log = logging.getLogger(__name__)
 
 BLANK = 0  # class of CTC's blank; the glosses follow it
 
@@ -97,3 +101,29 @@ def gloss_loss(scores: Tensor, present: Tensor, targets: Sequence[Sequence[int]]
     logs = scores.log_softmax(dim=2).transpose(0, 1).cpu()
     loss = functional.ctc_loss(logs, flattened, lengths.cpu(), counts, blank=BLANK, zero_infinity=True)
     return loss.to(scores.device)
+
+
+def name_too_short(clips: LsaTMultiStream, temporal: nn.Module) -> list[str]:
+    """Warns, once for the split, of clips that CTC cannot teach from, and returns their ids.
+
+    Args:
+        clips: with glosses, in the length that they have when nothing is augmented.
+        temporal: the temporal encoder; its `steps(frames)` says how many are left of them, without it all are.
+    """
+    steps = getattr(temporal, "steps", lambda frames: frames)
+    signs = (gloss.split() for gloss in clips.columns["gloss"])
+    needed = [
+        len(each) + sum(one == two for one, two in pairwise(each)) for each in signs
+    ]  # a blank between equal ones
+    short = [
+        name
+        for name, count, frames in zip(clips.ids, needed, clips.lengths.tolist(), strict=True)
+        if count > steps(frames)
+    ]
+    if short:
+        log.warning(
+            "%d of %d clips of %s have fewer frames than CTC needs for their glosses, and teach it nothing: %s%s; "
+            "lower temporal.downsample, raise dataset.fps, or look whether their times and glosses are right",
+            len(short), len(clips), clips.split, ", ".join(short[:10]), ", ..." if len(short) > 10 else "",
+        )  # fmt: skip
+    return short

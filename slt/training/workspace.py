@@ -58,9 +58,10 @@ def _sections() -> list[tuple[str, list[Any]]]:
 
     axes: list[Any] = [*map(wr.Config, ("seed", "embed_dim", "optimizer.lr")), wr.SummaryMetric("val/bleu.max")]
     return [
-        ("Validation", curves("val/bleu", "val/chrf", "val/loss", "train/loss")),
+        ("Validation", curves("val/bleu", "val/chrf", "val/gloss_wer", "val/loss", "train/loss")),
         ("Translations", [table("val/examples"), table("test/translations")]),
-        ("Test, by sweep", bars("test/bleu", "test/chrf", "test/wer", "test/rouge_l")),
+        ("Test, by sweep", bars("test/bleu", "test/chrf", "test/wer", "test/rouge_l", "test/gloss_wer",
+                                "test/bleu_worst_signer")),
         ("Sweep", [
             wr.ParallelCoordinatesPlot(columns=[wr.ParallelCoordinatesPlotColumn(metric=axis) for axis in axes]),
             wr.RunComparer(diff_only="split"),

@@ -10,16 +10,17 @@ from typing import Any
 import pytest
 import torch
 
+from slt.assemble import build_translator, stream_shapes
 from slt.evaluation.assessment import ALL, assess, examine, strips
 from slt.evaluation.floors import best_constant
-from slt.evaluation.prediction import read_predictions
+from slt.evaluation.prediction import headline, read_predictions
 from slt.text import Tokenize
 from slt.training.dashboard import Dashboard
 
 OPTIONS: dict[str, Any] = {
     "device": torch.device("cpu"), "precision": "fp32", "batch_size": 6, "batch_frames": None, "num_workers": 0,
-    "num_beams": 2, "length_penalty": 1.0, "nbest": 2, "max_tokens": 10, "bootstrap": 10, "blanked": True, "seed": 1,
-    "drop": [],
+    "num_beams": 2, "length_penalty": 1.0, "nbest": 2, "max_tokens": 10, "bootstrap": 10, "gloss_beam": 3,
+    "blanked": True, "shuffled": True, "frozen": True, "neighbour": 10, "seed": 1, "drop": [], "glosses": [],
 }  # fmt: skip
 
 
@@ -36,7 +37,8 @@ def examined(build: Any, clips: Any, tokenizer: Any) -> Callable[..., Any]:
 def test_each_stream_and_all_of_them_are_blanked_in_turn(examined: Callable[..., Any], clips: Any) -> None:
     found = examined()
     assert [*found.blanked] == [ALL, *clips.streams]
-    assert all("bleu" in scores for scores in found.blanked.values())
+    assert [*found.controls] == [*(f"without {name}" for name in found.blanked), "shuffled", "frozen"]
+    assert all("bleu" in scores for scores in found.controls.values())
 
 
 def test_model_that_sees_nothing_says_the_same_of_every_clip(examined: Callable[..., Any], clips: Any) -> None:
@@ -51,7 +53,29 @@ def test_dropped_stream_is_not_blanked_again(examined: Callable[..., Any], clips
 
 
 def test_without_controls_there_are_none(examined: Callable[..., Any]) -> None:
-    assert examined(blanked=False).blanked == {}
+    found = examined(blanked=False, shuffled=False, frozen=False, neighbour=None)
+    assert (found.controls, found.neighbour) == ({}, None)
+
+
+def test_signers_are_known_to_predictions_groups_and_intervals(examined: Callable[..., Any], clips: Any) -> None:
+    found = examined(blanked=False)
+    assert {p.id: p.signer for p in found.predictions} == dict(zip(clips.ids, clips.columns["signer"], strict=True))
+    assert [*found.groups["signer"]] == sorted(set(clips.columns["signer"]))
+    scored = [found.scores["bleu"], found.floor.scores["chrf"], found.neighbour.scores["wer"]]
+    assert all("bs:signers,clips:10" in each.signature for each in scored)
+
+
+def test_glosses_are_recognised_by_a_model_that_learned_them(
+    compose: Any, tiny: list[str], clips: Any, tokenizer: Any
+) -> None:
+    glosses = sorted({gloss for text in clips.columns["gloss"] for gloss in text.split()})
+    model = build_translator(compose(*tiny), tokenizer, stream_shapes(clips), num_glosses=len(glosses))
+    given = OPTIONS | {"glosses": glosses, "blanked": False}
+    found = assess(model, clips, clips, tokenizer, Tokenize(tokenizer, 64), **given)
+    assert {"gloss_wer", "gloss_wer_beam"} <= found.scores.keys()
+    assert found.scores["gloss_wer"].low is not None
+    assert all("gloss_wer" in scores for scores in [*found.controls.values(), found.neighbour.scores])
+    assert {p.id: p.gloss for p in found.predictions} == dict(zip(clips.ids, clips.columns["gloss"], strict=True))
 
 
 def test_floor_is_the_best_sentence_of_train(examined: Callable[..., Any], clips: Any) -> None:
@@ -70,6 +94,7 @@ def test_summary_shows_scores_controls_and_translations_beside_references(examin
     assert all(p.reference in shown for p in (found.predictions[0], found.predictions[-1]))
     assert f"BLEU of the best constant sentence: {found.floor.scores['bleu'].value:.2f}" in shown
     assert shown.count("BLEU without ") == 5
+    assert str(found.variety) in shown
 
 
 def test_summary_of_more_examples_than_clips_shows_each_once(examined: Callable[..., Any]) -> None:
@@ -113,12 +138,19 @@ def test_examination_writes_everything_tells_the_dashboard_and_prints(
         report_strips=2, **OPTIONS,
     )  # fmt: skip
     content = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))
-    assert {"scores", "loss", "floor", "blanked", "leaks", "checkpoint", "corpus", "step"} == content.keys()
+    assert {
+        "scores", "loss", "floor", "neighbour", "controls", "blanked", "groups", "worst", "variety", "leaks",
+        "checkpoint", "corpus", "step",
+    } == content.keys()  # fmt: skip
     assert content["scores"]["bleu"]["value"] == found.scores["bleu"].value
     assert [p.hypothesis for p in read_predictions(tmp_path / "predictions.tsv")] == [
         p.hypothesis for p in found.predictions
     ]
-    final = {f"train/{name}": score.value for name, score in found.scores.items()} | {"train/loss": found.loss}
+    final = {f"train/{name}": value for name, value in headline(content).items()}
+    assert final["train/bleu_shuffled"] == found.controls["shuffled"]["bleu"].value
+    assert final["train/bleu_worst_signer"] == min(
+        each.scores["bleu"].value for each in found.groups["signer"].values()
+    )
     files = {"predictions.tsv": True, "scores.json": True}
     assert board.told == ["train/translations", 7, 12, 2, final, files]
     assert found.summary(examples=5) in capsys.readouterr().out

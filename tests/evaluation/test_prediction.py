@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from slt.evaluation import Prediction, constant_floor, leak_report, write_predictions, write_scores
-from slt.evaluation.prediction import read_predictions
+from slt.evaluation.prediction import headline, read_predictions
 from slt.metrics import score
 
 PREDICTIONS = [
@@ -22,6 +23,12 @@ def test_predictions_round_trip_with_tabs_and_line_ends(tmp_path):
     lines = (tmp_path / "predictions.tsv").read_text("utf-8").splitlines()
     assert [line.count("\t") for line in lines] == [3, 3, 3]
     assert lines[0] == "id\treference\thypothesis\tchrf"
+
+
+def test_signers_are_a_fifth_column_where_they_are_known(tmp_path):
+    named = [replace(p, signer=signer) for p, signer in zip(PREDICTIONS, ("ana\teva", ""), strict=True)]
+    write_predictions(tmp_path / "predictions.tsv", named)
+    assert read_predictions(tmp_path / "predictions.tsv") == named
 
 
 def test_a_prediction_scores_the_best_of_its_beam():
@@ -58,3 +65,19 @@ def test_another_table_is_refused(tmp_path):
     (tmp_path / "x.tsv").write_text("id\treference\thypothesis\tchrf\na\tb\n")
     with pytest.raises(ValueError, match="line 2: expected 4 fields"):
         read_predictions(tmp_path / "x.tsv")
+
+
+def test_headlines_are_of_scores_floors_controls_and_groups_and_of_files_of_before():
+    def scored(value: float) -> dict:
+        return {"bleu": {"value": value, "low": None, "high": None}}
+
+    content = {"scores": scored(9), "loss": 2.5, "floor": {"sentence": "a", "scores": scored(1)}}
+    content["blanked"] = {"all streams": scored(2), "face": scored(3)}
+    before = {"bleu": 9, "loss": 2.5, "bleu_constant": 1, "bleu_without_all_streams": 2, "bleu_without_face": 3}
+    assert headline(content) == before
+    content["controls"] = {"without face": scored(3), "shuffled": scored(4), "frozen": scored(5)}
+    content |= {"neighbour": {"scores": scored(6)}, "variety": {"sentences": 7, "most_frequent": 12.5, "clips": 8}}
+    content |= {"groups": {"signer": {"ana": {"clips": 3, "scores": scored(0.5)}}}, "worst": {"signer": "ana"}}
+    beside = {"bleu_shuffled": 4, "bleu_frozen": 5, "bleu_neighbour": 6, "bleu_worst_signer": 0.5}
+    assert headline(content) == before | beside | {"sentences": 7, "most_frequent": 12.5}
+    assert headline(content | {"neighbour": None}).keys() == headline(content).keys() - {"bleu_neighbour"}

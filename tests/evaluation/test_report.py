@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from slt.evaluation import Prediction, leak_report, write_report
+from slt.evaluation.breakdown import by_group
 from slt.evaluation.curves import draw_curves
 from slt.evaluation.report import choose_clips
 from slt.metrics import score
@@ -29,6 +30,7 @@ def page(path, **changes) -> str:
         "facts": {"split": "test"},
         "scores": scores,
         "floors": {"constant": scores, "blanked": {"bleu": scores["bleu"]}},
+        "groups": by_group(PREDICTIONS, bootstrap=20, seed=0),
         "leaks": leak_report(rows, rows, examples=1),
         "predictions": PREDICTIONS,
         "strips": {p.id: np.full((40, 90, 3), 9, np.uint8) for p in PREDICTIONS},
@@ -95,13 +97,21 @@ def test_the_page_says_when_filmstrips_are_capped(tmp_path):
 
 def test_scores_stand_with_interval_signature_and_floors(tmp_path):
     text = page(tmp_path)
-    for part in ("chrF++", "ROUGE-L", "tok:13a", ">constant<", ">blanked<", "Signer: the corpus does not say"):
+    for part in (
+        "chrF++",
+        "ROUGE-L",
+        "tok:13a",
+        ">constant<",
+        ">blanked<",
+        "By length of the sentence",
+        "Signer: the corpus does not say",
+    ):
         assert part in text
     assert "Same signer" not in text
 
 
 def test_a_report_without_extras_is_written(tmp_path):
-    text = page(tmp_path, floors={}, leaks=None, strips={}, curves={})
+    text = page(tmp_path, floors={}, groups={}, leaks=None, strips={}, curves={})
     assert "Leaks" not in text
     assert "Curves" not in text
     assert "<svg" not in text

@@ -17,7 +17,7 @@ from safetensors.numpy import load_file, save_file
 from torch.nn import functional
 
 from slt.data import Collate, LsaTMultiStream, layout
-from slt.evaluation.translation import blank, translate, validate
+from slt.evaluation.translation import blank, seen_share, translate, validate
 from slt.text import Tokenize, decode
 from slt.training.batches import evaluation_batches
 
@@ -88,6 +88,13 @@ def test_dropped_stream_is_as_one_that_was_never_seen(build: Any, clips: Any, to
     assert dropped == translate(model, [unseen], tokenizer, **SEARCH)
     assert dropped[1] != translate(model, [batch], tokenizer, **SEARCH)[1]
     assert batch.seen["face"].any()  # the batch itself is left as it was
+
+
+def test_the_share_of_frames_seen_is_over_streams_and_without_padding(batch: Any) -> None:
+    for name, mask in batch.seen.items():
+        mask[:] = batch.frames if name != "face" else False
+    batch.seen["pose"][0, :4] = False  # of the clip of 7 frames
+    assert seen_share(batch) == pytest.approx([(3 / 7 + 2) / 4, 3 / 4, 3 / 4])
 
 
 def test_validation_names_its_scores_and_they_are_of_greedy_sentences(build: Any, batches: Any, tokenizer: Any) -> None:

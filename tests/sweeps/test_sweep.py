@@ -48,6 +48,7 @@ def test_the_table_has_a_row_a_job_with_what_differs_and_its_group(real_sweep):
     assert "embed_dim" not in rows[0]
     assert (rows[0]["n"], rows[2]["n"]) == ("2", "0")
     assert "not divisible" in rows[2]["failure"]
+    assert {"test/gloss_wer", "test/gloss_wer_low", "test/bleu_worst_signer", "test/bleu_shuffled"} <= rows[0].keys()
     both = [float(row["test/bleu"]) for row in rows[:2]]
     assert float(rows[0]["test/bleu_mean"]) == pytest.approx(sum(both) / 2)
 

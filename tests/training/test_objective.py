@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from slt.assemble import build_translator, stream_shapes
-from slt.training.objective import TranslationLoss, gloss_loss, sentence_loss
+from slt.models.temporal import TransformerTemporal
+from slt.training.objective import TranslationLoss, gloss_loss, name_too_short, sentence_loss
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
@@ -86,6 +89,22 @@ def test_ctc_costs_nothing_on_the_right_signs_and_much_on_others() -> None:
     scores = 50.0 * torch.nn.functional.one_hot(torch.tensor([[1, 1, 0, 2, 2]]), 4).float()
     assert gloss_loss(scores, present, [[1, 2]], flat=False).item() < 1e-4
     assert gloss_loss(scores, present, [[2, 1]], flat=False).item() > 10
+
+
+@pytest.mark.parametrize(("downsample", "named"), [(1, []), (2, ["b", "d"])])
+def test_clips_too_short_for_ctc_are_named_once(downsample: int, named: list[str], caplog: Any) -> None:
+    temporal = TransformerTemporal(embed_dim=4, depth=1, num_heads=1, mlp_ratio=1, dropout=0, downsample=downsample)
+    glosses, lengths = ["A B", "A A", "", "A B C", "A B C"], [3, 4, 1, 4, 5]
+    # "A A" needs three frames, as A, blank, A: of four frames two are left, of three two.
+    for frames in (3, 4, 5):
+        assert temporal.steps(frames) == temporal(torch.zeros(1, frames, 4), torch.ones(1, frames) > 0)[1].sum()
+    made = SimpleNamespace(ids=[*"abcde"], columns={"gloss": glosses}, lengths=np.array(lengths), split="train")
+    clips: Any = type("Clips", (SimpleNamespace,), {"__len__": lambda self: 5})(**vars(made))
+    assert name_too_short(clips, temporal) == named
+    assert [record.message for record in caplog.records if "2 of 5" in record.message] == [
+        record.message for record in caplog.records
+    ]
+    assert len(caplog.records) == bool(named)
 
 
 def test_a_clip_with_fewer_frames_than_signs_is_no_infinity() -> None:

@@ -1,0 +1,131 @@
+"""What one corpus score hides: whom it is about, how long the sentences, how much was seen, how alike the output."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from textwrap import shorten
+from typing import Any
+
+import numpy as np
+
+from slt.evaluation.prediction import Prediction
+from slt.metrics import Score, gloss_wer, score
+
+FEW = 10  # clips: a smaller group is called the worst only where all are smaller
+KINDS = {"signer": "signer", "length": "length of the sentence", "seen": "share of frames seen"}
+SHOWN = ("bleu", "chrf")
+SEEN = {"all frames": 1.0, "90 % or more": 0.9, "50 to 90 %": 0.5, "less than 50 %": 0.0}  # -> least share
+
+
+@dataclass(frozen=True)
+class Group:
+    """Some clips of a split and their BLEU, chrF and, where there are glosses, gloss WER."""
+
+    clips: int
+    scores: dict[str, Score]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for scores.json."""
+        return asdict(self)
+
+
+Groups = Mapping[str, Mapping[str, Group]]  # `signer`, `length`, `seen` -> name -> group
+
+
+def by_group(predictions: Sequence[Prediction], *, bootstrap: int, seed: int) -> dict[str, dict[str, Group]]:
+    """Scores by signer (where the corpus names them), by words of the reference and by share of frames seen.
+
+    Args:
+        predictions: of a split.
+        bootstrap, seed: as of `slt.metrics.score`.
+    """
+    kinds = {"length": _lengths(predictions), "seen": [_seen(p.seen) for p in predictions]}
+    if any(p.signer for p in predictions):
+        kinds = {"signer": [p.signer or "not named" for p in predictions], **kinds}
+    found: dict[str, dict[str, Group]] = {}
+    for kind, names in kinds.items():
+        order: Any = {"signer": str, "length": lambda name: int(name.split()[0]), "seen": [*SEEN].index}[kind]
+        parts = {
+            name: [p for p, own in zip(predictions, names, strict=True) if own == name]
+            for name in sorted(set(names), key=order)
+        }
+        found[kind] = {name: Group(len(part), _scores(part, bootstrap, seed)) for name, part in parts.items()}
+    return found
+
+
+def worst(groups: Mapping[str, Group]) -> str:
+    """The name of the group with the lowest BLEU, among those of ten clips or more where there are any."""
+    large = [name for name, group in groups.items() if group.clips >= FEW] or [*groups]
+    return min(large, key=lambda name: groups[name].scores["bleu"].value)
+
+
+def _scores(part: Sequence[Prediction], bootstrap: int, seed: int) -> dict[str, Score]:
+    same: dict[str, Any] = {"bootstrap": bootstrap, "seed": seed, "signers": [p.signer for p in part]}
+    scores = score([p.hypothesis for p in part], [p.reference for p in part], only=SHOWN, **same)
+    return scores | gloss_scores(part, **same)
+
+
+def gloss_scores(predictions: Sequence[Prediction], **same: Any) -> dict[str, Score]:
+    """`gloss_wer` and `gloss_wer_beam`, where glosses were recognised and the clips have some.
+
+    Args:
+        predictions: of a split.
+        same: bootstrap, seed and signers of `slt.metrics.gloss_wer`.
+    """
+    names = next((p.recognised for p in predictions if p.gloss), {})
+    return {
+        name: gloss_wer([p.recognised.get(name, "") for p in predictions], [p.gloss for p in predictions], **same)
+        for name in names
+    }
+
+
+def _lengths(predictions: Sequence[Prediction]) -> list[str]:
+    """For each clip its third of the split by words of the reference, such as `4 to 6 words`."""
+    words = np.array([len(p.reference.split()) for p in predictions])
+    place = np.searchsorted(np.unique(np.quantile(words, (1 / 3, 2 / 3), method="lower")), words)
+    bounds = {third: (words[place == third].min(), words[place == third].max()) for third in np.unique(place)}
+    names = {third: f"{low} to {high} words" if low < high else f"{low} words" for third, (low, high) in bounds.items()}
+    return [names[third] for third in place]
+
+
+def _seen(share: float) -> str:
+    return next(name for name, least in SEEN.items() if share >= least)
+
+
+@dataclass(frozen=True)
+class Variety:
+    """How alike the translations are: a model that has learned little says few sentences.
+
+    Attributes:
+        clips: all of them.
+        sentences: different translations.
+        references: different references.
+        most_frequent: share of the clips, in percent, that have the most frequent translation.
+        sentence: that translation.
+    """
+
+    clips: int
+    sentences: int
+    references: int
+    most_frequent: float
+    sentence: str
+
+    @classmethod
+    def of(cls, predictions: Sequence[Prediction]) -> Variety:
+        """Counts the translations of a split."""
+        said = Counter(p.hypothesis for p in predictions)
+        sentence, times = max(sorted(said.items()), key=lambda pair: pair[1])
+        references = len({p.reference for p in predictions})
+        return cls(len(predictions), len(said), references, 100 * times / len(predictions), sentence)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.sentences} different sentences for {self.clips} clips ({self.references} different references), "
+            f"the most frequent {self.most_frequent:.1f} %: {shorten(self.sentence, 80) or 'nothing'}"
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for scores.json."""
+        return asdict(self)

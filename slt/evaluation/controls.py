@@ -1,0 +1,75 @@
+"""What a split is scored with instead of itself: a model that reads its input must do worse on it.
+
+T frames, N clips.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import chain
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from slt.data import LsaTMultiStream
+from slt.data.batch import Sample
+
+
+class Swapped(Dataset[Sample]):
+    """A split in which each clip keeps its id, sentence and glosses and shows another's streams, of like length.
+
+    Args:
+        clips: the split, of two clips at least.
+    """
+
+    def __init__(self, clips: LsaTMultiStream) -> None:
+        self.clips, self.shown = clips, partners(clips)
+        self.lengths = clips.lengths[self.shown]
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Clip `index` with the streams of its partner."""
+        gloss = self.clips.columns["gloss"][index] if "gloss" in self.clips.columns else ""
+        sample = self.clips[int(self.shown[index])]
+        return replace(sample, id=self.clips.ids[index], text=self.clips.texts[index], gloss=gloss)
+
+
+class Frozen(Dataset[Sample]):
+    """A split in which each clip is its middle frame, held for as long as it lasts."""
+
+    def __init__(self, clips: LsaTMultiStream) -> None:
+        self.clips, self.lengths = clips, clips.lengths
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Clip `index`, each stream (T, ...) and seen (T,) as in frame T // 2."""
+        sample = self.clips[index]
+        held = {name: x[len(x) // 2].expand_as(x).clone() for name, x in sample.streams.items()}
+        seen = {name: mask[len(mask) // 2].expand_as(mask).clone() for name, mask in sample.seen.items()}
+        return replace(sample, streams=held, seen=seen)
+
+
+def partners(clips: LsaTMultiStream) -> NDArray[np.int64]:
+    """For each clip another, (N,): the nearest by length whose sentence differs, where there is one.
+
+    The whole split is looked at, so that it is the same whatever the batches and the number of processes.
+
+    Raises:
+        ValueError: one clip alone.
+    """
+    count = len(clips)
+    if count < 2:
+        raise ValueError(f"split {clips.split}: expected two clips or more to exchange, got {count}")
+    order, texts = np.argsort(clips.lengths, kind="stable"), list(clips.texts)
+    found = np.zeros(count, np.int64)
+    for rank, clip in enumerate(order):
+        near = chain.from_iterable((rank + d, rank - d) for d in range(1, count))
+        others = (int(order[place]) for place in near if 0 <= place < count)
+        fallback = int(order[rank + 1 if rank + 1 < count else rank - 1])
+        found[clip] = next((other for other in others if texts[other] != texts[clip]), fallback)
+    return found

@@ -1,0 +1,154 @@
+"""Beside the scores: what the sentence of the nearest training clip would score, without anything learned.
+
+T frames, S steps that every clip is brought to, D numbers a step, N training clips, C candidates, M clips to score.
+A model below this floor has not earned its training.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slt.data import LsaTMultiStream
+from slt.data.frames import frame_index
+from slt.metrics import Score, gloss_wer, score
+
+STEPS = 32
+BAND = 8  # steps by which two clips may run apart
+CANDIDATES = 200  # training clips, the nearest by means over eighths of the clip, that are aligned in full
+SPEED = 3.0  # weight of a step's change beside its position
+NOSE, ARMS_AND_HANDS = 0, (*range(11, 23), *range(33, 75))  # in MediaPipe's numbering
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """The floor of the nearest neighbour: which streams told it, among how many clips of train, and its scores."""
+
+    streams: tuple[str, ...]
+    clips: int
+    train: int
+    scores: dict[str, Score]
+
+    def __str__(self) -> str:
+        among = f"{self.clips} training clips" if self.clips == self.train else f"{self.clips} of {self.train} of train"
+        return f"the nearest of {among} by {', '.join(self.streams)}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for scores.json."""
+        return asdict(self)
+
+
+def neighbour_floor(
+    clips: LsaTMultiStream, train: LsaTMultiStream, *, most: int, bootstrap: int, seed: int, signers: list[str] | None
+) -> Neighbour | None:
+    """Scores the sentence (and glosses) of the training clip nearest to each clip by dynamic time warping.
+
+    Compared are key points where there are any (positions of arms and hands about the nose in shoulder widths, and
+    their change), else features (by their mean and deviation in train).
+
+    Args:
+        clips: the split to score; in train itself a clip is not its own neighbour.
+        train: the training split; its augmentation is not applied.
+        most: training clips looked at; of more, evenly spread ones.
+        bootstrap, seed, signers: as in `slt.metrics.score`, in the order of ids.
+
+    Returns:
+        None on a corpus of pictures alone, or without another clip to look at.
+    """
+    shapes = {name: x.ndim for name, x in train[0].streams.items()}
+    streams = [name for name, ndim in shapes.items() if ndim == 3] or [name for name, n in shapes.items() if n == 2]
+    looked = np.unique(np.linspace(0, len(train) - 1, min(most, len(train))).astype(int))
+    asked = sorted(range(len(clips)), key=lambda i: clips.ids[i])
+    place = {train.ids[int(i)]: row for row, i in enumerate(looked)}
+    own = np.array([place.get(clips.ids[i], -1) for i in asked])
+    if not streams or (len(looked) == 1 and (own == 0).any()):
+        return None
+    bank, queries = (
+        np.stack([_described(split, int(i), streams) for i in places])
+        for split, places in ((train, looked), (clips, asked))
+    )
+    if shapes[streams[0]] == 2:
+        mean, deviation = bank.mean((0, 1)), bank.std((0, 1)) + 1e-6
+        bank, queries = (bank - mean) / deviation, (queries - mean) / deviation
+    found = looked[nearest(queries, bank, own)]
+    same: dict[str, Any] = {"bootstrap": bootstrap, "seed": seed, "signers": signers}
+    scores = score([train.texts[int(i)] for i in found], [clips.texts[i] for i in asked], **same)
+    if all("gloss" in split.columns for split in (clips, train)) and any(clips.columns["gloss"]):
+        theirs, ours = train.columns["gloss"], clips.columns["gloss"]
+        scores["gloss_wer"] = gloss_wer([theirs[int(i)] for i in found], [ours[i] for i in asked], **same)
+    return Neighbour(tuple(streams), len(looked), len(train), scores)
+
+
+def nearest(queries: Floats, bank: Floats, own: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The row of the bank (N, S, D) that is nearest to each query (M, S, D), int64 (M,).
+
+    Args:
+        queries: M clips.
+        bank: N clips.
+        own: (M,), the row of the bank that is the query itself; -1 = none.
+    """
+    coarse_q, coarse_b = (x.reshape(len(x), 8, STEPS // 8, -1).mean(2).reshape(len(x), -1) for x in (queries, bank))
+    far = (coarse_b**2).sum(1) - 2 * coarse_q @ coarse_b.T  # (M, N), but for what is the same in a row
+    far[np.flatnonzero(own >= 0), own[own >= 0]] = np.inf
+    count = min(CANDIDATES, len(bank) - int((own >= 0).any()))
+    near = np.argpartition(far, count - 1, axis=1)[:, :count]  # (M, C)
+    found = [rows[warped(query, bank[rows]).argmin()] for query, rows in zip(queries, near, strict=True)]
+    return np.array(found, np.int64)
+
+
+def warped(query: Floats, candidates: Floats) -> Floats:
+    """Cost (C,) of the best alignment of a query (S, D) with each candidate (C, S, D) (Sakoe and Chiba 1978)."""
+    squares = (candidates**2).sum(2)[:, :, None] + (query**2).sum(1)  # (C, S, S)
+    local = np.sqrt(np.maximum(squares - 2 * candidates @ query.T, 0)).transpose(1, 2, 0).copy()  # (S, S, C)
+    steps, count = len(query), len(candidates)
+    before = np.full((steps + 1, count), np.inf, np.float32)
+    before[0] = 0
+    for i in range(steps):
+        row = np.full_like(before, np.inf)
+        for j in range(max(0, i - BAND), min(steps, i + BAND + 1)):
+            row[j + 1] = local[i, j] + np.minimum(np.minimum(before[j], before[j + 1]), row[j])
+        before = row
+    return before[-1]
+
+
+def _described(clips: LsaTMultiStream, index: int, streams: list[str]) -> Floats:
+    """A clip without augmentation as (S, D)."""
+    frames = frame_index(int(clips.frame_counts[index]), float(clips.steps[index]), clips.max_frames)
+    parts = []
+    for name in streams:
+        array, seen = clips.streams[name].read(clips.root, clips.ids[index], frames)
+        parts.append(_moves(array, seen) if array.ndim == 3 else _steps(_filled(array, seen)))
+    return np.concatenate(parts, axis=1).astype(np.float32)
+
+
+def _moves(pose: NDArray[Any], seen: NDArray[np.bool_]) -> NDArray[Any]:
+    """Key points (T, K, 3), seen (T,) -> positions about the nose and their change, (S, D)."""
+    there = seen[:, None] & (pose[..., 2] > 0)
+    nose = _filled(pose[:, NOSE, :2], there[:, NOSE])
+    points = [k for k in ARMS_AND_HANDS if k < pose.shape[1]]
+    places = [_filled(pose[:, k, :2], there[:, k]) - nose if there[:, k].any() else 0 * nose for k in points]
+    steps = _steps(np.concatenate(places, axis=1))
+    return np.concatenate([steps, SPEED * np.gradient(steps, axis=0)], axis=1)
+
+
+def _filled(x: NDArray[Any], seen: NDArray[np.bool_]) -> NDArray[Any]:
+    """(T, F) with what was not seen (T,) drawn in between what was; zero where nothing was."""
+    if seen.all() or not seen.any():
+        return x if seen.all() else np.zeros_like(x)
+    return _at(x[seen], np.interp(np.arange(len(x)), np.flatnonzero(seen), np.arange(int(seen.sum()))))
+
+
+def _steps(x: NDArray[Any]) -> NDArray[Any]:
+    return _at(x, np.linspace(0, len(x) - 1, STEPS))
+
+
+def _at(x: NDArray[Any], times: NDArray[Any]) -> NDArray[Any]:
+    """Rows of (T, F) at fractional times, (n, F)."""
+    low = np.floor(times).astype(int)
+    share = (times - low)[:, None]
+    return (1 - share) * x[low] + share * x[np.minimum(low + 1, len(x) - 1)]
