@@ -35,50 +35,26 @@ sys.path.insert(0, str(HERE.parents[1]))
 from bench.fuzz_mutations import CANARY  # noqa: E402
 from bench.fuzz_seeds import make_seeds  # noqa: E402
 from bench.fuzz_targets import targets  # noqa: E402
+from bench.fuzz_watch import Watch, peak, state  # noqa: E402
 
 WALL, MEMORY = 20.0, 2 * 2**30  # seconds and bytes that no input may pass
-FORBIDDEN = ("os.system", "os.exec", "os.posix_spawn", "os.spawn", "subprocess.Popen", "os.fork", "pty.spawn",
-             "socket.connect", "socket.getaddrinfo", "builtins.input")  # fmt: skip
 
 
 # ---------------------------------------------------------------- one input
-
-
-class Watch:
-    """What an input must not do, as Python's own audit sees it."""
-
-    def __init__(self, work: Path) -> None:
-        self.work, self.seen, self.on = str(work), [], False
-        sys.addaudithook(self.hook)
-
-    def hook(self, event: str, args: tuple) -> None:
-        if self.on and event in FORBIDDEN:
-            self.seen.append(f"{event} {str(args)[:200]}")
-        if self.on and event == "import" and args[0] == "fuzz_canary":
-            self.seen.append("imported what the input names")
-
-
-def state(folder: Path) -> dict[str, bytes]:
-    """Return the bytes of every file below a folder; times cannot tell two writes of the same moment apart."""
-    found = {}
-    for here, _, names in os.walk(folder):
-        found |= {os.path.relpath(path, folder): Path(path).read_bytes() for path in (f"{here}/{n}" for n in names)}
-    return found
-
-
-def peak() -> int:
-    """Return the most memory, in bytes, that this process had since it was last asked."""
-    text = Path("/proc/self/status").read_text()
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-    found = re.search(r"VmHWM:\s+(\d+) kB", text)
-    return int(found[1]) * 1024 if found else 0
 
 
 def place_of(error: BaseException) -> str:
     """Return the innermost function of slt that an error came through."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if "/slt/" in f.filename]
     return f"{Path(frames[-1].filename).name}:{frames[-1].name}" if frames else "?"
+
+
+def names_one(text: str, folder: Path) -> bool:
+    """Tell whether a message names a file of the input, a clip, a folder that is one, or `source=`, which is empty."""
+    paths = list(folder.rglob("*"))
+    names = {path.name for path in paths if path.is_file()}
+    names |= {str(path) for path in paths} | {path.stem for path in paths if path.stem[:5] in ("clip_", "film_")}
+    return any(name in text for name in names) or text.startswith(f"source={folder}: ")
 
 
 def judge(error: BaseException, command: str, folder: Path, named: bool) -> tuple[str, str, str]:
@@ -94,8 +70,7 @@ def judge(error: BaseException, command: str, folder: Path, named: bool) -> tupl
         return "fault", f"explain: {type(again).__name__} of {where}", str(error)[:300]
     if not text.strip() or len(text) > 8_000:
         return "fault", f"message of {len(text)} signs: {where}", text[:300]
-    # A folder is named where it is the input, as a clip's pictures are; their own folder says too little.
-    if named and not any(path.name in text or path.stem in text for path in folder.rglob("*")):
+    if named and not names_one(text, folder):
         return "fault", f"names no file: {where}", text[:300]
     return "message", where, text[:300]
 
