@@ -188,7 +188,8 @@ def _same_recipe(out: Path, came: Mapping[str, Any], recipe: Mapping[str, Any]) 
             )
             pairs += [f"parameters.{key}" for key in sorted({*one, *two}) if one.get(key) != two.get(key)]
         raise ValueError(
-            f"out={out}: holds an extraction of other making ({', '.join(pairs)}); give another folder or delete it"
+            f"out={out}: holds an extraction of other making, as {MARKER} says ({', '.join(pairs)}); give another "
+            "folder or delete it"
         )
 
 
