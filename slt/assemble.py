@@ -31,6 +31,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from slt.config import check, locate
+from slt.continuation import continued, same_run
 from slt.data import LsaTMultiStream
 from slt.data.layout import atomic
 from slt.data.lsa_t import corpus_fingerprints
@@ -53,7 +54,7 @@ from slt.training.launching import launch
 from slt.training.loop import Trainer
 from slt.training.profile import profiler
 from slt.training.record import write_origin
-from slt.training.resume import continued, find_resume, same_run
+from slt.training.resume import find_resume
 
 log = logging.getLogger(__name__)
 
