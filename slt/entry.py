@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 # What a user can cause. Anything else is our fault and keeps its traceback.
 USER_ERRORS = (HydraException, OmegaConfBaseException, ValueError, OSError, ImportError, yaml.YAMLError)
 
+LONGEST = 6000  # characters of a message; the clips that a survey names are within it
 # `$` is escaped because Hydra takes the help for a template.
 OmegaConf.register_new_resolver(
     "slt.usage", lambda command: usage(command, CONF, [HOME, Path.cwd()]).replace("$", "$$"), replace=True
@@ -173,6 +174,12 @@ def _begin(
 
 def explain(error: BaseException, name: str) -> str:
     """One message for `error`, with the near spelling where a key or a group's option was misspelt."""
+    text = _explain(error, name)
+    half = LONGEST // 2  # a value of a megabyte, quoted from a file, would push what is wrong off the screen
+    return text if len(text) <= LONGEST else f"{text[:half]} [...] {text[-half:]}"
+
+
+def _explain(error: BaseException, name: str) -> str:
     text = str(error).strip()
     if isinstance(error, yaml.YAMLError):
         return f"a file of conf/ or a recipe is not YAML: {' '.join(text.split())}"

@@ -113,7 +113,7 @@ def rebuilding(source: Path | str) -> Iterator[None]:
         raise
     except Exception as error:  # a value that does not fit fails where it is used: anywhere in any library
         first = next(iter(str(error).splitlines()), "")
-        why = (str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {first}")[:1000]
+        why = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {first}"
         if not why.startswith(str(source)):
             why = f"{source}: it cannot be used ({why}); was it changed, or not written whole?"
         raise ValueError(why) from error

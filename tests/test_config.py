@@ -145,6 +145,11 @@ def test_full_errors_are_there_for_who_asks(entry, tiny, monkeypatch):
     assert explain(ValueError("as it stands"), "train") == "as it stands"
 
 
+def test_a_message_keeps_its_beginning_and_its_end_whatever_it_quotes() -> None:
+    said = explain(ValueError(f"a.json: {'x' * 10**6}; make it anew"), "train")
+    assert (said[:7], said[-14:], len(said) < 10_000) == ("a.json:", "; make it anew", True)
+
+
 @pytest.mark.parametrize(
     "path",
     ["/d/a=b", "/d/a,b", "/d/Title [id].mp4", "[x]", "{x: 1}", "/d/señas", "a(1)", "/d/it's", 'a "b" c#\\', "a=b,c"],

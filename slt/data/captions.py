@@ -423,7 +423,7 @@ def _person(row: Mapping[str, str], where: Any) -> int:
     text = row.get("infered_signer", "").strip()
     if not text or row.get("signers_amount", "").strip() in ("0", "1"):
         return 0
-    if match := re.fullmatch(r"(?:signer_)?(\d+)(?:\.0)?", text, re.ASCII):
+    if match := re.fullmatch(r"(?:signer_)?(\d{1,9})(?:\.0)?", text, re.ASCII):
         return int(match[1])
     raise ValueError(f"{where}: column `infered_signer` must be signer_0, signer_1, ... or empty, came {text!r}")
 
@@ -444,7 +444,9 @@ def _subtitles_json(path: Path) -> Iterator[Caption | Fault]:
         for number, line in enumerate(lines, 1):
             where, name = f"{path.name} {video!r} line {number}", f"{video}_{number}"
             match line:
-                case [int() | float() as start, int() | float() as end, str() as text] if abs(start) + abs(end) < 1e9:
+                case [int() | float() as start, int() | float() as end, str() as text] if (
+                    max(abs(start), abs(end)) < 1e9  # not their sum: an integer may be too large for a float
+                ):
                     yield Caption(where, name, video, float(start), float(end), text)
                 case _:
                     yield Fault(where, name, f"[start, end, text] expected, came {str(line)[:100]}", dropped=True)

@@ -325,6 +325,14 @@ def parse_json(text: str, where: Path | str) -> Any:
         raise ValueError(f"{where}: not JSON ({error}); was writing it interrupted? Make it anew") from error
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a file of one JSON object; raise ValueError, naming it, for one that is none."""
+    value = parse_json(path.read_text(encoding="utf-8", errors="replace"), path)
+    if not isinstance(value, dict):
+        raise ValueError(f"{path}: keys with values expected, came {type(value).__name__}; make it anew")
+    return value
+
+
 def write_json(path: Path | str, value: Any) -> None:
     """Write a JSON file (`corpus.json` last of all: its presence means that the folder is complete)."""
     with atomic(path) as file:
@@ -733,8 +741,8 @@ def _archive(path: Path) -> Iterator[None]:
     """Refuse what is no zip, and a zip that would unpack to far more than arrays of clips do."""
     with zipfile.ZipFile(path) as archive:
         size = sum(entry.file_size for entry in archive.infolist())
-        if size > max(2**28, 20 * path.stat().st_size):
-            raise ValueError(f"it unpacks to {size} bytes")
+        if size > max(2**28, 20 * path.stat().st_size):  # 256 MB are the poses of three hours
+            raise ValueError(f"it unpacks to {size} bytes, over 20 times its own size")
     yield
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import csv
-import json
 import math
 import re
 from collections import Counter
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 from slt.data import layout
 from slt.data.contact_sheet import Moment, Picture, draw_sheet
 from slt.data.footage import frames_at
+from slt.data.records import read_lines, record_of
 from slt.evaluation.curves import draw_histogram
 
 MOMENTS = 6  # frames on a contact sheet
@@ -134,14 +134,12 @@ def choose_worst(clips: Sequence[Fact], count: int) -> list[Fact]:
 def _read_facts(path: Path) -> tuple[list[Fact], list[str]]:
     """Return the lines, and the extractors as text."""
     facts, extractors = [], Counter[str]()
-    with path.open(encoding="utf-8") as file:
-        for line in file:
-            if line.strip():
-                record = json.loads(line)
-                facts.append(_fact(record))
-                if "failure" not in record:
-                    name = f"{record.get('extractor', 'not named')}, version {record.get('version', '?')}"
-                    extractors[f"{name}, fingerprint {record.get('fingerprint', '?')}"] += 1
+    for number, record in enumerate(read_lines(path), 1):
+        with record_of(f"{path} line {number}"):
+            facts.append(_fact(record))
+        if "failure" not in record:
+            name = f"{record.get('extractor', 'not named')}, version {record.get('version', '?')}"
+            extractors[f"{name}, fingerprint {record.get('fingerprint', '?')}"] += 1
     return facts, [name if len(extractors) == 1 else f"{name}: {n} clips" for name, n in sorted(extractors.items())]
 
 
@@ -151,24 +149,28 @@ def _fact(record: Mapping[str, Any]) -> Fact:
     return Fact(
         video_id=str(record["video_id"]),
         film=str(record.get("film") or ""),
-        start=record.get("start"),
-        end=record.get("end"),
+        start=None if record.get("start") is None else float(record["start"]),
+        end=None if record.get("end") is None else float(record["end"]),
         failure=str(record.get("failure") or ""),
         fps=float(record.get("fps") or 0),
         film_fps=float(record.get("film_fps") or record.get("fps") or 0),
         frames=int(record.get("frames") or 0),
         size=(int(size[0]), int(size[1])),
-        seen=dict(record.get("seen") or {}),
-        followed=dict(record.get("followed") or {}),
-        box=dict(record.get("box") or {}),
+        seen=_numbers(record, "seen"),
+        followed=_numbers(record, "followed"),
+        box={key: value if value is None else float(value) for key, value in dict(record.get("box") or {}).items()},
         certainty=float(signer.get("certainty", 1.0)),
         persons=int(signer.get("persons", 1)),
         unsure=bool(signer.get("unsure", False)),
         signer=None if box is None else (float(box[0]), float(box[1]), float(box[2]), float(box[3])),
-        moved=dict(record.get("moved") or {}),
+        moved=_numbers(record, "moved"),
         mirrored=bool(record.get("mirrored", False)),
         notes=tuple(map(str, record.get("notes") or ())),
     )
+
+
+def _numbers(record: Mapping[str, Any], key: str) -> dict[str, float]:
+    return {name: float(value) for name, value in dict(record.get(key) or {}).items()}
 
 
 def _summary(clips: Sequence[Fact], failed: Sequence[Fact], extractors: Sequence[str]) -> dict[str, str]:
@@ -280,8 +282,10 @@ def _texts(out: Path, ids: Iterable[str]) -> dict[str, str]:
 def _folders(out: Path) -> dict[str, str]:
     """Return stream -> folder, as the extraction was told."""
     path = out / "extraction.json"
-    told = json.loads(path.read_text(encoding="utf-8")).get("folders") if path.is_file() else None
-    return {str(stream): str(folder) for stream, folder in (told or FOLDERS).items()}
+    told = layout.read_json(path).get("folders") if path.is_file() else None
+    if not isinstance(told, dict | None):
+        raise ValueError(f"{path}: folders: stream: folder expected, came {told}; extract anew")
+    return FOLDERS | {str(stream): str(folder) for stream, folder in (told or {}).items()}
 
 
 # ---------------------------------------------------------------- contact sheets

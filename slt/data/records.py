@@ -171,7 +171,7 @@ def claim_folder(out: Path, recipe: Mapping[str, Any]) -> None:
     with locked(out / WORK / "claim.lock", wait=True):  # shards start at the same time
         marker = out / MARKER
         if marker.is_file():
-            _same_recipe(out, json.loads(marker.read_text(encoding="utf-8")), recipe)
+            _same_recipe(out, layout.read_json(marker), recipe)
         elif {path.name for path in out.iterdir()} - {WORK}:
             raise ValueError(other)
         else:
@@ -183,10 +183,13 @@ def _same_recipe(out: Path, came: Mapping[str, Any], recipe: Mapping[str, Any]) 
     if differ := sorted(key for key in {*came, *recipe} if came.get(key) != recipe.get(key)):
         pairs = [f"{key}: {came.get(key)} there, {recipe.get(key)} now" for key in differ if key != "parameters"]
         if "parameters" in differ:
-            one, two = came.get("parameters") or {}, recipe.get("parameters") or {}
+            one, two = (
+                made["parameters"] if isinstance(made.get("parameters"), dict) else {} for made in (came, recipe)
+            )
             pairs += [f"parameters.{key}" for key in sorted({*one, *two}) if one.get(key) != two.get(key)]
         raise ValueError(
-            f"out={out}: holds an extraction of other making ({', '.join(pairs)}); give another folder or delete it"
+            f"out={out}: holds an extraction of other making, as {MARKER} says ({', '.join(pairs)}); give another "
+            "folder or delete it"
         )
 
 
@@ -216,24 +219,40 @@ def read_records(out: Path) -> dict[str, Record]:
     Raises:
         ValueError: metadata.jsonl is not what was written.
     """
-    records: dict[str, Record] = {}
-    metadata = out / "metadata.jsonl"
-    for number, line in enumerate(_lines(metadata), 1):
-        try:
-            record = json.loads(line)
-            records[record["video_id"]] = record
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{metadata} line {number}: not a record of a clip ({error}); delete the line") from error
+    records = {record["video_id"]: record for record in read_lines(out / "metadata.jsonl")}
     for folder in (FAILED, RECORDS):
         for path in (out / folder).glob("*.json"):
             with suppress(ValueError, FileNotFoundError):
-                records[path.stem] = json.loads(path.read_text(encoding="utf-8"))
+                records[path.stem] = layout.read_json(path)
     return records
 
 
-def _lines(path: Path) -> list[str]:
+def read_lines(metadata: Path) -> list[Record]:
+    """Return the records of metadata.jsonl, none where it is not there.
+
+    Raises:
+        ValueError: a line is none, naming it.
+    """
     # Not splitlines(): that also breaks at U+2028 and its like, which JSON leaves as they are.
-    return path.read_text(encoding="utf-8").rstrip("\n").split("\n") if path.is_file() and path.stat().st_size else []
+    text = metadata.read_text(encoding="utf-8", errors="replace").rstrip("\n") if metadata.is_file() else ""
+    records = []
+    for number, line in enumerate(text.split("\n") if text else (), 1):
+        with record_of(f"{metadata} line {number}"):
+            records.append(json.loads(line))
+            fixed = {"frames": int, "seen": dict, "size": list}
+            wrong = [key for key, kind in fixed.items() if not isinstance(records[-1].get(key), kind | None)]
+            if wrong or not isinstance(records[-1]["video_id"], str):
+                raise ValueError(f"{wrong or ['video_id']} of another kind")
+    return records
+
+
+@contextmanager
+def record_of(where: str) -> Iterator[None]:
+    """Say of what does not fit in a record where it stands."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, RecursionError) as error:
+        raise ValueError(f"{where}: not a record of a clip ({error}); delete the line") from error
 
 
 def forget_failures(out: Path, ids: Iterable[str], scratch: Path) -> None:
@@ -242,7 +261,7 @@ def forget_failures(out: Path, ids: Iterable[str], scratch: Path) -> None:
     metadata = out / "metadata.jsonl"
     if metadata.is_file():
         with locked(out / WORK / "merge.lock", wait=True):
-            rows = [json.loads(line) for line in _lines(metadata)]
+            rows = read_lines(metadata)
             kept = [row for row in rows if not ("failure" in row and row["video_id"] in names)]
             if len(kept) < len(rows):
                 with writing(metadata):
@@ -257,7 +276,7 @@ def failed_films(out: Path) -> set[str]:
     films = set()
     for path in (out / FAILED).glob("*.json"):
         with suppress(ValueError, FileNotFoundError):
-            films.add(json.loads(path.read_text(encoding="utf-8"))["film"])
+            films.add(str(layout.read_json(path).get("film", "")))
     return films
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from slt.data.records import read_lines, record_of
 
 
 @dataclass(frozen=True)
@@ -66,11 +67,11 @@ def extracted_shares(metadata: Path) -> tuple[dict[str, Share], dict[str, list[s
     shares: dict[str, Share] = {}
     missing: dict[str, list[str]] = {}
     several: list[str] = []
-    with metadata.open(encoding="utf-8") as file:
-        for record in map(json.loads, file):
+    for number, record in enumerate(read_lines(metadata), 1):
+        with record_of(f"{metadata} line {number}"):
             upper = {"pose": record["shoulders"]} if "shoulders" in record else {}
             for stream, share in ((record.get("seen") or {}) | upper).items():
-                shares[stream] = shares.get(stream, Share()).add(share * record["frames"], record["frames"])
+                shares[stream] = shares.get(stream, Share()).add(float(share) * record["frames"], record["frames"])
             for name in record.get("missing", ()):
                 missing.setdefault(name, []).append(record["video_id"])
             if record.get("extractor") == "openpose-json" and record.get("signer"):

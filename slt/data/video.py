@@ -25,6 +25,8 @@ END_ROOM = 0.1
 # The next picture that is asked for is decoded up to when it is this near, in seconds, and else sought: about the
 # distance of keyframes in films from the net.
 REACH = 2.0
+# A few bytes may say that a picture is larger than any memory; 8K is half of this.
+MOST_PIXELS = 2**26
 
 
 @dataclass(frozen=True)
@@ -219,6 +221,9 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
             # One thread decodes beside whoever takes the pictures. FFmpeg's own choice, a thread a core, each with its
             # pictures, gains nothing where a process a core runs, and at 720p takes 288 MB with 64 of them, not 73.
             streams[0].thread_type, streams[0].thread_count = "AUTO", 2
+            if streams[0].codec_context is None:
+                raise ValueError(f"{path}: FFmpeg does not know the code of the pictures; export it again, as mp4")
+            streams[0].codec_context.options = {"max_pixels": str(MOST_PIXELS)}
             yield container, streams[0]
     except av.error.FFmpegError as error:  # raised by what stands in the caller's `with` too: decoding
         raise ValueError(f"{path}: not a film that can be read ({error.strerror}); export or copy it again") from error

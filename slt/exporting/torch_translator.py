@@ -7,6 +7,7 @@ Shape letters: B clips, T frames, T' frames after the temporal encoder, L tokens
 from __future__ import annotations
 
 import warnings
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,15 +16,23 @@ import torch
 from torch import Tensor
 
 from slt.exporting.trained import Trained
+from slt.foreign import rebuilding
 from slt.realtime.translator import Encoded, Hypothesis, Inputs, OnnxTranslator, check_inputs, pad_clips
 from slt.text import decode
 from slt.training.loop import autocast
 
 
 def load_torchscript(path: Path, device: torch.device) -> Any:
-    """Opens a TorchScript file."""
-    with warnings.catch_warnings():
+    """Opens a TorchScript file.
+
+    Raises:
+        ValueError: one that is damaged.
+    """
+    with rebuilding(path), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="`torch.jit")
+        with zipfile.ZipFile(path) as archive:  # of ours only the code is compressed
+            if sum(entry.file_size for entry in archive.infolist()) > 2 * path.stat().st_size + 2**26:
+                raise ValueError("it unpacks to far more than its own size")
         return torch.jit.load(str(path), map_location=device)
 
 
@@ -51,7 +60,7 @@ class TorchScriptTranslator(OnnxTranslator):
         for clip in clips:
             check_inputs(clip, self.streams, self.max_frames)
         arrays = pad_clips(clips, self.streams)
-        with torch.inference_mode():
+        with rebuilding(self.folder / f"encoder_{self.manifest.name}.ts"), torch.inference_mode():
             memory, present = self.encoder(*(torch.from_numpy(arrays[name]).to(self.device) for name in self._inputs))
         names = [output.name for output in self.manifest.graphs["cross"].outputs]
         found = self._sessions["cross"].run(names, {"memory": memory.cpu().numpy()})

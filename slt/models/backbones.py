@@ -403,16 +403,14 @@ def check_stream(weights: str | None, stream: str) -> None:
     trained = pretrained_about(Path(weights)).get("stream") if weights is not None else None
     fits = {"hands": ("hands", "left_hand", "right_hand")}.get(str(trained), (trained,))
     if trained is not None and stream not in fits:
-        raise ValueError(f"weights={weights} were pretrained on stream {str(trained)[:99]!r}, came stream {stream!r}")
+        raise ValueError(f"weights={weights} were pretrained on stream {str(trained)!r}, came stream {stream!r}")
 
 
 def _check_form(network: nn.Module, weights: Path) -> None:
     told = pretrained_about(weights).get("form", {})
     for key, mine in form_of(network).items():
         if key in told and told[key] != mine:
-            raise ValueError(
-                f"weights={weights} are of another architecture: {key} {str(told[key])[:99]} there, {mine} here"
-            )
+            raise ValueError(f"weights={weights} are of another architecture: {key} {told[key]} there, {mine} here")
 
 
 def _filter_of(network: nn.Module) -> Callable[[dict[str, Tensor], nn.Module], dict[str, Tensor]]:

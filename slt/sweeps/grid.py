@@ -178,8 +178,10 @@ def read_plan(folder: Path) -> dict[str, Any]:
     """
     try:
         found = json.loads((folder / PLAN).read_text(encoding="utf-8"))
+        jobs = [{"number": int(job["number"]), "folder": str(job["folder"]),
+                 "overrides": [str(one) for one in job["overrides"]]} for job in found["jobs"]]  # fmt: skip
+        return {"again": found["again"], "jobs": jobs}
     except FileNotFoundError:
         return {"again": None, "jobs": []}
-    except ValueError as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ValueError(f"{folder / PLAN}: not a sweep's list of jobs ({error}); the sweep writes it anew") from error
-    return {"again": found["again"], "jobs": found["jobs"]}

@@ -134,7 +134,7 @@ def _facts(sweep: Sweep) -> Mapping[str, str]:
     }
     started = [run.status.started for run in sweep.runs if run.status.started]
     facts |= {"begun": min(started).replace("T", " ")} if started else {}
-    machine = Counter(run.origin["machine"] for run in sweep.runs if "machine" in run.origin)
+    machine = Counter(str(run.origin["machine"]) for run in sweep.runs if "machine" in run.origin)
     revision = Counter(f"{run.origin['git']}{' (changed)' if run.origin.get('git_dirty') else ''}"
                        for run in sweep.runs if run.origin.get("git"))  # fmt: skip
     facts |= {"machine": ", ".join(machine)} if machine else {}

@@ -111,7 +111,7 @@ def read_run(folder: Path, *, number: int | None = None, planned: Iterable[str] 
         run = replace(run, config=config, curves=curves, origin=origin)
         metrics, bounds = _metrics(run, scores)
         return replace(run, metrics=metrics, bounds=bounds)
-    except (ValueError, KeyError, TypeError, AttributeError, OSError, yaml.YAMLError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError, yaml.YAMLError) as error:
         broken = f"its files cannot be read ({type(error).__name__}: {' '.join(str(error).split())})"
         return replace(run, status=replace(status, state="unknown", failure=broken))
 

@@ -219,7 +219,11 @@ def _parse(name: str, data: bytes) -> Status | None:
         return None
     try:
         found = Status(**json.loads(data))
-    except (ValueError, TypeError) as error:
+        texts = (found.state, *found.overrides, found.started or "", found.failure or "", found.host or "")
+        numbers = (found.seconds or 0, found.value or 0, found.exit or 0, found.pid or 0)
+        if not all(isinstance(text, str) for text in texts) or not all(isinstance(n, int | float) for n in numbers):
+            raise ValueError("values of other kinds than a run writes")
+    except (ValueError, TypeError, RecursionError) as error:
         return Status("unknown", failure=f"{name} cannot be read ({error})")
     return found if found.state in STATES else Status("unknown", failure=f"{name}: no such state {found.state!r}")
 

@@ -101,10 +101,14 @@ def _line(row: Row) -> str:
 
 def _rows(path: Path) -> Iterator[Row]:
     """The rows of metrics.csv in their order, without a last one that was cut short."""
-    text = path.read_text(encoding="utf-8")
+    text = path.read_text(encoding="utf-8", errors="replace")
     whole = text[: text.rfind("\n") + 1]  # a crash or a full disk can cut the last row short
-    for row in csv.DictReader(whole.splitlines()):
-        yield int(row["step"]), row["name"], float(row["value"])
+    reader = csv.DictReader(whole.splitlines())
+    try:
+        for row in reader:
+            yield int(row["step"]), str(row["name"]), float(row["value"])
+    except (KeyError, ValueError, TypeError, csv.Error) as error:
+        raise ValueError(f"{path} line {reader.line_num}: `step,name,value` expected ({error}); remove it") from error
 
 
 def read_metrics(path: Path) -> dict[str, list[tuple[int, float]]]:

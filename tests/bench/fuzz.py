@@ -33,49 +33,28 @@ HERE = Path(__file__).resolve()
 sys.path.insert(0, str(HERE.parents[1]))
 
 from bench.fuzz_mutations import CANARY  # noqa: E402
-from bench.fuzz_targets import make_seeds, targets  # noqa: E402
+from bench.fuzz_seeds import make_seeds  # noqa: E402
+from bench.fuzz_targets import targets  # noqa: E402
+from bench.fuzz_watch import Watch, peak, state  # noqa: E402
 
 WALL, MEMORY = 20.0, 2 * 2**30  # seconds and bytes that no input may pass
-FORBIDDEN = ("os.system", "os.exec", "os.posix_spawn", "os.spawn", "subprocess.Popen", "os.fork", "pty.spawn",
-             "socket.connect", "socket.getaddrinfo", "builtins.input")  # fmt: skip
 
 
 # ---------------------------------------------------------------- one input
-
-
-class Watch:
-    """What an input must not do, as Python's own audit sees it."""
-
-    def __init__(self, work: Path) -> None:
-        self.work, self.seen, self.on = str(work), [], False
-        sys.addaudithook(self.hook)
-
-    def hook(self, event: str, args: tuple) -> None:
-        if self.on and event in FORBIDDEN:
-            self.seen.append(f"{event} {str(args)[:200]}")
-        if self.on and event == "import" and args[0] == "fuzz_canary":
-            self.seen.append("imported what the input names")
-
-
-def state(folder: Path) -> dict[str, tuple[int, int]]:
-    """Return size and time of change of every file below a folder."""
-    files = [(str(path.relative_to(folder)), path.stat()) for path in folder.rglob("*") if path.is_file()]
-    return {name: (stat.st_size, stat.st_mtime_ns) for name, stat in files}
-
-
-def peak() -> int:
-    """Return the most memory, in bytes, that this process had since it was last asked."""
-    text = Path("/proc/self/status").read_text()
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-    found = re.search(r"VmHWM:\s+(\d+) kB", text)
-    return int(found[1]) * 1024 if found else 0
 
 
 def place_of(error: BaseException) -> str:
     """Return the innermost function of slt that an error came through."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if "/slt/" in f.filename]
     return f"{Path(frames[-1].filename).name}:{frames[-1].name}" if frames else "?"
+
+
+def names_one(text: str, folder: Path) -> bool:
+    """Tell whether a message names a file of the input, a clip, a folder that is one, or `source=`, which is empty."""
+    paths = list(folder.rglob("*"))
+    names = {path.name for path in paths if path.is_file()}
+    names |= {str(path) for path in paths} | {path.stem for path in paths if path.stem[:5] in ("clip_", "film_")}
+    return any(name in text for name in names) or text.startswith(f"source={folder}: ")
 
 
 def judge(error: BaseException, command: str, folder: Path, named: bool) -> tuple[str, str, str]:
@@ -89,16 +68,15 @@ def judge(error: BaseException, command: str, folder: Path, named: bool) -> tupl
         text = explain(error, command)
     except Exception as again:
         return "fault", f"explain: {type(again).__name__} of {where}", str(error)[:300]
-    if not text.strip() or len(text) > 20_000:
+    if not text.strip() or len(text) > 8_000:
         return "fault", f"message of {len(text)} signs: {where}", text[:300]
-    if named and not any(path.name in text or path.stem in text for path in folder.rglob("*") if path.is_file()):
+    if named and not names_one(text, folder):
         return "fault", f"names no file: {where}", text[:300]
     return "message", where, text[:300]
 
 
-def one(target, command: str, read, folder: Path, watch: Watch) -> tuple[str, str, str]:
-    """Read a damaged folder; return (outcome, key, text)."""
-    before = state(folder)
+def one(target, command: str, read, folder: Path, before: dict[str, bytes], watch: Watch) -> tuple[str, str, str]:
+    """Read a damaged folder, whose files are `before`; return (outcome, key, text)."""
     peak()
     watch.seen.clear()
     watch.on = True
@@ -120,34 +98,39 @@ def one(target, command: str, read, folder: Path, watch: Watch) -> tuple[str, st
         return "fault", f"executed: {what} after {found[1]}", "; ".join(watch.seen) + found[2]
     if took > MEMORY:
         return "fault", f"memory of over 2 GB: {command}, {found[1]}", f"{took / 2**30:.1f} GB; {found[2]}"
-    if changed := sorted(name for name, value in before.items() if state(folder).get(name) != value):
+    after = state(folder)
+    if changed := sorted(name for name, value in before.items() if after.get(name) != value):
         return "fault", f"changed {Path(changed[0]).suffix} of its input: {command}", str(changed)
     return found
 
 
-def handle(kind: str, number: int, seed: int, work: Path, watch: Watch) -> dict:
+def handle(kind: str, number: int, seed: int, work: Path, watch: Watch, good: dict[str, dict[str, bytes]]) -> dict:
     """Damage one input, read it in each of its ways, and put back what was damaged."""
     target = targets()[kind]
     folder = work / target.folder
-    before = {name: (folder / name).read_bytes() for name in state(folder)}
+    if target.folder not in good:
+        good[target.folder] = state(folder)
+    before = good[target.folder]
     dice = random.Random(f"{seed}:{kind}:{number}")
     with contextlib.suppress(RecursionError):  # a value nested too deep to be written leaves half a file
         target.damage(dice, folder)
-    changed = sorted(name for name in state(folder) if before.get(name) != (folder / name).read_bytes())
+    damaged = state(folder)
+    changed = sorted(name for name, data in damaged.items() if before.get(name) != data)
     (work / "changed").write_text("\n".join(str(Path(target.folder) / name) for name in changed))
-    outcomes = [one(target, command, read, folder, watch) for command, read in target.reads]
+    outcomes = [one(target, command, read, folder, damaged, watch) for command, read in target.reads]
     (work / "changed").write_text("")
     kept = changed if any(outcome[0] == "fault" for outcome in outcomes) else []
     for name in kept:
         (work / "kept").mkdir(exist_ok=True)
         shutil.copyfile(folder / name, work / "kept" / Path(name).name)
-    for name in state(folder):
+    for name, data in state(folder).items():
         if name not in before:
             (folder / name).unlink()
-        elif name in changed:
+        elif data != before[name]:
             (folder / name).write_bytes(before[name])
     for name in before:
         if not (folder / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(before[name])
     return {"outcomes": outcomes, "kept": kept}
 
@@ -177,9 +160,10 @@ def worker(seeds: Path, work: Path, seed: int) -> None:
     pages = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (pages + 6 * 2**30,) * 2)  # so that the machine outlives what is found
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    good: dict[str, dict[str, bytes]] = {}
     for line in sys.stdin:
         kind, _, number = line.strip().rpartition(" ")
-        print(json.dumps(handle(kind, int(number), seed, work, watch)), file=answers, flush=True)
+        print(json.dumps(handle(kind, int(number), seed, work, watch, good)), file=answers, flush=True)
 
 
 # ---------------------------------------------------------------- all inputs

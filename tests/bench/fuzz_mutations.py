@@ -245,7 +245,8 @@ def mangle_zip(
     else:
         parts[place] = (name, entry(name, content, dice))
     out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED if kind == 4 or dice.random() < 0.2 else 0) as archive:
+    packing = zipfile.ZIP_DEFLATED if kind == 4 or dice.random() < 0.2 else 0
+    with zipfile.ZipFile(out, "w", packing, compresslevel=1) as archive:
         for name, content in parts:
             archive.writestr(name or "x", content)
     return out.getvalue()

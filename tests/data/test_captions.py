@@ -398,6 +398,12 @@ def test_webvtt_is_read_with_its_notes_styles_settings_and_tags(tmp_path):
     assert [f.reason.split("came ")[1] for f in faults] == ["'00:05,000 --> 00:06,000'", "'suelto'"]
 
 
+def test_numbers_of_hundreds_of_digits_are_a_fault_of_their_line(tmp_path):
+    text = f'{{"a": [[0.5, {10**400}, "Hola"], [0.5, 1, "Uno"]]}}'
+    captions, faults = read(table(tmp_path / "subtitles.json", text), "subtitles")
+    assert ([c.text for c in captions], [f.where for f in faults]) == (["Uno"], ["subtitles.json 'a' line 1"])
+
+
 def test_subtitles_of_another_kind_or_encoding_are_refused_by_name(tmp_path):
     table(tmp_path / "f.vtt", "1\n00:00:01,000 --> 00:00:02,000\nhola\n")
     with pytest.raises(ValueError, match=r"f\.vtt line 1: `WEBVTT` expected"):

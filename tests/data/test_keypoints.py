@@ -98,7 +98,6 @@ def test_key_points_that_are_none_are_refused_by_name(tmp_path):
         read_keypoints(clip(h5(tmp_path / "b.npz", np.zeros(1))))
 
 
-@real
 def test_a_damaged_h5_is_named_whatever_its_library_says(tmp_path):
     path = h5(tmp_path / "k.h5", rows_of(points(), (1920, 1080)))
     data = path.read_bytes()
@@ -117,6 +116,7 @@ def test_a_damaged_h5_is_named_whatever_its_library_says(tmp_path):
     assert all("k.h5" in said for said in refused)
 
 
+@real
 def test_the_published_layout_is_read_and_each_hand_is_at_its_own_wrist():
     lsa_t = DATA / "lsa_t"
     path = lsa_t / "layout_meta_sample.csv"

@@ -102,6 +102,20 @@ def test_a_damaged_metadata_file_is_named_with_its_line(tmp_path: Path):
         read_records(tmp_path)
 
 
+@pytest.mark.parametrize("line", ["[1]", '{"video_id": 3}', '{"video_id": "a", "frames": "x"}', "[" * 5000])
+def test_a_record_of_other_values_is_named_with_its_line(tmp_path: Path, line):
+    (tmp_path / "metadata.jsonl").write_text(json.dumps(done("a")) + f"\n{line}\n")
+    with pytest.raises(ValueError, match=r"metadata\.jsonl line 2: not a record of a clip"):
+        read_records(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"a": ', "\x00"])
+def test_a_damaged_recipe_is_named(tmp_path: Path, text):
+    (tmp_path / "extraction.json").write_text(text)
+    with pytest.raises(ValueError, match=r"extraction\.json: "):
+        records.claim_folder(tmp_path, {"fingerprint": "a"})
+
+
 def test_failures_that_are_tried_again_are_forgotten_and_others_kept(tmp_path: Path):
     (tmp_path / "scratch").mkdir()
     lines = [done("a", failure="x"), done("b"), done("c", failure="y")]

@@ -118,6 +118,14 @@ def test_a_text_named_mp4_is_refused_by_name(tmp_path):
         probe(path)
 
 
+def test_pictures_larger_than_any_memory_are_not_made(tmp_path, monkeypatch):
+    path = film(tmp_path / "a.mp4", [0, 1, 2])
+    assert numbers(path, 10.0) == [0, 1, 2]
+    monkeypatch.setattr(video, "MOST_PIXELS", 1000)
+    with pytest.raises(ValueError, match=r"a\.mp4: not a film that can be read"):
+        numbers(path, 10.0)
+
+
 def test_tags_that_are_not_utf8_are_no_fault_of_a_film(tmp_path):
     path = tmp_path / "a.mp4"
     with av.open(str(path), "w") as container:

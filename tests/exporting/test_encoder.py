@@ -6,6 +6,7 @@ B clips, T frames.
 from __future__ import annotations
 
 import itertools
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -171,6 +172,14 @@ def test_every_backbone_fusion_and_downsample_has_an_exportable_form(
     graphs.to_torchscript(graphs.encoder_graph(encoder, specs(model), 12), tmp_path / "encoder.ts")
     with torch.inference_mode():
         assert_same(model, load_torchscript(tmp_path / "encoder.ts", torch.device("cpu")))
+
+
+@pytest.mark.parametrize("entry", ["encoder/code/x.py", "encoder/data.pkl"])
+def test_torchscript_that_is_damaged_or_unpacks_to_much_is_named(tmp_path: Path, entry: str) -> None:
+    with zipfile.ZipFile(tmp_path / "encoder.ts", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(entry, bytes(10 if entry.endswith("pkl") else 10**8))
+    with pytest.raises(ValueError, match=r"encoder\.ts: it cannot be used"):
+        load_torchscript(tmp_path / "encoder.ts", torch.device("cpu"))
 
 
 @pytest.mark.parametrize(

@@ -144,7 +144,18 @@ def test_shorter_status_leaves_nothing_of_a_longer_one(tmp_path, monkeypatch, ki
     assert read_status(tmp_path).overrides == []
 
 
-@pytest.mark.parametrize("text", ['{"state": "fini', '{"state": "asleep"}', '{"stat": 1}', "[]"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"state": "fini',
+        '{"state": "asleep"}',
+        '{"stat": 1}',
+        "[]",
+        "[" * 5000,
+        '{"state": []}',
+        '{"state": "failed", "overrides": [1]}',
+    ],
+)
 def test_broken_status_is_said_and_not_raised(tmp_path, text):
     (tmp_path / "status.json").write_text(text)
     found = read_status(tmp_path)

@@ -96,6 +96,13 @@ def test_row_that_a_crash_cut_short_is_left_out(record: Record) -> None:
         record.path.write_text(record.path.read_text().removesuffix(cut))
 
 
+@pytest.mark.parametrize("row", ["x,train/loss,1.0", "4,train/loss", "4,train/loss,~"])
+def test_row_that_is_none_is_named_with_its_line(record: Record, row: str) -> None:
+    record.path.write_text(f"step,name,value\n1,train/loss,2.0\n{row}\n")
+    with pytest.raises(ValueError, match=r"metrics\.csv line 3: "):
+        read_metrics(record.path)
+
+
 def test_sinks_are_told_what_is_carried_over(record: Record, tmp_path: Path) -> None:
     (tmp_path / "next").mkdir()
     after = Record(tmp_path / "next", [Sink()])
