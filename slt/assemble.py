@@ -31,6 +31,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from slt.config import check, locate
+from slt.continuation import continued, same_run
 from slt.data import LsaTMultiStream
 from slt.data.layout import atomic
 from slt.data.lsa_t import corpus_fingerprints
@@ -61,9 +62,6 @@ Shapes = dict[str, list[int]]
 
 # Groups of a checkpoint's configuration that are built again out of it.
 REBUILT = ("dataset", "streams", "projector", "fusion", "temporal", "decoder")
-# Keys that may change between a run and its continuation.
-FREE = ("resume", "num_workers", "wandb", "final", "evaluation", "backbone", "debug", "deterministic", "profile",
-        "study", "devices", "strategy")  # fmt: skip
 
 
 def in_processes(function: Callable[[DictConfig], float]) -> Callable[[DictConfig], float]:
@@ -71,6 +69,8 @@ def in_processes(function: Callable[[DictConfig], float]) -> Callable[[DictConfi
 
     @functools.wraps(function)
     def job(cfg: DictConfig) -> float:
+        if cfg.resume not in (None, "auto"):
+            cfg = _own_config(cfg)
         place = processes.outside(os.environ)
         if place is None and cfg.devices == 1:
             return function(cfg)
@@ -86,6 +86,24 @@ def in_processes(function: Callable[[DictConfig], float]) -> Callable[[DictConfi
         return float(launch(_in_process, told, count=cfg.devices))
 
     return job
+
+
+def _own_config(cfg: DictConfig) -> DictConfig:
+    """The configuration of the run that `resume` names, with what is given beside it (see `continued`).
+
+    Raises:
+        FileNotFoundError, ValueError: no such checkpoint, one of another command, one that names what is not to be
+            run, or a key that contradicts it.
+    """
+    path = find_checkpoint(Path(cfg.resume), "last.pt")
+    saved = read_config(load_checkpoint(path), path)
+    # Whatever this user's own conf/ and command line name may be built, as without resume.
+    sources = HydraConfig.get().runtime.config_sources
+    folders = [Path(source.path) for source in sources if source.provider in ("main", "command-line")]
+    texts = [file.read_text(encoding="utf-8") for folder in folders for file in folder.rglob("*.yaml")]
+    own = re.findall(r"_target_: *([\w.]+)", "\n".join([*texts, OmegaConf.to_yaml(cfg)]))
+    refuse_code(OmegaConf.to_container(saved, resolve=False), str(path), own)
+    return continued(cfg, saved, source=path)
 
 
 def _in_process(module: str, name: str, cfg: DictConfig, hydra: DictConfig) -> float:
@@ -120,7 +138,7 @@ def begin_run(cfg: DictConfig) -> Path:
     """
     run = Path(os.path.relpath(processes.same(HydraConfig.get().runtime.output_dir)))
     if cfg.get("seed", 0) is None:
-        cfg.seed = processes.same(choose_seed(run, cfg.resume))
+        cfg.seed = processes.same(choose_seed(run))
     if processes.first():
         write_origin(run)
         with atomic(run / "config.yaml") as file:
@@ -175,20 +193,13 @@ def backbone_items(*nodes: DictConfig) -> list[lineage.Item]:
     return [lineage.backbone(Path(name)) for name in sorted(files) if Path(name).is_file()]
 
 
-def choose_seed(run: Path, resume: str | None) -> int:
-    """The seed of a run that was not given one: that of the run it goes on from, else one drawn anew.
+def choose_seed(run: Path) -> int:
+    """The seed of a run that was not given one: drawn anew, and kept by a job that is queued again in its folder.
 
-    Args:
-        run: its folder; begun there before (a job that is queued again), it keeps the seed of then.
-        resume: as configured; `auto` goes on in `run` only, for no other run can be told to be the same without a seed.
+    Other runs that `resume=auto` might go on from are not looked at: none can be told to be the same without a seed.
     """
-    if (run / "config.yaml").is_file():
-        seed = OmegaConf.load(run / "config.yaml").seed
-    elif resume not in (None, "auto"):
-        path = find_checkpoint(Path(resume), "last.pt")
-        seed = read_config(load_checkpoint(path), path).seed
-    else:
-        seed = secrets.randbelow(2**31)
+    begun = run / "config.yaml"
+    seed = OmegaConf.load(begun).seed if begun.is_file() else secrets.randbelow(2**31)
     log.info("seed=null: this run has seed %d, and seed=%d repeats it", seed, seed)
     return int(seed)
 
@@ -526,9 +537,12 @@ def resume(trainer: Trainer, cfg: DictConfig, run: Path, *, job: str = "train") 
     path, payload = found, load_checkpoint(found)
     if payload["corpus"] != trainer.carried["corpus"]:
         raise ValueError(
-            f"resume={path}: trained on another corpus (its fingerprint differs); give that one, or start anew"
+            f"resume={path}: trained on another corpus (its fingerprint differs); say by dataset.root where that one "
+            "lies now, or start anew"
         )
     trainer.resume(payload, source=path)
+    if "objective" in payload:  # its name; the configuration holds what it is
+        trainer.carried["objective"] = payload["objective"]
     trainer.record.carry_over(path.parent.parent / "metrics.csv", trainer.step_count)
     best = path.parent / "best.pt"
     if processes.first() and best.is_file() and path.parent != trainer.folder:
@@ -542,29 +556,17 @@ def _find(cfg: DictConfig, run: Path, job: str) -> Path | None:
     wanted = cfg.resume
     if HydraConfig.get().mode == RunMode.MULTIRUN and (run / "checkpoints" / "last.pt").is_file():
         wanted = str(run)
+    here = read_config({"config": config_text(cfg)}, run)  # folders named as a checkpoint names them
     found = find_resume(
         wanted, run=run, runs=Path("outputs") / job, max_steps=cfg.max_steps,
-        same=lambda payload: _same_run(read_config(payload, f"resume={wanted}"), cfg),
+        same=lambda payload: same_run(read_config(payload, f"resume={wanted}"), here),
     )  # fmt: skip
     if found is None:
         return None
     path, payload = found
-    if wanted != cfg.resume and not _same_run(read_config(payload, path), cfg):
+    if wanted != cfg.resume and not same_run(read_config(payload, path), here):
         raise ValueError(
             f"{path}: of another configuration than this job now has, though its overrides are the same: conf/ or the "
             "recipe has changed; give the sweep another hydra.sweep.dir"
         )
     return path
-
-
-def _same_run(one: DictConfig, other: DictConfig) -> bool:
-    """Whether two configurations describe the same training, whatever its machine or dashboard."""
-    plain = []
-    for cfg in (one, other):
-        values = OmegaConf.to_container(cfg, resolve=True)
-        assert isinstance(values, dict)
-        # Permissions and not values of the training: the corpus fingerprint says what is trained on.
-        for key in ("mixed_extractors", "min_seen"):
-            values["dataset"].pop(key, None)
-        plain.append({key: value for key, value in values.items() if key not in FREE})
-    return plain[0] == plain[1]

@@ -34,7 +34,8 @@ def refuse_code(node: Any, where: str, trust: Sequence[str] = ()) -> None:
     Args:
         node: mappings, lists and plain values, as they stand in the file.
         where: file and key, for messages.
-        trust: packages that the user trusts beside those of the suite; whatever they define may be called.
+        trust: packages that the user trusts beside those of the suite, whatever they define may be called; or whole
+            names.
 
     Raises:
         ValueError: a `_target_` that is neither a network of `LIBRARIES`, one of `FACTORIES` nor from `trust`; a key
@@ -46,7 +47,7 @@ def refuse_code(node: Any, where: str, trust: Sequence[str] = ()) -> None:
             raise ValueError(
                 f"{path}: {value} is refused, nothing of it was run: of what a file names, only networks of "
                 f"{', '.join(LIBRARIES)} and the suite's readers are built. If you know who made it, or it is your "
-                f"own: trust=[{package}]"
+                f"own: trust=[{package}] (beside resume: name the class itself, as in KEY._target_={value})"
             )
         if key in CODE and value is not None:
             raise ValueError(f"{path}: {str(value)[:80]} is refused: it has transformers run code of others; remove it")
@@ -80,6 +81,8 @@ def _known(target: Any, trust: Sequence[str]) -> bool:
 
     from slt.config import locate
 
+    if target in trust:
+        return True
     named = [name for name in (*LIBRARIES, *trust) if isinstance(target, str) and f"{target}.".startswith(f"{name}.")]
     if not named:
         return False

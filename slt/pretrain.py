@@ -57,7 +57,8 @@ def pretrain(cfg: DictConfig) -> float:
         batches=batches,
         evaluate=lambda: processes.by_first(watch), select="val/knn" if probe else "val/rank", patience=None,
         record=record, folder=run / "checkpoints", profiler=assemble.build_profiler(cfg, run, device),
-        carried={"config": assemble.config_text(cfg), "corpus": pool.fingerprint},
+        carried={"config": assemble.config_text(cfg), "corpus": pool.fingerprint,
+                 "objective": HydraConfig.get().runtime.choices.get("objective")},
         **plain,
     )  # fmt: skip
     assemble.resume(trainer, cfg, run, job="pretrain")
@@ -65,7 +66,7 @@ def pretrain(cfg: DictConfig) -> float:
     if not processes.first():
         return trainer.best
     draw_curves(record.curves, run / "curves.png")
-    made = {"objective": HydraConfig.get().runtime.choices.get("objective"), "steps": trainer.step_count}
+    made = {"objective": trainer.carried["objective"], "steps": trainer.step_count}
     made |= {"backbone": OmegaConf.to_container(cfg.backbone, resolve=True), "data": pool.fingerprint}
     path = write_backbone(run, twins.exported(), stream=cfg.stream, about={**made, "img_size": cfg.augment.size})
     dashboard.makes(lineage.backbone(path))

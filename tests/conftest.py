@@ -32,6 +32,7 @@ from absl import logging as absl_logging
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 
+import slt.config  # noqa: F401  its working folder is this one, and not that of the first test, which goes
 from slt.synthetic import corpus_folder
 
 torch.set_num_threads(1)

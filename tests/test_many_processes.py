@@ -80,7 +80,8 @@ def joined(run: Callable[..., str]) -> str:
 def onward(run: Callable[..., str], folder: Path, joined: str) -> Path:
     """The last two updates and the report by two processes of a job of a sweep, with FSDP2."""
     (source,) = (folder / "outputs" / "train").glob("*/*")
-    more = ("devices=2", "strategy=fsdp2", "num_workers=1", f"resume={source}", "hydra.sweep.dir=sweep")
+    more = ("devices=2", "strategy=fsdp2", "num_workers=1", "final=test", f"resume={source}",
+            "hydra.sweep.dir=sweep")  # fmt: skip
     run(("slt.train", "-m"), "max_steps=4", *more)
     return folder / "sweep" / "0"
 

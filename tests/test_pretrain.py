@@ -133,6 +133,18 @@ def test_run_killed_in_the_middle_of_a_save_goes_on_bit_for_bit(entry: Any, smal
     assert [name for name in mine if not torch.equal(mine[name], theirs[name])] == []
 
 
+def test_a_run_goes_on_by_its_own_configuration_and_says_whose_objective_it_had(entry: Any, small: list[str]) -> None:
+    own = ("stream=face", "objective=simclr", "objective.model.num_prototypes=1")
+    run = entry("pretrain", *small, *own, "probe.enabled=false", "max_steps=2")
+    assert run.status == 0, run.err
+    on = entry("pretrain", f"resume={run.folder}", "max_steps=3")
+    assert on.status == 0, on.err
+    assert json.loads((on.folder / "backbone_face.json").read_text())["objective"] == "simclr"
+    assert OmegaConf.load(on.folder / "config.yaml").objective.loss.max_steps == 3  # follows, as it did
+    refused = entry("pretrain", f"resume={run.folder}", "stream=hands")
+    assert (refused.status, "stream=hands, and the run has face" in refused.err) == (1, True)
+
+
 def test_adapters_leave_the_weights_they_stand_on_and_come_out_merged(entry: Any, small: list[str], ran: Any) -> None:
     pytest.importorskip("peft", reason='peft is absent: pip install "slt[pretrain]"')
     path = ran.folder / "backbone_hands.safetensors"

@@ -17,8 +17,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from slt.data import layout, subtitles, tables
-from slt.data.subtitles import plain_text
+from slt.data import cues, layout, tables
+from slt.data.cues import plain_text
 from slt.spelling import clean
 
 FORMATS = ("subs", "cuts", "lsa_t", "subtitles", "srt", "vtt", "none")
@@ -153,7 +153,7 @@ def read_captions(
         format: one of `FORMATS` but none.
         unquoted: of subs: take all after the first `;` of a two-column table as text.
         min_seconds: shorter cuts are left out.
-        language: of subtitle files, see `subtitles.choose_languages`.
+        language: of subtitle files, see `cues.choose_languages`.
         strip: regular expressions of what is not said, see `strip_patterns`.
         films: names of the films, for subtitle files.
 
@@ -165,12 +165,12 @@ def read_captions(
     path = Path(path)
     if unquoted and format != "subs":
         raise ValueError(f"captions.unquoted reads captions.format=subs only, came captions.format={format}")
-    if language is not None and format not in subtitles.FORMATS:
+    if language is not None and format not in cues.FORMATS:
         raise ValueError(f"captions.language={language} chooses among srt and vtt files, came captions.format={format}")
     if not math.isfinite(min_seconds) or min_seconds < 0:
         raise ValueError(f"captions.min_seconds must be at least 0, came {min_seconds}")
     patterns = strip_patterns(strip)
-    if format in subtitles.FORMATS:
+    if format in cues.FORMATS:
         found = list(_subtitle_files(path, format, films, language))
     elif not path.is_file():
         raise FileNotFoundError(f"{path}: no such table; captions.format={format} reads it, or give captions.path=")
@@ -462,7 +462,7 @@ def _subtitle_files(folder: Path, kind: str, films: Collection[str], language: s
             raise ValueError(f"{path}: {other.name} has the same name, and films are known by it; remove one of them")
     if not files:
         raise FileNotFoundError(f"{folder}: no .{kind} file; each film has one of its name, or take another format")
-    chosen, without = subtitles.choose_languages(files, films, language)
+    chosen, without = cues.choose_languages(files, films, language)
     for film, reason in without.items():
         yield Fault(film, "", reason, dropped=True)
     rolled = lines = 0
@@ -473,11 +473,11 @@ def _subtitle_files(folder: Path, kind: str, films: Collection[str], language: s
         if encoding:
             foreign.setdefault(encoding, []).append(path.name)
         try:
-            cues, repeated = subtitles.unroll(subtitles.read_cues(text, kind))
+            found, repeated = cues.unroll(cues.read_cues(text, kind))
         except ValueError as error:
             raise ValueError(f"{path} {error}") from error
         rolled, lines = rolled + (repeated > 0), lines + repeated
-        for cue in cues:
+        for cue in found:
             where, name = f"{path.name} cue {cue.number}", f"{video}_{cue.number}"
             if cue.fault:
                 yield Fault(where, name, cue.fault, dropped=not cue.lines)

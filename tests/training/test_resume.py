@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from slt.sweeps.status import claimed
 from slt.training.checkpoint import load_checkpoint, save_checkpoint
@@ -119,6 +121,7 @@ def test_run_killed_in_the_middle_of_a_save_goes_on_bit_for_bit(entry: Any, tiny
     killed = next(path.parent for path in Path.cwd().rglob("checkpoints") if path.parent != whole.folder)
     assert load_checkpoint(killed / "checkpoints" / "last.pt")["step"] == 2
     rest = entry("train", *tiny, *RANDOM, "eval_every=2", f"resume={killed}")
+    assert rest.status == 0, rest.err
     assert_same(rest.folder, whole.folder)
 
 
@@ -249,5 +252,70 @@ def test_wrong_places_to_resume_from_are_refused_with_what_to_do(entry: Any, tin
         assert refused.status == 1
         assert refused.err.strip().splitlines()[-1].startswith("error: ")
         assert message in refused.err
-    refused = entry("train", *short, "embed_dim=32", "max_steps=2", f"resume={run.folder}")
-    assert (refused.status, "weights of another architecture" in refused.err) == (1, True)
+
+
+@pytest.fixture
+def begun(entry: Any, tiny: list[str]) -> Path:
+    """A run of one step that has little of conf/train.yaml, from its corpus to its decoder."""
+    kept = [word for word in tiny if not word.startswith(("decoder.", "max_steps", "eval_every"))]
+    bart = (
+        "{d_model:16,encoder_ffn_dim:16,decoder_ffn_dim:16,encoder_layers:1,decoder_layers:1,"
+        "encoder_attention_heads:2,decoder_attention_heads:2}"
+    )
+    run = entry(
+        "train", *kept, "decoder=bart_small", f"decoder.config={bart}", "decoder.tokenizer.vocab_size=150", "seed=5",
+        "dataset.limit=8", "fusion=concat", "~dataset.streams.face", "schedule=linear", "schedule.warmup_steps=7",
+        "max_steps=1", "eval_every=1", "final=null",
+    )  # fmt: skip
+    assert run.status == 0, run.err
+    return run.folder
+
+
+def test_a_run_goes_on_by_its_own_configuration_with_what_may_be_given_beside(entry: Any, begun: Path) -> None:
+    on = entry("train", f"resume={begun}", "max_steps=3", "eval_every=2", "evaluation.num_beams=3")
+    assert on.status == 0, on.err
+    mine, its = (OmegaConf.to_container(OmegaConf.load(run / "config.yaml")) for run in (on.folder, begun))
+    changed = {"resume": str(begun), "max_steps": 3, "eval_every": 2}
+    assert mine == its | changed | {"evaluation": its["evaluation"] | {"num_beams": 3}}
+    assert [step for step, _ in read_metrics(on.folder / "metrics.csv")["train/loss"]] == [1, 2, 3]
+    again = entry("train", f"resume={on.folder}", "max_steps=4", "seed=null")
+    assert (again.status, OmegaConf.load(again.folder / "config.yaml").seed) == (0, 5)
+
+
+def test_what_contradicts_the_run_is_refused_with_both_values(entry: Any, begun: Path) -> None:
+    for given, *said in (
+        (["embed_dim=32"], "embed_dim=32, and the run has 16"),
+        (["embed_dim=128"], "embed_dim=128, and the run has 16"),  # as conf/train.yaml has it
+        (["fusion=gated"], "fusion._target_=slt.models.FuseGated, and the run has slt.models.FuseConcatLinear"),
+        (["seed=4", "dataset.limit=null"], "seed=4, and the run has 5", "dataset.limit=None, and the run has 8"),
+        (["~dataset.streams.pose"], "dataset.streams.pose.folder=(no such key), and the run has pose"),
+        (["+temporal.more=1"], "temporal.more=1, and the run has (no such key)"),
+        (["debug=overfit"], "val=train, and the run has val", "batch_size=2, and the run has 4"),
+        (["backbone=conv_small"], "streams.left_hand.widths=[", "and the run has [8, 8]"),
+    ):
+        refused = entry("train", f"resume={begun}", "max_steps=2", *given)
+        assert (refused.status, [part for part in said if part not in refused.err]) == (1, [])
+        assert "leave these out" in refused.err
+
+
+def test_the_same_command_line_goes_on_wherever_its_folders_lie(entry: Any, tiny: list[str], corpus: Path) -> None:
+    shutil.copytree(corpus, "here")
+    line = [*tiny, f"dataset.root={Path.cwd() / 'here'}", "max_steps=1", "eval_every=1", "final=null"]
+    line += ["resume=auto", "hydra.run.dir=own"]
+    assert [entry("train", *words).status for words in (line, line, [*line, "resume=own"])] == [0, 0, 0]
+    assert Path("own/train.log").read_text().count("resumed own/checkpoints/last.pt at step 1") == 2
+
+
+def test_a_checkpoint_to_go_on_from_says_not_what_is_called(entry: Any, begun: Path) -> None:
+    payload = load_checkpoint(begun / "checkpoints" / "last.pt")
+    cfg = OmegaConf.create(payload["config"])
+    cfg.schedule = {"_target_": "os.system", "command": "touch ran"}
+    save_checkpoint(Path("foreign.pt"), payload | {"config": OmegaConf.to_yaml(cfg)})
+    refused = entry("train", "resume=foreign.pt")
+    assert (refused.status, "schedule._target_: os.system is refused" in refused.err) == (1, True)
+    assert not Path("ran").exists()
+
+
+def test_a_run_of_another_command_is_refused(entry: Any, begun: Path) -> None:
+    refused = entry("pretrain", f"resume={begun}")
+    assert (refused.status, "it is of another command" in refused.err) == (1, True)

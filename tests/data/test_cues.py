@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from slt.data.captions import read_captions
-from slt.data.subtitles import choose_languages, read_cues, unroll
+from slt.data.cues import choose_languages, read_cues, unroll
 
 # As YouTube writes them: the line before, the new one with its words' times, and 10 ms without anything new.
 ROLLING = """WEBVTT
