@@ -458,6 +458,8 @@ class PackedCrops:
             self.extractor = metadata.get("extractor", "")
             stored = self._file.get_slice("frames" if self.encoding == "raw" else "offsets")
             found = (stored.get_dtype(), *stored.get_shape())
+            if self.encoding != "raw":
+                self._file.get_slice("jpeg")  # raises where it is not there
         except (SafetensorError, OSError, ValueError) as error:
             raise ValueError(
                 f"{self.path}: not a readable clip of packed crops ({str(error)[:300]}); expected safetensors with "
