@@ -41,6 +41,6 @@ test-newest: RESOLUTION := highest
 test-oldest: RESOLUTION := lowest-direct
 test-newest test-oldest: setup
 	$(BIN)/uv --no-config venv --quiet --clear --python $(BIN)/python .venv-$(@:test-%=%)
-	$(BIN)/uv --no-config pip install --quiet --python .venv-$(@:test-%=%) --resolution $(RESOLUTION) -e ".[dev]"
+	$(BIN)/uv --no-config pip install --quiet --compile-bytecode --python .venv-$(@:test-%=%) --resolution $(RESOLUTION) -e ".[dev]"
 	$(BIN)/uv --no-config pip freeze --python .venv-$(@:test-%=%)
 	.venv-$(@:test-%=%)/bin/python $(PYTEST)
