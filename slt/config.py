@@ -271,10 +271,10 @@ def locate(target: str) -> Any:
     Raises:
         ValueError: there is none.
     """
-    module, _, name = target.rpartition(".")
+    module, _, name = str(target).rpartition(".")
     try:
         return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
         if isinstance(error, ImportError) and not (error.name or "").startswith(module.split(".")[0]):
             raise
         raise ValueError(f"_target_: {target} cannot be found ({error})") from error

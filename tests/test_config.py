@@ -35,6 +35,8 @@ SPELLING = {
     "wandb.mode=onlin": r"wandb.mode=onlin: expected one of disabled, offline, online; online\?",
     "precision=fp61": r"precision=fp61: expected one of fp32, bf16, fp16",
     "temporal._target_=slt.models.TransformerTempral": r"slt.models.TransformerTempral cannot be found",
+    "temporal._target_=1.5": r"1.5 cannot be found",
+    "temporal._target_=../x": r"../x cannot be found",
 }
 TYPES = {
     "max_steps=many": r"max_steps=many.*Integer",

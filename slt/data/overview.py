@@ -261,21 +261,28 @@ def _table_faults(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     kinds: dict[tuple[str, bool], dict[str, Any]] = {}
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        for row in csv.DictReader(file, delimiter=";"):
-            reason, dropped = row.get("reason") or "", (row.get("dropped") or "").lower() == "true"
-            kind = _VARYING.sub("…", reason)
-            found = kinds.setdefault((kind, dropped), {"count": 0, "example": f"{row.get('where')}: {reason}"})
-            found["count"] += 1
+    for row in _fault_rows(path):
+        reason, dropped = row.get("reason") or "", (row.get("dropped") or "").lower() == "true"
+        kind = _VARYING.sub("…", reason)
+        found = kinds.setdefault((kind, dropped), {"count": 0, "example": f"{row.get('where')}: {reason}"})
+        found["count"] += 1
     rows = [{"dropped": dropped, **found} for (_, dropped), found in kinds.items()]
     return sorted(rows, key=lambda row: (-row["count"], row["example"]))
+
+
+def _fault_rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        try:
+            return list(csv.DictReader(file, delimiter=";"))
+        except csv.Error as error:
+            raise ValueError(f"{path}: not a table that can be read ({error}); delete it, or extract anew") from error
 
 
 def _texts(out: Path, ids: Iterable[str]) -> dict[str, str]:
     wanted = set(ids)
     if not (out / "subs.csv").is_file():
         return {}
-    return {row["video_id"]: row["texto"] for _, row, _ in layout.table_rows(out / "subs.csv")
+    return {row["video_id"]: row.get("texto", "") for _, row, _ in layout.table_rows(out / "subs.csv")
             if row.get("video_id") in wanted}  # fmt: skip
 
 

@@ -25,8 +25,8 @@ END_ROOM = 0.1
 # The next picture that is asked for is decoded up to when it is this near, in seconds, and else sought: about the
 # distance of keyframes in films from the net.
 REACH = 2.0
-# A few bytes may say that a picture is larger than any memory; 8K is half of this.
-MOST_PIXELS = 2**26
+# A few bytes may say that a picture is larger than any memory; 8K has 35 million.
+MOST_PIXELS = 36_000_000
 
 
 @dataclass(frozen=True)

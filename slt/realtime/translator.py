@@ -169,7 +169,7 @@ class OnnxTranslator:
             check_inputs(clip, self.streams, self.max_frames)
         arrays = pad_clips(clips, self.streams)
         names = [output.name for output in self.manifest.graphs["cross"].outputs]
-        with rebuilding(self.folder):
+        with rebuilding(self.folder / FILE):  # which says what the graphs take and give
             memory, present = self._sessions["encoder"].run(["memory", "present"], arrays)
             cross = self._sessions["cross"].run(names, {"memory": memory})
         return Encoded(dict(zip(names, cross, strict=True)), present)
@@ -250,7 +250,7 @@ class _Step:
         feeds = {"tokens": tokens[:, None], **self._fixed, **self._past}
         if self._counted:
             feeds["position"] = np.array(self._length, np.int64)
-        with rebuilding(self._folder):
+        with rebuilding(self._folder / FILE):
             logits, *new = self._session.run(self._outputs, feeds)
         kept = dict(zip(self._outputs[1:], new, strict=True))
         self._past = {name: kept[name.replace("past_", "new_", 1)] for name in self._past}

@@ -180,6 +180,8 @@ def read_plan(folder: Path) -> dict[str, Any]:
         found = json.loads((folder / PLAN).read_text(encoding="utf-8"))
         jobs = [{"number": int(job["number"]), "folder": str(job["folder"]),
                  "overrides": [str(one) for one in job["overrides"]]} for job in found["jobs"]]  # fmt: skip
+        if any(len(str(job["folder"]).encode()) > 255 for job in jobs):
+            raise ValueError("the name of a folder of over 255 bytes")
         return {"again": found["again"], "jobs": jobs}
     except FileNotFoundError:
         return {"again": None, "jobs": []}

@@ -219,9 +219,10 @@ def _parse(name: str, data: bytes) -> Status | None:
         return None
     try:
         found = Status(**json.loads(data))
-        texts = (found.state, *found.overrides, found.started or "", found.failure or "", found.host or "")
-        numbers = (found.seconds or 0, found.value or 0, found.exit or 0, found.pid or 0)
-        if not all(isinstance(text, str) for text in texts) or not all(isinstance(n, int | float) for n in numbers):
+        texts = (found.started, found.failure, found.host, found.state, *found.overrides)
+        numbers = (found.seconds, found.value, found.exit, found.pid)
+        fit = [isinstance(text, str | None) for text in texts] + [isinstance(n, int | float | None) for n in numbers]
+        if not all(fit):
             raise ValueError("values of other kinds than a run writes")
     except (ValueError, TypeError, RecursionError) as error:
         return Status("unknown", failure=f"{name} cannot be read ({error})")

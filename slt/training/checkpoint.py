@@ -69,8 +69,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     except Exception as error:  # torch's reader meets damaged bytes with any error there is, EOFError without a word
         why = next(iter(str(error).splitlines()), type(error).__name__)
         raise ValueError(f"{path}: truncated or not a checkpoint ({why})") from error
-    if not isinstance(payload, dict) or payload.get("format") != FORMAT:
-        found = payload.get("format") if isinstance(payload, dict) else type(payload).__name__
+    found = payload.get("format") if isinstance(payload, dict) else type(payload).__name__
+    if not isinstance(found, type(FORMAT)) or found != FORMAT:
         raise ValueError(f"{path}: not a checkpoint of this suite: expected format {FORMAT}, found {found}")
     return payload
 

@@ -134,12 +134,13 @@ def read_film(root: Path, *, ending: str) -> None:
     faults = []
     known_by(film)
     for read in (
-        lambda: list(read_frames(film, fps=target_rate(probe(film), None, 30.0))),
-        lambda: list(read_frames(film, fps=7.0, start=0.3, end=0.7)),
-        lambda: list(frames_at(film, [0.0, 0.5])),
+        lambda: read_frames(film, fps=target_rate(probe(film), None, 30.0)),
+        lambda: read_frames(film, fps=7.0, start=0.3, end=0.7),
+        lambda: frames_at(film, [0.0, 0.5]),
     ):
         try:
-            read()
+            for _ in read():  # one picture at a time, as all that read films do
+                pass
         except ValueError as error:
             faults.append(error)
     if faults:

@@ -195,6 +195,7 @@ def _make_frames(folder: Path) -> None:
     ]  # fmt: skip
     layout.write_metadata(extraction / "metadata.jsonl", records)
     layout.write_json(extraction / "extraction.json", {"fingerprint": "abc", "folders": {"face": "face"}})
+    (extraction / "faults.csv").write_text("where;video_id;reason;dropped\nfilm_a;clip_a;no hands;false\n")
     layout.write_json(extraction / ".failed" / "clip_d.json", records[-1] | {"failure": "no such film"})
 
 

@@ -178,6 +178,15 @@ def test_faults_of_the_tables_are_counted_by_reason(tmp_path, asked, films):
     assert found == [("3", "yes", "meta.csv line 5"), ("2", "no", "meta.csv line 2")]
 
 
+def test_tables_that_lost_a_part_leave_the_page_or_one_message(tmp_path, asked, films):
+    root = write_corpus(tmp_path / "out", [line("a")])
+    (root / "subs.csv").write_text("video_id;texto\na\n")
+    page(root, films)
+    (root / "faults.csv").write_text(f"where;video_id;reason;dropped\n{'x' * 200_000}\n")
+    with pytest.raises(ValueError, match=r"faults\.csv: not a table"):
+        page(root, films)
+
+
 def test_the_worst_come_first_and_unsure_signers_take_up_to_half():
     def fact(name: str, share: float, certainty: float = 1.0) -> Any:
         signer = {"certainty": certainty, "persons": 2, "unsure": certainty < 0.6}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import re
 import shlex
@@ -18,6 +19,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from slt.config import CONF, HOME, check
 from slt.entry import explain
+from slt.sweeps import grid
 from slt.sweeps.status import read_status
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(HOME), "OMP_NUM_THREADS": "1"}
@@ -136,3 +138,10 @@ def test_the_command_of_a_wandb_agent_runs(tiny, command_of):
     assert done.returncode == 0, shlex.join(words) + done.stderr
     assert read_status(Path("one")).state == "finished"
     assert "optimizer.lr=0.0003" in read_status(Path("one")).overrides
+
+
+@pytest.mark.parametrize("jobs", [3, [3], [{"number": 0, "folder": "x" * 300, "overrides": []}], [{"folder": "0"}]])
+def test_a_damaged_list_of_jobs_is_named(tmp_path, jobs):
+    (tmp_path / "sweep.json").write_text(json.dumps({"again": None, "jobs": jobs}))
+    with pytest.raises(ValueError, match=r"sweep\.json: not a sweep's list of jobs"):
+        grid.read_plan(tmp_path)

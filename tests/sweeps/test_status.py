@@ -151,6 +151,7 @@ def test_shorter_status_leaves_nothing_of_a_longer_one(tmp_path, monkeypatch, ki
         '{"state": "asleep"}',
         '{"stat": 1}',
         "[]",
+        '{"state": "failed", "seconds": {}}',
         "[" * 5000,
         '{"state": []}',
         '{"state": "failed", "overrides": [1]}',

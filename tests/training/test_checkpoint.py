@@ -95,6 +95,9 @@ def test_checkpoint_of_something_else_is_named(tmp_path: Path) -> None:
     torch.save({"state_dict": {}}, tmp_path / "other.pt")
     with pytest.raises(ValueError, match=r"other\.pt: not a checkpoint of this suite: expected format 1, found None"):
         load_checkpoint(tmp_path / "other.pt")
+    torch.save({"format": torch.zeros(2)}, tmp_path / "other.pt")
+    with pytest.raises(ValueError, match=r"other\.pt: not a checkpoint of this suite"):
+        load_checkpoint(tmp_path / "other.pt")
 
 
 def test_holds_tensors_and_plain_values_only(trainer: Callable[..., Any]) -> None:
