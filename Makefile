@@ -1,6 +1,7 @@
 # `make train` and `make test` do all the set-up, then run.
 PYTHON ?= python3
 BIN := .venv/bin
+UV := $(BIN)/uv --system-certs
 PYTEST := -m pytest --numprocesses 2 --dist loadfile
 NEEDED := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and "error: Python 3.11 to 3.13 is needed; name one with make PYTHON=python3.12")
 
@@ -33,14 +34,14 @@ bench: setup
 
 # Renews the lock within the ranges of pyproject.toml, for Python 3.11 to 3.13.
 lock: setup
-	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --extra dev --no-emit-index-url \
+	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --extra dev --no-emit-index-url \
 		--no-annotate --custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
 
 # The tests with the newest and with the lowest versions that the ranges allow, each in an environment of its own.
 test-newest: RESOLUTION := highest
 test-oldest: RESOLUTION := lowest-direct
 test-newest test-oldest: setup
-	$(BIN)/uv --no-config venv --quiet --clear --python $(BIN)/python .venv-$(@:test-%=%)
-	$(BIN)/uv --no-config pip install --quiet --python .venv-$(@:test-%=%) --resolution $(RESOLUTION) -e ".[dev]"
-	$(BIN)/uv --no-config pip freeze --python .venv-$(@:test-%=%)
+	$(UV) --no-config venv --quiet --clear --python $(BIN)/python .venv-$(@:test-%=%)
+	$(UV) --no-config pip install --quiet --compile-bytecode --python .venv-$(@:test-%=%) --resolution $(RESOLUTION) -e ".[dev]"
+	$(UV) --no-config pip freeze --python .venv-$(@:test-%=%)
 	.venv-$(@:test-%=%)/bin/python $(PYTEST)

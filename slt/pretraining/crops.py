@@ -84,6 +84,8 @@ class CropPool(Dataset[Tensor]):
         if stream not in POOLS:
             raise ValueError(f"stream={stream}: expected one of {', '.join(POOLS)}")
         self.stream, self.sources = stream, []
+        for known in (_opened, _marks):  # of folders as they were when another pool was made
+            known.cache_clear()
         counts: list[int] = []
         sizes: dict[int, str] = {}
         facts: list[Any] = []
