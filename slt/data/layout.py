@@ -458,6 +458,8 @@ class PackedCrops:
             self.extractor = metadata.get("extractor", "")
             stored = self._file.get_slice("frames" if self.encoding == "raw" else "offsets")
             found = (stored.get_dtype(), *stored.get_shape())
+            if self.encoding != "raw":
+                self._file.get_slice("jpeg")  # raises where it is not there
         except (SafetensorError, OSError, ValueError) as error:
             raise ValueError(
                 f"{self.path}: not a readable clip of packed crops ({str(error)[:300]}); expected safetensors with "
@@ -482,7 +484,10 @@ class PackedCrops:
             block: NDArray[np.uint8] = self._file.get_slice("frames")[low:high]
             return np.asarray(block[index - low])
         offsets = self._file.get_slice("offsets")[low : high + 1]
-        data = self._file.get_slice("jpeg")[int(offsets[0]) : int(offsets[-1])]
+        try:
+            data = self._file.get_slice("jpeg")[int(offsets[0]) : int(offsets[-1])]
+        except (SafetensorError, OverflowError) as error:
+            raise ValueError(f"{self.path}: `offsets` do not fit the JPEGs ({error}); write it anew") from error
         offsets = offsets - offsets[0]
         out = np.zeros((len(index), self.size, self.size, 3), np.uint8)
         for place, t in enumerate(index - low):

@@ -219,9 +219,10 @@ def _parse(name: str, data: bytes) -> Status | None:
         return None
     try:
         found = Status(**json.loads(data))
-        texts = (found.started, found.failure, found.host, found.state, *found.overrides)
+        texts = (found.started, found.failure, found.host)
         numbers = (found.seconds, found.value, found.exit, found.pid)
         fit = [isinstance(text, str | None) for text in texts] + [isinstance(n, int | float | None) for n in numbers]
+        fit += [isinstance(text, str) for text in (found.state, *found.overrides)]
         if not all(fit):
             raise ValueError("values of other kinds than a run writes")
     except (ValueError, TypeError, RecursionError) as error:

@@ -65,6 +65,22 @@ def test_packed_crops_without_seen_marks_are_named(tmp_path: Path, frames):
         layout.PackedCrops(tmp_path / "a")
 
 
+def test_packed_jpegs_without_their_bytes_are_named(tmp_path: Path):
+    from safetensors.numpy import save_file
+
+    arrays = {"seen": np.ones(2, np.uint8), "offsets": np.arange(3, dtype=np.int64)}
+    save_file(arrays, tmp_path / "a.safetensors", metadata={"encoding": "jpeg", "size": "16"})
+    with pytest.raises(ValueError, match=r"a\.safetensors: not a readable clip"):
+        layout.PackedCrops(tmp_path / "a.safetensors")
+    save_file(
+        arrays | {"jpeg": np.zeros(9, np.uint8), "offsets": -arrays["offsets"] - 1},
+        tmp_path / "a.safetensors",
+        metadata={"encoding": "jpeg", "size": "16"},
+    )
+    with pytest.raises(ValueError, match=r"a\.safetensors: `offsets` do not fit"):
+        layout.PackedCrops(tmp_path / "a.safetensors").frames(np.arange(2))
+
+
 def test_packed_crops_whose_shape_does_not_fit_are_named(tmp_path: Path, frames, seen):
     from safetensors.numpy import save_file
 

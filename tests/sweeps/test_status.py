@@ -152,6 +152,7 @@ def test_shorter_status_leaves_nothing_of_a_longer_one(tmp_path, monkeypatch, ki
         '{"stat": 1}',
         "[]",
         '{"state": "failed", "seconds": {}}',
+        '{"state": "failed", "overrides": [null]}',
         "[" * 5000,
         '{"state": []}',
         '{"state": "failed", "overrides": [1]}',
