@@ -487,7 +487,9 @@ class PackedCrops:
         try:
             data = self._file.get_slice("jpeg")[int(offsets[0]) : int(offsets[-1])]
         except (SafetensorError, OverflowError) as error:
-            raise ValueError(f"{self.path}: `offsets` do not fit the JPEGs ({error}); write it anew") from error
+            raise ValueError(
+                f"{self.path} frame {low}: `offsets` do not fit the JPEGs ({error}); write it anew"
+            ) from error
         offsets = offsets - offsets[0]
         out = np.zeros((len(index), self.size, self.size, 3), np.uint8)
         for place, t in enumerate(index - low):

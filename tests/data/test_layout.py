@@ -77,7 +77,7 @@ def test_packed_jpegs_without_their_bytes_are_named(tmp_path: Path):
         tmp_path / "a.safetensors",
         metadata={"encoding": "jpeg", "size": "16"},
     )
-    with pytest.raises(ValueError, match=r"a\.safetensors: `offsets` do not fit"):
+    with pytest.raises(ValueError, match=r"a\.safetensors frame 0: `offsets` do not fit"):
         layout.PackedCrops(tmp_path / "a.safetensors").frames(np.arange(2))
 
 
