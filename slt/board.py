@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from omegaconf import DictConfig
 
-from slt.config import check
-from slt.entry import main
+from slt.config.checks import check
+from slt.config.entry import main
 from slt.training.workspace import layout
 
 

@@ -13,13 +13,13 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from slt.config import check
-from slt.data.rois import Extractor
-from slt.entry import main
-from slt.realtime.films import film_settings, find_films
-from slt.realtime.models import Opened, fit_extractor, open_translator, refuse_unfit, share_cores
-from slt.realtime.showing import Showing, show_film, show_films, show_live
-from slt.realtime.sources import Camera
+from slt.config.checks import check
+from slt.config.entry import main
+from slt.extraction.regions import Extractor
+from slt.inference.films import film_settings, find_films
+from slt.inference.open import Opened, fit_extractor, open_translator, refuse_unfit, share_cores
+from slt.inference.showing import Showing, show_film, show_films, show_live
+from slt.inference.sources import Camera
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ def build_extractor(cfg: DictConfig, opened: Opened) -> Extractor:
 
 
 def rebuild(checkpoint: Path, trust: Sequence[str] = ()) -> Any:
-    """Make a model of a checkpoint; `trust` as in `slt.assemble.restore`."""
+    """Make a model of a checkpoint; `trust` as in `slt.config.assemble.restore`."""
     from slt.export import open_run  # here: an exported folder needs no torch
 
     return open_run(checkpoint, trust=trust)[0]
@@ -66,7 +66,7 @@ def demo(cfg: DictConfig) -> int:
     using: dict[str, Any] = {"translator": opened.translator, "extractor": extractor, "settings": settings}
     try:
         if cfg.ui == "web":
-            from slt.realtime.web import serve  # here: only the page needs Gradio
+            from slt.inference.web import serve  # here: only the page needs Gradio
 
             serve(**using, **cfg.web)
         elif camera is not None:

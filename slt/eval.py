@@ -6,14 +6,15 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from slt import assemble
-from slt.config import check
-from slt.data.provenance import refuse_other_extractor
-from slt.entry import main
+from slt.config import assemble
+from slt.config.checks import check
+from slt.config.entry import main
+from slt.corpora.provenance import refuse_other_extractor
 from slt.evaluation.assessment import examine
-from slt.text import Tokenize
+from slt.models.tokenizer import Tokenize
 from slt.training import lineage
 from slt.training.checkpoint import find_checkpoint, load_checkpoint
+from slt.training.machine import choose_device
 from slt.training.record import read_metrics
 
 
@@ -22,7 +23,7 @@ def evaluate(cfg: DictConfig) -> float:
     """Evaluates, and returns BLEU."""
     check(cfg)
     run = assemble.begin_run(cfg)
-    device = assemble.choose_device(cfg.device)
+    device = choose_device(cfg.device)
     path = find_checkpoint(Path(cfg.checkpoint), "best.pt")
     payload = load_checkpoint(path)
     trained, translator, tokenizer = assemble.restore(payload, path, trust=cfg.trust)

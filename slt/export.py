@@ -10,14 +10,14 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from slt import assemble
-from slt.config import check
-from slt.data.provenance import refuse_other_extractor
-from slt.entry import main
+from slt.config import assemble
+from slt.config.checks import check
+from slt.config.entry import main
+from slt.corpora.provenance import refuse_other_extractor
 from slt.exporting.folder import export_folder
-from slt.exporting.trained import Trained, extractor_settings, stream_specs
-from slt.foreign import rebuilding
-from slt.realtime.manifest import Search
+from slt.files import rebuilding
+from slt.models.signature import Search
+from slt.models.trained import Trained, extractor_settings, stream_specs
 from slt.training import lineage
 from slt.training.checkpoint import find_checkpoint, load_checkpoint
 

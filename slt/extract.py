@@ -12,12 +12,13 @@ from pathlib import Path
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from slt.config import check
-from slt.data.extraction import Outcome, build_extractor, extract_sources
-from slt.data.films import find_sources
-from slt.data.seen import extracted_shares, seen_faults, seen_lines
-from slt.data.writer import ClipWriter
-from slt.entry import main
+from slt.config.checks import check
+from slt.config.entry import main
+from slt.extraction.records import extracted_shares
+from slt.extraction.run import Outcome, build_extractor, extract_sources
+from slt.extraction.sources import find_sources
+from slt.extraction.writer import ClipWriter
+from slt.streams.seen import seen_faults, seen_lines
 
 
 def run(cfg: DictConfig) -> Outcome:
@@ -25,7 +26,7 @@ def run(cfg: DictConfig) -> Outcome:
     check(cfg)
     if cfg.wandb.mode == "disabled":
         return make_corpus(cfg)
-    from slt import assemble  # here: it brings torch, which extraction does without
+    from slt.config import assemble  # here: it brings torch, which extraction does without
 
     dashboard = assemble.open_dashboard(cfg, assemble.begin_run(cfg), "extract", uses=lambda: [])
     outcome = make_corpus(cfg)
@@ -102,7 +103,9 @@ def say_seen(metadata: Path, min_seen: float) -> None:
 
 def list_faults(folder: Path, min_seen: float) -> int:
     """Print all that is wrong with a corpus and return the exit status."""
-    from slt.data.checking import check_corpus  # here: it reads with torch, which each extracting process does without
+    from slt.corpora.checking import (
+        check_corpus,  # here: it reads with torch, which each extracting process does without
+    )
 
     lines = check_corpus(folder, min_seen=min_seen)
     for line in lines:

@@ -9,13 +9,14 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from slt import assemble
-from slt.config import check
-from slt.entry import main
+from slt.config import assemble
+from slt.config.checks import check
+from slt.config.entry import main
 from slt.pretraining.watching import Watch
 from slt.pretraining.weights import write_backbone
 from slt.training import lineage, processes
 from slt.training.loop import Trainer, parameter_groups
+from slt.training.machine import choose_device
 from slt.training.randomness import fix_randomness
 from slt.training.record import Record, draw_curves
 
@@ -30,7 +31,7 @@ def pretrain(cfg: DictConfig) -> float:
     """Pretrains, and returns the best share of labels that neighbours got right (without a probe: the best rank)."""
     check(cfg)
     run = assemble.begin_run(cfg)
-    device = assemble.choose_device(cfg.device)
+    device = choose_device(cfg.device)
     fix_randomness(cfg.seed, deterministic=cfg.deterministic)
     with processes.one_ahead():  # who writes the embedded corpus, where it is not there yet
         pool, batches = assemble.build_views(cfg, pin_memory=device.type == "cuda")

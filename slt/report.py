@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from slt.config import HOME
+from slt.config.checks import HOME
 from slt.sweeps.ending import summary
 from slt.sweeps.notebook import rebuild
 from slt.sweeps.page import write_sweep

@@ -8,17 +8,18 @@ from functools import partial
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from slt import assemble
-from slt.config import check
-from slt.data import LengthBatches
-from slt.entry import main
+from slt.config import assemble
+from slt.config.checks import check
+from slt.config.entry import main
 from slt.evaluation.assessment import examine
 from slt.evaluation.examples import Examples
 from slt.evaluation.translation import validate
-from slt.text import Tokenize
+from slt.models.tokenizer import Tokenize
+from slt.streams.batch import LengthBatches
 from slt.training.batches import TrainBatches, evaluation_batches
 from slt.training.checkpoint import load_checkpoint, load_weights
 from slt.training.loop import Trainer, parameter_groups
+from slt.training.machine import choose_device
 from slt.training.objective import TranslationLoss, name_too_short
 from slt.training.processes import first
 from slt.training.randomness import fix_randomness
@@ -35,7 +36,7 @@ def train(cfg: DictConfig) -> float:
     """Trains, and returns the best validation score, which sweeps maximise."""
     check(cfg)
     run = assemble.begin_run(cfg)
-    device = assemble.choose_device(cfg.device)
+    device = choose_device(cfg.device)
     fix_randomness(cfg.seed, deterministic=cfg.deterministic)
     splits = assemble.build_splits(cfg, {"train", cfg.val, cfg.final} - {None}, augment=True, named_by="val and final")
     for name in sorted(splits, key=lambda name: name != "train"):

@@ -32,7 +32,7 @@ from absl import logging as absl_logging
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 
-import slt.config  # noqa: F401  its working folder is this one, and not that of the first test, which goes
+import slt.config.checks  # noqa: F401  its working folder is this one, and not that of the first test, which goes
 from slt.synthetic import corpus_folder
 
 torch.set_num_threads(1)
@@ -208,7 +208,7 @@ def compose() -> Callable[..., Any]:
     def make(*overrides: str, name: str = "train") -> Any:
         import hydra
 
-        from slt.config import CONF
+        from slt.config.checks import CONF
 
         with hydra.initialize_config_dir(str(CONF), version_base=None):
             return hydra.compose(name, overrides=list(overrides))
@@ -219,7 +219,8 @@ def compose() -> Callable[..., Any]:
 @pytest.fixture(scope="session")
 def clips(corpus: Path) -> Any:
     """The training split of `corpus`, not augmented."""
-    from slt.data import Crops, Landmarks, LsaTMultiStream
+    from slt.corpora.folder import LsaTMultiStream
+    from slt.streams.readers import Crops, Landmarks
 
     folders = {"face": "face", "left_hand": "hand_l", "right_hand": "hand_r"}
     readers: dict[str, Any] = {n: Crops(folder=f, size=CROPS, jitter=0.0, colour=0.0) for n, f in folders.items()}
@@ -232,7 +233,7 @@ def clips(corpus: Path) -> Any:
 @pytest.fixture(scope="session")
 def tokenizer(clips: Any) -> Any:
     """A tokenizer trained on the sentences of `clips`."""
-    from slt.text import train_tokenizer
+    from slt.models.tokenizer import train_tokenizer
 
     return train_tokenizer(list(clips.texts), kind="bpe", vocab_size=150)
 
@@ -240,8 +241,8 @@ def tokenizer(clips: Any) -> Any:
 @pytest.fixture
 def batch(clips: Any, tokenizer: Any) -> Any:
     """Three clips of different length (B=3, T<=20), padded, with tokens (B, L); fresh tensors in every test."""
-    from slt.data import Collate
-    from slt.text import Tokenize
+    from slt.models.tokenizer import Tokenize
+    from slt.streams.batch import Collate
 
     shortest = int(clips.lengths.argmin())
     samples = [clips[i] for i in (shortest, *(i for i in range(3) if i != shortest))][:3]
@@ -256,7 +257,7 @@ def build(compose: Callable[..., Any], tiny: list[str], clips: Any, tokenizer: A
     """Build the tiny translator that conf/ and overrides describe: evaluation mode, the same weights each time."""
 
     def make(*overrides: str) -> Any:
-        from slt.assemble import build_translator, stream_shapes
+        from slt.config.assemble import build_translator, stream_shapes
 
         torch.manual_seed(0)
         cfg = compose(*tiny, *overrides)

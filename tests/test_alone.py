@@ -15,7 +15,7 @@ import torch
 import wandb
 from hydra.core.global_hydra import GlobalHydra
 
-from slt.config import CONF
+from slt.config.checks import CONF
 
 
 def leave_it_all() -> None:

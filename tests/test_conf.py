@@ -14,9 +14,17 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from slt.assemble import build_splits, build_tokenizer, build_translator, carried, config_text, restore, stream_shapes
-from slt.config import CONF, HOME, check
-from slt.text import Tokenize, decode
+from slt.config.assemble import (
+    build_splits,
+    build_tokenizer,
+    build_translator,
+    carried,
+    config_text,
+    restore,
+    stream_shapes,
+)
+from slt.config.checks import CONF, HOME, check
+from slt.models.tokenizer import Tokenize, decode
 
 # Files of conf/sweep/ that begin with wandb_ are for `wandb sweep`.
 OPTIONS = sorted(

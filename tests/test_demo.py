@@ -14,14 +14,14 @@ from types import SimpleNamespace
 import pytest
 from bench.landmarker_stub import write_film
 from bench.signing_stub import SigningLandmarker
-from realtime import conftest as exported
+from inference import conftest as exported
 
-from slt.config import HOME
-from slt.data.layout import write_table
-from slt.data.rois import Extractor
+from slt.config.checks import HOME
+from slt.corpora.layout import write_table
 from slt.evaluation.prediction import read_predictions
-from slt.realtime.films import FilmSettings
-from slt.realtime.manifest import read_manifest, write_manifest
+from slt.extraction.regions import Extractor
+from slt.inference.films import FilmSettings
+from slt.models.signature import read_manifest, write_manifest
 
 pytest.importorskip("av", reason='PyAV is absent: pip install "slt[media]"')
 pytest.importorskip("onnxruntime", reason='onnxruntime is absent: pip install "slt[export]"')
@@ -276,7 +276,7 @@ def test_a_model_of_the_embedded_corpus_is_refused_for_films(entry, folder, film
 
 def test_the_page_gets_the_model_the_extractor_and_its_keys(entry, folder, monkeypatch):
     served = {}
-    monkeypatch.setitem(sys.modules, "slt.realtime.web", SimpleNamespace(serve=lambda **keys: served.update(keys)))
+    monkeypatch.setitem(sys.modules, "slt.inference.web", SimpleNamespace(serve=lambda **keys: served.update(keys)))
     ran = entry("demo", f"model={folder}", "ui=web", *STUB, "other_extractor=true", "web.port=7999", "web.max_mb=5")
     assert ran.status == 0, ran.err
     assert {key: served.pop(key) for key in ("host", "port", "max_mb", "max_seconds")} == {

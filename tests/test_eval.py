@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import torch
 
-from slt.config import HOME
-from slt.data import layout
+from slt.config.checks import HOME
+from slt.corpora import layout
 from slt.evaluation.prediction import read_predictions
 from slt.training.checkpoint import load_checkpoint
 

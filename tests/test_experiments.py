@@ -11,7 +11,7 @@ import re
 import pytest
 import yaml
 
-from slt.config import HOME, check
+from slt.config.checks import HOME, check
 from slt.sweeps.grid import jobs_of
 
 RECIPES = sorted(path.stem for path in (HOME / "experiments").glob("*.yaml"))

@@ -16,10 +16,10 @@ import torch
 
 from slt.export import open_run
 from slt.exporting import folder as folders
-from slt.exporting.torch_translator import CheckpointTranslator, TorchScriptTranslator
-from slt.realtime import OnnxTranslator
-from slt.realtime.inputs import inputs_from_sample
-from slt.realtime.manifest import read_manifest
+from slt.inference import OnnxTranslator
+from slt.inference.checkpoint import CheckpointTranslator, TorchScriptTranslator
+from slt.inference.inputs import inputs_from_sample
+from slt.models.signature import read_manifest
 
 LIGHT = ("parity.batches=3", "parity.limit=3")
 SIZES = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2,
@@ -132,7 +132,7 @@ def test_translators_of_a_folder_and_of_its_checkpoint_write_the_same(
 
 
 def test_program_gives_the_encoder_s_numbers_at_other_lengths(exported: Path, inputs: list[Any]) -> None:
-    from slt.realtime.translator import pad_clips
+    from slt.inference.onnx import pad_clips
 
     manifest = read_manifest(exported)
     arrays = pad_clips(inputs, manifest.streams)

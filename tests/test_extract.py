@@ -22,15 +22,17 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 
 from slt import data, extract
-from slt.assemble import corpus_items
-from slt.config import CONF, HOME
-from slt.data import layout
-from slt.data.checking import check_corpus
-from slt.data.extraction import Outcome, deal
-from slt.data.films import Source
-from slt.data.landmark_models import MODELS
-from slt.data.landmarks import Landmarks
-from slt.data.records import OutputError, locked
+from slt.config.assemble import corpus_items
+from slt.config.checks import CONF, HOME
+from slt.corpora import layout
+from slt.corpora.checking import check_corpus
+from slt.extraction.landmarks import Landmarks
+from slt.extraction.mediapipe_models import MODELS
+from slt.extraction.records import OutputError, locked
+from slt.extraction.run import Outcome, deal
+from slt.extraction.source import Source
+from slt.streams.arrays import read_pose
+from slt.streams.packed import PackedCrops, write_packed_blocks
 
 av = pytest.importorskip("av", reason='PyAV is absent: pip install "slt[media]"')
 
@@ -107,10 +109,10 @@ def test_films_become_a_corpus_in_the_layout(source, tmp_path):
         "0.6",
     ]
     assert layout.read_index(tmp_path / "out" / "index" / "train.csv") == ["a", "b", "c"]
-    crops = layout.PackedCrops(tmp_path / "out" / "hand_l" / "a.safetensors")
+    crops = PackedCrops(tmp_path / "out" / "hand_l" / "a.safetensors")
     assert (crops.length, crops.size, crops.seen.all()) == (6, 16, True)
-    assert not layout.PackedCrops(tmp_path / "out" / "hand_r" / "a.safetensors").seen.any()
-    pose = layout.read_pose(tmp_path / "out" / "pose" / "a.npz")
+    assert not PackedCrops(tmp_path / "out" / "hand_r" / "a.safetensors").seen.any()
+    pose = read_pose(tmp_path / "out" / "pose" / "a.npz")
     assert (pose.points.shape, pose.size) == ((6, 75, 3), (64, 48))
     assert pose.seen["hand_l"].all()
     assert layout.index_faults(tmp_path / "out") == []
@@ -129,7 +131,7 @@ def test_each_clip_says_what_made_it_and_how_it_went(source, tmp_path):
     record = record_of(tmp_path / "out", "a")
     assert record["seen"] == {"face": 1.0, "left_hand": 1.0, "right_hand": 0.0}
     assert record["shoulders"] == 1.0
-    assert record["fingerprint"] == layout.PackedCrops(tmp_path / "out" / "face" / "a.safetensors").extractor
+    assert record["fingerprint"] == PackedCrops(tmp_path / "out" / "face" / "a.safetensors").extractor
     keys = ("film", "start", "end", "frames", "fps", "film_fps", "size", "version")
     assert [record[key] for key in keys] == ["a.mp4", None, None, 6, 10.0, 10.0, [64, 48], 2]
     assert sorted(record["signer"]) == ["box", "certainty", "persons", "unsure"]
@@ -171,7 +173,7 @@ def test_single_jpegs_the_body_alone_and_no_pose_format_are_written_when_asked(s
     names = sorted(path.name for path in (tmp_path / "out" / "face").iterdir())
     assert names[:2] == ["a_f000000.jpg", "a_f000001.jpg"]
     assert len(names) == 18
-    assert layout.read_pose(tmp_path / "out" / "pose" / "a.npz").points.shape == (6, 33, 3)
+    assert read_pose(tmp_path / "out" / "pose" / "a.npz").points.shape == (6, 33, 3)
     assert not (tmp_path / "out" / "pose_format").exists()
 
 
@@ -225,7 +227,7 @@ def test_openposes_files_become_the_pose_stream_and_what_they_lack_is_said_once(
     record = record_of(tmp_path / "out", "a")
     assert [record[key] for key in ("extractor", "size", "fps", "signer")] == [
         "openpose-json", [640, 360], 25.0, {"persons": 2}]  # fmt: skip
-    assert layout.read_pose(tmp_path / "out" / "pose" / "a.npz").points[1, 11, 0] == pytest.approx(340 / 640)
+    assert read_pose(tmp_path / "out" / "pose" / "a.npz").points[1, 11, 0] == pytest.approx(340 / 640)
     with pytest.raises(ValueError, match="extraction of other making"):
         run(tmp_path / "poses", tmp_path / "out", *keys[:3], "openpose.fps=30")
 
@@ -716,7 +718,7 @@ def test_a_folder_that_cannot_be_listed_is_named(source, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
 def test_a_full_disk_stops_all_and_blames_no_film(source, tmp_path, monkeypatch, code):
-    write = layout.write_packed_blocks
+    write = write_packed_blocks
 
     def full(file, *args, **keys):
         if "/c/" in file.name:
@@ -753,7 +755,7 @@ def test_a_landmark_model_of_another_checksum_is_refused_before_any_film_is_open
     for name in MODELS:
         (tmp_path / "models" / name).write_bytes(b"of another make")
     (tmp_path / "models" / "SHA256SUMS").write_text("".join(f"{'0' * 64}  {name}\n" for name in MODELS))
-    real = "landmarker._target_=slt.data.landmarks.MediaPipeLandmarker"
+    real = "landmarker._target_=slt.extraction.landmarks.MediaPipeLandmarker"
     with pytest.raises(ValueError, match=r"models/.*: SHA-256 0{64} expected, came"):
         run(source, tmp_path / "out", real, f"landmarker.model_dir={tmp_path / 'models'}")
     assert not (tmp_path / "out").exists()
@@ -781,7 +783,10 @@ def test_a_value_that_does_not_fit_is_said_before_any_film_is_opened(source, tmp
         ("signer=box", "boxes is missing"),
         ("boxes=boxes.csv", "boxes=boxes.csv is read with signer=box only"),
         ("split.mode=random", "mode"),
-        ("+extractor.crop_siz=3", r"extractor.crop_siz: slt.data.rois.Extractor takes no such key; crop_size\?"),
+        (
+            "+extractor.crop_siz=3",
+            r"extractor.crop_siz: slt.extraction.regions.Extractor takes no such key; crop_size\?",
+        ),
     ],
 )
 def test_a_wrong_key_or_value_is_named(source, tmp_path, override, message):

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 import slt.__main__
-from slt.config import CONF
+from slt.config.checks import CONF
 
 
 @pytest.fixture

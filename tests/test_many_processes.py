@@ -16,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from slt.config import check
+from slt.config.checks import check
 from slt.evaluation.prediction import read_predictions
 from slt.training.checkpoint import load_checkpoint
 from slt.training.record import read_metrics

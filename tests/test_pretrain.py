@@ -15,7 +15,7 @@ import torch
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
-from slt.assemble import backbone_items
+from slt.config.assemble import backbone_items
 from slt.training.checkpoint import load_checkpoint
 from slt.training.record import read_metrics
 
@@ -102,7 +102,7 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(entry: Any, small: l
     assert curves[0] == curves[1]
 
 
-# A process of its own: see tests/training/test_resume.py.
+# A process of its own: see tests/config/test_resume.py.
 DIES_IN_A_SAVE = """
 import os, signal, torch
 from slt.pretrain import pretrain

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from slt.config import HOME
-from slt.data.layout import read_table
+from slt.config.checks import HOME
+from slt.corpora.layout import read_table
 from slt.evaluation.prediction import read_predictions
 
 CLIPS = HOME.parent / "shared" / "data" / "lsa_t" / "clips"
@@ -19,7 +19,7 @@ CLIPS = HOME.parent / "shared" / "data" / "lsa_t" / "clips"
 def films() -> Path:
     pytest.importorskip("mediapipe", reason='MediaPipe is absent: pip install "slt[media]"')
     pytest.importorskip("av", reason='PyAV is absent: pip install "slt[media]"')
-    from slt.data.landmark_models import cache_folder
+    from slt.extraction.mediapipe_models import cache_folder
 
     if not CLIPS.is_dir():
         pytest.skip("the real clips are not on this machine (../shared/data/lsa_t/clips)")

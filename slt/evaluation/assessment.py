@@ -15,17 +15,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from slt.data import LsaTMultiStream
+from slt.corpora.folder import LsaTMultiStream
+from slt.drawing.filmstrip import filmstrip
 from slt.evaluation.breakdown import KINDS, Groups, Variety, by_group, gloss_scores, worst
 from slt.evaluation.controls import Frozen, Swapped
-from slt.evaluation.filmstrip import filmstrip
 from slt.evaluation.floors import Floor, constant_floor
 from slt.evaluation.leaks import Leaks, leak_report
+from slt.evaluation.metrics import Score, score
 from slt.evaluation.neighbour import Neighbour, neighbour_floor
 from slt.evaluation.prediction import Prediction, headline, write_predictions, write_scores
 from slt.evaluation.report import write_report
 from slt.evaluation.translation import translate
-from slt.metrics import Score, score
 from slt.models import Translator
 from slt.training import processes
 from slt.training.batches import evaluation_batches

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from slt.evaluation.metrics import Score, gloss_wer, score
 from slt.evaluation.prediction import Prediction
-from slt.metrics import Score, gloss_wer, score
 
 FEW = 10  # clips: a smaller group is called the worst only where all are smaller
 KINDS = {"signer": "signer", "length": "length of the sentence", "seen": "share of frames seen"}
@@ -39,7 +39,7 @@ def by_group(predictions: Sequence[Prediction], *, bootstrap: int, seed: int) ->
 
     Args:
         predictions: of a split.
-        bootstrap, seed: as of `slt.metrics.score`.
+        bootstrap, seed: as of `slt.evaluation.metrics.score`.
     """
     kinds = {"length": _lengths(predictions), "seen": [_seen(p.seen) for p in predictions]}
     if any(p.signer for p in predictions):
@@ -72,7 +72,7 @@ def gloss_scores(predictions: Sequence[Prediction], **same: Any) -> dict[str, Sc
 
     Args:
         predictions: of a split.
-        same: bootstrap, seed and signers of `slt.metrics.gloss_wer`.
+        same: bootstrap, seed and signers of `slt.evaluation.metrics.gloss_wer`.
     """
     names = next((p.recognised for p in predictions if p.gloss), {})
     return {

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from slt.data import LsaTMultiStream
-from slt.data.batch import Sample
+from slt.corpora.folder import LsaTMultiStream
+from slt.streams.batch import Sample
 
 
 class Swapped(Dataset[Sample]):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from slt.data import LsaTMultiStream
+from slt.corpora.folder import LsaTMultiStream
 from slt.evaluation.assessment import draw_clips
 from slt.evaluation.prediction import Prediction
 from slt.training.dashboard import Dashboard

@@ -13,8 +13,8 @@ from typing import Any
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.helpers import extract_all_word_ngrams
 
-from slt.metrics import Score, score
-from slt.text import clean
+from slt.evaluation.metrics import Score, score
+from slt.models.tokenizer import clean
 
 ORDER = 4
 
@@ -44,7 +44,7 @@ def constant_floor(
     Args:
         train: training sentences; the choice is made among and on them only.
         references: of the split that the model is scored on.
-        bootstrap, seed, signers: as in `slt.metrics.score`; with the same ones the resamples are those of the model's
+        bootstrap, seed, signers: as in `metrics.score`; with the same ones the resamples are those of the model's
             scores.
     """
     sentence = best_constant(train)

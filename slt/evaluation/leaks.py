@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from slt.text import clean
+from slt.models.tokenizer import clean
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from slt.data import LsaTMultiStream
-from slt.data.frames import frame_index
-from slt.metrics import Score, gloss_wer, score
+from slt.corpora.folder import LsaTMultiStream
+from slt.evaluation.metrics import Score, gloss_wer, score
+from slt.streams.frames import frame_index
 
 STEPS = 32
 BAND = 8  # steps by which two clips may run apart
@@ -55,7 +55,7 @@ def neighbour_floor(
         clips: the split to score; in train itself a clip is not its own neighbour.
         train: the training split; its augmentation is not applied.
         most: training clips looked at; of more, evenly spread ones.
-        bootstrap, seed, signers: as in `slt.metrics.score`, in the order of ids.
+        bootstrap, seed, signers: as in `slt.evaluation.metrics.score`, in the order of ids.
 
     Returns:
         None on a corpus of pictures alone, or without another clip to look at.

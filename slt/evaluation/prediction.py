@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from slt.data.layout import atomic
-from slt.metrics import Score, sentence_chrf
+from slt.evaluation.metrics import Score, sentence_chrf
+from slt.files import atomic
 
 COLUMNS = ["id", "reference", "hypothesis", "chrf", "signer"]
 ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
@@ -102,7 +102,7 @@ def write_scores(path: Path | str, scores: Mapping[str, Score], /, **beside: Any
 
     Args:
         path: of the file.
-        scores: from `slt.metrics.score`, in percent.
+        scores: from `slt.evaluation.metrics.score`, in percent.
         beside: further entries by name; scores within are written as above, the rest must be plain values.
 
     Raises:

@@ -15,12 +15,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 from PIL import Image
 
-from slt.data.layout import atomic
+from slt.drawing.curves import Curve, draw_curves
 from slt.evaluation.breakdown import KINDS, Groups, worst
-from slt.evaluation.curves import Curve, draw_curves
 from slt.evaluation.leaks import Leaks
+from slt.evaluation.metrics import LOWER_IS_BETTER, Score
 from slt.evaluation.prediction import Prediction
-from slt.metrics import LOWER_IS_BETTER, Score
+from slt.files import atomic
 
 NAMES = {
     "bleu": "BLEU",

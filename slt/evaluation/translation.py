@@ -13,13 +13,13 @@ import torch
 from torch.nn import functional
 from tqdm import tqdm
 
-from slt.data.batch import Batch
 from slt.evaluation.breakdown import gloss_scores
+from slt.evaluation.metrics import bleu, chrf
 from slt.evaluation.prediction import Prediction
 from slt.evaluation.recognition import recognise
-from slt.metrics import bleu, chrf
 from slt.models import Translator
-from slt.text import decode
+from slt.models.tokenizer import decode
+from slt.streams.batch import Batch
 from slt.training import processes
 from slt.training.loop import autocast
 

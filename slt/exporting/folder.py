@@ -10,17 +10,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from slt.data.pose import centre_on_shoulders
+from slt.evaluation.metrics import bleu
 from slt.exporting import families, graphs, parity
 from slt.exporting.encoder import ExportedEncoder
 from slt.exporting.precision import PRECISIONS, Converted, convert
 from slt.exporting.tokens import write_tokenizer
-from slt.exporting.torch_translator import CheckpointTranslator
-from slt.exporting.trained import Trained
-from slt.metrics import bleu
+from slt.inference.checkpoint import CheckpointTranslator
+from slt.inference.onnx import OnnxTranslator
 from slt.models.backbones import ImageBackbone
-from slt.realtime.manifest import GraphSpec, Manifest, write_manifest
-from slt.realtime.translator import OnnxTranslator
+from slt.models.signature import GraphSpec, Manifest, write_manifest
+from slt.models.trained import Trained
+from slt.streams.pose import centre_on_shoulders
 
 LIBRARIES = ("slt", "torch", "transformers", "timm", "tokenizers", "onnx", "onnxruntime", "onnxscript", "numpy")
 

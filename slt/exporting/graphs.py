@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from slt.exporting.chunks import unfold
 from slt.exporting.encoder import ExportedEncoder, Pictures
 from slt.exporting.families import Cross, Step
-from slt.realtime.manifest import GraphSpec, StreamSpec, TensorSpec
+from slt.models.signature import GraphSpec, StreamSpec, TensorSpec
 
 # A protobuf file ends at 2 GiB; beyond this the weights of a graph stand in a file beside it.
 LARGEST = 1_900_000_000

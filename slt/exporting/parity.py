@@ -16,12 +16,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from slt.data.batch import Batch, Collate, Sample, collate
-from slt.exporting.torch_translator import load_torchscript
-from slt.exporting.trained import Trained
-from slt.realtime.inputs import inputs_from_sample
-from slt.realtime.translator import Inputs, open_session
-from slt.text import Tokenize
+from slt.inference.checkpoint import load_torchscript
+from slt.inference.inputs import inputs_from_sample
+from slt.inference.onnx import Inputs, open_session
+from slt.models.tokenizer import Tokenize
+from slt.models.trained import Trained
+from slt.streams.batch import Batch, Collate, Sample, collate
 
 # Float32 sums in another order differ in the sixth digit; a wrong weight, mask or position differs in the first ones.
 TOLERANCE = 1e-4
@@ -277,7 +277,7 @@ def write_sentences(trained: Trained, translator: Any, asked: Any, clips: Any, l
 
     Args:
         trained: the model.
-        translator: of the folder (`slt.realtime.translator.OnnxTranslator`).
+        translator: of the folder (`slt.inference.onnx.OnnxTranslator`).
         asked: of the checkpoint in float32 (`CheckpointTranslator`).
         clips: the split.
         limit: only its first so many clips; None = all.

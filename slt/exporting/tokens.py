@@ -7,7 +7,7 @@ from typing import Any
 
 from tokenizers import AddedToken, Tokenizer, decoders, models
 
-from slt.text import tokenizer_files
+from slt.models.tokenizer import tokenizer_files
 
 BYTES = 256
 
@@ -24,7 +24,7 @@ def write_tokenizer(folder: Path, tokenizer: Any) -> None:
     if not isinstance(backend, Tokenizer):
         raise ValueError(
             f"tokenizer: {type(tokenizer).__name__} has no form of the `tokenizers` library, which an exported folder "
-            "is read with; train with its fast form (`use_fast`), or with a tokenizer of slt.text"
+            "is read with; train with its fast form (`use_fast`), or with a tokenizer of slt.models.tokenizer"
         )
     backend.save(str(folder / "tokenizer.json"))
     (folder / "tokenizer").mkdir()

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from slt.data.batch import Batch
 from slt.models.decoder import Generated, TextSeq2SeqDecoder
 from slt.models.multistream import MultiStreamEncoder
+from slt.streams.batch import Batch
 
 
 class Translator(nn.Module):

@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from slt.data import layout
-from slt.data.lsa_t import read_corpus, read_metadata
-from slt.data.seen import Share, seen_lines
-from slt.data.streams import Crops
+from slt.corpora.folder import read_corpus, read_metadata
 from slt.pretraining.augmentation import CropViews, Draws, Views
+from slt.streams.packed import PackedCrops, decode_jpeg, frame_path
+from slt.streams.readers import Crops
+from slt.streams.seen import Share, seen_lines
 from slt.training import processes
 from slt.training.batches import outlast_signal
 
@@ -174,8 +174,8 @@ class CropPool(Dataset[Tensor]):
         if clip is not None:
             crop = clip.frames(np.array([frame]))[0]
         else:
-            path = layout.frame_path(source.root / source.folder, name, frame)
-            crop = layout.decode_jpeg(path.read_bytes(), str(path), None)
+            path = frame_path(source.root / source.folder, name, frame)
+            crop = decode_jpeg(path.read_bytes(), str(path), None)
         if source.mirrored:
             crop = crop[:, ::-1]
         return torch.from_numpy(np.ascontiguousarray(crop)).permute(2, 0, 1)
@@ -183,10 +183,10 @@ class CropPool(Dataset[Tensor]):
 
 # Crops of one clip are often asked for one after another, and half of their cost is the opening.
 @lru_cache(maxsize=64)
-def _opened(root: Path, folder: str, name: str) -> layout.PackedCrops | None:
+def _opened(root: Path, folder: str, name: str) -> PackedCrops | None:
     """A clip's packed crops; None = they lie there as single pictures."""
     path = root / folder / f"{name}.safetensors"
-    return layout.PackedCrops(path) if path.is_file() else None
+    return PackedCrops(path) if path.is_file() else None
 
 
 # Single JPEGs without marks are all opened to see which are black; a batch and its neighbours ask for the same clips.
@@ -198,8 +198,8 @@ def _marks(root: Path, folder: str, name: str) -> tuple[NDArray[np.bool_], int]:
         return clip.seen, clip.size
     reader = Crops(folder=folder, size=1, jitter=0, colour=0)
     frames = reader.length(root, name)
-    first = layout.frame_path(root / folder, name, 0)
-    size = len(layout.decode_jpeg(first.read_bytes(), str(first), None))
+    first = frame_path(root / folder, name, 0)
+    size = len(decode_jpeg(first.read_bytes(), str(first), None))
     return reader.read(root, name, np.arange(frames)).seen, size
 
 

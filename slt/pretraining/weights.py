@@ -10,7 +10,7 @@ from typing import Any
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from slt.data.layout import atomic, write_json
+from slt.files import atomic, write_json
 from slt.models.backbones import ImageBackbone, form_of
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from slt.metrics import Difference, compare
+from slt.evaluation.metrics import Difference, compare
 from slt.sweeps.runs import Run
 
 # Keys that do not make two runs two experiments.

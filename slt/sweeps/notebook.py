@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from slt.data.layout import atomic
+from slt.files import atomic
 from slt.sweeps.grid import jobs_of, read_plan
 from slt.sweeps.groups import IGNORED, Mean, label_of, mean
 from slt.sweeps.runs import Run, find_runs, pair_of, read_run

@@ -16,8 +16,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from slt.data.layout import atomic
-from slt.evaluation.curves import inline, look
+from slt.drawing.curves import inline, look
+from slt.files import atomic
 from slt.sweeps.grid import read_plan
 from slt.sweeps.groups import Group, compare_groups, differing, grouped, ranked
 from slt.sweeps.plots import learning_curves, parallel_coordinates, score_bars

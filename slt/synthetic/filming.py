@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from slt.data import layout
+from slt.files import write_json
+from slt.streams.arrays import write_pose
+from slt.streams.packed import write_packed
 from slt.synthetic import drawing, motion
 from slt.synthetic.grammar import GRAMMARS, Meaning, sentences, signed
 from slt.synthetic.lexicon import lexicon
@@ -96,7 +98,7 @@ def write_clip(clip: Clip, folder: Path, parameters: Mapping[str, Any], extracto
         "hand_r": drawing.draw_hands(film.hands[:, 1], look, left=False, **how),
     }
     for name, pictures in crops.items():
-        layout.write_packed(
+        write_packed(
             folder / name / f"{clip.name}.safetensors",
             pictures,
             seen[name],
@@ -105,8 +107,8 @@ def write_clip(clip: Clip, folder: Path, parameters: Mapping[str, Any], extracto
             extractor=extractor,
         )
     pose = _detected(film.pose, seen, noise, rng)
-    layout.write_pose(folder / "pose" / f"{clip.name}.npz", pose, size=motion.PICTURE, seen=None)
-    layout.write_json(folder / "labels" / f"{clip.name}.json", _labels(clip, film))
+    write_pose(folder / "pose" / f"{clip.name}.npz", pose, size=motion.PICTURE, seen=None)
+    write_json(folder / "labels" / f"{clip.name}.json", _labels(clip, film))
     return {
         "video_id": clip.name,
         "extractor": "slt.synthetic",

@@ -20,7 +20,8 @@ import cv2
 from filelock import FileLock
 from tqdm import tqdm
 
-from slt.data import layout
+from slt.corpora import layout
+from slt.files import write_json
 from slt.synthetic.filming import GENERATOR, SPLITS, Clip, Noise, cast, plan, write_clip
 from slt.synthetic.grammar import GRAMMARS, transcribe, translate
 from slt.synthetic.lexicon import describe, lexicon
@@ -53,7 +54,7 @@ def corpus_folder(
         left_handed: share of left-handed signers (at least one of each split that has three signers or more, if not 0).
         fps: frames a second.
         crop_size: side R of the crops in pixels.
-        encoding, quality: as in `layout.write_packed`.
+        encoding, quality: as in `write_packed`.
         noise: the values of `Noise`.
         workers: processes that draw; 0 draws in this one. The corpus is the same for any number.
         progress: whether to show a progress bar.
@@ -133,12 +134,12 @@ def _write(folder: Path, parameters: Mapping[str, Any], fingerprint: str, worker
     layout.write_metadata(folder / "metadata.jsonl", [facts[clip.name] for clip in clips])
     for split in SPLITS:
         layout.write_index(folder / "index" / f"{split}.csv", [clip.name for clip in clips if clip.split == split])
-    layout.write_json(folder / "labels" / "lexicon.json", describe(lexicon(parameters["size"])))
-    layout.write_json(folder / "labels" / "grammar.json", dataclasses.asdict(GRAMMARS[parameters["size"]]))
+    write_json(folder / "labels" / "lexicon.json", describe(lexicon(parameters["size"])))
+    write_json(folder / "labels" / "grammar.json", dataclasses.asdict(GRAMMARS[parameters["size"]]))
     signers = {split: [dataclasses.asdict(signer) for signer in signers] for split, signers in cast(parameters).items()}
-    layout.write_json(folder / "labels" / "signers.json", signers)
+    write_json(folder / "labels" / "signers.json", signers)
     corpus = {"name": "synthetic", "maker": "slt.synthetic", "parameters": parameters, "fingerprint": fingerprint}
-    layout.write_json(folder / "corpus.json", corpus)
+    write_json(folder / "corpus.json", corpus)
 
 
 def _row(clip: Clip, fact: Mapping[str, Any]) -> dict[str, str]:

@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from slt.data import Batch, Collate, LengthBatches, LsaTMultiStream
+from slt.corpora.folder import LsaTMultiStream
+from slt.streams.batch import Batch, Collate, LengthBatches
 from slt.training import processes
 
 

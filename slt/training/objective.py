@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from slt.data import Batch, LsaTMultiStream
+from slt.corpora.folder import LsaTMultiStream
 from slt.models import Translator
+from slt.streams.batch import Batch
 from slt.training.processes import share
 
 log = logging.getLogger(__name__)

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 import torch
 
-from slt.data.layout import atomic
+from slt.files import atomic
 from slt.training.processes import first
 
 log = logging.getLogger(__name__)

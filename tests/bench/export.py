@@ -19,18 +19,18 @@ from typing import Any
 
 import torch
 
-from slt import assemble
+from slt.config import assemble
 from slt.export import open_run
 from slt.exporting import graphs
 from slt.exporting.encoder import ExportedEncoder
 from slt.exporting.folder import export_folder
 from slt.exporting.precision import convert
-from slt.exporting.torch_translator import CheckpointTranslator
+from slt.inference import OnnxTranslator
+from slt.inference.checkpoint import CheckpointTranslator
+from slt.inference.inputs import inputs_from_sample
+from slt.inference.onnx import open_session
 from slt.models import FuseGated, MultiStreamEncoder, StreamProjector, TransformerTemporal, ViTSmallPatch16
-from slt.realtime import OnnxTranslator
-from slt.realtime.inputs import inputs_from_sample
-from slt.realtime.manifest import StreamSpec
-from slt.realtime.translator import open_session
+from slt.models.signature import StreamSpec
 
 
 def in_turns(calls: Mapping[str, Callable[[], object]], turns: int) -> dict[str, float]:

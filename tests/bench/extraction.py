@@ -32,11 +32,11 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from memory import loop
 
-from slt.config import CONF
-from slt.data.landmarks import MediaPipeLandmarker
-from slt.data.rois import Extractor
-from slt.data.video import frames_at, probe, read_frames, target_rate
-from slt.data.writer import ClipWriter
+from slt.config.checks import CONF
+from slt.extraction.landmarks import MediaPipeLandmarker
+from slt.extraction.regions import Extractor
+from slt.extraction.video import frames_at, probe, read_frames, target_rate
+from slt.extraction.writer import ClipWriter
 
 Frames = list[tuple[float, np.ndarray]]
 WAYS = ("alone", "extractor", "files")

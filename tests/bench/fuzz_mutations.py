@@ -23,8 +23,8 @@ TARGETS = (
     {"_target_": "subprocess.run", "_args_": [["touch", CANARY]]},
     {"_target_": "builtins.exec", "_args_": [f"open({CANARY!r}, 'w')"]},
     {"_target_": "pathlib.Path.touch", "_args_": [{"_target_": "pathlib.Path", "_args_": [CANARY]}]},
-    {"_target_": "slt.config.os.system", "_args_": [f"touch {CANARY}"]},
-    {"_target_": "slt.data.layout.write_index", "path": CANARY, "ids": ["a"]},
+    {"_target_": "slt.config.checks.os.system", "_args_": [f"touch {CANARY}"]},
+    {"_target_": "slt.corpora.layout.write_index", "path": CANARY, "ids": ["a"]},
     {"_target_": "hydra.utils.get_method", "path": "fuzz_canary.touch"},
     {"_target_": "fuzz_canary.touch"},
     {"_target_": "torch.hub.load", "repo_or_dir": "a/b", "model": "c"},
@@ -34,7 +34,19 @@ NUMBERS = (0, -1, 1, 2, 7, 255, 65536, 2**31 - 1, 2**31, 2**32 - 1, 2**40, 2**63
 STRINGS = (
     *("", " ", "\0", "a" * 300, "\ufeff", "\u202e", "ñ\u0301", "../../x", "/etc/passwd", "C:\\x", "-rf", "a/b", "."),
     *("nan", "NaN", "inf", "1e400", "-5", "1,5", "16.532.999.999", "0x10", "９", "null", "true", "~", "[]", "{}", '"'),
-    *("'", ";", "=", "&amp;", "<i>", "{\\an8}", "[música]", "#NAME?", "${oc.env:HOME}", "${a}", "${slt.usage:train}"),
+    *(
+        "'",
+        ";",
+        "=",
+        "&amp;",
+        "<i>",
+        "{\\an8}",
+        "[música]",
+        "#NAME?",
+        "${oc.env:HOME}",
+        "${a}",
+        "${slt.config.usage:train}",
+    ),
     *("!!python/object/apply:os.system ['touch canary']", "_target_: os.system", "%s%n", "\ud800"),
 )
 SHAPES = ((2**40, 3), (-1, 3), (0, 3), (2**62, 2**62), (10**9, 3), (1,), (), "x", (4.5, 3), (10**8, 75), [3, 3])

@@ -21,7 +21,7 @@ from bench.fuzz_seeds import NAMES, NETWORK, SIDE
 def _config(name: str, *overrides: str) -> Any:
     import hydra
 
-    from slt.config import CONF
+    from slt.config.checks import CONF
 
     with hydra.initialize_config_dir(str(CONF), version_base=None):
         return hydra.compose(name, overrides=list(overrides))
@@ -30,7 +30,7 @@ def _config(name: str, *overrides: str) -> Any:
 def read_sources(root: Path, *, kind: str = "films", format: str, more: Sequence[str] = (), **given: Any) -> Any:
     from omegaconf import OmegaConf
 
-    from slt.data.films import find_sources
+    from slt.extraction.sources import find_sources
 
     keys = [f"kind={kind}", f"captions.format={format}", *more]
     cfg = OmegaConf.to_container(_config("extract", "source=x", "out=y", *keys), resolve=True)
@@ -43,14 +43,14 @@ def read_boxes(root: Path) -> None:
 
 
 def read_openpose(root: Path) -> None:
-    from slt.data.keypoints import read_keypoints
+    from slt.extraction.poses import read_keypoints
 
     for source in read_sources(root, kind="poses", format="none", more=["openpose={size:[640,480],fps:10}"]):
         read_keypoints(source)
 
 
 def read_pictures(root: Path) -> None:
-    from slt.data.footage import known_by, read_frames
+    from slt.extraction.footage import known_by, read_frames
 
     for source in read_sources(root, format="none", more=["pictures_fps=10"]):
         known_by(source.path)
@@ -83,7 +83,7 @@ def resume(root: Path) -> None:
 
 
 def read_extraction(root: Path) -> None:
-    from slt.data.records import claim_folder, failed_films, forget_failures, read_records
+    from slt.extraction.records import claim_folder, failed_films, forget_failures, read_records
 
     claim_folder(root, {"fingerprint": "abc", "folders": {"face": "face"}})
     read_records(root)
@@ -93,15 +93,16 @@ def read_extraction(root: Path) -> None:
 
 
 def write_overview(root: Path) -> None:
-    from slt.data.overview import write_overview
-    from slt.data.seen import extracted_shares
+    from slt.extraction.records import extracted_shares
+    from slt.extraction.report import write_overview
 
     extracted_shares(root / "metadata.jsonl")
     write_overview(root, {}, worst=2)
 
 
 def read_clips(root: Path) -> None:
-    from slt.data import Crops, Features, Landmarks, LsaTMultiStream
+    from slt.corpora.folder import LsaTMultiStream
+    from slt.streams.readers import Crops, Features, Landmarks
 
     streams = {f: Crops(folder=f, size=SIDE, jitter=0.0, colour=0.0) for f in ("face", "hand_l", "hand_r")}
     streams["pose"] = Landmarks(folder="pose", points="upper_body", jitter=0.0, noise=0.0)
@@ -115,20 +116,20 @@ def read_clips(root: Path) -> None:
 
 
 def check(root: Path) -> None:
-    from slt.data.checking import check_corpus
+    from slt.corpora.checking import check_corpus
 
     assert all(line and "\n" not in line for line in check_corpus(root))
 
 
 def fingerprints(root: Path) -> None:
-    from slt.data.lsa_t import corpus_fingerprints
+    from slt.corpora.folder import corpus_fingerprints
 
     corpus_fingerprints(root)
 
 
 def read_film(root: Path, *, ending: str) -> None:
-    from slt.data.footage import known_by
-    from slt.data.video import frames_at, probe, read_frames, target_rate
+    from slt.extraction.footage import known_by
+    from slt.extraction.video import frames_at, probe, read_frames, target_rate
 
     film = root / f"film.{ending}"
     faults = []
@@ -148,8 +149,8 @@ def read_film(root: Path, *, ending: str) -> None:
 
 
 def read_points(root: Path, *, file: str) -> None:
-    from slt.data.films import Source
-    from slt.data.keypoints import clip_names, read_keypoints
+    from slt.extraction.poses import clip_names, read_keypoints
+    from slt.extraction.source import Source
 
     if file.endswith(".h5"):
         clip_names(root / file)
@@ -172,8 +173,8 @@ def read_weights(root: Path, *, file: str) -> None:
 
 def read_export(root: Path, *, encoder: str) -> None:
     from slt.demo import build_extractor, rebuild
-    from slt.realtime.models import open_translator
-    from slt.realtime.translator import Inputs
+    from slt.inference.onnx import Inputs
+    from slt.inference.open import open_translator
 
     search = {"num_beams": None, "length_penalty": None, "max_tokens": None, "nbest": 1}
     opened = open_translator(
@@ -192,7 +193,7 @@ def read_export(root: Path, *, encoder: str) -> None:
 def read_config(root: Path) -> None:
     import hydra
 
-    from slt.config import CONF, check
+    from slt.config.checks import CONF, check
 
     command, *overrides = json.loads((root / "argv.json").read_text())
     with hydra.initialize_config_dir(str(CONF), version_base=None):

@@ -10,7 +10,10 @@ from pathlib import Path
 import numpy as np
 from bench.openpose_files import person, write_people
 
-from slt.data import layout
+from slt.corpora import layout
+from slt.files import write_json
+from slt.streams.arrays import write_features, write_pose
+from slt.streams.packed import write_frames, write_packed
 
 NAMES = ("clip_a", "clip_b", "clip_c", "clip_d")
 FRAMES, SIDE = 6, 16
@@ -124,7 +127,7 @@ def make_seeds(folder: Path, log: Path) -> None:
     shutil.copytree(folder / "run", job, ignore=shutil.ignore_patterns("checkpoints", "*.png", "*.html", "*.log"))
     shutil.copyfile(folder / "corpus" / "subs.csv", folder / "extraction" / "subs.csv")
     plan = {"again": "again", "jobs": [{"number": 0, "folder": "0", "overrides": ["seed=1"]}]}
-    layout.write_json(folder / "runs" / "sweep.json", plan)
+    write_json(folder / "runs" / "sweep.json", plan)
     for path in [*(folder / "run").iterdir()]:
         if path.is_file():
             path.unlink()
@@ -140,24 +143,24 @@ def _make_corpus(root: Path) -> None:
     layout.write_metadata(root / "metadata.jsonl", [
         {"video_id": name, "fingerprint": "abc", "extractor": "x", "frames": FRAMES} for name in NAMES
     ])  # fmt: skip
-    layout.write_json(root / "corpus.json", {"fingerprint": "abc", "name": "x"})
+    write_json(root / "corpus.json", {"fingerprint": "abc", "name": "x"})
     for name in NAMES:
         frames = dice.integers(0, 255, (FRAMES, SIDE, SIDE, 3), np.uint8)
         for part, encoding in (("face", "raw"), ("hand_l", "jpeg")):
             path = root / part / f"{name}.safetensors"
-            layout.write_packed(path, frames, np.ones(FRAMES, bool), encoding=encoding, quality=90, extractor="abc")
-        layout.write_frames(root / "hand_r", name, frames, quality=90)
+            write_packed(path, frames, np.ones(FRAMES, bool), encoding=encoding, quality=90, extractor="abc")
+        write_frames(root / "hand_r", name, frames, quality=90)
         pose = dice.uniform(0.2, 0.8, (FRAMES, 75, 3)).astype(np.float32)
         marks = {"hand_r": np.ones(FRAMES, np.uint8)}
-        layout.write_pose(root / "pose" / f"{name}.npz", pose, size=(64, 48), seen=marks)
-        layout.write_features(root / "feats" / f"{name}.npy", dice.normal(size=(FRAMES, 8)).astype(np.float32))
+        write_pose(root / "pose" / f"{name}.npz", pose, size=(64, 48), seen=marks)
+        write_features(root / "feats" / f"{name}.npy", dice.normal(size=(FRAMES, 8)).astype(np.float32))
 
 
 def _make_films(folder: Path) -> None:
     import av
     import h5py
 
-    from slt.data.keypoints import write_pose_format
+    from slt.extraction.poses import write_pose_format
 
     films, poses = folder / "films", folder / "poses"
     films.mkdir()
@@ -194,9 +197,9 @@ def _make_frames(folder: Path) -> None:
         for name in NAMES
     ]  # fmt: skip
     layout.write_metadata(extraction / "metadata.jsonl", records)
-    layout.write_json(extraction / "extraction.json", {"fingerprint": "abc", "folders": {"face": "face"}})
+    write_json(extraction / "extraction.json", {"fingerprint": "abc", "folders": {"face": "face"}})
     (extraction / "faults.csv").write_text("where;video_id;reason;dropped\nfilm_a;clip_a;no hands;false\n")
-    layout.write_json(extraction / ".failed" / "clip_d.json", records[-1] | {"failure": "no such film"})
+    write_json(extraction / ".failed" / "clip_d.json", records[-1] | {"failure": "no such film"})
 
 
 def _make_weights(folder: Path) -> None:

@@ -36,8 +36,8 @@ from hydra import compose, initialize_config_dir
 from test_pretrain import SMALL
 
 from slt import extract, pretrain, train
-from slt.config import CONF
-from slt.data import layout
+from slt.config.checks import CONF
+from slt.corpora import layout
 from slt.sweeps.status import read_status
 from slt.synthetic import corpus_folder
 from slt.training.checkpoint import load_checkpoint

@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 
-from slt.data.landmarks import LANDMARKS, Landmarks
+from slt.extraction.landmarks import LANDMARKS, Landmarks
 
 BODY = 33
 

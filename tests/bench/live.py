@@ -3,7 +3,7 @@
 Two ways over one film whose pictures are decoded before the clock starts, looped, in turns:
 
 - `alone`: MediaPipe's pose and hand landmarker, kept open, over whole frames, as in `extraction.py`;
-- `live`: all of `slt.realtime.live.translate_live`: landmarks, crops, segments, encoder and beam search (partial and
+- `live`: all of `slt.inference.live.translate_live`: landmarks, crops, segments, encoder and beam search (partial and
   final sentences), boxes and sentence drawn, with the panel. A picture comes when there is room for it: nothing is
   dropped, and as more signing than in real time goes by each second, more is translated each second.
 
@@ -35,15 +35,15 @@ from hydra import compose, initialize_config_dir
 from memory import loop
 from omegaconf import OmegaConf
 
-from slt.config import CONF
-from slt.data.video import probe, read_frames, target_rate
+from slt.config.checks import CONF
 from slt.demo import build_extractor, rebuild
-from slt.realtime.films import film_settings
-from slt.realtime.latency import CAPTION
-from slt.realtime.live import LiveResult, translate_live
-from slt.realtime.models import open_translator, share_cores
-from slt.realtime.showing import Showing, live_settings
-from slt.realtime.sources import PacedFilm, Shot
+from slt.extraction.video import probe, read_frames, target_rate
+from slt.inference.films import film_settings
+from slt.inference.latency import CAPTION
+from slt.inference.live import LiveResult, translate_live
+from slt.inference.open import open_translator, share_cores
+from slt.inference.showing import Showing, live_settings
+from slt.inference.sources import PacedFilm, Shot
 
 FLAT = 0.05
 

@@ -21,7 +21,12 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from slt.data import Crops, Landmarks, LengthBatches, LsaTMultiStream, collate, layout
+from slt.corpora import layout
+from slt.corpora.folder import LsaTMultiStream
+from slt.streams.arrays import write_pose
+from slt.streams.batch import LengthBatches, collate
+from slt.streams.packed import write_frames, write_packed
+from slt.streams.readers import Crops, Landmarks
 
 FOLDERS = {"face": "face", "left_hand": "hand_l", "right_hand": "hand_r"}
 MIRROR = {"left_hand": "right_hand", "right_hand": "left_hand"}
@@ -40,12 +45,12 @@ def write_clip(root: Path, name: str, crops: np.ndarray, form: str) -> None:
     seen = np.ones(len(crops), bool)
     for folder in FOLDERS.values():
         if form == "frames":
-            layout.write_frames(root / folder, name, crops, quality=90)
+            write_frames(root / folder, name, crops, quality=90)
         else:
             path = root / folder / f"{name}.safetensors"
-            layout.write_packed(path, crops, seen, encoding=form, quality=90, extractor="bench")
+            write_packed(path, crops, seen, encoding=form, quality=90, extractor="bench")
     pose = np.random.default_rng(0).uniform(0.2, 0.8, (len(crops), 75, 3)).astype(np.float32)
-    layout.write_pose(root / "pose" / f"{name}.npz", pose, size=(640, 360), seen=None)
+    write_pose(root / "pose" / f"{name}.npz", pose, size=(640, 360), seen=None)
 
 
 def write_tables(root: Path, names: list[str]) -> None:

@@ -49,7 +49,7 @@ def extract_one(films: Path, out: Path, overrides: list[str]) -> None:
     from hydra import compose, initialize_config_dir
 
     from slt import extract
-    from slt.config import CONF
+    from slt.config.checks import CONF
 
     keys = [f"source={films}", f"out={out}", "split.by=all_train", "captions.format=none", "report=false", *overrides]
     with initialize_config_dir(str(CONF), version_base=None):

@@ -20,11 +20,12 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from slt import assemble
-from slt.config import CONF
+from slt.config import assemble
+from slt.config.checks import CONF
 from slt.pretraining.augmentation import Views
 from slt.pretraining.networks import Twins
 from slt.training.loop import Trainer, autocast, parameter_groups
+from slt.training.machine import choose_device
 from slt.training.record import Record
 
 WINDOWS = 4  # the first one holds the loader's start and is not counted
@@ -63,7 +64,7 @@ def wait(device: torch.device) -> None:
 def whole_step(cfg: DictConfig, steps: int) -> tuple[Twins, Views, dict[str, float], dict[str, bool]]:
     """Pretrain for `steps` updates with slt's own loop -> twins, a batch, rates; are teacher, head asked?"""
     torch.manual_seed(cfg.seed)
-    device = assemble.choose_device(cfg.device)
+    device = choose_device(cfg.device)
     _, batches = assemble.build_views(cfg, pin_memory=device.type == "cuda")
     twins, loss = assemble.build_twins(cfg)
     twins = twins.to(device)

@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from slt.data.geometry import cut_box
-from slt.data.landmarks import LANDMARKS, Landmarks
-from slt.data.rois import Regions
+from slt.extraction.geometry import cut_box
+from slt.extraction.landmarks import LANDMARKS, Landmarks
+from slt.extraction.regions import Regions
 
 SIZE = (100, 80)
 SHOULDER_WIDTH = 0.2 * SIZE[0]  # pixels

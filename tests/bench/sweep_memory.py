@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from slt import assemble
+from slt.config import assemble
 from slt.train import train
 
 SMALL = ("max_steps=3", "eval_every=3", "device=cpu", "evaluation.bootstrap=20", "num_workers=0")

@@ -23,16 +23,19 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from slt import assemble
-from slt.config import CONF
-from slt.data import LengthBatches, LsaTMultiStream, layout
-from slt.data.batch import Batch, collate
+from slt.config import assemble
+from slt.config.checks import CONF
+from slt.corpora import layout
+from slt.corpora.folder import LsaTMultiStream
 from slt.evaluation.translation import translate
 from slt.models import MultiStreamEncoder, Translator
-from slt.text import Tokenize, encode
+from slt.models.tokenizer import Tokenize, encode
+from slt.streams.arrays import write_features
+from slt.streams.batch import Batch, LengthBatches, collate
 from slt.training.batches import TrainBatches, evaluation_batches
 from slt.training.checkpoint import find_checkpoint, load_checkpoint
 from slt.training.loop import Trainer, parameter_groups
+from slt.training.machine import choose_device
 from slt.training.objective import TranslationLoss
 from slt.training.record import Record
 
@@ -61,7 +64,7 @@ def configuration(overrides: Sequence[str]) -> DictConfig:
 def train(cfg: DictConfig, steps: int) -> tuple[Translator, Any, LsaTMultiStream, dict[str, float]]:
     """Train a fresh model for `steps` updates with slt's own loop, and return it, its tokenizer, clips and rates."""
     torch.manual_seed(cfg.seed)
-    device = assemble.choose_device(cfg.device)
+    device = choose_device(cfg.device)
     clips = assemble.build_splits(cfg, ["train"], augment=True)["train"]
     tokenizer = assemble.build_tokenizer(cfg, {"train": clips})
     glosses = assemble.gloss_inventory(clips, cfg.gloss_weight)
@@ -89,7 +92,9 @@ def train(cfg: DictConfig, steps: int) -> tuple[Translator, Any, LsaTMultiStream
 
 
 @torch.no_grad()
-def write_features(encoder: MultiStreamEncoder, clips: LsaTMultiStream, root: Path, device: torch.device) -> None:
+def write_stream_features(
+    encoder: MultiStreamEncoder, clips: LsaTMultiStream, root: Path, device: torch.device
+) -> None:
     """Write what each backbone makes of each frame as `<stream>_features/<id>.npy` (T, F), NaN where not seen."""
     encoder.eval()
     for index in range(len(clips)):
@@ -99,7 +104,7 @@ def write_features(encoder: MultiStreamEncoder, clips: LsaTMultiStream, root: Pa
             x = batch.streams[name] if owner == name else batch.streams[name].flip(-1)
             features = encoder.backbones[owner](x, batch.seen[name])[0].float()
             features[~batch.seen[name][0]] = torch.nan
-            layout.write_features(root / f"{name}_features" / f"{clips.ids[index]}.npy", features.cpu().numpy())
+            write_features(root / f"{name}_features" / f"{clips.ids[index]}.npy", features.cpu().numpy())
     layout.write_index(root / "index" / "train.csv", list(clips.ids))
     (root / "subs.csv").symlink_to(clips.root.resolve() / "subs.csv")
 
@@ -157,7 +162,7 @@ def main() -> None:
     print(f"  features only: {features['clips/s'] / crops['clips/s']:.1f} times as many clips/s")
     if restored:
         _, model, tokenizer = restored
-        model = model.to(assemble.choose_device(cfg.device))
+        model = model.to(choose_device(cfg.device))
     val = assemble.build_splits(cfg, ["val"], augment=False)["val"]
     found = {beams: search(model, tokenizer, val, cfg, beams) for beams in (1, 4)}
     print(f"translation of {len(val)} clips, loading and encoding included: sentences/s  tokens a sentence")

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import torch
 
-from slt.assemble import build_translator, stream_shapes
+from slt.config.assemble import build_translator, stream_shapes
 from slt.evaluation.assessment import ALL, assess, examine, strips
 from slt.evaluation.floors import best_constant
 from slt.evaluation.prediction import headline, read_predictions
-from slt.text import Tokenize
+from slt.models.tokenizer import Tokenize
 from slt.training.dashboard import Dashboard
 
 OPTIONS: dict[str, Any] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from slt.evaluation import Prediction
 from slt.evaluation.breakdown import Variety, by_group, gloss_scores, worst
-from slt.metrics import score
+from slt.evaluation.metrics import score
 
 
 def said(hypothesis: str, reference: str, **beside) -> Prediction:

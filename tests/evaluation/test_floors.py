@@ -7,7 +7,7 @@ import random
 import pytest
 
 from slt.evaluation import best_constant, constant_floor
-from slt.metrics import bleu
+from slt.evaluation.metrics import bleu
 
 
 def sentences(count: int, seed: int) -> list[str]:

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from slt.evaluation import Prediction, constant_floor, leak_report, write_predictions, write_scores
+from slt.evaluation.metrics import score
 from slt.evaluation.prediction import headline, read_predictions
-from slt.metrics import score
 
 PREDICTIONS = [
     Prediction("a", 'dijo "sí"\tno\\tab', "línea\nnueva", 12.34),

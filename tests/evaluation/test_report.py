@@ -8,11 +8,11 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from slt.drawing.curves import draw_curves
 from slt.evaluation import Prediction, leak_report, write_report
 from slt.evaluation.breakdown import by_group
-from slt.evaluation.curves import draw_curves
+from slt.evaluation.metrics import score
 from slt.evaluation.report import choose_clips
-from slt.metrics import score
 
 PREDICTIONS = [
     Prediction.of(f"clip_{i}", f"el <b>niño</b> {i} & más", [(f"el niño {i}", -0.5), ("la <i>niña</i>", -2.0)][: i + 1])

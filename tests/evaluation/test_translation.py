@@ -16,9 +16,12 @@ import torch
 from safetensors.numpy import load_file, save_file
 from torch.nn import functional
 
-from slt.data import Collate, LsaTMultiStream, layout
+from slt.corpora.folder import LsaTMultiStream
 from slt.evaluation.translation import blank, seen_share, translate, validate
-from slt.text import Tokenize, decode
+from slt.models.tokenizer import Tokenize, decode
+from slt.streams.arrays import read_pose, write_pose
+from slt.streams.batch import Collate
+from slt.streams.packed import PackedCrops
 from slt.training.batches import evaluation_batches
 
 CPU = {"device": torch.device("cpu"), "precision": "fp32"}
@@ -98,7 +101,7 @@ def test_the_share_of_frames_seen_is_over_streams_and_without_padding(batch: Any
 
 
 def test_validation_names_its_scores_and_they_are_of_greedy_sentences(build: Any, batches: Any, tokenizer: Any) -> None:
-    from slt.metrics import bleu, chrf
+    from slt.evaluation.metrics import bleu, chrf
 
     model = build()
     shown: list[Any] = []
@@ -170,7 +173,7 @@ def test_pixels_of_unseen_frames_in_the_file_change_nothing_and_of_seen_ones_do(
 ) -> None:
     name = ends[0]
     path = tmp_path / "copy" / folder / f"{name}.safetensors"
-    seen = np.arange(layout.PackedCrops(path).length) % 3 != 0
+    seen = np.arange(PackedCrops(path).length) % 3 != 0
     rewrite(path, seen=seen, where=~seen, value=0)
     before = logits(name)
     rewrite(path, seen=seen, where=~seen, value=200)
@@ -184,13 +187,13 @@ def test_points_that_were_not_detected_change_nothing_and_others_do(
 ) -> None:
     name = ends[0]
     path = tmp_path / "copy" / "pose" / f"{name}.npz"
-    clip = layout.read_pose(path)
+    clip = read_pose(path)
 
     def write(t: int, point: int, x: float, confidence: float) -> torch.Tensor:
         points = clip.points.copy()
         points[2, 15], points[5, 11] = (0.3, 0.3, 0.0), (0.3, 0.3, 0.0)  # a wrist; a shoulder: the frame is not seen
         points[t, point] = (x, x, confidence)
-        layout.write_pose(path, points, size=clip.size, seen={})
+        write_pose(path, points, size=clip.size, seen={})
         return logits(name)
 
     before = write(2, 15, 0.3, 0.0)
@@ -205,6 +208,6 @@ def test_what_is_seen_of_one_clip_does_not_reach_another(
     short, long = ends
     before = logits(short, long)[0]
     path = tmp_path / "copy" / "face" / f"{long}.safetensors"
-    every = np.ones(layout.PackedCrops(path).length, bool)
+    every = np.ones(PackedCrops(path).length, bool)
     rewrite(path, seen=every, where=every, value=200)
     torch.testing.assert_close(logits(short, long)[0], before, rtol=1e-4, atol=1e-5)

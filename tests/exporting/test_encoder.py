@@ -19,7 +19,7 @@ from torch import Tensor
 
 from slt.exporting import graphs
 from slt.exporting.encoder import ExportedEncoder, exportable_backbone
-from slt.exporting.torch_translator import load_torchscript
+from slt.inference.checkpoint import load_torchscript
 from slt.models import (
     ConvSmall,
     FeatureBackbone,
@@ -34,7 +34,7 @@ from slt.models import (
     ViTSmallPatch16,
     load_dinov2_backbone,
 )
-from slt.realtime.manifest import StreamSpec
+from slt.models.signature import StreamSpec
 
 D = 16
 SHAPES = {

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from slt.exporting import families, graphs
-from slt.exporting.torch_translator import load_torchscript
+from slt.inference.checkpoint import load_torchscript
 from slt.models import TextSeq2SeqDecoder
-from slt.text import load_tokenizer, train_tokenizer
+from slt.models.tokenizer import load_tokenizer, train_tokenizer
 from slt.training.checkpoint import load_checkpoint, load_weights, save_checkpoint
 
 SENTENCES = ["¿Dónde está la casa?", "Mañana el niño no compra pan.", "¡Qué lindo!"]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from slt.text import decode
+from slt.models.tokenizer import decode
 
 every_fusion = pytest.mark.parametrize("fusion", ["concat", "gated", "mean"])
 every_rate = pytest.mark.parametrize("downsample", [1, 2, 3])
@@ -108,7 +108,7 @@ def test_half_precision_gives_finite_logits_near_the_full_ones(build, batch):
 
 @pytest.mark.parametrize("streams", [["pose"], ["face", "pose"], ["left_hand", "right_hand"]])
 def test_fewer_streams_make_a_smaller_translator(build, batch, compose, tiny, tokenizer, clips, streams):
-    from slt.assemble import build_translator, stream_shapes
+    from slt.config.assemble import build_translator, stream_shapes
 
     shapes = {name: shape for name, shape in stream_shapes(clips).items() if name in streams}
     translator = build_translator(compose(*tiny), tokenizer, shapes).eval()

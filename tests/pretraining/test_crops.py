@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from slt.data import layout
+from slt.corpora import layout
 from slt.pretraining.augmentation import CropViews
 from slt.pretraining.crops import CropPool, Shuffled, ViewBatches
+from slt.streams.packed import write_frames, write_packed
 
 FOLDERS = {"face": "face", "left_hand": "hand_l", "right_hand": "hand_r"}
 VIEWS = {
@@ -40,12 +41,12 @@ def made(root: Path, *, packed: bool = True, size: int = 16, blank: bool = False
             frames = crops_of(count, first, size) * (0 if blank else 1)
             (root / folder).mkdir(parents=True, exist_ok=True)
             if packed:
-                layout.write_packed(
+                write_packed(
                     root / folder / f"{video}.safetensors", frames, seen, encoding="raw", quality=90, extractor="x"
                 )
             else:
                 frames[seen == 0] = 0
-                layout.write_frames(root / folder, video, frames, quality=95)
+                write_frames(root / folder, video, frames, quality=95)
     layout.write_table(root / "subs.csv", rows)
     layout.write_index(root / "index" / "train.csv", ["a", "b"])
     return root
@@ -148,7 +149,7 @@ def test_every_crop_comes_once_an_epoch(tmp_path):
         (lambda root: made(root, blank=True), r"all black, the first in clip .*hand_l.a"),
         (lambda root: made(root, missed=True), r"no crop was seen in .*\(train\)"),
         (
-            lambda root: layout.write_packed(
+            lambda root: write_packed(
                 root / "hand_r" / "b.safetensors", crops_of(6, 9, 24), np.ones(6, np.uint8), encoding="raw",
                 quality=90, extractor="x",
             ),

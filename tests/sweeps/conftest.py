@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from slt.config import HOME
+from slt.config.checks import HOME
 
 QUICK = ("evaluation.blanked=false", "evaluation.report_strips=0", "evaluation.bootstrap=10")
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(HOME), "OMP_NUM_THREADS": "1"}

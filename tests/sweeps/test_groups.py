@@ -9,7 +9,7 @@ import pytest
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.significance import PairedTest
 
-from slt.metrics import bleu, compare
+from slt.evaluation.metrics import bleu, compare
 from slt.sweeps.groups import STUDENT, differing, grouped, label_of, mean, ranked
 from slt.sweeps.runs import read_run
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from slt.config import HOME
+from slt.config.checks import HOME
 from slt.sweeps import status
 from slt.sweeps.status import claimed, read_overrides, read_status
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from slt import assemble
+from slt.config import assemble
 from slt.models import Translator
 from slt.sweeps.ending import close
 from slt.sweeps.page import write_sweep
@@ -106,7 +106,9 @@ def test_a_job_that_was_stopped_goes_on_in_its_own_folder(entry, tiny, monkeypat
 def test_the_objective_is_a_validation_score_and_never_test(entry, tiny, monkeypatch):
     from slt.evaluation import translation
 
-    monkeypatch.setattr(translation, "bleu", lambda *_: 77.0)  # of validation; test is scored by slt.metrics.score
+    monkeypatch.setattr(
+        translation, "bleu", lambda *_: 77.0
+    )  # of validation; test is scored by slt.evaluation.metrics.score
     assert entry("train", "-m", *tiny, "evaluation.blanked=false", "hydra.sweep.dir=one").status == 0
     assert read_status(Path("one/0")).value == 77
     assert json.loads(Path("one/0/scores.json").read_text())["scores"]["bleu"]["value"] < 77

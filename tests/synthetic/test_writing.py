@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from slt.data import layout
+from slt.corpora import layout
+from slt.streams.arrays import read_pose
+from slt.streams.packed import PackedCrops
 from slt.synthetic import corpus_folder, writing
 
 SPLITS = ("train", "val", "test")
@@ -29,20 +31,20 @@ def test_every_clip_has_its_row_crops_pose_and_labels_of_one_length(corpus: Path
     for row in rows:
         name, frames = row["video_id"], int(row["frame_count"])
         labels = json.loads((corpus / "labels" / f"{name}.json").read_text(encoding="utf-8"))
-        assert layout.read_pose(corpus / "pose" / f"{name}.npz").points.shape == (frames, 75, 3)
+        assert read_pose(corpus / "pose" / f"{name}.npz").points.shape == (frames, 75, 3)
         assert {len(labels[key]) for key in ("hand_l", "hand_r", "mouth", "brows")} == {frames}
         assert [one["sign"] for one in labels["signs"]] == [gloss for gloss in row["gloss"].split() if gloss.isupper()]
-        assert {
-            layout.PackedCrops(corpus / s / f"{name}.safetensors").length for s in ("face", "hand_l", "hand_r")
-        } == {frames}
+        assert {PackedCrops(corpus / s / f"{name}.safetensors").length for s in ("face", "hand_l", "hand_r")} == {
+            frames
+        }
 
 
 def test_what_was_missed_is_black_and_its_landmarks_have_no_confidence(corpus: Path) -> None:
     missed = 0
     for name in layout.read_index(corpus / "index" / "train.csv"):
-        pose = layout.read_pose(corpus / "pose" / f"{name}.npz").points
+        pose = read_pose(corpus / "pose" / f"{name}.npz").points
         for stream, points in (("hand_l", slice(33, 54)), ("hand_r", slice(54, 75))):
-            crops = layout.PackedCrops(corpus / stream / f"{name}.safetensors")
+            crops = PackedCrops(corpus / stream / f"{name}.safetensors")
             dark = ~crops.frames(np.arange(crops.length)).any((1, 2, 3))
             np.testing.assert_array_equal(dark, ~crops.seen)
             np.testing.assert_array_equal(pose[:, points, 2].max(1) > 0, crops.seen)
@@ -117,7 +119,7 @@ def test_a_half_written_corpus_is_never_used(
 
 def test_jpeg_crops_look_like_raw_ones(corpus: Path, tmp_path: Path, parameters: dict[str, Any]) -> None:
     folder = corpus_folder(cache=str(tmp_path), **parameters | {"encoding": "jpeg", "quality": 95})
-    raw, packed = (layout.PackedCrops(at / "face" / "test_00000.safetensors") for at in (corpus, folder))
+    raw, packed = (PackedCrops(at / "face" / "test_00000.safetensors") for at in (corpus, folder))
     frames = np.flatnonzero(raw.seen)
     assert packed.encoding == "jpeg"
     assert np.abs(raw.frames(frames).astype(float) - packed.frames(frames)).mean() < 8

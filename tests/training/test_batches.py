@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from slt.data import Batch, LengthBatches, LsaTMultiStream
-from slt.text import Tokenize
+from slt.corpora.folder import LsaTMultiStream
+from slt.models.tokenizer import Tokenize
+from slt.streams.batch import Batch, LengthBatches
 from slt.training.batches import EpochKeys, TrainBatches, evaluation_batches
 
 # From Python 3.12 on a fork beside threads warns, such as tqdm's; ours and the loader's do nothing with them.
@@ -39,7 +40,7 @@ def start(clips: Any, tokenizer: Any) -> Start:
 
 
 def _mirrored(clips: Any) -> dict[str, Any]:
-    from slt.data import Crops
+    from slt.streams.readers import Crops
 
     hands = {"left_hand": ("hand_l", "right_hand"), "right_hand": ("hand_r", "left_hand")}
     made = {n: Crops(folder=f, size=32, jitter=0.1, colour=0.1, mirror=m) for n, (f, m) in hands.items()}

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from slt.data.batch import LengthBatches
 from slt.pretraining.losses import Centring, SinkhornKnopp
+from slt.streams.batch import LengthBatches
 from slt.training import processes
 from slt.training.batches import EpochKeys
 from slt.training.checkpoint import load_checkpoint

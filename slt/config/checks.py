@@ -1,0 +1,284 @@
+"""Configuration: where it lies, and the checks before a run starts.
+
+A run is described by the files under `conf/`. Groups (dataset, backbone, fusion, ...) are typed by the constructors
+that they name; the keys that every run has are typed in slt/config/schema.py, and `check` says what is wrong with
+them before anything is built.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import logging
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+import slt.config.schema  # noqa: F401  Hydra finds the types by their import
+from slt.training.dashboard import key_fault
+
+log = logging.getLogger(__name__)
+
+# In a checkout `conf/` and `experiments/` stand beside the package; a wheel carries them inside it.
+_PACKAGE = Path(__file__).resolve().parent.parent
+HOME = _PACKAGE.parent if (_PACKAGE.parent / "conf" / "train.yaml").is_file() else _PACKAGE
+CONF = HOME / "conf"
+# Hydra looks for `experiments=NAME` in these two folders: that of the working directory, then the suite's own.
+os.environ["SLT_HOME"] = str(HOME)
+os.environ["SLT_CWD"] = str(Path.cwd())
+
+CHOICES = {
+    "precision": ("fp32", "bf16", "fp16"),
+    "strategy": ("ddp", "fsdp2"),
+    "select": ("bleu", "chrf"),
+    "wandb.mode": ("disabled", "offline", "online"),
+    "split": ("train", "val", "test"),
+    "parity.split": ("train", "val", "test"),
+    "val": ("train", "val", "test"),
+    "final": ("train", "val", "test"),
+    "encoding": ("raw", "jpeg"),
+    "kind": ("films", "keypoints", "poses"),
+    "captions.format": ("auto", "subs", "cuts", "lsa_t", "subtitles", "srt", "vtt", "none"),
+    "points": ("body", "body_hands"),
+    "split.by": ("film", "signer", "random", "all_train"),
+    "signer": ("auto", "largest", "box"),
+    "ui": ("screen", "web"),
+    "encoder": ("onnx", "ts"),
+    "segments": ("whole", "auto"),
+    "stream": ("face", "left_hand", "right_hand", "hands"),
+    "probe.split": ("train", "val", "test"),
+}
+EXPORTED = ("fp32", "fp16", "int8")  # precisions of an exported graph; training has others
+POSITIVE = ("batch_size", "batch_frames", "max_steps", "accumulate", "eval_every", "log_every", "embed_dim",
+            "devices", "grad_clip", "evaluation.num_beams", "evaluation.nbest", "evaluation.gloss_beam",
+            "evaluation.neighbour", "patience", "fps", "max_fps",
+            "workers", "parity.batches", "parity.limit", "search.num_beams", "search.max_tokens",
+            "search.nbest", "threads", "queue", "web.port", "web.max_mb", "web.max_seconds", "probe.k",
+             "probe.examples", "probe.questions", "profile.warmup", "pictures_fps", "openpose.fps")  # fmt: skip
+NOT_NEGATIVE = ("max_failures", "profile.steps", "seconds", "drift", "report_worst", "captions.min_seconds", "min_seen",
+                "whole_seconds", "partial_seconds", "wandb.examples")  # fmt: skip
+
+
+def check(cfg: DictConfig) -> None:
+    """Says what is wrong with a run before anything is built.
+
+    Raises:
+        ValueError: a missing value, a value outside its choices or range, or keys that contradict each other; all
+            of them in one message.
+    """
+    faults = [f"{key} is missing: give it, as in {key}=..." for key in sorted(OmegaConf.missing_keys(cfg))]
+    faults += _unknown(cfg, "")
+    for key, choices in (CHOICES | ({"precision": EXPORTED} if "program" in cfg else {})).items():
+        value = _select(cfg, key)
+        if isinstance(value, str) and value not in choices:
+            near = difflib.get_close_matches(str(value), choices, n=1)
+            faults.append(f"{key}={value}: expected one of {', '.join(choices)}" + (f"; {near[0]}?" if near else ""))
+    for key in POSITIVE:
+        value = _select(cfg, key)
+        if isinstance(value, int | float) and value <= 0:
+            faults.append(f"{key}={value}: expected a number above 0")
+    for key in NOT_NEGATIVE:
+        value = _select(cfg, key)
+        if isinstance(value, int | float) and value < 0:
+            faults.append(f"{key}={value}: expected a number of at least 0")
+    if "batch_frames" in cfg and (cfg.batch_size is None) == (cfg.batch_frames is None):
+        faults.append("batch_size and batch_frames: give one of the two, set the other to null")
+    beams, nbest = _select(cfg, "evaluation.num_beams"), _select(cfg, "evaluation.nbest")
+    if beams is not None and nbest is not None and nbest > beams:
+        faults.append(f"evaluation.nbest={nbest} is above evaluation.num_beams={beams}: beams bound the n-best")
+    if "devices" in cfg and not faults:
+        faults += _check_processes(cfg)
+    if "gloss_weight" in cfg:
+        faults += _check_train(cfg)
+    if "objective" in cfg:
+        faults += [fault for group, node in _plain(cfg).items() for fault in _check_target(node, str(group))]
+    if "max_failures" in cfg:
+        faults += _check_extract(cfg)
+    if "partial_seconds" in cfg:
+        faults += _check_demo(cfg)
+    if "title" in cfg and cfg.wandb.entity is None:
+        faults.append(
+            "wandb.entity is missing: give it, as in wandb.entity=NAME; whose project it is, you or your team"
+        )
+    if fault := key_fault(_select(cfg, "wandb.mode")):
+        faults.append(fault)
+    if faults:
+        raise ValueError("\n  ".join(faults))
+
+
+def _check_train(cfg: DictConfig) -> list[str]:
+    faults = []
+    overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    for override in overrides:
+        faults += _check_override(override, cfg)
+    if OmegaConf.is_missing(cfg, "dataset"):
+        return faults
+    for name in cfg.dataset.streams:
+        if cfg.streams.get(name) is None:
+            faults.append(
+                f"dataset.streams.{name} has no backbone: add +backbone@streams.{name}=NAME; "
+                f"streams with one: {', '.join(map(str, cfg.streams))}"
+            )
+    plain = OmegaConf.to_container(cfg, resolve=False)
+    assert isinstance(plain, dict)
+    plain.pop("backbone", None)
+    return faults + [fault for group, node in plain.items() for fault in _check_target(node, str(group))]
+
+
+def _check_processes(cfg: DictConfig) -> list[str]:
+    """What is wrong with `devices` and `strategy`, here and with this batch."""
+    import torch
+
+    from slt.training.processes import outside
+
+    place, faults = outside(os.environ), []
+    if place is not None and cfg.devices not in (1, place.world):
+        faults.append(f"devices={cfg.devices}: {place.starter} has started {place.world} processes; leave devices out")
+    if place is not None and HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+        faults.append(
+            f"{place.starter} has started {place.world} processes, which join for a single run; of a sweep (-m) each "
+            f"job starts its own: run it in one process with devices={place.world}"
+        )
+    count = cfg.devices if place is None else place.world
+    cuda = cfg.device.startswith("cuda") or (cfg.device == "auto" and torch.cuda.is_available())
+    there = torch.cuda.device_count() if cuda else os.cpu_count() or 1
+    if place is None and count > 1 and there < count:
+        what = "CUDA devices" if cuda else "processor cores"
+        faults.append(f"devices={count}: there are {there} {what} here; expected at most as many")
+    if count > 1 and cfg.device not in ("auto", "cpu", "cuda"):
+        faults.append(f"device={cfg.device} is one device, and there are {count} processes; use device=cuda")
+    if count > 1 and cfg.batch_size is not None and cfg.batch_size < count:
+        faults.append(
+            f"batch_size={cfg.batch_size} is the batch of all {count} processes together; expected one clip for each "
+            "at least: raise batch_size or lower devices"
+        )
+    if count > 1 and cfg.strategy == "fsdp2" and "objective" in cfg:
+        faults.append("strategy=fsdp2: pretraining's teacher follows the student whole; use strategy=ddp")
+    if count > 1 and cfg.strategy == "fsdp2" and cfg.precision == "fp16":
+        faults.append("precision=fp16 scales one loss, and shards have no common scale; use bf16 with strategy=fsdp2")
+    return faults
+
+
+def _check_extract(cfg: DictConfig) -> list[str]:
+    if cfg.check is not None:
+        return []
+    faults = [f"{key} is missing: give it, as in {key}=..." for key in ("source", "out") if cfg[key] is None]
+    match = re.fullmatch(r"(\d+)/(\d+)", cfg.shard or "1/1")
+    if not match or not 1 <= int(match[1]) <= int(match[2]):
+        faults.append(f"shard={cfg.shard}: expected i/n with i from 1 to n, as in shard=1/4")
+    if not 1 <= cfg.quality <= 100:
+        faults.append(f"quality={cfg.quality}: expected a number from 1 to 100")
+    if cfg.signer == "box" and cfg.boxes is None:
+        faults.append("boxes is missing: signer=box takes them from a table, as in boxes=boxes.csv")
+    if cfg.signer != "box" and cfg.boxes is not None:
+        faults.append(f"boxes={cfg.boxes} is read with signer=box only, came signer={cfg.signer}")
+    if cfg.kind != "films" and cfg.fps is not None:
+        faults.append(f"fps={cfg.fps}: only films are read at another rate; kind={cfg.kind} keeps its own")
+    if cfg.kind != "films" and cfg.mirrored:
+        faults.append(f"mirrored=true: only pictures are turned over, kind={cfg.kind} holds none")
+    built = ("landmarker", "extractor") if cfg.kind == "films" else ()
+    return faults + [fault for group in built for fault in _check_target(_plain(cfg[group]), group)]
+
+
+def _check_demo(cfg: DictConfig) -> list[str]:
+    faults = []
+    camera = cfg.source is not None and re.fullmatch(r"\d+", cfg.source) is not None
+    if cfg.source is None and cfg.ui != "web":
+        faults.append("source is missing: give it, as in source=0 (a camera), source=FILM or source=FOLDER")
+    if cfg.source is not None and cfg.ui == "web":
+        faults.append(f"source={cfg.source}: on the page films are uploaded; leave source out with ui=web")
+    if camera and cfg.segments == "whole":
+        faults.append("segments=whole: a camera has no end at which its one sentence could be written; use auto")
+    if cfg.record is not None and not (camera or cfg.live):
+        faults.append(f"record={cfg.record} is for cameras and live=true; of films the annotated one is in `out`")
+    if cfg.record is not None and Path(cfg.record).suffix.lower() != ".mp4":
+        faults.append(f"record={cfg.record}: expected a name that ends in .mp4")
+    if (cfg.signer == "box") != (cfg.box is not None):
+        faults.append("signer=box and box belong together, as in signer=box box=[0,0,640,720]")
+    if cfg.box is not None and (len(cfg.box) != 4 or cfg.box[0] >= cfg.box[2] or cfg.box[1] >= cfg.box[3]):
+        faults.append(f"box={list(cfg.box)}: expected x0, y0, x1, y1 with x0 < x1 and y0 < y1")
+    built = ("landmarker", "extractor")
+    return faults + [fault for group in built for fault in _check_target(_plain(cfg[group]), group)]
+
+
+def _plain(node: Any) -> Any:
+    return OmegaConf.to_container(node, resolve=False) if isinstance(node, DictConfig) else node
+
+
+def _unknown(node: DictConfig, prefix: str) -> list[str]:
+    """Fixed keys that there are not; Hydra stops most of them, but lets `+key=value` pass."""
+    schema = OmegaConf.get_type(node)
+    if schema is None or not is_dataclass(schema):
+        return []
+    known = [part.name for part in fields(schema)]
+    faults = []
+    for key in map(str, node):
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            faults.append(
+                f"{prefix}{key}: there is no such key" + (f"; did you mean {prefix}{near[0]}?" if near else "")
+            )
+        elif not OmegaConf.is_missing(node, key) and isinstance(node[key], DictConfig):
+            faults += _unknown(node[key], f"{prefix}{key}.")
+    return faults
+
+
+def _check_override(override: str, cfg: DictConfig) -> list[str]:
+    """What is wrong with an override that Hydra takes and that would set nothing."""
+    if re.match(r"\+*backbone\.", override):
+        return [
+            f"{override}: backbone.* is only the choice that streams start from; "
+            f"write streams.<stream>.{override.split('.', 1)[1]}"
+        ]
+    if re.match(r"\+*tied=\{\s*\}", override):
+        return [f"{override}: mappings are merged, so this unties nothing; write tied.<stream>=null"]
+    stream = re.match(r"\+*(?:backbone@)?streams\.(\w+)[.=](.*)", override)
+    if stream and cfg.tied.get(stream[1]) is not None:
+        return [
+            f"{override}: {stream[1]} is tied to {cfg.tied[stream[1]]} and has no backbone of its own; "
+            f"set that one's, or untie it with tied.{stream[1]}=null"
+        ]
+    return []
+
+
+def _check_target(node: Any, path: str) -> list[str]:
+    """Keys, at any depth below `path`, that the constructor named beside them does not take, with the near spelling."""
+    if not isinstance(node, Mapping):
+        return []
+    faults = []
+    if "_target_" in node:
+        parameters = inspect.signature(locate(node["_target_"])).parameters
+        anything = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+        for key in node:
+            if key not in parameters and not str(key).startswith("_") and not anything:
+                near = difflib.get_close_matches(str(key), [*parameters], n=1)
+                hint = f"; {near[0]}?" if near else ""
+                faults.append(f"{path}.{key}: {node['_target_']} takes no such key{hint}")
+    return faults + [fault for key, child in node.items() for fault in _check_target(child, f"{path}.{key}")]
+
+
+def locate(target: str) -> Any:
+    """The class or function that a `_target_` names.
+
+    Raises:
+        ValueError: there is none.
+    """
+    module, _, name = str(target).rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
+        if isinstance(error, ImportError) and not (error.name or "").startswith(module.split(".")[0]):
+            raise
+        raise ValueError(f"_target_: {target} cannot be found ({error})") from error
+
+
+def _select(cfg: DictConfig, key: str) -> Any:
+    return OmegaConf.select(cfg, key, throw_on_missing=False)

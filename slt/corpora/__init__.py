@@ -1,0 +1,1 @@
+"""Corpora on disk: their tables, splits, readers and checks."""

@@ -1,0 +1,66 @@
+"""The clips of a few signers, and the files that say which clip is in which split."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from slt.corpora import layout
+from slt.files import atomic
+
+log = logging.getLogger(__name__)
+
+
+def clips_of_signers(
+    ids: Sequence[str], who: Mapping[str, str], *, signers: int, limit: int | None, seed: int
+) -> list[str]:
+    """Clips of a few signers, as many of one as of the other as far as they go, in the order of `ids`.
+
+    With `limit` a model of one signer and a model of ten see equally many sentences. Of one seed fewer signers are
+    among the more.
+
+    Args:
+        ids: the clips of a split.
+        who: clip -> its signer.
+        signers: how many of them to take, drawn at random.
+        limit: clips to take, from each signer in turn; None = all of theirs.
+        seed: of the draw.
+
+    Raises:
+        ValueError: clips without a signer, fewer signers than asked for, or signers with fewer clips than `limit`.
+    """
+    clips: dict[str, list[str]] = {}
+    for name in ids:
+        clips.setdefault(who[name], []).append(name)
+    if "" in clips:
+        raise ValueError(f"dataset.signers={signers}: clip {clips[''][0]!r} has none; fill the column `signer`")
+    if not 1 <= signers <= len(clips):
+        raise ValueError(f"dataset.signers={signers}: expected 1 to {len(clips)}, the signers of train")
+    order = np.random.default_rng(seed).permutation(sorted(clips))[:signers]
+    turns = itertools.zip_longest(*(clips[name] for name in order))
+    taken = [name for turn in turns for name in turn if name is not None]
+    if limit is not None and len(taken) < limit:
+        raise ValueError(
+            f"dataset.limit={limit}: the drawn signers ({', '.join(order)}) have {len(taken)} clips in train; lower "
+            "the limit, so that any choice of signers is compared at equally many sentences"
+        )
+    kept = set(taken[:limit])
+    return [name for name in ids if name in kept]
+
+
+def write_splits(folder: Path, splits: Mapping[str, Sequence[str]]) -> list[Path]:
+    """Write `<split>.csv` for each split and SHA256SUMS beside them (for `sha256sum --check`); return the files."""
+    files, sums = [], []
+    for name in sorted(splits):
+        path = folder / f"{name}.csv"
+        layout.write_index(path, splits[name])
+        sums.append(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n")
+        files.append(path)
+    with atomic(folder / "SHA256SUMS") as file:
+        file.write("".join(sums).encode())
+    return [*files, folder / "SHA256SUMS"]

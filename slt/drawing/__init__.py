@@ -1,0 +1,1 @@
+"""A clip in one picture, a pose, curves: what the reports of several rooms show."""

@@ -1,0 +1,333 @@
+"""The last stage: hypotheses beside references -> corpus scores, each with a signature and an interval.
+
+All scores are in percent, as sacreBLEU prints them; N sentences, B resamples, C counts of a sentence.
+BLEU, chrF and TER are up to 100, higher is better but for TER; TER, CER and WER are errors and may pass 100.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from rapidfuzz.distance import Levenshtein
+from rouge_score.rouge_scorer import RougeScorer
+from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.metrics.chrf import CHRF
+from sacrebleu.metrics.ter import TER
+
+from slt.models.tokenizer import clean
+
+LOWER_IS_BETTER = frozenset({"ter", "cer", "wer", "gloss_wer", "gloss_wer_beam"})
+
+Counts = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Score:
+    """A corpus score in percent; `low` and `high` bound the 95 % bootstrap interval, None without resampling."""
+
+    value: float
+    low: float | None
+    high: float | None
+    signature: str
+
+    def __str__(self) -> str:
+        interval = "" if self.low is None else f" [{self.low:.2f}, {self.high:.2f}]"
+        return f"{self.value:.2f}{interval}"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A score less another's on the same sentences, with its 95 % interval and the chance of it being none."""
+
+    value: float
+    low: float
+    high: float
+    p: float
+
+
+@dataclass(frozen=True)
+class _Counted:
+    """A metric whose corpus score follows from the sum of its sentences' counts (N, C)."""
+
+    counts: Counts
+    from_sum: Callable[[list[Any]], float]
+    signature: str
+
+
+def score(
+    hypotheses: Sequence[str],
+    references: Sequence[str],
+    *,
+    bootstrap: int,
+    seed: int,
+    signers: Sequence[str] | None = None,
+    only: Collection[str] | None = None,
+) -> dict[str, Score]:
+    """Scores N hypotheses against one reference each.
+
+    - `bleu`: sacreBLEU with its 13a tokenizer. `bleu1` to `bleu4`: cumulative up to that n (the geometric mean of
+      the 1- to n-gram precisions with the brevity penalty), so that `bleu4` is `bleu`.
+    - `bleu_intl`: the same with the tokenizer that parts `¿` and `¡` from their word, as 13a does not.
+    - `chrf`: chrF2 (Popovic 2015); `chrf++`: with words and word pairs (Popovic 2017). `ter`: TERCOM's (Snover 2006).
+    - `cer`, `wer`: all edits over the length of all references, in characters (blanks too) and in words as written
+      (parted at blanks, marks glued on), after NFC.
+    - `rouge_l`: F1 of the longest common subsequence of lower-cased Unicode words, averaged over sentences.
+
+    The interval is the 2.5th to 97.5th percentile over B resamples of the sentences (Koehn 2004, section 3); all
+    metrics see the same resamples, so that two calls with one seed, N and signers may be compared pair by pair. Where
+    the signers are known, a resample draws signers and then clips of each one drawn (the two-stage bootstrap of
+    Davison and Hinkley 1997, section 3.8): clips of one person are not independent. The signature says which
+    (`bs:signers,clips:1000` or `bs:clips:1000`).
+
+    Args:
+        hypotheses: may be empty strings.
+        references: the raw sentences, never decoded back from ids.
+        bootstrap: B, 0 for no interval.
+        seed: of the one generator that draws the resamples.
+        signers: who signs in each clip; None, one signer alone or an empty name = clips are drawn as independent.
+        only: names of the scores to compute; None = all.
+
+    Raises:
+        ValueError: no sentences, unequal numbers, an empty reference, a negative B.
+    """
+    _check(hypotheses, references)
+    drawn = Resamples(len(references), bootstrap, seed, signers)
+    counted = _counted(list(hypotheses), list(references))
+    return {name: drawn.score(count()) for name, count in counted.items() if only is None or name in only}
+
+
+def gloss_wer(
+    recognised: Sequence[str],
+    references: Sequence[str],
+    *,
+    bootstrap: int,
+    seed: int,
+    signers: Sequence[str] | None = None,
+) -> Score:
+    """Word error rate of recognised glosses, on the resamples of `score`; glosses are parted at blanks.
+
+    Args:
+        recognised: glosses of N clips; may be empty.
+        references: of the corpus; a clip whose reference is empty has no glosses and does not count.
+        bootstrap, seed, signers: as of `score`.
+
+    Raises:
+        ValueError: unequal numbers, no glosses at all, a negative B.
+    """
+    if len(recognised) != len(references) or not any(reference.split() for reference in references):
+        raise ValueError(f"gloss WER: expected glosses of {len(recognised)} clips, got {len(references)} references")
+    pairs = [
+        (clean(hypothesis).split(), clean(text).split())
+        for hypothesis, text in zip(recognised, references, strict=True)
+    ]
+    counted = _edits("gloss", [hypothesis if text else [] for hypothesis, text in pairs], [text for _, text in pairs])
+    return Resamples(len(pairs), bootstrap, seed, signers).score(counted)
+
+
+def bleu(hypotheses: Sequence[str], references: Sequence[str]) -> float:
+    """Corpus BLEU (13a), for validation during training."""
+    _check(hypotheses, references)
+    return float(BLEU(force=True).corpus_score(list(hypotheses), [list(references)]).score)
+
+
+def chrf(hypotheses: Sequence[str], references: Sequence[str]) -> float:
+    """Corpus chrF2, for validation during training."""
+    _check(hypotheses, references)
+    return float(CHRF().corpus_score(list(hypotheses), [list(references)]).score)
+
+
+def sentence_chrf(hypothesis: str, reference: str) -> float:
+    """chrF2 of one sentence; BLEU says little about a single one."""
+    return float(CHRF().sentence_score(hypothesis, [reference]).score)
+
+
+def compare(
+    systems: Mapping[str, Sequence[Sequence[str]]],
+    references: Sequence[str],
+    *,
+    baseline: str,
+    bootstrap: int,
+    seed: int,
+    signers: Sequence[str] | None = None,
+) -> dict[str, Difference]:
+    """Paired bootstrap of BLEU (13a; Koehn 2004, section 4): each system less the baseline, on the same resamples.
+
+    A system may have been trained several times: its score is the mean over its runs, in each resample too. The
+    interval and p are of the sentences (and signers); what another seed would change they do not say. p is
+    sacreBLEU's, but that of two equal systems is 1: the share of resamples whose difference lies farther above their
+    mean than the one found.
+
+    Args:
+        systems: name -> hypotheses (N) of each of its runs.
+        references: N.
+        baseline: the name of one of them.
+        bootstrap: B, at least 1.
+        seed: of the resamples.
+        signers: as of `score`: where they are known, the resamples are of signers and then of their clips.
+
+    Returns:
+        name -> difference in BLEU, of all but the baseline.
+
+    Raises:
+        ValueError: as of `score`.
+    """
+    for hypotheses in (hypotheses for runs in systems.values() for hypotheses in runs):
+        _check(hypotheses, references)
+    drawn = np.vstack([np.ones(len(references)), Resamples(len(references), bootstrap, seed, signers).drawn])
+    scores = {}
+    for name, runs in systems.items():
+        counted = [_sacre(_bleu("13a"), list(hypotheses), list(references)) for hypotheses in runs]
+        scores[name] = np.mean(
+            [[metric.from_sum(total) for total in (drawn @ metric.counts).tolist()] for metric in counted], axis=0
+        )
+    found = {}
+    for name in systems:
+        if name != baseline:
+            real, *resampled = (scores[name] - scores[baseline]).tolist()
+            sizes = np.abs(resampled)
+            farther = sizes - sizes.mean() >= abs(real)
+            low, high = (float(bound) for bound in np.percentile(resampled, (2.5, 97.5)))
+            found[name] = Difference(real, low, high, float(farther.sum() + 1) / (bootstrap + 1))
+    return found
+
+
+def _check(hypotheses: Sequence[str], references: Sequence[str]) -> None:
+    if isinstance(hypotheses, str) or isinstance(references, str):
+        raise ValueError("scores: expected lists of sentences, got one string")
+    if len(hypotheses) != len(references):
+        raise ValueError(
+            f"scores: expected one hypothesis a reference, got {len(hypotheses)} hypotheses "
+            f"and {len(references)} references"
+        )
+    if not references:
+        raise ValueError("scores: expected sentences, got none; is the split empty?")
+    empty = [i for i, reference in enumerate(references) if not reference.strip()]
+    if empty:
+        raise ValueError(f"scores: expected references with text, reference {empty[0]} (from 0) is empty; leave it out")
+
+
+class Resamples:
+    """B resamples of N clips, the same ones for every metric and system.
+
+    Attributes:
+        drawn: how often each resample drew each clip, (B, N).
+        about: what a signature says of them; empty without any.
+
+    Raises:
+        ValueError: a negative B, or not one signer a clip.
+    """
+
+    def __init__(self, clips: int, bootstrap: int, seed: int, signers: Sequence[str] | None) -> None:
+        if bootstrap < 0:
+            raise ValueError(f"bootstrap: expected a number of resamples, 0 or more, got {bootstrap}")
+        if signers is not None and len(signers) != clips:
+            raise ValueError(f"scores: expected the signer of each of {clips} clips, got {len(signers)} signers")
+        named = signers is not None and all(signers) and len(set(signers)) > 1
+        generator = np.random.default_rng(seed)
+        draw = _two_stages(list(signers or ()), generator) if named else lambda: generator.integers(clips, size=clips)
+        self.drawn: Counts = np.zeros((bootstrap, clips))
+        for row in self.drawn:
+            row[:] = np.bincount(draw(), minlength=clips)
+        self.about = f"|bs:{'signers,' if named else ''}clips:{bootstrap}|seed:{seed}" if bootstrap else ""
+
+    def score(self, metric: _Counted) -> Score:
+        """The metric's corpus score with its interval."""
+        value, low, high = metric.from_sum(metric.counts.sum(0).tolist()), None, None
+        if len(self.drawn):
+            values = [metric.from_sum(total) for total in (self.drawn @ metric.counts).tolist()]
+            low, high = (float(bound) for bound in np.percentile(values, (2.5, 97.5)))
+        return Score(value, low, high, metric.signature + self.about)
+
+
+def _two_stages(signers: list[str], generator: np.random.Generator) -> Callable[[], npt.NDArray[np.int64]]:
+    """Draws as many signers as there are, then of each one drawn as many clips as that one has."""
+    place = np.unique(signers, return_inverse=True)[1]
+    clips, sizes = np.argsort(place, kind="stable"), np.bincount(place)  # clips signer by signer
+    begins = np.cumsum(sizes) - sizes
+
+    def draw() -> npt.NDArray[np.int64]:
+        who = generator.integers(len(sizes), size=len(sizes))
+        each = np.repeat(who, sizes[who])
+        return np.asarray(clips[begins[each] + generator.integers(sizes[each])])
+
+    return draw
+
+
+def _bleu(tokenize: str) -> BLEU:
+    # `force`: or it prints, at each corpus score, that sentences which end in " ." look tokenized.
+    return BLEU(tokenize=tokenize, force=True)
+
+
+def _counted(hypotheses: list[str], references: list[str]) -> dict[str, Callable[[], _Counted]]:
+    thirteen = cache(lambda: _sacre(_bleu("13a"), hypotheses, references))
+
+    def words(texts: list[str]) -> list[list[str]]:
+        return [clean(text).split() for text in texts]
+
+    return {
+        "bleu": thirteen,
+        **{f"bleu{n}": partial(lambda n: _up_to(n, thirteen()), n) for n in (1, 2, 3, 4)},
+        "bleu_intl": lambda: _sacre(_bleu("intl"), hypotheses, references),
+        "chrf": lambda: _sacre(CHRF(), hypotheses, references),
+        "chrf++": lambda: _sacre(CHRF(word_order=2), hypotheses, references),
+        "ter": lambda: _sacre(TER(), hypotheses, references),
+        "cer": lambda: _edits("char", [*map(clean, hypotheses)], [*map(clean, references)]),
+        "wer": lambda: _edits("word", words(hypotheses), words(references)),
+        "rouge_l": lambda: _rouge_l(hypotheses, references),
+    }
+
+
+def _sacre(metric: BLEU | CHRF | TER, hypotheses: list[str], references: list[str]) -> _Counted:
+    """Take sacreBLEU's own counts of each sentence and its own score of their sum, as its bootstrap does."""
+    counts = np.array(metric._extract_corpus_statistics(hypotheses, [references]), dtype=np.float64)
+    # Recomputed from sums, a resample costs some microseconds: the n-grams are counted once.
+    return _Counted(
+        counts, lambda total: float(metric._compute_score_from_stats(total).score), str(metric.get_signature())
+    )
+
+
+def _up_to(n: int, four: _Counted) -> _Counted:
+    """BLEU-n out of BLEU-4's counts: lengths of hypothesis and reference, 4 matches, 4 totals."""
+
+    def from_sum(total: list[Any]) -> float:
+        found = BLEU.compute_bleu(
+            total[2 : 2 + n], total[6 : 6 + n], int(total[0]), int(total[1]), smooth_method="exp", max_ngram_order=n
+        )
+        return float(found.score)
+
+    # The order is ours to add: sacreBLEU's signature does not tell BLEU-2 from BLEU-4.
+    return _Counted(four.counts, from_sum, f"{four.signature}|order:{n}")
+
+
+def _edits(unit: str, hypotheses: Sequence[Sequence[str]], references: Sequence[Sequence[str]]) -> _Counted:
+    counts = [
+        (Levenshtein.distance(hypothesis, reference), len(reference))
+        for hypothesis, reference in zip(hypotheses, references, strict=True)
+    ]
+    signature = f"nrefs:1|case:mixed|unit:{unit}|norm:nfc|avg:corpus|rapidfuzz:{version('rapidfuzz')}"
+    # A resample may hold no clip that has glosses.
+    return _Counted(np.array(counts, dtype=np.float64), lambda total: 100 * total[0] / max(total[1], 1), signature)
+
+
+class UnicodeWords:
+    """Lower-cased words of any alphabet: `rouge_score`'s own tokenizer cuts `mañana` into `ma` and `ana`."""
+
+    def tokenize(self, text: str) -> list[str]:
+        return re.findall(r"\w+", clean(text).lower())
+
+
+def _rouge_l(hypotheses: list[str], references: list[str]) -> _Counted:
+    scorer = RougeScorer(["rougeL"], tokenizer=UnicodeWords())
+    counts = [
+        (scorer.score(reference, hypothesis)["rougeL"].fmeasure, 1.0)
+        for hypothesis, reference in zip(hypotheses, references, strict=True)
+    ]
+    signature = f"nrefs:1|case:lc|tok:unicode-words|f:1|avg:sentence|rouge_score:{version('rouge_score')}"
+    return _Counted(np.array(counts), lambda total: 100 * total[0] / total[1], signature)

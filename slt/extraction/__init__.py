@@ -1,0 +1,1 @@
+"""From films, pictures and key points to a corpus of streams."""

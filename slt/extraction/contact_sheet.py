@@ -1,0 +1,166 @@
+"""A clip at a glance: frames of its film with landmarks and boxes, and under each the crops that were cut from it.
+
+n frames of a clip, R crop side, K landmarks, H and W a picture's height and width in pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from slt.drawing.filmstrip import ABSENT, COLOURS, FINE, INK, PAPER, STRIPE, draw_skeleton
+from slt.streams.pose import DETECTED, FOLLOWED, NOT_SEEN
+
+CELL, GAP, MARGIN, LINE, CROP_GAP = 234, 8, 6, 16, 3  # pixels
+TALLEST = 240  # of a film's picture; a wider one is less high
+WORDS = {NOT_SEEN: "not seen", DETECTED: "seen", FOLLOWED: "followed"}
+THIN = 2  # of the pixels that are reduced by FINE: the film should stay visible under its landmarks
+TAG = (10 * FINE, 11 * FINE)  # of the same pixels
+WHITE, BLACK = (255, 255, 255), (0, 0, 0)
+Picture = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One frame of a clip.
+
+    Attributes:
+        title: what stands above it: its time and number.
+        film: the film's picture, RGB uint8 (H, W, 3); None where the film is not there.
+        points: float32 (K, 3): x, y as shares of the picture, confidence; 0 = not detected.
+        crops: stream -> RGB uint8 (R, R, 3).
+        marks: stream -> NOT_SEEN, DETECTED or FOLLOWED.
+        boxes: stream -> (centre x, centre y, side) in pixels of the picture of `size`.
+    """
+
+    title: str
+    film: Picture | None
+    points: NDArray[np.float32]
+    crops: Mapping[str, Picture]
+    marks: Mapping[str, int]
+    boxes: Mapping[str, Sequence[float]]
+
+
+def draw_sheet(
+    moments: Sequence[Moment], *, size: tuple[int, int], signer: tuple[float, float, float, float] | None
+) -> Picture:
+    """Draw the moments side by side.
+
+    What is seen, followed and not seen is told apart by a word and by the frame (whole, dashed, hatched), and left
+    from right by a letter, beside the colour.
+
+    Args:
+        moments: one or more.
+        size: width and height of the film's picture in pixels.
+        signer: x0, y0, x1, y1 in pixels: where the signer was looked for; None = in the whole picture.
+
+    Returns:
+        uint8 (H, W, 3) RGB.
+    """
+    scale = min(CELL / size[0], TALLEST / size[1])
+    shown = (max(round(size[0] * scale), 1), max(round(size[1] * scale), 1))
+    crop = _crop_side(len(moments[0].crops))
+    under = 2 * LINE + crop + 2 if moments[0].crops else 0
+    height = LINE + shown[1] + under
+    sheet = Image.new("RGB", (len(moments) * (CELL + GAP) - GAP + 2 * MARGIN, height + 2 * MARGIN), PAPER)
+    for place, moment in enumerate(moments):
+        x, y = MARGIN + place * (CELL + GAP), MARGIN
+        _write(sheet, (x + CELL // 2, y), moment.title, 12)
+        sheet.paste(_film(moment, size, shown, signer), (x + (CELL - shown[0]) // 2, y + LINE))
+        for column, stream in enumerate(moment.crops):
+            left = x + column * (crop + CROP_GAP)
+            top = y + LINE + shown[1] + 2
+            _write(sheet, (left + crop // 2, top), stream.replace("_hand", "").replace("_", " "), 11)
+            sheet.paste(_crop(moment.crops[stream], moment.marks[stream], crop), (left, top + LINE))
+            _write(sheet, (left + crop // 2, top + LINE + crop), WORDS[moment.marks[stream]], 11)
+    return np.asarray(sheet)
+
+
+def _crop_side(streams: int) -> int:
+    return (CELL - (streams - 1) * CROP_GAP) // max(streams, 1)
+
+
+def _write(sheet: Image.Image, place: tuple[int, int], text: str, points: int) -> None:
+    ImageDraw.Draw(sheet).text(place, text, fill=INK, font=ImageFont.load_default(points), anchor="ma")
+
+
+def _film(
+    moment: Moment, size: tuple[int, int], shown: tuple[int, int], signer: tuple[float, float, float, float] | None
+) -> Image.Image:
+    """The film's picture, or blank paper, with all that was found in it."""
+    large = (shown[0] * FINE, shown[1] * FINE)
+    if moment.film is None:
+        picture = Image.new("RGB", large, WHITE)
+        ImageDraw.Draw(picture).rectangle([0, 0, large[0] - 1, large[1] - 1], outline=STRIPE, width=FINE)
+    else:
+        picture = Image.fromarray(moment.film).resize(large, Image.Resampling.BICUBIC)
+    draw = ImageDraw.Draw(picture)
+    scale = large[0] / size[0]
+    if signer is not None:
+        x0, y0, x1, y1 = (value * scale for value in signer)
+        for fill, width, on in ((WHITE, 3, 1.0), (BLACK, 3, 0.5)):
+            _outline(draw, (x0, y0, x1, y1), fill, width, dash=12, on=on)
+    places = moment.points[:, :2].astype(float) * large
+    draw_skeleton(draw, places, moment.points[:, 2] > 0, pixel=THIN, halo=None if moment.film is None else WHITE)
+    for stream, (x, y, side) in moment.boxes.items():
+        if moment.marks[stream] != NOT_SEEN:
+            box = ((x - side / 2) * scale, (y - side / 2) * scale, (x + side / 2) * scale, (y + side / 2) * scale)
+            _box(draw, box, stream, moment.marks[stream] == FOLLOWED)
+    return picture.resize(shown, Image.Resampling.LANCZOS)
+
+
+def _box(draw: ImageDraw.ImageDraw, box: tuple[float, float, float, float], stream: str, dashed: bool) -> None:
+    """One crop's square and its letter: F for face, L and R for the signer's hands."""
+    side = stream.split("_")[0]
+    colour = COLOURS.get(side, BLACK)
+    _outline(draw, box, WHITE, 3 * THIN, dash=0, on=1.0)
+    _outline(draw, box, colour, 2 * THIN, dash=8 * FINE if dashed else 0, on=0.5)
+    # The tag stands outside the box, on the side where the other hand's does not.
+    left = box[2] if side == "left" else box[0] - TAG[0]
+    tag = (left, box[1], left + TAG[0], box[1] + TAG[1])
+    draw.rectangle(tag, fill=colour, outline=WHITE, width=THIN)
+    middle = ((tag[0] + tag[2]) / 2, (tag[1] + tag[3]) / 2)
+    draw.text(middle, side[:1].upper(), fill=WHITE, font=ImageFont.load_default(9 * FINE), anchor="mm")
+
+
+def _outline(
+    draw: ImageDraw.ImageDraw,
+    box: tuple[float, float, float, float],
+    fill: tuple[int, int, int],
+    width: int,
+    *,
+    dash: int,
+    on: float,
+) -> None:
+    """A rectangle's outline; `dash` pixels from one dash to the next, of which the share `on` is drawn; 0 = whole."""
+    x0, y0, x1, y1 = box
+    for a, b in (((x0, y0), (x1, y0)), ((x1, y0), (x1, y1)), ((x1, y1), (x0, y1)), ((x0, y1), (x0, y0))):
+        length = float(np.hypot(b[0] - a[0], b[1] - a[1]))
+        steps = max(round(length / dash), 1) if dash else 1
+        for step in range(steps):
+            start, end = step / steps, (step + (on if dash else 1.0)) / steps
+            draw.line([_between(a, b, start), _between(a, b, end)], fill=fill, width=width)
+
+
+def _between(a: tuple[float, float], b: tuple[float, float], share: float) -> tuple[float, float]:
+    return a[0] + (b[0] - a[0]) * share, a[1] + (b[1] - a[1]) * share
+
+
+def _crop(crop: Picture, mark: int, side: int) -> Image.Image:
+    """A crop in a frame that says its mark; hatched where it was not seen."""
+    if mark == NOT_SEEN:
+        cell = Image.new("RGB", (side, side), ABSENT)
+        draw = ImageDraw.Draw(cell)
+        for x in range(-side, side, 9):
+            draw.line([(x, side), (x + side, 0)], fill=STRIPE, width=2)
+        return cell
+    cell = Image.fromarray(crop).resize((side, side), Image.Resampling.LANCZOS)
+    draw = ImageDraw.Draw(cell)
+    edge = (1, 1, side - 2, side - 2)
+    _outline(draw, edge, WHITE, 3, dash=0, on=1.0)
+    _outline(draw, edge, INK, 2, dash=10 if mark == FOLLOWED else 0, on=0.5)
+    return cell

@@ -1,0 +1,280 @@
+"""What clips are read from, films or folders of single pictures: found in a folder, known again, and read.
+
+A folder of pictures stands for a film wherever `video` takes one; it does not say its rate, so that is given.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from slt.extraction import video
+from slt.extraction.geometry import Picture
+from slt.extraction.video import END_ROOM, Film
+from slt.text import plain_name
+
+# Films by their endings, so that a broken one is told of and not passed over; of other endings a film decides.
+FILMS = (".mp4", ".m4v", ".mkv", ".webm", ".mov", ".avi", ".gif", ".ts", ".mpg", ".mpeg", ".mts", ".m2ts", ".vob",
+         ".wmv", ".flv", ".3gp", ".ogv", ".mxf")  # fmt: skip
+POSES = (".pose",)
+PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+UNFINISHED = (".part", ".ytdl", ".crdownload", ".download", ".tmp")  # of downloads
+CORPUS = {"extraction.json", "corpus.json"}  # a folder with one of these holds what was made, and no source
+SAMPLE = 1 << 16  # bytes at the beginning, the middle and the end by which a file is known
+
+# ---------------------------------------------------------------- found
+
+
+def find_footage(folder: Path, kind: str) -> dict[str, Path]:
+    """Return what a folder and those below it hold to extract, by plain name (`captions.plain_name`), sorted by path.
+
+    Passed over: hidden names, which no user sees (macOS leaves `._a.mp4`), corpora, and downloads under way.
+
+    Args:
+        folder: where to look.
+        kind: "films": films, and folders of at least two pictures that differ by numbers alone; "poses": .pose files.
+
+    Raises:
+        FileNotFoundError: there is nothing.
+        ValueError: a folder that cannot be listed, or two films of one name.
+    """
+    try:
+        paths = sorted(_walk(folder, kind))
+    except OSError as error:
+        place = error.filename or folder
+        text = f"source={folder}: {place} cannot be listed ({error.strerror}); mend the folder's rights"
+        raise ValueError(text) from error
+    found: dict[str, Path] = {}
+    for path in paths:
+        name = plain_name(path.name if path.is_dir() else path.stem)
+        if name in found:
+            raise ValueError(
+                f"{path}: {found[name].relative_to(folder)} has the same name, and films are known by their names "
+                "without folder and ending; rename one, or give the folder of one of them as source="
+            )
+        found[name] = path
+    if not found:
+        what, hint = "film" if kind == "films" else ".pose file", ""
+        if kind == "films":
+            alone = _pictures_of(_names(folder))
+            hint = "; its pictures are one clip: give the folder above it" if alone else ", nor a folder of pictures"
+        raise FileNotFoundError(f"source={folder}: no {what} in this folder or below it{hint}")
+    return found
+
+
+def _walk(folder: Path, kind: str) -> Iterator[Path]:
+    films: dict[str, bool] = dict.fromkeys(FILMS, True) | dict.fromkeys((*PICTURES, *UNFINISHED, *POSES), False)
+    for here, names in folders_below(folder):
+        paths = [here / name for name in names]
+        if kind == "poses":
+            yield from (path for path in paths if path.suffix.lower() in POSES)
+            continue
+        found = [path for path in paths if _is_film(path, films)]
+        if not found and here != folder and _pictures_of(names):
+            yield here
+        yield from found
+
+
+def folders_below(folder: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Give a folder and those below it, each once, with the names of the files in it, without what is passed over.
+
+    Raises:
+        OSError: one of them cannot be listed.
+    """
+
+    def stop(error: OSError) -> None:
+        raise error
+
+    been: set[tuple[int, int]] = set()
+    for root, folders, names in os.walk(folder, onerror=stop, followlinks=True):
+        here = Path(root)
+        place = here.stat()
+        if (place.st_dev, place.st_ino) in been or (here != folder and CORPUS & {*names}):
+            folders.clear()
+            continue
+        been.add((place.st_dev, place.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield here, sorted(name for name in names if not name.startswith("."))
+
+
+def _is_film(path: Path, endings: dict[str, bool]) -> bool:
+    """Tell by the ending; of one that was not met before, whether FFmpeg finds moving pictures in this file."""
+    ending = path.suffix.lower()
+    if ending not in endings:
+        endings[ending] = _opens(path)
+    return endings[ending]
+
+
+def _opens(path: Path) -> bool:
+    import av
+
+    try:  # nothing that a playlist names is fetched
+        with av.open(str(path), options={"protocol_whitelist": "file"}, metadata_errors="replace") as container:
+            covers = av.stream.Disposition.attached_pic
+            moving = any(not stream.disposition & covers for stream in container.streams.video)
+            return moving and not re.search("_pipe|image2|tty|concat|hls|dash|sdp", container.format.name)
+    except (av.error.FFmpegError, OSError, ValueError):
+        return False
+
+
+def _pictures_of(names: Sequence[str]) -> list[str]:
+    """Return the pictures among the names of a folder, by their numbers; none where they are not numbered alike."""
+    names = [name for name in names if not name.startswith(".") and name.lower().endswith(PICTURES)]
+    alike = {re.sub(r"\d+", "#", Path(name).stem) for name in names}
+    if len(names) < 2 or len(alike) > 1 or not any("#" in name for name in alike):
+        return []
+    return sorted(names, key=lambda name: [int(part) for part in re.findall(r"\d+", Path(name).stem)])
+
+
+def _names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+# ---------------------------------------------------------------- known again
+
+
+def known_by(path: Path) -> dict[str, int | str] | None:
+    """Return the size, in bytes, and a digest of the beginning, middle and end of a file; None where there is none.
+
+    Its place and its times are no part of that. Of a folder the names and sizes of all files count, and the first, the
+    middle and the last for their content.
+    """
+    digest = hashlib.sha256()
+    try:
+        if not path.is_dir():
+            return {"bytes": _take(path, digest), "sha256": digest.hexdigest()}
+        names = _pictures_of(_names(path)) or sorted(_names(path))
+        sizes = [(path / name).stat().st_size for name in names]
+        digest.update(repr([*zip(names, sizes, strict=True)]).encode())
+        for place in {0, len(names) // 2, len(names) - 1} if names else ():
+            _take(path / names[place], digest)
+        return {"bytes": sum(sizes), "sha256": digest.hexdigest()}
+    except OSError:
+        return None
+
+
+def _take(path: Path, digest: hashlib._Hash) -> int:
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        for start in (0, (size - SAMPLE) // 2, size - SAMPLE):
+            file.seek(max(start, 0))
+            digest.update(file.read(SAMPLE))
+    return size
+
+
+# ---------------------------------------------------------------- read
+
+
+def probe(path: Path, *, rate: float | None = None) -> Film:
+    """Return what a film, or a folder of pictures taken `rate` times a second, is; see `slt.extraction.video.probe`."""
+    if not path.is_dir():
+        try:
+            path.open("rb").close()
+        except FileNotFoundError:
+            pass  # said there
+        except OSError as error:
+            raise ValueError(f"{path}: cannot be read ({error.strerror}); mend the rights of file or disk") from error
+        return video.probe(path)
+    assert rate is not None
+    return Film(path, rate, len(_files(path)) / rate)
+
+
+def read_frames(
+    path: Path,
+    *,
+    fps: float,
+    start: float | None = None,
+    end: float | None = None,
+    rate: float | None = None,
+    mirrored: bool = False,
+    notes: list[str] | None = None,
+) -> Iterator[tuple[float, Picture]]:
+    """Stream a film, or a folder of pictures, or a cut of it, as `slt.extraction.video.read_frames` does.
+
+    Args:
+        path: the film, or the folder.
+        fps: pictures a second to give.
+        start: of a cut, seconds.
+        end: of a cut, seconds.
+        rate: at which a folder's pictures were taken.
+        mirrored: turn each picture over, so that left is left.
+        notes: takes what is worth knowing of how a film was read.
+
+    Raises:
+        FileNotFoundError, ValueError: as there; also a picture of another size than the first, or that is none.
+    """
+    read = _read_folder(path, fps, start, end, rate) if path.is_dir() else None
+    for seconds, picture in read or video.read_frames(path, fps=fps, start=start, end=end, notes=notes):
+        yield seconds, _turned(picture, mirrored)
+
+
+def frames_at(
+    path: Path, seconds: Sequence[float], *, start: float | None = None, rate: float | None = None, mirrored: bool
+) -> Iterator[tuple[float, Picture]]:
+    """Give single pictures, as `slt.extraction.video.frames_at` does; further arguments as in `read_frames`."""
+    if not path.is_dir():
+        yield from ((at, _turned(one, mirrored)) for at, one in video.frames_at(path, seconds, start=start))
+        return
+    assert rate is not None
+    files = _files(path)
+    for second in seconds:
+        place = min(max(math.floor(((start or 0.0) + second) * rate + 1e-3), 0), len(files) - 1)
+        yield second, _turned(_read(files[place]), mirrored)
+
+
+def _read_folder(
+    path: Path, fps: float, start: float | None, end: float | None, rate: float | None
+) -> Iterator[tuple[float, Picture]]:
+    assert rate is not None
+    files = _files(path)
+    length, first = len(files) / rate, start or 0.0
+    until = length if end is None else end
+    if not 0 <= first < min(until, length) or until > length + max(END_ROOM, 0.5 / rate):
+        raise ValueError(
+            f"{path}: the cut from {first:g} s to {until:g} s of {len(files)} pictures that end at {length:.2f} s; "
+            "mend its times, or pictures_fps= where the pictures were not taken so fast"
+        )
+    size = None
+    for k in range(max(math.ceil((min(until, length) - first) * fps - 0.25), 1)):  # as `video.sample` counts
+        file = files[min(math.floor((first + k / fps) * rate + 1e-3), len(files) - 1)]
+        picture = _read(file)
+        size = size or picture.shape
+        if picture.shape != size:
+            raise ValueError(
+                f"{file}: {picture.shape[1]} x {picture.shape[0]} pixels after pictures of {size[1]} x {size[0]}; a "
+                "clip's pictures have one size"
+            )
+        yield k / fps, picture
+
+
+def _files(folder: Path) -> list[Path]:
+    names = _pictures_of(_names(folder))
+    if not names:
+        raise ValueError(f"{folder}: no numbered pictures in this folder; expected 000001.jpg, 000002.jpg, ...")
+    numbers = np.array([re.findall(r"\d+", Path(name).stem) for name in names], np.float64)
+    steps = np.diff(numbers, axis=0)
+    if (steps != steps[0]).any():
+        place = int((steps != np.median(steps, axis=0)).any(1).argmax())
+        raise ValueError(
+            f"{folder}: {names[place + 1]} does not follow {names[place]} as the others do; pictures are one every so "
+            "many seconds: add those that are missing, or number them anew"
+        )
+    return [folder / name for name in names]
+
+
+def _read(file: Path) -> Picture:
+    picture = cv2.imread(str(file), cv2.IMREAD_COLOR)
+    if picture is None:
+        raise ValueError(f"{file}: not a picture that can be read; copy it again")
+    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def _turned(picture: Picture, mirrored: bool) -> Picture:
+    return np.ascontiguousarray(picture[:, ::-1]) if mirrored else picture

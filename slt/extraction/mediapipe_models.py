@@ -1,0 +1,148 @@
+"""The files behind the landmarks stage: MediaPipe's models, prepared once into the user's cache and checked by SHA-256.
+
+MediaPipe 1.x ships no models. Those of its last release that did are the same networks; what is missing is the bundle
+that its tasks read: a stored zip of the parts, each told how its input is normalised.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import struct
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+from slt.files import atomic
+
+Describe = Callable[[bytes, str, float, float], bytes]
+
+WHEEL = ("mediapipe==0.10.21", "3.11", "manylinux_2_28_x86_64")  # the last with the models inside; Apache-2.0
+# file in model_dir -> its parts: name in the bundle, file in the wheel, mean and deviation of the input, SHA-256.
+MODELS = {
+    "pose_landmarker.task": (
+        ("pose_detector.tflite", "pose_detection/pose_detection.tflite", 127.5, 127.5,
+         "9ba9dd3d42efaaba86b4ff0122b06f29c4122e756b329d89dca1e297fd8f866c"),
+        ("pose_landmarks_detector.tflite", "pose_landmark/pose_landmark_full.tflite", 0.0, 255.0,
+         "e9a5c5cb17f736fafd4c2ec1da3b3d331d6edbe8a0d32395855aeb2cdfd64b9f"),
+    ),
+    "hand_landmarker.task": (
+        ("hand_detector.tflite", "palm_detection/palm_detection_full.tflite", 0.0, 255.0,
+         "1b14e9422c6ad006cde6581a46c8b90dd573c07ab7f3934b5589e7cea3f89a54"),
+        ("hand_landmarks_detector.tflite", "hand_landmark/hand_landmark_full.tflite", 0.0, 255.0,
+         "11c272b891e1a99ab034208e23937a8008388cf11ed2a9d776ed3d01d0ba00e3"),
+    ),
+    "face_detector.tflite": (
+        ("face_detector.tflite", "face_detection/face_detection_short_range.tflite", 127.5, 127.5,
+         "bbff11cebd1eb27a1e004cae0b0e63ec8c551cbf34a4451148b4908b8db3eca8"),
+    ),
+}  # fmt: skip
+
+
+def cache_folder() -> Path:
+    """Return the folder of the prepared models: `slt/landmarker` in the user's cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "slt" / "landmarker"
+
+
+def read_models(folder: Path) -> dict[str, bytes]:
+    """Read the models of `folder` by file name, each checked against the folder's SHA256SUMS.
+
+    Raises:
+        FileNotFoundError: a model, or SHA256SUMS, is missing.
+        ValueError: a model is not in SHA256SUMS, or is not what it says.
+    """
+    for name in MODELS:
+        if not (folder / name).is_file():
+            raise FileNotFoundError(
+                f"{folder / name}: no such model; landmarker.model_dir must hold {', '.join(MODELS)}. "
+                "Leave it out (null) to have them prepared in your cache"
+            )
+    models = {name: (folder / name).read_bytes() for name in MODELS}
+    sums = folder / "SHA256SUMS"
+    if not sums.is_file():
+        raise FileNotFoundError(
+            f"{sums}: no such file, so a damaged model would go unnoticed; make it where the models are known to be "
+            f"good: sha256sum {' '.join(MODELS)} > SHA256SUMS"
+        )
+    expected = {name: digest for digest, _, name in (line.partition("  ") for line in sums.read_text().splitlines())}
+    for name, data in models.items():
+        if name not in expected:
+            raise ValueError(f"{sums}: no line for {name}; add what `sha256sum {name}` prints")
+        check_sum(data, expected[name], str(folder / name))
+    return models
+
+
+def check_sum(data: bytes, expected: str, where: str) -> None:
+    """Raise ValueError unless `data` has the SHA-256 `expected`."""
+    came = hashlib.sha256(data).hexdigest()
+    if came != expected:
+        raise ValueError(f"{where}: SHA-256 {expected} expected, came {came}; delete the file and start again")
+
+
+def prepare_models(folder: Path, describe: Describe) -> Path:
+    """Make the models in `folder` out of the mediapipe wheel that still holds them, once; see `build_models`."""
+    if not all((folder / name).is_file() for name in (*MODELS, "SHA256SUMS")):
+        with tempfile.TemporaryDirectory() as temporary:
+            build_models(download_wheel(Path(temporary)), folder, describe)
+    return folder
+
+
+def download_wheel(folder: Path) -> Path:
+    """Fetch the wheel that holds the models through pip, for whatever Python and system this is."""
+    name, python, platform = WHEEL
+    command = [sys.executable, "-m", "pip", "download", name, "--no-deps", "--only-binary=:all:", "--dest", str(folder)]
+    command += ["--python-version", python, "--platform", platform, "--disable-pip-version-check", "--quiet"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    wheels = sorted(folder.glob("*.whl"))
+    if done.returncode or not wheels:
+        raise FileNotFoundError(
+            f"the landmark models could not be fetched: `{' '.join(command)}` failed with "
+            f"{done.stderr.strip()[-500:]!r}; run it on a machine with a network, or give a folder with the models as "
+            "landmarker.model_dir="
+        )
+    return wheels[0]
+
+
+def build_models(wheel: Path, folder: Path, describe: Describe) -> None:
+    """Write the task bundles into `folder` from the models inside `wheel`; the same bytes every time.
+
+    Args:
+        wheel: the mediapipe wheel of `WHEEL`.
+        folder: where the models go.
+        describe: (model, its name, mean, deviation of its input) -> the model with what MediaPipe's tasks ask of it.
+
+    Raises:
+        ValueError: a model is missing in the wheel or has another checksum.
+    """
+    sums = []
+    with zipfile.ZipFile(wheel) as archive:
+        for name, parts in MODELS.items():
+            models = {}
+            for member, source, mean, deviation, expected in parts:
+                source = f"mediapipe/modules/{source}"
+                if source not in archive.namelist():
+                    raise ValueError(f"{wheel}: no {source} in it; expected the wheel {WHEEL[0]}")
+                data = archive.read(source)
+                check_sum(data, expected, f"{source} of {wheel.name}")
+                models[member] = describe(data, Path(source).stem, mean, deviation)
+            content = models[name] if name.endswith(".tflite") else _bundle(models)
+            sums.append(f"{hashlib.sha256(content).hexdigest()}  {name}\n")
+            with atomic(folder / name) as file:
+                file.write(content)
+    with atomic(folder / "SHA256SUMS") as file:
+        file.write("".join(sums).encode())
+
+
+def _bundle(models: dict[str, bytes]) -> bytes:
+    memory = io.BytesIO()
+    with zipfile.ZipFile(memory, "w", zipfile.ZIP_STORED) as archive:  # MediaPipe maps the parts: never deflated
+        for name, data in models.items():
+            info = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+            padding = -(memory.tell() + 30 + len(name) + 4) % 16
+            info.extra = struct.pack("<HH", 0xD935, padding) + bytes(padding)  # as Android's zipalign pads
+            archive.writestr(info, data)
+    return memory.getvalue()

@@ -1,0 +1,305 @@
+"""What an extraction has done so far, kept in its output folder: one record a clip, locks, and scratch per shard.
+
+Everything here is written beside its place and moved there whole, so that a process that is killed at any moment
+leaves either the old state or the new one.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from slt.corpora import layout
+from slt.files import read_json, write_json
+from slt.streams.seen import Share
+
+try:
+    import fcntl
+except ModuleNotFoundError:  # no POSIX: extraction says so when it starts, reading corpora needs no lock
+    fcntl = None  # type: ignore[assignment]
+
+WORK = ".work"  # scratch and locks; gone when all is done
+RECORDS = ".records"  # one JSON a finished clip; gathered into metadata.jsonl at the end
+FAILED = ".failed"  # one JSON a clip that failed
+MARKER = "extraction.json"
+
+Record = dict[str, Any]
+
+
+class OutputError(OSError):
+    """Writing to the output folder failed: no film is to blame and no other film would fare better."""
+
+
+@contextmanager
+def writing(where: Path) -> Iterator[None]:
+    """Turn what the output's file system says into an `OutputError` that names the place and what to do."""
+    try:
+        yield
+    except OutputError:
+        raise
+    except OSError as error:
+        path = error.filename or where
+        todo = {
+            errno.ENOSPC: "; the disk is full: make room",
+            errno.EDQUOT: "; your quota is used up: make room",
+            errno.EROFS: "; the file system is mounted read-only: write elsewhere or mount it anew",
+        }.get(error.errno or 0, "")
+        raise OutputError(f"{path}: cannot be written ({error.strerror or error}){todo}") from error
+
+
+def parse_shard(shard: str | None) -> tuple[int, int]:
+    """Return (i, n) of "i/n"; (1, 1) where there is none.
+
+    Raises:
+        ValueError: not of that form, or i outside 1..n.
+    """
+    match = re.fullmatch(r"(\d+)/(\d+)", shard or "1/1")
+    if not match or not 1 <= int(match[1]) <= int(match[2]):
+        raise ValueError(f"shard={shard}: expected i/n with i from 1 to n, as in shard=1/4")
+    return int(match[1]), int(match[2])
+
+
+# ---------------------------------------------------------------- locks and scratch
+
+
+@contextmanager
+def locked(path: Path, *, wait: bool) -> Iterator[bool]:
+    """Hold a lock file, which goes when its holder ends, however that is; give False where another holds it.
+
+    Args:
+        path: the lock file; made, and removed at the end.
+        wait: until it is free.
+    """
+    if fcntl is None:
+        raise OSError("extraction needs file locks as POSIX systems have them; run it on Linux or macOS")
+    handle = None
+    try:
+        while (handle := _locked_file(path, wait)) is None:
+            time.sleep(0.01)
+        yield handle >= 0
+    finally:
+        if handle is not None and handle >= 0:
+            path.unlink(missing_ok=True)
+            os.close(handle)
+
+
+def _locked_file(path: Path, wait: bool) -> int | None:
+    """Open and lock: the handle, -1 where another holds it, None where the file went meanwhile: try again."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with writing(path):
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OutputError as error:
+        if isinstance(error.__cause__, FileNotFoundError):  # another process has just tidied the folder away
+            return None
+        raise
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        # The holder before may have removed the file while this process waited: then the lock is on no file.
+        if os.path.samestat(os.fstat(handle), path.stat()):
+            return handle
+    except BlockingIOError:
+        os.close(handle)
+        return -1
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        os.close(handle)
+        raise OSError(f"{path}: this file system gives no locks ({error.strerror}); write elsewhere") from error
+    os.close(handle)
+    return None
+
+
+@contextmanager
+def own_shard(out: Path, shard: tuple[int, int]) -> Iterator[Path]:
+    """Hold a shard of the folder; gives its empty scratch folder, which is removed at the end.
+
+    Raises:
+        ValueError: another process extracts this shard.
+    """
+    name = "shard-{}-of-{}".format(*shard)
+    with locked(out / WORK / f"{name}.lock", wait=False) as free:
+        if not free:
+            said = f"shard {shard[0]}/{shard[1]} of it" if shard[1] > 1 else "it"
+            raise ValueError(f"out={out}: another process extracts {said} just now; wait for it, or stop it")
+        scratch = out / WORK / name
+        shutil.rmtree(scratch, ignore_errors=True)  # what a killed one left
+        with writing(scratch):
+            scratch.mkdir(parents=True)
+        try:
+            yield scratch
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    tidy(out)
+
+
+def tidy(out: Path) -> None:
+    """Remove the folder of scratch and locks where nobody is in it any more."""
+    with suppress(OSError):
+        (out / WORK).rmdir()
+
+
+def sweep(out: Path) -> None:
+    """Remove the scratch of shards that nobody works on (another number of shards was begun and given up)."""
+    for path in list((out / WORK).iterdir()):
+        if path.name.startswith("shard-"):
+            with locked(path.with_name(f"{path.name.removesuffix('.lock')}.lock"), wait=False) as free:
+                if free:
+                    shutil.rmtree(out / WORK / path.name.removesuffix(".lock"), ignore_errors=True)
+        elif path.suffix != ".lock" and path.is_file():
+            path.unlink(missing_ok=True)
+
+
+def claim_folder(out: Path, recipe: Mapping[str, Any]) -> None:
+    """Make the output folder this extraction's own, or go on in it.
+
+    Raises:
+        ValueError: it holds something else, or an extraction with another recipe.
+    """
+    other = f"out={out}: holds files that are not of an extraction; give a new or empty folder"
+    names = {path.name for path in out.iterdir()} if out.is_dir() else set()
+    if names and not names & {WORK, MARKER}:
+        raise ValueError(other)
+    with writing(out):
+        (out / WORK).mkdir(parents=True, exist_ok=True)
+    with locked(out / WORK / "claim.lock", wait=True):  # shards start at the same time
+        marker = out / MARKER
+        if marker.is_file():
+            _same_recipe(out, read_json(marker), recipe)
+        elif {path.name for path in out.iterdir()} - {WORK}:
+            raise ValueError(other)
+        else:
+            put_json(marker, recipe, out / WORK)
+
+
+def _same_recipe(out: Path, came: Mapping[str, Any], recipe: Mapping[str, Any]) -> None:
+    recipe = json.loads(json.dumps(recipe))
+    if differ := sorted(key for key in {*came, *recipe} if came.get(key) != recipe.get(key)):
+        pairs = [f"{key}: {came.get(key)} there, {recipe.get(key)} now" for key in differ if key != "parameters"]
+        if "parameters" in differ:
+            one, two = (
+                made["parameters"] if isinstance(made.get("parameters"), dict) else {} for made in (came, recipe)
+            )
+            pairs += [f"parameters.{key}" for key in sorted({*one, *two}) if one.get(key) != two.get(key)]
+        raise ValueError(
+            f"out={out}: holds an extraction of other making, as {MARKER} says ({', '.join(pairs)}); give another "
+            "folder or delete it"
+        )
+
+
+def put_json(path: Path, value: Any, scratch: Path) -> None:
+    """Write JSON in `scratch` and move it to `path`: a process that is killed leaves nothing beside it."""
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(scratch / path.name, value)
+        (scratch / path.name).replace(path)
+
+
+# ---------------------------------------------------------------- records
+
+
+def commit(out: Path, record: Record, scratch: Path) -> None:
+    """Write that a clip is finished, or, where the record says `failure`, that it failed."""
+    kind, other = (FAILED, RECORDS) if "failure" in record else (RECORDS, FAILED)
+    put_json(out / kind / f"{record['video_id']}.json", record, scratch)
+    (out / other / f"{record['video_id']}.json").unlink(missing_ok=True)
+
+
+def read_records(out: Path) -> dict[str, Record]:
+    """Return the record of each clip that was finished or failed, by id: the gathered ones, then the single ones.
+
+    A record that cannot be read (the machine lost power) counts as none: its clip is extracted again.
+
+    Raises:
+        ValueError: metadata.jsonl is not what was written.
+    """
+    records = {record["video_id"]: record for record in read_lines(out / "metadata.jsonl")}
+    for folder in (FAILED, RECORDS):
+        for path in (out / folder).glob("*.json"):
+            with suppress(ValueError, FileNotFoundError):
+                records[path.stem] = read_json(path)
+    return records
+
+
+def read_lines(metadata: Path) -> list[Record]:
+    """Return the records of metadata.jsonl, none where it is not there.
+
+    Raises:
+        ValueError: a line is none, naming it.
+    """
+    # Not splitlines(): that also breaks at U+2028 and its like, which JSON leaves as they are.
+    text = metadata.read_text(encoding="utf-8", errors="replace").rstrip("\n") if metadata.is_file() else ""
+    records = []
+    for number, line in enumerate(text.split("\n") if text else (), 1):
+        with record_of(f"{metadata} line {number}"):
+            records.append(json.loads(line))
+            fixed = {"frames": int, "seen": dict, "size": list}
+            wrong = [key for key, kind in fixed.items() if not isinstance(records[-1].get(key), kind | None)]
+            if wrong or not isinstance(records[-1]["video_id"], str):
+                raise ValueError(f"{wrong or ['video_id']} of another kind")
+    return records
+
+
+@contextmanager
+def record_of(where: str) -> Iterator[None]:
+    """Say of what does not fit in a record where it stands."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, RecursionError) as error:
+        raise ValueError(f"{where}: not a record of a clip ({error}); delete the line") from error
+
+
+def forget_failures(out: Path, ids: Iterable[str], scratch: Path) -> None:
+    """Take back what failed, so that no other shard takes it for dealt with while it is tried again."""
+    names = set(ids)
+    metadata = out / "metadata.jsonl"
+    if metadata.is_file():
+        with locked(out / WORK / "merge.lock", wait=True):
+            rows = read_lines(metadata)
+            kept = [row for row in rows if not ("failure" in row and row["video_id"] in names)]
+            if len(kept) < len(rows):
+                with writing(metadata):
+                    layout.write_metadata(scratch / metadata.name, kept)
+                    (scratch / metadata.name).replace(metadata)
+    for name in names:
+        (out / FAILED / f"{name}.json").unlink(missing_ok=True)
+
+
+def failed_films(out: Path) -> set[str]:
+    """Return the films that failed so far, in all shards: many clips of one film are one."""
+    films = set()
+    for path in (out / FAILED).glob("*.json"):
+        with suppress(ValueError, FileNotFoundError):
+            films.add(str(read_json(path).get("film", "")))
+    return films
+
+
+def put_away(out: Path) -> None:
+    """Remove the single records, which metadata.jsonl now holds."""
+    for folder in (RECORDS, FAILED):
+        shutil.rmtree(out / folder, ignore_errors=True)
+
+
+def extracted_shares(metadata: Path) -> tuple[dict[str, Share], dict[str, list[str]], list[str]]:
+    """Return of metadata.jsonl shares by stream, missing point -> its clips, and OpenPose's clips of several people."""
+    shares: dict[str, Share] = {}
+    missing: dict[str, list[str]] = {}
+    several: list[str] = []
+    for number, record in enumerate(read_lines(metadata), 1):
+        with record_of(f"{metadata} line {number}"):
+            upper = {"pose": record["shoulders"]} if "shoulders" in record else {}
+            for stream, share in ((record.get("seen") or {}) | upper).items():
+                shares[stream] = shares.get(stream, Share()).add(float(share) * record["frames"], record["frames"])
+            for name in record.get("missing", ()):
+                missing.setdefault(name, []).append(record["video_id"])
+            if record.get("extractor") == "openpose-json" and record.get("signer"):
+                several.append(record["video_id"])
+    return shares, missing, several

@@ -1,0 +1,309 @@
+"""The third stage: pictures and landmarks become square crops of face and hands, and the pose (T frames, R crop side).
+
+The same code prepares what is trained on, what is evaluated and what a live camera sees. K = 75 landmarks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from slt.extraction.geometry import HEAD, WRISTS, Box, Picture, cut_square, hand_places
+from slt.extraction.landmarks import Landmarker, Landmarks
+from slt.extraction.pictures import READING, versions
+from slt.extraction.signers import MODES, Pictures, Signer, find_signer
+from slt.streams.pose import BODY, DETECTED, FOLLOWED, HAND, NOT_SEEN
+
+STREAMS = {
+    "face": HEAD,
+    "left_hand": slice(BODY, BODY + HAND),
+    "right_hand": slice(BODY + HAND, BODY + 2 * HAND),
+}
+# The head's points run from eyes to mouth and from ear to ear; a head with its chin and brow is this much larger.
+HEAD_FROM_EARS, HEAD_FROM_EYES_TO_MOUTH = 1.3, 3.2
+# Smoothing moves a centre by at most this share of the box: jitter is smaller, and a fast hand stays in its crop.
+LARGEST_SHIFT = 0.1
+# Streams whose crop can follow the arm, with their row in WRISTS.
+ARM_OF = {"left_hand": 0, "right_hand": 1}
+
+
+@dataclass(frozen=True)
+class Regions:
+    """One frame, extracted.
+
+    Attributes:
+        seconds: its time in the clip.
+        points: float32 (75, 3): x, y in [0, 1] of the picture, confidence; 0 where not seen.
+        crops: stream -> RGB uint8 (R, R, 3), black where not seen.
+        marks: stream -> DETECTED (its part was found in this frame), FOLLOWED (the hand was missed, and its crop goes
+            on with the wrist) or NOT_SEEN.
+        boxes: stream -> (centre x, centre y, side) in pixels of the picture; NaN where not seen.
+        size: width and height of the picture.
+    """
+
+    seconds: float
+    points: NDArray[np.float32]
+    crops: dict[str, Picture]
+    marks: dict[str, int]
+    boxes: dict[str, NDArray[np.float64]]
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Clip:
+    """All frames of a clip; marks and boxes are those of `Regions`.
+
+    Attributes:
+        points: float32 (T, 75, 3).
+        crops: stream -> uint8 (T, R, R, 3).
+        marks: stream -> uint8 (T,).
+        boxes: stream -> float64 (T, 3).
+        size: width and height of the pictures.
+    """
+
+    points: NDArray[np.float32]
+    crops: dict[str, NDArray[np.uint8]]
+    marks: dict[str, NDArray[np.uint8]]
+    boxes: dict[str, NDArray[np.float64]]
+    size: tuple[int, int]
+
+
+class Extractor:
+    """Pictures in, crops and pose out, frame by frame; a clip's result depends on its own pictures alone.
+
+    A hand that the hand model misses (blurred by its speed, or folded) is followed by its arm as long as the pose is
+    sure to see the wrist, the hand's place lies in the picture and the hand was found not long ago. All three guard
+    against a hand that is not there: where an arm hangs out of the picture, or a wrist is hidden, the pose still gives
+    it a place. Measured on two films with an arm that hangs at the lower edge, the visibility of its wrist is 0.77 to
+    0.89 and 0.54 to 0.90; where the hand model misses a visible hand in three others, it is 0.97 to 1.00.
+
+    A crop follows the smoothed box of its part. The smoothing looks as far ahead as back (a triangle over the frames in
+    which the part was seen), so it takes the jitter out without lagging behind; the price is that frames come out
+    late by the half-width. A live use that cannot wait sets both half-widths to 0.
+
+    Args:
+        landmarker: finds the landmarks.
+        crop_size: side R of the crops in pixels.
+        face_margin: side of the face's crop over the size of the head.
+        hand_margin: side of a hand's crop over the extent of its points.
+        smooth_centre: half-width of the smoothing of a box's centre, seconds.
+        smooth_size: half-width of the smoothing of a box's side, seconds.
+        follow_visibility: least visibility of a wrist for its hand to be followed, in [0, 1].
+        follow_seconds: no longer than this after the hand was last found; 0 follows none.
+        signer: how the signer is chosen: "auto", "largest" or "box"; see `find_signer`.
+        min_certainty: below it a signer is marked unsure, in [0, 1].
+    """
+
+    name = "slt-mediapipe"
+    version = 2  # raised with every change of this file or of landmarks.py that changes what comes out
+
+    def __init__(
+        self,
+        landmarker: Landmarker,
+        *,
+        crop_size: int,
+        face_margin: float,
+        hand_margin: float,
+        smooth_centre: float,
+        smooth_size: float,
+        follow_visibility: float,
+        follow_seconds: float,
+        signer: str,
+        min_certainty: float,
+    ) -> None:
+        if crop_size < 1 or min(face_margin, hand_margin) <= 0 or min(smooth_centre, smooth_size) < 0:
+            raise ValueError(
+                "extractor: crop_size and margins must be above 0 and smoothing at least 0 s, came "
+                f"crop_size={crop_size}, face_margin={face_margin}, hand_margin={hand_margin}, "
+                f"smooth_centre={smooth_centre}, smooth_size={smooth_size}"
+            )
+        if not (0 <= follow_visibility <= 1 and follow_seconds >= 0 and 0 <= min_certainty <= 1):
+            raise ValueError(
+                "extractor: follow_visibility and min_certainty lie in [0, 1] and follow_seconds is at least 0, came "
+                f"follow_visibility={follow_visibility}, min_certainty={min_certainty}, follow_seconds={follow_seconds}"
+            )
+        if signer not in MODES:
+            raise ValueError(f"extractor: signer must be one of {', '.join(MODES)}, came {signer!r}")
+        self.landmarker = landmarker
+        self.crop_size = crop_size
+        self.margins = {"face": face_margin, "left_hand": hand_margin, "right_hand": hand_margin}
+        self.smooth_centre = smooth_centre
+        self.smooth_size = smooth_size
+        self.follow_visibility = follow_visibility
+        self.follow_seconds = follow_seconds
+        self.signer = signer
+        self.min_certainty = min_certainty
+        self.parameters: dict[str, Any] = {
+            "landmarks": dict(landmarker.parameters),
+            "pictures": READING | versions(),
+            "crop_size": crop_size,
+            "face_margin": face_margin,
+            "hand_margin": hand_margin,
+            "smooth_centre": smooth_centre,
+            "smooth_size": smooth_size,
+            "follow_visibility": follow_visibility,
+            "follow_seconds": follow_seconds,
+            "signer": signer,
+            "min_certainty": min_certainty,
+        }
+
+    @property
+    def fingerprint(self) -> str:
+        """Return what this extractor's clips are marked with: a digest of its name, version, models and parameters."""
+        text = json.dumps([self.name, self.version, self.parameters], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def find_signer(self, pictures: Pictures, *, duration: float, box: Box | None) -> Signer:
+        """Choose the signer of a clip before its pictures are streamed; see `slt.extraction.signers.find_signer`."""
+        return find_signer(
+            pictures,
+            self.landmarker.people,
+            duration=duration,
+            box=box,
+            mode=self.signer,
+            min_certainty=self.min_certainty,
+        )
+
+    def stream(self, frames: Iterable[tuple[float, Picture]], *, fps: float, signer: Signer) -> Iterator[Regions]:
+        """Extract one clip from (seconds, RGB picture (H, W, 3)) at `fps`; only the smoothing's window is in memory."""
+        centre, side = (round(seconds * fps) for seconds in (self.smooth_centre, self.smooth_size))
+        ahead = max(centre, side)
+        pictures: deque[tuple[float, Picture, Landmarks, dict[str, int]]] = deque()
+        boxes: deque[NDArray[np.float64]] = deque(maxlen=2 * ahead + 1)
+        lately: dict[str, tuple[float, float]] = {}
+        self.landmarker.start(signer.box)
+        for seconds, picture in frames:
+            found = self.landmarker.find(seconds, picture)
+            box = find_boxes(found, (picture.shape[1], picture.shape[0]))
+            marks = self._follow(seconds, found, (picture.shape[1], picture.shape[0]), box, lately)
+            pictures.append((seconds, picture, found, marks))
+            boxes.append(box)
+            if len(pictures) > ahead:
+                yield self._cut(*pictures.popleft(), smooth(np.stack(boxes), len(boxes) - 1 - ahead, centre, side))
+        while pictures:
+            rest = len(pictures)
+            while len(boxes) > rest + ahead:  # what lies further back than the window
+                boxes.popleft()
+            yield self._cut(*pictures.popleft(), smooth(np.stack(boxes), len(boxes) - rest, centre, side))
+
+    def clip(self, frames: Iterable[tuple[float, Picture]], *, fps: float, signer: Signer) -> Clip:
+        """Extract a whole clip; frames as in `stream`.
+
+        Raises:
+            ValueError: no frames, or pictures of different sizes.
+        """
+        done = list(self.stream(frames, fps=fps, signer=signer))
+        if not done or any(frame.size != done[0].size for frame in done):
+            raise ValueError(f"a clip needs pictures of one size, came {sorted({frame.size for frame in done})}")
+        return Clip(
+            points=np.stack([frame.points for frame in done]),
+            crops={name: np.stack([frame.crops[name] for frame in done]) for name in STREAMS},
+            marks={name: np.array([frame.marks[name] for frame in done], np.uint8) for name in STREAMS},
+            boxes={name: np.stack([frame.boxes[name] for frame in done]) for name in STREAMS},
+            size=done[0].size,
+        )
+
+    def _follow(
+        self,
+        seconds: float,
+        found: Landmarks,
+        size: tuple[int, int],
+        boxes: NDArray[np.float64],
+        lately: dict[str, tuple[float, float]],
+    ) -> dict[str, int]:
+        """Put the boxes (streams, 3) of hands that are followed in their place and return the marks of all streams.
+
+        `lately` is kept over the clip: hand -> (when it was last detected, the side of its box).
+        """
+        marks = {}
+        places = hand_places(found.points[:BODY].astype(float) * (*size, 1))
+        for row, name in enumerate(STREAMS):
+            marks[name] = DETECTED if np.isfinite(boxes[row]).all() else NOT_SEEN
+            if name not in ARM_OF:
+                continue
+            if marks[name] == DETECTED:
+                lately[name] = seconds, float(boxes[row, 2])
+                continue
+            when, side = lately.get(name, (-np.inf, 0.0))
+            place = places[ARM_OF[name]]
+            inside = bool(((place >= 0) & (place <= size)).all())
+            sure = found.points[WRISTS[ARM_OF[name]], 2] >= max(self.follow_visibility, 1e-9)  # 0 is no wrist at all
+            if sure and inside and seconds - when <= self.follow_seconds and self.follow_seconds > 0:
+                boxes[row] = *place, side
+                marks[name] = FOLLOWED
+        return marks
+
+    def _cut(
+        self, seconds: float, picture: Picture, found: Landmarks, marks: dict[str, int], boxes: NDArray[np.float64]
+    ) -> Regions:
+        crops, squares = {}, {}
+        for (name, margin), box in zip(self.margins.items(), boxes, strict=True):
+            squares[name] = box * (1, 1, margin)
+            blank = np.zeros((self.crop_size, self.crop_size, 3), np.uint8)
+            crops[name] = self._crop(picture, squares[name]) if marks[name] else blank
+        return Regions(seconds, found.points, crops, marks, squares, (picture.shape[1], picture.shape[0]))
+
+    def _crop(self, picture: Picture, square: NDArray[np.float64]) -> Picture:
+        """Cut a square to (R, R, 3); enlarged, at a fraction of a pixel, so that a slowly moving crop does not step."""
+        side = float(square[2])
+        if side > self.crop_size:  # shrinking takes the mean over areas, which interpolation does not
+            part, _ = cut_square(picture, square)
+            return np.asarray(cv2.resize(part, (self.crop_size,) * 2, interpolation=cv2.INTER_AREA), np.uint8)
+        # First the place, then the size: a quarter of what one affine warp takes.
+        around = math.ceil(side) + 2
+        part, corner = cut_square(picture, np.array([*square[:2], around + 4]))
+        x, y = square[:2] - corner - 0.5  # OpenCV counts from the middle of the first pixel
+        exact = cv2.getRectSubPix(np.ascontiguousarray(part), (around, around), (float(x), float(y)))
+        rim = round((around / side - 1) * self.crop_size / 2)
+        whole = cv2.resize(exact, (self.crop_size + 2 * rim,) * 2, interpolation=cv2.INTER_LINEAR)
+        return np.asarray(whole[rim : rim + self.crop_size, rim : rim + self.crop_size], np.uint8)
+
+
+def find_boxes(found: Landmarks, size: tuple[int, int]) -> NDArray[np.float64]:
+    """Return the boxes of face, left and right hand, (3, 3): centre x, y, side in pixels, no margin; NaN = not seen."""
+    boxes = np.full((len(STREAMS), 3), np.nan)
+    for row, (name, part) in enumerate(STREAMS.items()):
+        points = found.points[part, :2] * np.array(size, float)
+        seen = found.points[part, 2] > 0
+        if name == "face":
+            if found.face and seen.all():
+                boxes[row] = _face_box(points)
+        elif seen.any():
+            low, high = points[seen].min(0), points[seen].max(0)
+            boxes[row] = *(low + high) / 2, max(float((high - low).max()), 1.0)
+    return boxes
+
+
+def _face_box(head: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return centre and side from MediaPipe's 11 head points: 0 nose, 1-6 eyes, 7-8 ears, 9-10 mouth."""
+    eyes, mouth = head[1:7].mean(0), head[9:11].mean(0)
+    # Ear to ear vanishes in profile, eyes to mouth with a bowed head: the larger of the two is the head's size.
+    ears = float(np.linalg.norm(head[7] - head[8])) * HEAD_FROM_EARS
+    height = float(np.linalg.norm(eyes - mouth)) * HEAD_FROM_EYES_TO_MOUTH
+    return np.array([*(eyes + mouth) / 2, max(ears, height, 1.0)])
+
+
+def smooth(boxes: NDArray[np.float64], now: int, centre: int, side: int) -> NDArray[np.float64]:
+    """Smooth the boxes (frames, streams, 3) at frame `now` with triangles of half-widths `centre` and `side` frames.
+
+    Only frames in which a part was seen are averaged; a part not seen `now` stays NaN (streams, 3).
+    """
+    out = np.full(boxes.shape[1:], np.nan)
+    distance = np.abs(np.arange(len(boxes)) - now)
+    for column, half in ((slice(0, 2), centre), (slice(2, 3), side)):
+        weights = np.maximum(half + 1 - distance, 0.0)[:, None] * np.isfinite(boxes[:, :, 0])
+        total = (weights[:, :, None] * np.nan_to_num(boxes[:, :, column])).sum(0)
+        out[:, column] = total / np.maximum(weights.sum(0), 1e-9)[:, None]
+    reach = LARGEST_SHIFT * boxes[now, :, 2:]
+    out[:, :2] = boxes[now, :, :2] + np.clip(out[:, :2] - boxes[now, :, :2], -reach, reach)
+    out[np.isnan(boxes[now, :, 0])] = np.nan
+    return out

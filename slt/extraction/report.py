@@ -1,0 +1,382 @@
+"""An extracted corpus -> `report.html`, the page to look at before training: what was seen, and the worst clips.
+
+One file that needs no network. The poses and crops of one clip at a time are in memory; of the others only a line each.
+T frames, K landmarks.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from slt.corpora import layout
+from slt.drawing.curves import draw_histogram
+from slt.extraction.contact_sheet import Moment, Picture, draw_sheet
+from slt.extraction.footage import frames_at
+from slt.extraction.records import read_lines, record_of
+from slt.files import atomic, read_json
+from slt.streams.arrays import pose_arrays, read_pose
+from slt.streams.packed import PackedCrops, decode_jpeg, encode_jpeg, frame_path
+
+MOMENTS = 6  # frames on a contact sheet
+QUALITY = 85  # of its JPEG
+FEWEST_LEADING, MIRRORED_ABOVE = 5, 0.7  # clips, and the share of those the left hand leads in, that raise a question
+ROWS = 200  # of a table of the page; the rest is counted, and stands in metadata.jsonl
+# Of a reason: what stands in quotes or brackets, and every word with a digit.
+_VARYING = re.compile(r"(?<!\w)'[^']*'(?!\w)|\"[^\"]*\"|\([^)]*\)|\S*\d\S*")
+FOLDERS = {"face": "face", "left_hand": "hand_l", "right_hand": "hand_r", "pose": "pose"}
+
+
+@dataclass(frozen=True)
+class Fact:
+    """What the page keeps of one line of metadata.jsonl; see there."""
+
+    video_id: str
+    film: str
+    start: float | None
+    end: float | None
+    failure: str
+    fps: float
+    film_fps: float
+    frames: int
+    size: tuple[int, int]
+    seen: dict[str, float]
+    followed: dict[str, float]
+    box: dict[str, float | None]
+    certainty: float
+    persons: int
+    unsure: bool
+    signer: tuple[float, float, float, float] | None
+    moved: dict[str, float]
+    mirrored: bool
+    notes: tuple[str, ...] = ()
+
+    @property
+    def seconds(self) -> float:
+        """Length of the clip."""
+        return self.frames / self.fps if self.fps else 0.0
+
+    @property
+    def badness(self) -> tuple[float, float, str]:
+        """What sorts the least seen first."""
+        shares = list(self.seen.values()) or [0.0]
+        return min(shares), sum(shares) / len(shares), self.video_id
+
+
+def write_overview(out: Path, films: Mapping[str, Path], *, worst: int) -> Path:
+    """Write `report.html` into a corpus and return its path; the same corpus and films give the same bytes.
+
+    Args:
+        out: the corpus: its tables, streams and `metadata.jsonl`.
+        films: clip -> film, for the contact sheets; a film that is gone is left out, and the page says so.
+        worst: clips with a contact sheet.
+
+    Raises:
+        FileNotFoundError: no `metadata.jsonl`.
+    """
+    facts, extractors = _read_facts(out / "metadata.jsonl")
+    clips = [fact for fact in facts if not fact.failure]
+    failed = [fact for fact in facts if fact.failure]
+    chosen = choose_worst(clips, worst)
+    texts = _texts(out, {clip.video_id for clip in chosen})
+    folders = _folders(out)
+    environment = Environment(
+        loader=ChoiceLoader([PackageLoader("slt.data", "."), PackageLoader("slt.evaluation", ".")]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template("overview.html").render(
+        title=f"{out.resolve().name}: what was extracted",
+        facts=_summary(clips, failed, extractors),
+        streams=_streams(clips),
+        charts=[Markup(svg) for svg in _charts(clips) if svg],
+        faults=_table_faults(out / "faults.csv"),
+        failed=failed[:ROWS],
+        more_failed=len(failed) - ROWS,
+        unsure=sorted((clip for clip in clips if clip.unsure), key=lambda clip: (clip.certainty, clip.video_id))[:ROWS],
+        more_unsure=sum(clip.unsure for clip in clips) - ROWS,
+        worst=(_sheet(out, folders, clip, films.get(clip.video_id), texts.get(clip.video_id, "")) for clip in chosen),
+        shown=len(chosen),
+        count=len(clips),
+    )
+    with atomic(out / "report.html") as file:
+        file.write(page.encode())
+    return out / "report.html"
+
+
+def choose_worst(clips: Sequence[Fact], count: int) -> list[Fact]:
+    """Return the clips to look at: those of which least is seen, and up to half of them those of unsure signers.
+
+    A stranger who is followed through a clip is seen as well as the signer would be, so the share seen alone would
+    never show one.
+    """
+    unsure = sorted((clip for clip in clips if clip.unsure), key=lambda clip: (clip.certainty, clip.badness))
+    first = unsure[: math.ceil(count / 2)]
+    named = {clip.video_id for clip in first}
+    rest = sorted((clip for clip in clips if clip.video_id not in named), key=lambda clip: clip.badness)
+    return first + rest[: count - len(first)]
+
+
+# ---------------------------------------------------------------- what the tables say
+
+
+def _read_facts(path: Path) -> tuple[list[Fact], list[str]]:
+    """Return the lines, and the extractors as text."""
+    facts, extractors = [], Counter[str]()
+    for number, record in enumerate(read_lines(path), 1):
+        with record_of(f"{path} line {number}"):
+            facts.append(_fact(record))
+        if "failure" not in record:
+            name = f"{record.get('extractor', 'not named')}, version {record.get('version', '?')}"
+            extractors[f"{name}, fingerprint {record.get('fingerprint', '?')}"] += 1
+    return facts, [name if len(extractors) == 1 else f"{name}: {n} clips" for name, n in sorted(extractors.items())]
+
+
+def _fact(record: Mapping[str, Any]) -> Fact:
+    signer = record.get("signer") or {}
+    size, box = record.get("size") or (1, 1), signer.get("box")
+    return Fact(
+        video_id=str(record["video_id"]),
+        film=str(record.get("film") or ""),
+        start=None if record.get("start") is None else float(record["start"]),
+        end=None if record.get("end") is None else float(record["end"]),
+        failure=str(record.get("failure") or ""),
+        fps=float(record.get("fps") or 0),
+        film_fps=float(record.get("film_fps") or record.get("fps") or 0),
+        frames=int(record.get("frames") or 0),
+        size=(int(size[0]), int(size[1])),
+        seen=_numbers(record, "seen"),
+        followed=_numbers(record, "followed"),
+        box={key: value if value is None else float(value) for key, value in dict(record.get("box") or {}).items()},
+        certainty=float(signer.get("certainty", 1.0)),
+        persons=int(signer.get("persons", 1)),
+        unsure=bool(signer.get("unsure", False)),
+        signer=None if box is None else (float(box[0]), float(box[1]), float(box[2]), float(box[3])),
+        moved=_numbers(record, "moved"),
+        mirrored=bool(record.get("mirrored", False)),
+        notes=tuple(map(str, record.get("notes") or ())),
+    )
+
+
+def _numbers(record: Mapping[str, Any], key: str) -> dict[str, float]:
+    return {name: float(value) for name, value in dict(record.get(key) or {}).items()}
+
+
+def _summary(clips: Sequence[Fact], failed: Sequence[Fact], extractors: Sequence[str]) -> dict[str, str]:
+    films = {clip.film for clip in clips}
+    lost = {fact.film for fact in failed} - films
+    unsure = sum(clip.unsure for clip in clips)
+    notes = Counter(note for clip in clips for note in clip.notes)
+    said = {"pictures": "; ".join(f"{note} ({count:,} clips)" for note, count in notes.most_common())} if notes else {}
+    return {
+        "clips": f"{len(clips):,}",
+        "length": f"{_duration(sum(clip.seconds for clip in clips))}, {sum(clip.frames for clip in clips):,} frames",
+        "films": f"{len(films):,}" + (f", and {len(lost):,} of which nothing was extracted" if lost else ""),
+        "failed": f"{len(failed):,} of {len(clips) + len(failed):,}",
+        "signer unsure": f"{unsure:,} of {len(clips):,}",
+        "left hand leads": _leading(clips),
+        "extractor": "; ".join(extractors) or "none",
+    } | said
+
+
+def _leading(clips: Sequence[Fact]) -> str:
+    """Return in which share of the clips the left hand moves more, and what that may mean: most people sign right."""
+    moving = [clip.moved for clip in clips if any(clip.moved.values())]
+    if not moving:
+        return "not known"
+    left = sum(moved["left_hand"] > moved["right_hand"] for moved in moving)
+    said = f"{left:,} of {len(moving):,} clips in which a hand moves ({100 * left / len(moving):.0f} %)"
+    turned = sum(clip.mirrored for clip in clips)
+    if turned:
+        said += f"; {turned:,} clips were turned over (mirrored)"
+    if len(moving) >= FEWEST_LEADING and left > MIRRORED_ABOVE * len(moving):
+        todo = "take mirrored=false" if turned > len(clips) / 2 else "set mirrored=true"
+        said += (
+            f". Are these selfie films, or is the signer left-handed? Look at writing in a picture: if mirrored, {todo}"
+        )
+    return said
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 600:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def _streams(clips: Sequence[Fact]) -> list[dict[str, Any]]:
+    """Return a row for each stream: shares of all frames, not of clips, for long clips train longer."""
+    rows = []
+    for stream in sorted({name for clip in clips for name in clip.seen}, key=_order):
+        having = [clip for clip in clips if stream in clip.seen]
+        frames = sum(clip.frames for clip in having) or 1
+        seen = sum(clip.seen[stream] * clip.frames for clip in having) / frames
+        followed = sum(clip.followed.get(stream, 0.0) * clip.frames for clip in having) / frames
+        sides = [side for clip in having if (side := clip.box.get(stream)) is not None]
+        rows.append(
+            {
+                "name": stream.replace("_", " "),
+                "seen": seen,
+                "followed": followed,
+                "detected": seen - followed,
+                "never": sum(clip.seen[stream] == 0 for clip in having),
+                "half": sum(clip.seen[stream] < 0.5 for clip in having),
+                "side": float(np.median(sides)) if sides else None,
+            }
+        )
+    return rows
+
+
+def _order(stream: str) -> tuple[int, str]:
+    known = [*FOLDERS]
+    return (known.index(stream) if stream in known else len(known)), stream
+
+
+def _charts(clips: Sequence[Fact]) -> Iterator[str]:
+    how: dict[str, Any] = {"counted": "clips", "limits": None, "bins": 30}
+    yield draw_histogram("length", [clip.seconds for clip in clips], axis="seconds", **how)
+    yield draw_histogram("frame rate", [clip.fps for clip in clips], axis="frames a second, as extracted", **how)
+    for stream in sorted({name for clip in clips for name in clip.seen}, key=_order):
+        shares = [100 * clip.seen[stream] for clip in clips if stream in clip.seen]
+        title = f"{stream.replace('_', ' ')}: share seen"
+        yield draw_histogram(title, shares, axis="% of the clip's frames", counted="clips", limits=(0, 100), bins=20)
+    for stream in sorted({name for clip in clips for name in clip.box}, key=_order):
+        sides = [side for clip in clips if (side := clip.box.get(stream)) is not None]
+        axis = "pixels of the film, median of a clip"
+        yield draw_histogram(f"{stream.replace('_', ' ')}: side of the box", sides, axis=axis, **how)
+
+
+def _table_faults(path: Path) -> list[dict[str, Any]]:
+    """Return the faults of the tables by reason, the most frequent first; what differs from row to row is left out."""
+    if not path.is_file():
+        return []
+    kinds: dict[tuple[str, bool], dict[str, Any]] = {}
+    for row in _fault_rows(path):
+        reason, dropped = row.get("reason") or "", (row.get("dropped") or "").lower() == "true"
+        kind = _VARYING.sub("…", reason)
+        found = kinds.setdefault((kind, dropped), {"count": 0, "example": f"{row.get('where')}: {reason}"})
+        found["count"] += 1
+    rows = [{"dropped": dropped, **found} for (_, dropped), found in kinds.items()]
+    return sorted(rows, key=lambda row: (-row["count"], row["example"]))
+
+
+def _fault_rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        try:
+            return list(csv.DictReader(file, delimiter=";"))
+        except csv.Error as error:
+            raise ValueError(f"{path}: not a table that can be read ({error}); delete it, or extract anew") from error
+
+
+def _texts(out: Path, ids: Iterable[str]) -> dict[str, str]:
+    wanted = set(ids)
+    if not (out / "subs.csv").is_file():
+        return {}
+    return {row["video_id"]: row.get("texto", "") for _, row, _ in layout.table_rows(out / "subs.csv")
+            if row.get("video_id") in wanted}  # fmt: skip
+
+
+def _folders(out: Path) -> dict[str, str]:
+    """Return stream -> folder, as the extraction was told."""
+    path = out / "extraction.json"
+    told = read_json(path).get("folders") if path.is_file() else None
+    if not isinstance(told, dict | None):
+        raise ValueError(f"{path}: folders: stream: folder expected, came {told}; extract anew")
+    return FOLDERS | {str(stream): str(folder) for stream, folder in (told or {}).items()}
+
+
+# ---------------------------------------------------------------- contact sheets
+
+
+def _sheet(out: Path, folders: Mapping[str, str], clip: Fact, film: Path | None, text: str) -> dict[str, Any]:
+    """Return what the page shows of one clip: its caption, and the picture with what it lacks."""
+    shown: dict[str, Any] = {"clip": clip, "text": text, "picture": None, "lacks": "", "size": (0, 0)}
+    shown["streams"] = [
+        (name.replace("_", " "), clip.seen[name], clip.followed.get(name, 0.0), clip.box.get(name))
+        for name in sorted(clip.seen, key=_order)
+    ]
+    shown["seconds"] = f"{clip.seconds:.2f} s"
+    if clip.start is not None:
+        shown["seconds"] += f" from {clip.start:.2f} s"
+    try:
+        moments, shown["lacks"] = _moments(out, folders, clip, film)
+    except (ValueError, OSError) as error:
+        shown["lacks"] = f"No sheet: {error}"
+        return shown
+    sheet = draw_sheet(moments, size=clip.size, signer=clip.signer)
+    data = base64.b64encode(encode_jpeg(sheet, QUALITY)).decode()
+    return shown | {"picture": f"data:image/jpeg;base64,{data}", "size": (sheet.shape[1], sheet.shape[0])}
+
+
+def _moments(out: Path, folders: Mapping[str, str], clip: Fact, film: Path | None) -> tuple[list[Moment], str]:
+    """Read the evenly spaced frames of a clip; returns them, and what is not there, in words."""
+    path = out / folders["pose"] / f"{clip.video_id}.npz"
+    arrays = pose_arrays(path)
+    points = read_pose(path).points
+    frames = len(points)
+    index = np.unique(((np.arange(MOMENTS) + 0.5) * frames / MOMENTS).astype(np.int64))
+    crops = {
+        stream: _read_crops(out / folder, clip.video_id, index, arrays.get(f"seen_{folder}"))
+        for stream, folder in folders.items()
+        if stream != "pose" and _has_crops(out / folder, clip.video_id)
+    }
+    boxes = {stream: arrays.get(f"box_{folders[stream]}", np.zeros((frames, 3))) for stream in crops}
+    pictures, lacks = _film_pictures(clip, film, index)
+    if not crops and film is None:  # made of key points: there never was a film
+        lacks = ""
+    moments = [
+        Moment(
+            title=f"{t / clip.fps:.2f} s, frame {t}",
+            film=pictures[place],
+            points=points[t],
+            crops={stream: read[place] for stream, (read, _) in crops.items()},
+            marks={stream: int(marks[place]) for stream, (_, marks) in crops.items()},
+            boxes={stream: [float(value) for value in rows[t]] for stream, rows in boxes.items()},
+        )
+        for place, t in enumerate(index.tolist())
+    ]
+    return moments, lacks
+
+
+def _has_crops(folder: Path, video_id: str) -> bool:
+    return (folder / f"{video_id}.safetensors").is_file() or frame_path(folder, video_id, 0).is_file()
+
+
+def _read_crops(
+    folder: Path, video_id: str, index: NDArray[np.int64], marks: NDArray[Any] | None
+) -> tuple[NDArray[np.uint8], NDArray[Any]]:
+    """Return the crops (n, R, R, 3) and marks (n,) of the frames of `index` (n,), from either form."""
+    packed = folder / f"{video_id}.safetensors"
+    if packed.is_file():
+        clip = PackedCrops(packed)
+        return clip.frames(index), clip.marks[index]
+    paths = [frame_path(folder, video_id, t) for t in index.tolist()]
+    frames = np.stack([decode_jpeg(path.read_bytes(), str(path), None) for path in paths])
+    return frames, np.asarray(frames.any((1, 2, 3)) if marks is None else marks[index], np.uint8)
+
+
+def _film_pictures(clip: Fact, film: Path | None, index: NDArray[np.int64]) -> tuple[list[Picture | None], str]:
+    """Return the film's picture of each frame of `index` (n,), None for all where it cannot be read, and why."""
+    nothing: list[Picture | None] = [None] * len(index)
+    if film is None or not film.exists():
+        return nothing, f"The film {clip.film} is not there any more: crops and landmarks only."
+    times = (index / clip.fps).tolist()
+    try:
+        read = frames_at(film, times, start=clip.start, rate=clip.film_fps, mirrored=clip.mirrored)
+        found = [picture for _, picture in read]
+    except (ValueError, OSError) as error:
+        return nothing, f"The film could not be read again ({error}): crops and landmarks only."
+    return [*found, *nothing][: len(index)], ""

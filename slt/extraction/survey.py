@@ -1,0 +1,109 @@
+"""Before the first film: which clips are of films that changed, that are not there, or that end before the clip does.
+
+Each film is opened once, many at a time, so that nobody learns after hours what could be said at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from slt.extraction.footage import known_by, probe, read_frames
+from slt.extraction.source import Fault, Source
+from slt.extraction.video import END_ROOM
+from slt.text import plain_name
+
+AT_ONCE = 16  # films: opening one is waiting for the disk or the net
+LISTED = 10  # clips that a message names; the rest is counted
+
+Prints = Mapping[Path, Mapping[str, Any] | None]
+
+
+def read_prints(sources: Iterable[Source]) -> Prints:
+    """Return by what each file that clips come from is known (`footage.known_by`); None where it is not there."""
+    paths = [*dict.fromkeys(source.path for source in sources)]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return dict(zip(paths, pool.map(known_by, paths), strict=True))
+
+
+def same_film(source: Source, record: Mapping[str, Any], prints: Prints) -> bool:
+    """Tell whether a clip's record is of the film that is there now; where none is, whether it is of that name.
+
+    A record of before films were known by their content is taken at its word.
+    """
+    now, then = prints.get(source.path), record.get("source")
+    if now and then and now != then:
+        return False
+    film, name = plain_name(record["film"]), plain_name(source.path.name)
+    return film == name or (now is None and Path(film).stem in (name, source.film))
+
+
+def foresee(todo: Sequence[Source], *, kind: str) -> dict[str, str]:
+    """Return the clips that cannot be extracted, id -> reason, as far as their films' beginnings and ends tell.
+
+    Args:
+        todo: the clips.
+        kind: of films, "films", ends are known as well; of others only whether they are there.
+    """
+    films: dict[Path, list[Source]] = {}
+    for source in todo:
+        films.setdefault(source.path, []).append(source)
+
+    def look(path: Path) -> dict[str, str]:
+        clips = films[path]
+        if not path.exists():
+            reason = f"{path}: no such film in the source or below it"
+            return {clip.video_id: reason for clip in clips}
+        if kind != "films":
+            return {}
+        try:
+            return _too_late(path, clips)
+        except (ValueError, OSError) as error:
+            return {clip.video_id: str(error) for clip in clips}
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return {name: reason for found in pool.map(look, films) for name, reason in found.items()}
+
+
+def _too_late(path: Path, clips: Sequence[Source]) -> dict[str, str]:
+    """Return the cuts that end after their film, of which the first is read to be sure: stated lengths are rounded."""
+    rate = clips[0].fps
+    film = probe(path, rate=rate)
+    length = film.end or film.duration
+    if length is None:
+        return {}
+    room = max(END_ROOM, 0.5 / film.fps)
+    late = [clip for clip in clips if max(clip.start or 0.0, (clip.end or 0.0) - room) >= length]
+    if not late:
+        return {}
+    first = min(late, key=lambda clip: clip.end or clip.start or 0.0)
+    start = max(first.start or 0.0, length - 2.0)
+    with suppress(ValueError):
+        for _ in read_frames(path, fps=film.fps, start=start, end=first.end, rate=rate):
+            pass
+        return {}
+    ends = f"goes past the end of the film at {length:.2f} s; mend its times or take the right film"
+    return {
+        clip.video_id: f"{path}: the cut from {clip.start or 0.0:g} s to "
+        f"{'the end' if clip.end is None else f'{clip.end:g} s'} {ends}"
+        for clip in late
+    }
+
+
+def as_faults(todo: Sequence[Source], reasons: Mapping[str, str]) -> list[Fault]:
+    """Return the rows of faults.csv for clips that cannot be extracted."""
+    return [
+        Fault(source.where or source.path.name, source.video_id, reasons[source.video_id], dropped=True)
+        for source in todo
+        if source.video_id in reasons
+    ]
+
+
+def some(faults: Sequence[Fault]) -> str:
+    """Return the first few as text, a line each where there are several, and how many more there are."""
+    lines = [f"{fault.where}, clip {fault.video_id!r}: {fault.reason}" for fault in faults[:LISTED]]
+    more = [f"and {len(faults) - LISTED} more"] if len(faults) > LISTED else []
+    return "\n  ".join([*lines, *more])

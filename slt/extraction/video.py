@@ -1,0 +1,385 @@
+"""The first stage: a film becomes a stream of upright RGB pictures at an even rate, one in memory at a time."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from slt.extraction.geometry import Picture
+from slt.extraction.matroska import ends_within
+from slt.extraction.pictures import fit, progressive, upright
+
+Item = TypeVar("Item")
+
+# Captions are timed by the sound, whose track commonly ends a little after the last picture: so many seconds after it
+# a cut may still end (or half a picture's time, where that is more).
+END_ROOM = 0.1
+# The next picture that is asked for is decoded up to when it is this near, in seconds, and else sought: about the
+# distance of keyframes in films from the net.
+REACH = 2.0
+# A few bytes may say that a picture is larger than any memory; 8K has 35 million.
+MOST_PIXELS = 36_000_000
+
+
+@dataclass(frozen=True)
+class Film:
+    """What a film says of itself before its pictures are decoded.
+
+    Attributes:
+        path: the file.
+        fps: frames/s on average, as the container gives it.
+        duration: seconds from the film's beginning, which may be its sound's, to the end of its picture; None where the
+            container does not say.
+        end: seconds to the end of all of it; a sound track may be longer than the picture.
+    """
+
+    path: Path
+    fps: float
+    duration: float | None
+    end: float | None = None
+
+
+def probe(path: Path | str) -> Film:
+    """Read the rate and the length of a film without decoding it.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a film that FFmpeg reads, or a file without a picture.
+    """
+    path = Path(path)
+    with _opened(path) as (container, stream):
+        film = _film(path, container, stream)
+        if container.format.name == "gif" and film.duration:
+            # A gif's stated rate is that of its shortest delay, rounded to 10 ms; its pictures are few enough to count.
+            film = replace(film, fps=sum(1 for packet in container.demux(stream) if packet.size) / film.duration)
+        return film
+
+
+def target_rate(film: Film, fps: float | None, max_fps: float) -> float:
+    """Return the frames/s at which a film is read: `fps` where that is set, else the film's own up to `max_fps`."""
+    return float(fps) if fps is not None else min(film.fps, max_fps)
+
+
+def read_frames(
+    path: Path | str,
+    *,
+    fps: float,
+    start: float | None = None,
+    end: float | None = None,
+    notes: list[str] | None = None,
+) -> Iterator[tuple[float, Picture]]:
+    """Stream a film, or a cut of it, as (seconds, RGB picture (H, W, 3)) as a player shows them, `fps` a second.
+
+    Times are a player's: they count from where the earlier of sound and picture begins. Frame k is what stands at
+    start + k / fps. A picture stands until the next one comes, the first one also before its time, the last one as long
+    as the film goes on. A quarter of a picture's time is given to timestamps, which are rounded: a film read at its own
+    rate gives each of its pictures once, and a cut gives the very pictures that the whole film gives there. Of a cut
+    only its pictures and those back to the keyframe before it are decoded.
+
+    Args:
+        path: the film.
+        fps: pictures a second.
+        start: where a cut begins, seconds; None = the film's beginning.
+        end: where it ends, seconds; None = the end of the film's picture. It may lie past the film's end by `END_ROOM`,
+            and then the cut ends with the film.
+        notes: takes a line for each thing that was done to the pictures and that their film's owner should know.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a film, no picture in it, a picture that cannot be decoded, a film that ends early or within a
+            block, or a cut of no length, without a picture of its own or past the film's end.
+    """
+    path = Path(path)
+    if fps <= 0:
+        raise ValueError(f"{path}: the target rate must be above 0 frames/s, came {fps}")
+    first, until = start or 0.0, math.inf if end is None else end
+    cut = f"{path}: the cut from {first:g} s to {'the end' if end is None else f'{end:g} s'}"
+    if not (0 <= first < math.inf) or math.isnan(until) or (end is not None and math.isinf(end)) or until <= first:
+        raise ValueError(f"{cut} has no length in a film, whose times begin at 0; mend its times")
+    film = probe(path)
+    notes = [] if notes is None else notes
+    room, slack = _room(film, fps), 0.25 / fps  # the end is not one more picture
+    stop = max(until - slack, first + 1e-9)  # the shortest cut has one picture
+    held: _Shown | None = None
+    k, reached = 0, 0.0
+    for reached, shown in _pictures(path, first):
+        if held is None and reached >= until:
+            raise ValueError(f"{cut} ends before the film's first picture at {reached:.2f} s; mend its times")
+        held = held or shown
+        while first + k / fps + room < reached and first + k / fps < stop:
+            yield k / fps, _finish(path, held, notes)
+            k += 1
+        if first + k / fps >= stop:
+            return
+        held = shown
+    assert held is not None
+    # The last picture of a variable rate may stand for long.
+    ends, stays = reached + 1 / film.fps, reached + held.duration
+    if ends + 0.5 / film.fps < stays <= (film.duration or 0) + 0.5 / film.fps:
+        ends = stays
+    last = ends if end is None else max(ends, film.end or 0)
+    while first < ends and first + k / fps < (stop if until <= last else last - slack):
+        yield k / fps, _finish(path, held, notes)
+        k += 1
+    room = max(END_ROOM, 0.5 / film.fps)
+    # A film whose download was cut still opens, says its full length and merely stops.
+    early = film.duration is not None and ends - 1 / film.fps < 0.9 * film.duration - 2 / min(fps, film.fps)
+    if early and (end is None or ends < min(until, film.duration or 0) - room):
+        raise ValueError(
+            f"{path}: the pictures end after {max(reached, 0):.2f} s of {film.duration:.2f} s; the file is cut short, "
+            "copy it again"
+        )
+    if (end is None or ends < until - room) and ends_within(path):
+        raise ValueError(
+            f"{path}: the file ends within a block after {reached:.2f} s; its copy or its recording broke off: copy it "
+            "again, or, if this is all there is, `ffmpeg -i FILM -c copy NEW` makes a whole one of it"
+        )
+    if not k or (end is not None and last < until - room):
+        last = last if k else ends
+        raise ValueError(f"{cut} goes past the end of the film at {last:.2f} s; mend its times or take the right film")
+
+
+def frames_at(
+    path: Path | str, seconds: Sequence[float], *, start: float | None = None
+) -> Iterator[tuple[float, Picture]]:
+    """Give single pictures of a film: for each of `seconds`, (that second, the RGB picture (H, W, 3) on show then).
+
+    Each picture is decoded when it is asked for, and little more than it: keyframes lead over what lies between.
+
+    Args:
+        path: the film.
+        seconds: in any order; ascending is fastest. Before the first picture it is the first, past the last the last.
+        start: where a cut begins, from which `seconds` count; None = the film's beginning.
+
+    Raises:
+        FileNotFoundError, ValueError: as in `read_frames`.
+    """
+    path = Path(path)
+    room = _room(probe(path))
+    stream: Iterator[tuple[float, _Shown]] = iter(())
+    held: tuple[float, _Shown] | None = None
+    after: tuple[float, _Shown] | None = None
+    for second in seconds:
+        goal = (start or 0.0) + second + room
+        if held is None or goal < held[0] or (after is not None and goal > after[0] + REACH):
+            stream = _pictures(path, max(goal, 0.0))
+            held, after = next(stream), next(stream, None)
+        while after is not None and after[0] <= goal:
+            held, after = after, next(stream, None)
+        yield second, _finish(path, held[1], [])
+
+
+def _room(film: Film, fps: float = 0.0) -> float:
+    """Return by how many seconds a picture may come late: timestamps are rounded, in a gif to 10 ms."""
+    return 0.25 / max(film.fps, fps) + 1e-6
+
+
+def sample(items: Iterable[tuple[float, Item]], *, fps: float, last_duration: float) -> Iterator[tuple[float, Item]]:
+    """Choose for each instant k / fps after the first item the one that lies nearest in time: for live pictures.
+
+    Args:
+        items: (seconds, item) in the order of time.
+        fps: instants a second.
+        last_duration: seconds for which the last item is on show.
+    """
+    k = 0
+    origin: float | None = None
+    held: tuple[float, Item] | None = None
+    for seconds, item in items:
+        origin = seconds if origin is None else origin
+        seconds -= origin
+        while held is not None and k / fps <= (held[0] + seconds) / 2 + 1e-6:
+            yield k / fps, held[1]
+            k += 1
+        held = seconds, item
+    while held is not None and k / fps < held[0] + last_duration - 0.25 / fps:  # the end is not one more item
+        yield k / fps, held[1]
+        k += 1
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
+    try:
+        import av
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f'reading films needs PyAV: pip install "slt[media]" ({error})') from error
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such film")
+    try:
+        with av.open(str(path), metadata_errors="replace") as container:  # tags in latin-1 are no fault of the film
+            streams = [stream for stream in container.streams.video if not stream.disposition & _covers()]
+            if not streams:
+                raise ValueError(f"{path}: no picture in this file, only {[s.type for s in container.streams]}")
+            # One thread decodes beside whoever takes the pictures. FFmpeg's own choice, a thread a core, each with its
+            # pictures, gains nothing where a process a core runs, and at 720p takes 288 MB with 64 of them, not 73.
+            streams[0].thread_type, streams[0].thread_count = "AUTO", 2
+            if streams[0].codec_context is None:
+                raise ValueError(f"{path}: FFmpeg does not know the code of the pictures; export it again, as mp4")
+            streams[0].codec_context.options = {"max_pixels": str(MOST_PIXELS)}
+            yield container, streams[0]
+    except av.error.FFmpegError as error:  # raised by what stands in the caller's `with` too: decoding
+        raise ValueError(f"{path}: not a film that can be read ({error.strerror}); export or copy it again") from error
+
+
+def _film(path: Path, container: Any, stream: Any) -> Film:
+    rate = stream.average_rate or stream.guessed_rate
+    if not rate:
+        raise ValueError(f"{path}: the film does not say its frame rate; export it again, for example as mp4")
+    origin = _origin(container) or 0.0
+    end = container.duration / 1e6 if container.duration else None
+    if end is not None and container.format.name.startswith("matroska"):  # there it is a time, elsewhere a length
+        end = end - origin if end > origin else None
+    return Film(path, float(rate), _duration(container, stream, origin, end), end)
+
+
+def _duration(container: Any, stream: Any, origin: float, end: float | None) -> float | None:
+    """Return when the picture ends: Matroska has it in a tag, `00:01:02.500000000`, or only the end of the whole."""
+    if stream.duration:
+        begin = origin / stream.time_base if stream.start_time is None else stream.start_time
+        return float((begin + stream.duration) * stream.time_base) - origin
+    tags = [value for key, value in stream.metadata.items() if key.upper().startswith("DURATION")]
+    if tags and (match := re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", tags[0])):
+        time = int(match[1]) * 3600 + int(match[2]) * 60 + float(match[3])
+        return time - origin if time > origin else time
+    return end if len(container.streams) == 1 else None
+
+
+def _origin(container: Any) -> float | None:
+    """Return a player's 0, in seconds of the file: where sound or picture begins, whichever comes first.
+
+    FFmpeg's own start of the container may be that of a subtitle or of data, up to a second before them.
+    """
+    covers = _covers()
+    streams = [s for s in (*container.streams.video, *container.streams.audio) if not s.disposition & covers]
+    starts = [float(s.start_time * s.time_base) for s in streams if s.start_time is not None]
+    return min(starts, default=None)
+
+
+def _covers() -> Any:
+    """Return the mark of a stream that is one picture, as the cover of a sound file is."""
+    import av
+
+    return av.stream.Disposition.attached_pic
+
+
+class _Shown(NamedTuple):
+    """A decoded picture.
+
+    Attributes:
+        frame: as PyAV has it.
+        duration: seconds, as the file says.
+        pixel_shape: width of a pixel over its height.
+        fielded: it went through the deinterlacer.
+        size: width and height of the film's first picture, upright.
+    """
+
+    frame: Any
+    duration: float
+    pixel_shape: Fraction | None
+    fielded: bool
+    size: tuple[int, int] = (0, 0)
+
+
+def _pictures(path: Path, since: float) -> Iterator[tuple[float, _Shown]]:
+    """Decode (seconds after the film's beginning, picture) from one that stands at `since` on, or from the first.
+
+    Raises:
+        ValueError: no picture.
+    """
+    with _opened(path) as (container, stream):
+        timed = _timed(path, container, stream)
+        begin, shown = next(timed, (0.0, None))
+        if shown is None:
+            raise ValueError(f"{path}: the film holds no picture; remove it or export it again")
+        origin = begin if (known := _origin(container)) is None else min(known, begin)
+        height, width, _ = _upright(path, shown).shape
+
+        def clocked(items: Iterable[tuple[float, _Shown]]) -> Iterator[tuple[float, _Shown]]:
+            return ((time - origin, item._replace(size=(width, height))) for time, item in items)
+
+        begin -= origin
+        if since - begin < 0.5 or not _seeks(container, stream):  # so near to the beginning, seeking saves nothing
+            yield from clocked(chain([(begin + origin, shown)], timed))
+            return
+        for back in (0, 0.25, 0.5, 1, 2, 4, 8, 16):
+            sought = clocked(_sought(path, container, stream, origin + max(since - back, begin)))
+            time, shown = next(sought, (math.inf, None))
+            # A keyframe is sought by when it is decoded, which is before it is shown: that may be after `since`.
+            if time <= since and shown is not None:
+                yield time, shown
+                yield from sought
+                return
+            if back >= since - begin:
+                break
+    with _opened(path) as (container, stream):  # opened anew: not every format goes back to its beginning
+        yield from clocked(_timed(path, container, stream))
+
+
+def _seeks(container: Any, stream: Any) -> bool:
+    """Tell whether pictures keep their times over a seek: in AVI they are counted where they are reordered."""
+    return not (container.format.name == "avi" and stream.codec_context.has_b_frames)
+
+
+def _sought(path: Path, container: Any, stream: Any, time: float) -> Iterator[tuple[float, _Shown]]:
+    """Decode from the keyframe that the container has for `time`; nothing where it cannot say.
+
+    Pictures of an open group that refer to what came before the keyframe are left out by the decoder, and one that the
+    deinterlacer has made without the one before it is left out here.
+    """
+    try:
+        container.seek(round(time / stream.time_base), stream=stream)
+    except OSError:  # PyAV's name for "this format cannot"; decoding from the first picture is left
+        return
+    for n, (time, shown) in enumerate(_timed(path, container, stream)):
+        if n or not shown.fielded:
+            yield time, shown
+
+
+def _timed(path: Path, container: Any, stream: Any) -> Iterator[tuple[float, _Shown]]:
+    """Yield (seconds as the file has them, picture) in the order of time."""
+    last = float("-inf")
+    for frame, fielded in progressive(_decoded(path, container, stream)):
+        if frame.time > last:  # what is shown for no time at all was not seen by anybody
+            last = frame.time
+            yield last, _Shown(frame, float(frame.duration * frame.time_base), stream.sample_aspect_ratio, fielded)
+
+
+def _decoded(path: Path, container: Any, stream: Any) -> Iterator[Any]:
+    times: deque[int] = deque()
+    counted = container.format.name == "avi"
+    for packet in container.demux(stream):
+        if counted and packet.size and packet.dts is not None:
+            times.append(packet.dts)
+        for frame in packet.decode():
+            # AVI has only times of decoding. Pictures come out in order, so the n-th shown has the n-th time.
+            if counted and times:
+                frame.pts, frame.time_base = times.popleft(), stream.time_base
+            if frame.time is None:
+                raise ValueError(f"{path}: a picture without a timestamp; export it again as mp4")
+            yield frame
+
+
+def _upright(path: Path, shown: _Shown) -> Picture:
+    try:
+        return upright(shown.frame, shown.pixel_shape)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}; export it again, for example as mp4 in BT.709") from error
+
+
+def _finish(path: Path, shown: _Shown, notes: list[str]) -> Picture:
+    """Return the picture in the size of the film's first; say in `notes`, once each, what was done to it."""
+    picture = _upright(path, shown)
+    done = ["interlaced: two fields are made one picture by FFmpeg's bwdif"] if shown.fielded else []
+    if (came := picture.shape[1::-1]) != shown.size:
+        sizes = f"{came[0]}x{came[1]}", f"{shown.size[0]}x{shown.size[1]}"
+        done.append(f"the picture's size changes: those of {sizes[0]} are scaled to the film's first, {sizes[1]}")
+    notes.extend(note for note in done if note not in notes)
+    return fit(picture, shown.size)

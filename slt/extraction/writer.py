@@ -1,0 +1,299 @@
+"""A clip's regions become files in the LSA-T layout, frame by frame: nothing in memory grows with a picture a frame.
+
+T frames, R crop side, K landmarks.
+"""
+
+from __future__ import annotations
+
+import shutil
+from array import array
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slt.extraction.poses import PoseOnly, write_pose_format
+from slt.extraction.records import writing
+from slt.extraction.regions import STREAMS, Regions
+from slt.streams.arrays import pose_faults, write_pose, write_pose_blocks
+from slt.streams.packed import encode_jpeg, frame_path, parse_frame_name, write_packed_blocks
+from slt.streams.pose import BODY, FOLLOWED, HAND, shoulders_seen
+
+LANDMARKS = {"body": BODY, "body_hands": BODY + 2 * HAND}
+POSE_FORMAT = "pose_format"  # the folder of .pose files
+_BLOCK = 1 << 20  # bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipWriter:
+    """Writes clips in the LSA-T layout.
+
+    Attributes:
+        out: the corpus folder.
+        folders: stream -> its folder.
+        packed: one file a clip and stream; else one JPEG a frame.
+        encoding: of packed streams, "jpeg" or "raw".
+        quality: of JPEG, 1..100.
+        points: the landmarks of the pose, "body" (33) or "body_hands" (75).
+        pose_format: also write `pose_format/<id>.pose`, which other tools' viewers open.
+
+    Raises:
+        ValueError: a value outside these, said before the first film is opened.
+    """
+
+    out: Path
+    folders: Mapping[str, str]
+    packed: bool
+    encoding: str
+    quality: int
+    points: str
+    pose_format: bool
+
+    def __post_init__(self) -> None:
+        streams = {*STREAMS, "pose"}
+        names = [*self.folders.values(), POSE_FORMAT, "index"]
+        if set(self.folders) != streams or len(set(names)) != len(names):
+            raise ValueError(f"folders: one folder for each of {sorted(streams)} expected, came {dict(self.folders)}")
+        if self.packed not in (True, False) or self.encoding not in ("jpeg", "raw") or not 1 <= self.quality <= 100:
+            raise ValueError(
+                "packed must be true or false, encoding jpeg or raw and quality 1 to 100; came "
+                f"packed={self.packed}, encoding={self.encoding}, quality={self.quality}"
+            )
+        if self.points not in LANDMARKS:
+            raise ValueError(f"points must be one of {', '.join(LANDMARKS)}, came {self.points}")
+
+    @contextmanager
+    def clip(self, video_id: str, *, fps: float, scratch: Path, fingerprint: str) -> Iterator[OpenClip]:
+        """Take a clip's regions and, where the block ends without an error, put all its files in place.
+
+        Args:
+            video_id: the clip.
+            fps: frames a second.
+            scratch: an empty folder on the file system of `out`, where all is written before it is whole.
+            fingerprint: of the extractor.
+
+        Raises:
+            OutputError: the files cannot be written.
+            ValueError: no frames, frames of different size, or a pose that is none.
+        """
+        folder = scratch / video_id
+        try:
+            clip = OpenClip(self, video_id, fps, folder, fingerprint)
+            try:
+                yield clip
+            finally:
+                clip.close()
+            with writing(self.out):
+                clip.finish()
+                self._move(folder / "ready")
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def write_pose(self, video_id: str, pose: PoseOnly, *, scratch: Path) -> None:
+        """Write a clip of which there is a pose and no film, (T, 75, 3)."""
+        folder = scratch / video_id
+        try:
+            with writing(self.out):
+                path = folder / "ready" / self.folders["pose"] / f"{video_id}.npz"
+                write_pose(path, pose.points[:, : LANDMARKS[self.points]], size=pose.size, seen=None)
+                if self.pose_format:
+                    path = folder / "ready" / POSE_FORMAT / f"{video_id}.pose"
+                    path.parent.mkdir()
+                    write_pose_format(path, pose.points, size=pose.size, fps=pose.fps)
+                self._move(folder / "ready")
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _move(self, ready: Path) -> None:
+        for folder in sorted(ready.iterdir()):
+            (self.out / folder.name).mkdir(exist_ok=True)
+            for path in sorted(folder.iterdir()):
+                path.replace(self.out / folder.name / path.name)
+
+    def holds(self, video_id: str, frames: int, *, crops: bool) -> bool:
+        """Tell whether the files of a clip are there; of single JPEGs the first and the last."""
+        paths = [self.out / self.folders["pose"] / f"{video_id}.npz"]
+        if self.pose_format:
+            paths.append(self.out / POSE_FORMAT / f"{video_id}.pose")
+        for stream in STREAMS if crops else ():
+            folder = self.out / self.folders[stream]
+            if self.packed:
+                paths.append(folder / f"{video_id}.safetensors")
+            else:
+                paths += [frame_path(folder, video_id, t) for t in {0, frames - 1}]
+        return all(path.is_file() for path in paths)
+
+    def discard(self, video_id: str) -> None:
+        """Remove what an earlier, killed attempt at a clip put in place, now that the clip cannot be extracted."""
+        for stream, name in self.folders.items():
+            folder = self.out / name
+            if stream != "pose" and not self.packed and folder.is_dir():
+                for path in list(folder.iterdir()):
+                    if (parse_frame_name(path.name) or ("",))[0] == video_id:
+                        path.unlink(missing_ok=True)
+            for ending in (".npz", ".safetensors"):
+                (folder / f"{video_id}{ending}").unlink(missing_ok=True)
+        (self.out / POSE_FORMAT / f"{video_id}.pose").unlink(missing_ok=True)
+
+
+class OpenClip:
+    """A clip that is being written: its pictures and poses are in scratch files, its marks and boxes in memory.
+
+    That is 63 bytes a frame here, half a megabyte for five minutes, beside pictures of 100 kB and more that are not.
+
+    Attributes:
+        frames: frames so far.
+        size: width and height of the pictures.
+    """
+
+    def __init__(self, writer: ClipWriter, video_id: str, fps: float, folder: Path, fingerprint: str) -> None:
+        self.writer = writer
+        self.video_id = video_id
+        self.fps = fps
+        self.folder = folder
+        self.fingerprint = fingerprint
+        self.frames = 0
+        self.size: tuple[int, int] | None = None
+        self._crop_size = 0
+        self._persons = 0  # frames in which anything of a person is found
+        self._shoulders = 0
+        self._marks = {stream: bytearray() for stream in STREAMS}
+        self._boxes = {stream: array("f") for stream in STREAMS}
+        self._offsets = {stream: array("q", [0]) for stream in STREAMS}
+        self._parts: dict[str, IO[bytes]] = {}
+        self._black = b""
+        with writing(folder):
+            (folder / "ready").mkdir(parents=True)
+            for stream in ("pose", *(STREAMS if writer.packed else ())):
+                self._parts[stream] = (folder / f"{stream}.part").open("wb")
+            for name in writer.folders.values():
+                (folder / "ready" / name).mkdir()
+
+    def add(self, regions: Regions) -> None:
+        """Append a frame.
+
+        Raises:
+            OutputError: it cannot be written.
+            ValueError: its picture has another size than those before, or its pose holds NaN or no confidences.
+        """
+        if self.size is None:
+            self.size = regions.size
+        elif self.size != regions.size:
+            raise ValueError(
+                f"{self.video_id}: a clip needs pictures of one size, came {regions.size} after {self.size} at "
+                f"{regions.seconds:.2f} s; cut the film there"
+            )
+        row = np.ascontiguousarray(regions.points, np.float32).reshape(1, -1)
+        for fault in pose_faults(Path(f"{self.video_id} at {regions.seconds:.2f} s"), {"pose": row}):
+            raise ValueError(fault)
+        self._persons += bool((regions.points[:, 2] > 0).any())
+        with writing(self.folder):
+            self._parts["pose"].write(row.data)
+            for stream in STREAMS:
+                mark = regions.marks[stream]
+                self._marks[stream].append(mark)
+                self._boxes[stream].extend(np.where(mark, regions.boxes[stream], 0).astype(np.float32).tolist())
+                self._add_crop(stream, regions.crops[stream], mark)
+        self.frames += 1
+        self._shoulders += int(shoulders_seen(regions.points[None])[0])
+
+    def _add_crop(self, stream: str, crop: NDArray[np.uint8], mark: int) -> None:
+        writer = self.writer
+        self._crop_size = len(crop)
+        if writer.packed and writer.encoding == "raw":
+            self._parts[stream].write((np.ascontiguousarray(crop) if mark else np.zeros_like(crop)).data)
+            return
+        if mark:
+            data = encode_jpeg(crop, writer.quality)
+        else:  # what is not seen is black, each time the same
+            data = self._black = self._black or encode_jpeg(np.zeros_like(crop), writer.quality)
+        if writer.packed:
+            self._parts[stream].write(data)
+            self._offsets[stream].append(self._offsets[stream][-1] + len(data))
+        else:
+            folder = self.folder / "ready" / writer.folders[stream]
+            frame_path(folder, self.video_id, self.frames).write_bytes(data)
+
+    def close(self) -> None:
+        """Close the scratch files."""
+        with writing(self.folder):
+            for part in self._parts.values():
+                part.close()
+
+    def finish(self) -> None:
+        """Assemble the clip's files in `ready/`.
+
+        Raises:
+            ValueError: no frame came.
+        """
+        if self.size is None:
+            raise ValueError(f"{self.video_id}: no frame came; a clip has at least one")
+        writer, ready = self.writer, self.folder / "ready"
+        for stream in STREAMS if writer.packed else ():
+            part = self.folder / f"{stream}.part"
+            with (ready / writer.folders[stream] / f"{self.video_id}.safetensors").open("wb") as file:
+                write_packed_blocks(
+                    file,
+                    _blocks(part),
+                    np.frombuffer(self._marks[stream], np.uint8),
+                    offsets=np.frombuffer(self._offsets[stream], np.int64) if writer.encoding == "jpeg" else None,
+                    size=self._crop_size,
+                    extractor=self.fingerprint,
+                )
+            part.unlink()
+        shape = (self.frames, 3 * LANDMARKS[writer.points])
+        with (ready / writer.folders["pose"] / f"{self.video_id}.npz").open("wb") as file:
+            write_pose_blocks(
+                file,
+                (np.ascontiguousarray(rows[:, : shape[1]]).data.cast("B") for rows in self._rows()),
+                shape,
+                size=self.size,
+                seen={writer.folders[stream]: np.frombuffer(marks, np.uint8) for stream, marks in self._marks.items()},
+                boxes={writer.folders[stream]: self._boxes_of(stream) for stream in STREAMS},
+            )
+        if writer.pose_format:
+            path = ready / POSE_FORMAT / f"{self.video_id}.pose"
+            path.parent.mkdir()
+            blocks = (rows.reshape(len(rows), -1, 3) for rows in self._rows())
+            write_pose_format(path, blocks, size=self.size, fps=self.fps, frames=self.frames)
+
+    def _rows(self) -> Iterator[NDArray[np.float32]]:
+        for block in _blocks(self.folder / "pose.part", 1000 * 4 * 3 * LANDMARKS["body_hands"]):
+            yield np.frombuffer(block, np.float32).reshape(-1, 3 * LANDMARKS["body_hands"])
+
+    def _boxes_of(self, stream: str) -> NDArray[np.float32]:
+        return np.frombuffer(self._boxes[stream], np.float32).reshape(-1, 3)
+
+    def summary(self) -> dict[str, Any]:
+        """Return what metadata.jsonl says of the frames.
+
+        That is their number and size, the shares of marks and of a person, the median sides of boxes, and how many
+        pixels each hand went from one frame that has it to the next.
+        """
+        marks = {stream: np.frombuffer(values, np.uint8) for stream, values in self._marks.items()}
+        sides = {stream: self._boxes_of(stream)[marks[stream] > 0, 2] for stream in STREAMS}
+        moved = {}
+        for stream in ("left_hand", "right_hand"):
+            both = (marks[stream][1:] > 0) & (marks[stream][:-1] > 0)
+            steps = np.linalg.norm(np.diff(self._boxes_of(stream)[:, :2], axis=0), axis=1)
+            moved[stream] = round(float(steps[both].sum()), 1)
+        return {
+            "frames": self.frames,
+            "size": list(self.size or (0, 0)),
+            "person": round(self._persons / max(self.frames, 1), 4),
+            "moved": moved,
+            "seen": {stream: round(float((values > 0).mean()), 4) for stream, values in marks.items()},
+            "shoulders": round(self._shoulders / max(self.frames, 1), 4),
+            "followed": {stream: round(float((values == FOLLOWED).mean()), 4) for stream, values in marks.items()},
+            "box": {stream: round(float(np.median(side)), 1) if len(side) else None for stream, side in sides.items()},
+        }
+
+
+def _blocks(path: Path, size: int = _BLOCK) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while block := file.read(size):
+            yield block

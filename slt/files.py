@@ -1,0 +1,82 @@
+"""Files made whole or not at all, and JSON that says where it is broken: what every room writes and reads with."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+
+@contextmanager
+def atomic(path: Path | str) -> Iterator[IO[bytes]]:
+    """Open a temporary file beside `path` that takes its name only when the block ends without an error."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with Path(temporary).open("wb") as file:
+            yield file
+        Path(temporary).replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+class TextLines:
+    """What csv writes to, as utf-8 bytes (a TextIOWrapper would close the atomic file behind its back)."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file = file
+
+    def write(self, text: str) -> int:
+        return self.file.write(text.encode("utf-8"))
+
+
+def parse_json(text: str, where: Path | str) -> Any:
+    """Read JSON; raise ValueError, naming `where` (file, or file and line), for text that is none or nests too deep."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{where}: not JSON ({error}); was writing it interrupted? Make it anew") from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a file of one JSON object; raise ValueError, naming it, for one that is none."""
+    value = parse_json(path.read_text(encoding="utf-8", errors="replace"), path)
+    if not isinstance(value, dict):
+        raise ValueError(f"{path}: keys with values expected, came {type(value).__name__}; make it anew")
+    return value
+
+
+def write_json(path: Path | str, value: Any) -> None:
+    """Write a JSON file (`corpus.json` last of all: its presence means that the folder is complete)."""
+    with atomic(path) as file:
+        file.write((json.dumps(value, ensure_ascii=False, indent=2) + "\n").encode("utf-8"))
+
+
+def existing(path: Path | str, what: str) -> Path:
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; expected {what}")
+    return path
+
+
+@contextmanager
+def rebuilding(source: Path | str) -> Iterator[None]:
+    """Turns whatever the content of a file, or of a folder, does to its reader into one message that names it.
+
+    Raises:
+        ValueError: see above; a library that is not installed and a file that is not there keep their own error.
+    """
+    try:
+        yield
+    except (ModuleNotFoundError, FileNotFoundError):
+        raise
+    except Exception as error:  # a value that does not fit fails where it is used: anywhere in any library
+        first = next(iter(str(error).splitlines()), "")
+        why = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {first}"
+        if not why.startswith(str(source)):
+            why = f"{source}: it cannot be used ({why}); was it changed, or not written whole?"
+        raise ValueError(why) from error

@@ -1,0 +1,274 @@
+"""Where signing begins and ends in a stream of frames: by hands that are raised, that move, that come to rest.
+
+A translator reads one sentence's frames; a camera and a long film go on. T frames, n of them in a segment.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slt.extraction.geometry import HIPS, SHOULDERS, WRISTS
+from slt.extraction.regions import Regions
+from slt.models.signature import StreamSpec
+from slt.streams.frames import resize_crops
+
+Item = TypeVar("Item")
+
+# Where the hips are when they are out of the picture: so many shoulder widths below the shoulders (on the signers of
+# six films a trunk is 0.7 to 1.8 long, and in the middle 1.4).
+TRUNK_LENGTH = 1.4
+# A point of the pose counts as seen from this confidence, as where the signer is chosen.
+SEEN = 0.5
+# The unit is the median width of the shoulders over so many seconds: leaning and turning change it for less.
+UNIT_SECONDS = 1.0
+# From one look to the next a hand's way is known for at most so long; machines that see less often are too slow anyway.
+LONGEST_STEP = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segmentation:
+    """How continuous signing is cut into sentences. Lengths are in shoulder widths, times in seconds.
+
+    Attributes:
+        raised: a hand may sign when its wrist is so far above the hips.
+        moving: ... and is this fast, in shoulder widths a second.
+        staying: signing goes on at this share of `raised` and `moving`, so that a slow moment does not end it.
+        window: speed is measured over so many seconds: the jitter of landmarks is no motion.
+        start_seconds: signing has begun when hands have moved for so long.
+        lowered_seconds: it has ended when no hand was raised for so long,
+        still_seconds: ... or none has moved for so long.
+        margin: a segment begins so long before the first motion and ends so long after the last.
+        min_seconds: shorter motions are no sentence.
+        max_seconds: longer segments are cut at the stillest moment of their second half.
+    """
+
+    raised: float
+    moving: float
+    staying: float
+    window: float
+    start_seconds: float
+    lowered_seconds: float
+    still_seconds: float
+    margin: float
+    min_seconds: float
+    max_seconds: float
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if not 0 <= value < math.inf or (each.name in ("moving", "window", "max_seconds") and value == 0):
+                raise ValueError(f"segment.{each.name}={value}: expected a number above 0")
+        if self.staying > 1:
+            raise ValueError(f"segment.staying={self.staying}: expected a share of at most 1")
+        if self.margin > min(self.lowered_seconds, self.still_seconds):
+            raise ValueError(
+                f"segment.margin={self.margin} is above lowered_seconds={self.lowered_seconds} or still_seconds="
+                f"{self.still_seconds}: a segment cannot end after it is known to have ended"
+            )
+        if self.max_seconds < 2 * (self.min_seconds + self.start_seconds):
+            raise ValueError(
+                f"segment.max_seconds={self.max_seconds}: expected at least twice min_seconds and start_seconds "
+                f"together, {2 * (self.min_seconds + self.start_seconds):g}"
+            )
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One stretch of signing.
+
+    Attributes:
+        frames: its frames (n,), in the order of time.
+        start: seconds of the first.
+        end: seconds at which the last one is over.
+        moved: seconds of the last frame in which a hand moved.
+        number: which motion of the stream it is; those that were too short have one too.
+    """
+
+    frames: tuple[Regions, ...]
+    start: float
+    end: float
+    moved: float
+    number: int
+
+
+class Motion(NamedTuple):
+    """What both hands do in a frame: heights above the hips and speeds, (2,) each; an unseen hand is at -inf, 0."""
+
+    heights: NDArray[np.float64]
+    speeds: NDArray[np.float64]
+
+    def signs(self, height: float, speed: float) -> bool:
+        """Tell whether a hand is at least so high and so fast."""
+        return bool(((self.heights >= height) & (self.speeds >= speed)).any())
+
+
+class Hands:
+    """Measures how high and how fast the hands are, frame by frame.
+
+    Args:
+        window: seconds over which a speed is measured.
+    """
+
+    def __init__(self, window: float) -> None:
+        self.window = window
+        self._places: deque[tuple[float, NDArray[np.float64]]] = deque()
+        self._widths: deque[tuple[float, float]] = deque()
+
+    def look(self, frame: Regions) -> Motion:
+        """Take the next frame of a stream."""
+        body = frame.points.astype(float) * (*frame.size, 1)
+        shoulders, wrists = body[SHOULDERS], body[WRISTS]
+        width = float(np.linalg.norm(shoulders[0, :2] - shoulders[1, :2]))
+        if (shoulders[:, 2] <= 0).any() or width < 1:
+            self._places.clear()  # nobody there: whoever comes back has not moved from where somebody was
+            return Motion(np.full(2, -np.inf), np.zeros(2))
+        _keep(self._widths, frame.seconds, width, UNIT_SECONDS)
+        unit = float(np.median([value for _, value in self._widths]))
+        middle = shoulders[:, :2].mean(0)
+        hips = body[HIPS]
+        floor = hips[:, 1].mean() if (hips[:, 2] >= SEEN).all() else middle[1] + TRUNK_LENGTH * unit
+        there = wrists[:, 2] >= SEEN
+        # From the middle of the shoulders: neither walking nor a moving camera is signing.
+        places = np.where(there[:, None], (wrists[:, :2] - middle) / unit, np.nan)
+        heights = np.where(there, (floor - wrists[:, 1]) / unit, -np.inf)
+        _keep(self._places, frame.seconds, places, self.window)
+        then, before = self._places[0]
+        if not self.window / 2 <= frame.seconds - then <= LONGEST_STEP:
+            return Motion(heights, np.zeros(2))
+        speeds = np.linalg.norm(places - before, axis=1) / (frame.seconds - then)
+        return Motion(heights, np.nan_to_num(speeds, nan=0.0))
+
+
+def _keep(items: deque[tuple[float, Item]], seconds: float, item: Item, length: float) -> None:
+    """Add an item and drop those that are longer ago than `length`, but for the last of them."""
+    items.append((seconds, item))
+    while len(items) > 1 and items[1][0] <= seconds - length:
+        items.popleft()
+
+
+class Segmenter:
+    """Frames in, segments of signing out, with at most `max_seconds` of frames in memory.
+
+    Args:
+        settings: how to cut.
+        fps: frames a second of the stream.
+        whole: take all for signing, from the first frame to the last, cut only where it is longer than `max_seconds`.
+    """
+
+    def __init__(self, settings: Segmentation, *, fps: float, whole: bool) -> None:
+        self.settings, self.fps, self.whole = settings, fps, whole
+        self.signing = whole
+        self.number = 0  # of the segment that runs, or comes next
+        self._hands = Hands(settings.window)
+        self._frames: deque[tuple[Regions, float]] = deque()  # with the speed of the faster hand
+        self._began: float | None = None
+        self._moved = self._raised = 0.0
+        self._paused = -math.inf
+
+    @property
+    def running(self) -> list[Regions]:
+        """Return the frames so far (n,) of the segment that runs; none where nobody signs."""
+        return [frame for frame, _ in self._frames] if self.signing else []
+
+    def add(self, frame: Regions) -> Segment | None:
+        """Take the next frame; return the segment that it ends."""
+        motion = self._hands.look(frame)
+        self._frames.append((frame, float(motion.speeds.max())))
+        if self.whole:
+            self._moved = frame.seconds
+            return self._cut_long(frame.seconds)
+        if not self.signing:
+            self._wait(frame.seconds, motion)
+            return None
+        return self._go_on(frame.seconds, motion)
+
+    def close(self) -> Segment | None:
+        """End the stream; return the segment that ran until then."""
+        if not self.signing or not self._frames:
+            return None
+        end = math.inf if self.whole else self._moved + self.settings.margin
+        return self._emit(sum(frame.seconds <= end + 1e-6 for frame, _ in self._frames))
+
+    def _wait(self, seconds: float, motion: Motion) -> None:
+        """Look whether signing begins; keep the frames before it that would be its margin."""
+        settings = self.settings
+        if motion.signs(settings.raised, settings.moving):
+            self._began = seconds if self._began is None else self._began
+            self._paused = seconds
+        elif seconds - self._paused > settings.window:
+            self._began = None
+        self.signing = self._began is not None and seconds - self._began >= settings.start_seconds
+        if self.signing:
+            self._moved = self._raised = seconds
+        since = (seconds if self._began is None else self._began) - settings.margin
+        while self._frames and self._frames[0][0].seconds < since - 1e-6:
+            self._frames.popleft()
+
+    def _go_on(self, seconds: float, motion: Motion) -> Segment | None:
+        settings = self.settings
+        height, speed = settings.raised * settings.staying, settings.moving * settings.staying
+        if motion.signs(height, speed):
+            self._moved = seconds
+        if motion.signs(height, 0.0):
+            self._raised = seconds
+        if seconds - self._moved < settings.still_seconds and seconds - self._raised < settings.lowered_seconds:
+            return self._cut_long(seconds)
+        end = self._moved + settings.margin
+        segment = self._emit(sum(frame.seconds <= end + 1e-6 for frame, _ in self._frames))
+        self.signing, self._began = False, None
+        return segment
+
+    def _cut_long(self, seconds: float) -> Segment | None:
+        """Cut what has grown too long at the stillest moment of its second half; the rest goes on."""
+        begin = self._frames[0][0].seconds
+        if seconds - begin < self.settings.max_seconds - 0.5 / self.fps:
+            return None
+        middle = begin + self.settings.max_seconds / 2
+        half = [n for n, (frame, _) in enumerate(self._frames) if frame.seconds >= middle]
+        stillest = min(half, key=lambda n: (self._frames[n][1], -n))
+        moved, cut = self._moved, self._frames[stillest][0].seconds
+        self._moved = min(moved, cut)
+        segment = self._emit(stillest + 1)
+        self._moved, self._began = moved, cut
+        return segment
+
+    def _emit(self, count: int) -> Segment | None:
+        """Take the first `count` frames out; return them as a segment where they are long enough to be one."""
+        frames = [self._frames.popleft()[0] for _ in range(count)]
+        self.number += 1
+        if not frames:  # hands have rested since a long segment was cut
+            return None
+        began = frames[0].seconds if self._began is None else max(self._began, frames[0].seconds)
+        if not self.whole and self._moved - began < self.settings.min_seconds - 1e-6:
+            return None
+        end = frames[-1].seconds + 1 / self.fps
+        return Segment(tuple(frames), frames[0].seconds, end, self._moved, self.number - 1)
+
+
+def cut(frames: Iterable[Regions], segmenter: Segmenter) -> Iterator[Segment]:
+    """Give the segments of a stream of frames."""
+    for frame in frames:
+        segment = segmenter.add(frame)
+        if segment is not None:
+            yield segment
+    segment = segmenter.close()
+    if segment is not None:
+        yield segment
+
+
+def lighten(frame: Regions, streams: Sequence[StreamSpec]) -> Regions:
+    """Return a frame with only the crops that a model reads, at its size: 20 s of 224-pixel crops are 270 MB.
+
+    They are the very pixels that `slt.inference.inputs` would make of them later.
+    """
+    sizes = {stream.name: stream.size for stream in streams if stream.kind == "crops"}
+    kept = {name: crop for name, crop in frame.crops.items() if name in sizes}
+    return replace(frame, crops={name: resize_crops(crop[None], sizes[name] or len(crop))[0]
+                                 for name, crop in kept.items()})  # fmt: skip

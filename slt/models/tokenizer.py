@@ -1,0 +1,243 @@
+"""Text at both ends of the decoder: sentences -> ids for training, files <-> tokenizer for checkpoints.
+
+B clips, L tokens, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import string
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from slt.text import clean
+
+# The library's threads do not survive the fork of a DataLoader worker, which warns on every start; one thread
+# tokenizes our corpora in about a second.
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+Kind = Literal["bpe", "unigram", "word", "byte"]
+
+PAD, BOS, EOS, UNK = SPECIAL = ("<pad>", "<s>", "</s>", "<unk>")
+SPACE = "▁"  # U+2581 stands for the blank before a word, as in SentencePiece
+# Known from the start, so that a character which train happens to lack still survives the round trip.
+ALPHABET = list(SPACE + string.ascii_letters + string.digits + "áéíóúüñÁÉÍÓÚÜÑ" + "¿¡.,;:!?'\"()[]/%&+=$€-–—…«»“”‘’ºª°")
+# One word, or one mark, each with the blank before it: `¿` and `.` never grow together with their word,
+# and the pieces put side by side are the sentence again.
+PIECE = rf"{SPACE}?[\p{{L}}\p{{M}}\p{{N}}]+|{SPACE}?[^\p{{L}}\p{{M}}\p{{N}}{SPACE}]"
+
+
+def train_tokenizer(sentences: Iterable[str], *, kind: Kind, vocab_size: int) -> PreTrainedTokenizerFast:
+    """Trains a tokenizer on the training sentences; encoding appends `</s>`, decoding gives the clean sentence back.
+
+    Args:
+        sentences: of the train split only.
+        kind: `bpe` and `unigram` (Sennrich et al. 2016, section 3.2; Kudo 2018, section 3.2) cut words into pieces
+            and round-trip every Spanish sentence exactly; `word` keeps whole words and marks, a word not in the
+            vocabulary becomes `<unk>` and is lost; `byte` is UTF-8 and loses nothing.
+        vocab_size: V at most, the four special tokens included; a small corpus may fill less.
+
+    Raises:
+        ValueError: no sentences, an unknown kind, or a vocabulary too small for the alphabet.
+    """
+    if kind not in get_args(Kind):
+        raise ValueError(f"tokenizer kind: expected one of {', '.join(get_args(Kind))}, got {kind!r}")
+    cleaned = [text for text in map(clean, sentences) if text]
+    if not cleaned:
+        raise ValueError("tokenizer: expected training sentences, got none; is the train split empty?")
+    tokenizer, trainer = _untrained(kind, vocab_size)
+    smallest = len(SPECIAL) + _alphabet_size(kind, cleaned)
+    if vocab_size < smallest:
+        raise ValueError(
+            f"vocab_size: {kind!r} needs at least {smallest} on these sentences, got {vocab_size}; raise it"
+        )
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()]
+    )
+    tokenizer.train_from_iterator(cleaned, trainer)
+    if kind == "unigram":
+        _settle(tokenizer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"$A {EOS}", special_tokens=[(EOS, tokenizer.token_to_id(EOS))]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=PAD,
+        bos_token=BOS,
+        eos_token=EOS,
+        unk_token=UNK,
+        clean_up_tokenization_spaces=False,  # an English habit that moves marks about
+    )
+
+
+def _untrained(kind: Kind, vocab_size: int) -> tuple[Tokenizer, Any]:
+    """The empty tokenizer of a kind, with cutting and joining set, and its trainer."""
+    options: dict[str, Any] = {"special_tokens": list(SPECIAL), "show_progress": False}
+    if kind == "byte":
+        tokenizer = Tokenizer(models.BPE(unk_token=UNK))
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+        tokenizer.decoder = decoders.ByteLevel()
+        options |= {"vocab_size": len(SPECIAL) + 256, "initial_alphabet": pre_tokenizers.ByteLevel.alphabet()}
+        return tokenizer, trainers.BpeTrainer(**options)  # no room above the 256 bytes: no merges
+    options["vocab_size"] = vocab_size
+    trainer: Any
+    if kind == "word":
+        tokenizer, trainer = Tokenizer(models.WordLevel(unk_token=UNK)), trainers.WordLevelTrainer(**options)
+    elif kind == "bpe":
+        tokenizer = Tokenizer(models.BPE(unk_token=UNK))
+        trainer = trainers.BpeTrainer(initial_alphabet=ALPHABET, **options)
+    else:
+        tokenizer = Tokenizer(models.Unigram())
+        trainer = trainers.UnigramTrainer(unk_token=UNK, initial_alphabet=ALPHABET, **options)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Metaspace(SPACE, "always"), pre_tokenizers.Split(Regex(PIECE), "isolated")]
+    )
+    tokenizer.decoder = decoders.Metaspace(SPACE, "always")
+    return tokenizer, trainer
+
+
+def _settle(tokenizer: Tokenizer) -> None:
+    """Makes Unigram training repeatable: equal sentences give equal scores and equal ids.
+
+    The library adds single characters in the order of a hash table, each 0.0001 above the one before it from the
+    lowest score on, and sums in that order too: here they share the lowest score, and the last digits are rounded off.
+    """
+    vocab = json.loads(tokenizer.to_str())["model"]["vocab"]
+    specials, pieces = vocab[: len(SPECIAL)], vocab[len(SPECIAL) :]
+    floor = min(score for _, score in pieces)
+    added = floor + 1e-4 * (1 + sum(len(piece) == 1 for piece, _ in pieces))
+    scored = [(piece, floor if len(piece) == 1 and score < added else score) for piece, score in pieces]
+    settled = sorted(((piece, round(score, 6)) for piece, score in scored), key=lambda entry: (-entry[1], entry[0]))
+    tokenizer.model = models.Unigram([tuple(entry) for entry in specials] + settled, SPECIAL.index(UNK), False)
+
+
+def _alphabet_size(kind: Kind, sentences: Sequence[str]) -> int:
+    if kind == "word":
+        return 1
+    if kind == "byte":
+        return 256
+    return len(set(ALPHABET).union(*sentences) - {" "})
+
+
+def load_tokenizer(name_or_folder: str) -> PreTrainedTokenizerBase:
+    """A Hugging Face tokenizer by hub name or from a local folder.
+
+    Raises:
+        FileNotFoundError: neither a folder here nor a name that the hub (or its local cache) gives.
+    """
+    try:
+        return AutoTokenizer.from_pretrained(name_or_folder)
+    except (OSError, ValueError) as error:
+        raise FileNotFoundError(
+            f"tokenizer {name_or_folder!r}: expected a folder with tokenizer files or a Hugging Face hub name; {error}"
+        ) from error
+
+
+def tokenizer_files(tokenizer: PreTrainedTokenizerBase) -> dict[str, bytes]:
+    """The tokenizer as file name -> content: plain values that a checkpoint may carry."""
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer.save_pretrained(folder)
+        return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir()) if path.is_file()}
+
+
+def tokenizer_from_files(files: Mapping[str, bytes]) -> PreTrainedTokenizerBase:
+    """The inverse of `tokenizer_files`.
+
+    Raises:
+        ValueError: a name that is not a plain file name (a checkpoint must not write elsewhere), or unreadable files.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in files.items():
+            if Path(name).name != name or not isinstance(content, bytes):
+                raise ValueError(f"tokenizer of the checkpoint: expected plain file names with bytes, got {name!r}")
+            (Path(folder) / name).write_bytes(content)
+        try:
+            return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        except (OSError, ValueError) as error:
+            raise ValueError(f"tokenizer of the checkpoint: {sorted(files)} cannot be read; {error}") from error
+
+
+class Tokenize:
+    """Texts -> ids of one batch; picklable, so that DataLoader workers can hold it."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> None:
+        if tokenizer.pad_token_id is None or tokenizer.eos_token_id is None:
+            raise ValueError(f"tokenizer {tokenizer.name_or_path!r}: expected a pad and an eos token, it has not both")
+        self.tokenizer = tokenizer
+        self.max_tokens = max_tokens
+
+    def __call__(self, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Encodes B texts, each ending in eos.
+
+        Returns:
+            ids, int64 (B, L), padded with the pad id; mask, bool (B, L), True = a real token.
+
+        Raises:
+            ValueError: a text that is empty or longer than `max_tokens`; never cut, a cut reference scores wrong.
+        """
+        rows = encode(self.tokenizer, texts)
+        _raise_for(_misfits({f"text {i}": t for i, t in enumerate(texts)}, rows, self.max_tokens), self.max_tokens)
+        ids = torch.full((len(rows), max(map(len, rows), default=0)), int(self.tokenizer.pad_token_id))
+        mask = torch.zeros(ids.shape, dtype=torch.bool)
+        for i, row in enumerate(rows):
+            ids[i, : len(row)] = torch.tensor(row)
+            mask[i, : len(row)] = True
+        return ids, mask
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
+    """Cleaned texts -> ids without padding, encoded as targets (mBART writes its target language first)."""
+    if not texts:
+        return []
+    encoded = tokenizer(text_target=[clean(text) for text in texts], verbose=False)
+    return [list(row) for row in encoded["input_ids"]]
+
+
+def decode(tokenizer: PreTrainedTokenizerBase, ids: torch.Tensor | Sequence[Sequence[int]]) -> list[str]:
+    """Generated ids (B, L) -> B clean sentences, special tokens left out."""
+    rows = ids.tolist() if isinstance(ids, torch.Tensor) else [list(row) for row in ids]
+    texts = tokenizer.batch_decode(rows, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    return [clean(text) for text in texts]
+
+
+def check_lengths(
+    texts: Mapping[str, str] | Sequence[str], tokenizer: PreTrainedTokenizerBase, max_tokens: int
+) -> None:
+    """Refuses texts that the decoder cannot learn, before the first step.
+
+    Args:
+        texts: id -> text, or a plain list, of which messages name the row.
+        tokenizer: as used in training.
+        max_tokens: L at most, eos included.
+
+    Raises:
+        ValueError: names the first texts that are empty or longer.
+    """
+    named = dict(texts) if isinstance(texts, Mapping) else {f"row {i}": text for i, text in enumerate(texts)}
+    _raise_for(_misfits(named, encode(tokenizer, list(named.values())), max_tokens), max_tokens)
+
+
+def _misfits(texts: Mapping[str, str], rows: Sequence[Sequence[int]], max_tokens: int) -> list[str]:
+    found = []
+    for (name, text), row in zip(texts.items(), rows, strict=True):
+        if not clean(text):
+            found.append(f"{name}: the text is empty")
+        elif len(row) > max_tokens:
+            found.append(f"{name}: {len(row)} tokens ({clean(text)[:60]!r})")
+    return found
+
+
+def _raise_for(misfits: Sequence[str], max_tokens: int) -> None:
+    if misfits:
+        shown = "; ".join(misfits[:5]) + (f"; and {len(misfits) - 5} more" if len(misfits) > 5 else "")
+        raise ValueError(
+            f"expected texts of 1 to {max_tokens} tokens (with end of sentence), got {shown}. "
+            "Raise the decoder's max_tokens, or mend or leave out these rows."
+        )

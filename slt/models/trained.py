@@ -1,0 +1,96 @@
+"""A run as it leaves the lab: the model, its tokenizer and what whoever feeds it must know.
+
+T frames, R crop side, K landmarks, F feature width.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from slt.models.signature import KINDS, Search, StreamSpec, Tokens
+from slt.models.translator import Translator
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What a checkpoint holds, rebuilt.
+
+    Attributes:
+        name: of the run, for files and messages.
+        translator: in evaluation mode, float32.
+        tokenizer: of its sentences.
+        streams: that it reads, in the order of its inputs.
+        fps, max_frames: frames a second and frames a clip that its training kept; None = all.
+        extractor: fingerprint of what cut its training clips; None = not known.
+        extractor_settings: its name, version and parameters, where the training corpus is here and says so.
+        search: how its sentences were searched for when it was evaluated.
+        precision: it was trained and evaluated in: fp32, bf16 or fp16.
+    """
+
+    name: str
+    translator: Translator
+    tokenizer: Any
+    streams: tuple[StreamSpec, ...]
+    fps: float | None
+    max_frames: int | None
+    extractor: str | None
+    extractor_settings: dict[str, Any] | None
+    search: Search
+    precision: str
+
+    @property
+    def tokens(self) -> Tokens:
+        """The ids that a search needs."""
+        decoder = self.translator.decoder
+        return Tokens(start=decoder.start_id, eos=decoder.eos_id, pad=decoder.pad_id, forced_bos=decoder.forced_bos_id)
+
+    @property
+    def longest(self) -> int | None:
+        """The most frames that the model itself takes (a text encoder's positions bound them); None = any number."""
+        positions = self.translator.decoder.positions
+        temporal: Any = self.translator.encoder.temporal
+        return None if positions is None else positions * (temporal.downsample.stride if temporal.downsample else 1)
+
+
+def stream_specs(shapes: Mapping[str, Sequence[int]], readers: Mapping[str, Any]) -> tuple[StreamSpec, ...]:
+    """What each stream of a trained model is.
+
+    Args:
+        shapes: stream -> shape of one frame, in the model's order: crops [3, R, R], pose [K, 3], features [F].
+        readers: stream -> what reads it from a corpus (`slt.streams.readers`).
+    """
+    kinds = {dimensions: kind for kind, dimensions in KINDS.items()}
+    return tuple(
+        StreamSpec(
+            name=name, kind=kinds[len(shape)], dtype="uint8" if len(shape) == 3 else "float32", shape=tuple(shape),
+            folder=readers[name].folder, points=getattr(readers[name], "points", None),
+            size=int(shape[-1]) if len(shape) == 3 else None,
+        )
+        for name, shape in shapes.items()
+    )  # fmt: skip
+
+
+def extractor_settings(root: Path, fingerprint: str | None) -> dict[str, Any] | None:
+    """Name, version and parameters of the extractor that made a corpus; None where its files do not say.
+
+    Args:
+        root: the corpus.
+        fingerprint: of the extractor that a model was trained on; settings of another are not given.
+    """
+    for path in (root / "extraction.json", root / "metadata.jsonl"):
+        if fingerprint is None or not path.is_file():
+            continue
+        with path.open(encoding="utf-8") as file:
+            text = file.read() if path.suffix == ".json" else file.readline()
+        try:
+            found = json.loads(text or "{}")
+        except ValueError as error:
+            raise ValueError(f"{path}: not JSON ({error}); make the corpus anew, or remove the file") from error
+        if isinstance(found, dict) and found.get("fingerprint") == fingerprint:
+            return {"name": found.get("extractor"), "version": found.get("version"),
+                    "parameters": found.get("parameters")}  # fmt: skip
+    return None

@@ -1,5 +1,0 @@
-"""A trained translator at work: an exported folder, live frames, captions; without torch but for checkpoints."""
-
-from slt.realtime.translator import Hypothesis, Inputs, OnnxTranslator, SentenceTranslator
-
-__all__ = ["Hypothesis", "Inputs", "OnnxTranslator", "SentenceTranslator"]

@@ -1,0 +1,216 @@
+"""Poses and features on disk: numpy files of arrays alone.
+
+T frames, K landmarks, F feature width.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slt.files import atomic, existing
+
+
+class PoseClip(NamedTuple):
+    """The pose of a clip.
+
+    Attributes:
+        points: float32 (T, K, 3): x, y in [0, 1] of the picture's width and height, confidence in [0, 1].
+        size: picture width and height in pixels; (1, 1) where the file does not say, that is a square picture.
+        seen: seen marks bool (T,) of crop streams, by folder, where the file holds them.
+    """
+
+    points: NDArray[np.float32]
+    size: tuple[int, int]
+    seen: dict[str, NDArray[np.bool_]]
+
+
+def write_pose(
+    path: Path | str,
+    pose: NDArray[np.floating[Any]],
+    *,
+    size: tuple[int, int] | None,
+    seen: Mapping[str, NDArray[np.bool_] | NDArray[np.uint8]] | None,
+    boxes: Mapping[str, NDArray[np.floating[Any]]] | None = None,
+) -> None:
+    """Write `pose/<id>.npz` from (T, K, 3).
+
+    Args:
+        pose: x, y in [0, 1] of the picture's width and height, confidence in [0, 1]: 0 = not detected.
+        size: the picture's (width, height) in pixels; None = square.
+        seen: seen marks (T,), bool or uint8, of crop streams by folder, for crops that are written one JPEG a frame.
+        boxes: centre x, y and side (T, 3) of crop streams by folder, in pixels of the picture; 0 where not seen.
+    """
+    path = Path(path)
+    if pose.ndim != 3 or pose.shape[2] != 3 or 0 in pose.shape:
+        raise ValueError(f"{path}: a pose must be (T, K, 3) with at least one frame and point, came {pose.shape}")
+    rows = np.ascontiguousarray(pose, np.float32).reshape(len(pose), -1)
+    for fault in pose_faults(path, {"pose": rows}):
+        raise ValueError(fault)
+    for folder, marks in (seen or {}).items():
+        if len(marks) != len(pose):
+            raise ValueError(f"{path}: {len(marks)} seen marks of {folder!r} for {len(pose)} frames; expected as many")
+    with atomic(path) as file:
+        write_pose_blocks(file, [rows.data.cast("B")], rows.shape, size=size, seen=seen or {}, boxes=boxes or {})
+
+
+def write_pose_blocks(
+    file: IO[bytes],
+    blocks: Iterable[Any],
+    shape: tuple[int, ...],
+    *,
+    size: tuple[int, int] | None,
+    seen: Mapping[str, NDArray[Any]],
+    boxes: Mapping[str, NDArray[Any]],
+) -> None:
+    """Write a pose file, as `np.savez` does, whose float32 rows come as blocks of bytes; `shape` is (T, 3K)."""
+    arrays: dict[str, NDArray[Any]] = {"size": np.asarray(size, np.int32)} if size is not None else {}
+    arrays |= {f"seen_{folder}": np.asarray(marks, np.uint8) for folder, marks in seen.items()}
+    arrays |= {f"box_{folder}": np.asarray(box, np.float32) for folder, box in boxes.items()}
+    with zipfile.ZipFile(file, "w") as archive:
+        # A file past 2 GiB is allowed by force_zip64 alone: its length is not known when its entry is begun.
+        with archive.open("pose.npy", "w", force_zip64=True) as part:
+            stated = {"descr": "<f4", "fortran_order": False, "shape": tuple(shape)}
+            np.lib.format.write_array_header_1_0(part, stated)
+            written = sum(part.write(block) for block in blocks)
+            assert written == 4 * shape[0] * shape[1], (written, shape)
+        for name, value in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as part:
+                np.lib.format.write_array(part, np.ascontiguousarray(value), allow_pickle=False)
+
+
+def read_pose(path: Path | str) -> PoseClip:
+    """Read `pose/<id>.npz`.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not an npz, pickled content, no key `pose`, a shape other than (T, 3K), NaN, a confidence outside
+            [0, 1], or seen marks of another length.
+    """
+    arrays = pose_arrays(path)
+    for fault in pose_faults(path, arrays):
+        raise ValueError(fault)
+    pose, size = arrays["pose"].astype(np.float32, copy=False), arrays.get("size", np.ones(2, int))
+    seen = {key[5:]: value.astype(bool) for key, value in arrays.items() if key.startswith("seen_")}
+    return PoseClip(pose.reshape(len(pose), -1, 3), (int(size[0]), int(size[1])), seen)
+
+
+def pose_arrays(path: Path | str) -> dict[str, NDArray[Any]]:
+    """Return all arrays of `pose/<id>.npz` as they are stored.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not an npz, or pickled content.
+    """
+    path = existing(path, "the pose of a clip")
+    with _readable_array(path), _archive(path), np.load(path, allow_pickle=False) as file:
+        return {key: file[key] for key in file.files}
+
+
+def pose_faults(path: Path | str, arrays: Mapping[str, NDArray[Any]]) -> Iterator[str]:
+    """Yield all that is wrong with the arrays of a pose file; nothing = it can be read."""
+    if "pose" not in arrays:
+        yield f"{path}: no key 'pose'; expected `pose` of (T, 3 x landmarks), came the keys {sorted(arrays)}"
+        return
+    for key, values in arrays.items():
+        if getattr(values, "dtype", np.dtype(object)).kind not in "biuf":  # bytes, where a name does not end in .npy
+            yield f"{path}: `{key}` holds no numbers; write it anew with plain arrays"
+            return
+    pose = arrays["pose"]
+    if pose.ndim != 2 or pose.shape[1] % 3 or 0 in pose.shape or not np.issubdtype(pose.dtype, np.floating):
+        yield (
+            f"{path}: key `pose` must be float32 (T, 3 x landmarks) with at least one frame, "
+            f"came {pose.dtype} {pose.shape}"
+        )
+        return
+    bad = np.flatnonzero(~np.isfinite(pose).all(1))
+    if len(bad):
+        yield (
+            f"{path}: key `pose` holds NaN or infinity in frame {bad[0]} ({len(bad)} frames in all); "
+            "a point that was not detected has confidence 0 and any finite x, y"
+        )
+    confidence = pose[:, 2::3][np.isfinite(pose[:, 2::3])]
+    if confidence.size and (confidence.min() < 0 or confidence.max() > 1.0001):  # room for float16 and averaging
+        yield (
+            f"{path}: key `pose` holds confidences from {confidence.min():.4g} to {confidence.max():.4g} (every third "
+            "column); expected [0, 1]"
+        )
+    size = arrays.get("size", np.ones(2, int))
+    if size.shape != (2,) or not (size > 0).all():
+        yield f"{path}: `size` must be the picture's (width, height) in pixels, came {size.tolist()}"
+    for key, marks in arrays.items():
+        if key.startswith("seen_") and marks.shape != (len(pose),):
+            yield f"{path}: `{key}` must be ({len(pose)},) like the pose, came {marks.shape}"
+        if key.startswith("box_") and (marks.shape != (len(pose), 3) or not np.isfinite(marks).all()):
+            yield f"{path}: `{key}` must be ({len(pose)}, 3) of finite numbers, x, y and side; came {marks.shape}"
+
+
+def read_marks(path: Path, folder: str) -> NDArray[np.bool_] | None:
+    """Return the seen marks (T,) that a pose file holds for a crop folder; None where it holds none, or is absent."""
+    if not path.exists():
+        return None
+    with _readable_array(path), _archive(path), np.load(path, allow_pickle=False) as file:
+        marks = np.asarray(file[f"seen_{folder}"], bool) if f"seen_{folder}" in file.files else None
+    if marks is not None and marks.ndim != 1:
+        raise ValueError(f"{path}: `seen_{folder}` must be (T,), came {marks.shape}; extract it anew")
+    return marks
+
+
+def pose_shape(path: Path | str) -> tuple[int, int]:
+    """Return the frames T and landmarks K of `pose/<id>.npz` from its header alone; errors as in `read_pose`."""
+    path = existing(path, "the pose of a clip")
+    with _readable_array(path), zipfile.ZipFile(path) as archive:
+        if "pose.npy" not in archive.namelist():
+            keys = sorted(name.removesuffix(".npy") for name in archive.namelist())
+            raise KeyError(f"no key 'pose', only {keys}")
+        with archive.open("pose.npy") as file:
+            version = np.lib.format.read_magic(file)
+            reader = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
+            shape, _, dtype = reader(file)
+    if len(shape) != 2 or shape[1] % 3 or 0 in shape or dtype.kind != "f":
+        raise ValueError(f"{path}: key `pose` must be float32 (T, 3 x landmarks), T > 0, came {dtype} {shape}")
+    return int(shape[0]), int(shape[1]) // 3
+
+
+def write_features(path: Path | str, features: NDArray[np.floating[Any]]) -> None:
+    """Write `<folder>/<id>.npy` from float32 or float16 (T, F); a row of NaN = not seen."""
+    if features.ndim != 2 or 0 in features.shape or features.dtype not in (np.float32, np.float16):
+        raise ValueError(f"{path}: features must be float32 or float16 (T, F), came {features.dtype} {features.shape}")
+    with atomic(path) as file:
+        np.save(file, features, allow_pickle=False)
+
+
+def open_features(path: Path | str) -> NDArray[np.floating[Any]]:
+    """Map `<folder>/<id>.npy` of (T, F) into memory without copying it; a row of NaN = not seen."""
+    path = existing(path, "the features of a clip")
+    with _readable_array(path):
+        features: NDArray[Any] = np.load(path, mmap_mode="c", allow_pickle=False)  # "c": torch warns at "r"
+        shape, dtype = features.shape, features.dtype
+    if len(shape) != 2 or 0 in shape or dtype not in (np.float32, np.float16):
+        raise ValueError(f"{path}: features must be float32 or float16 (T, F) with T, F > 0, came {dtype} {shape}")
+    return features
+
+
+@contextmanager
+def _readable_array(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # numpy and zipfile meet damaged bytes with any error there is, tokenize's among them
+        reason = "pickled content, which is never loaded" if "allow_pickle" in str(error) else str(error)
+        raise ValueError(f"{path}: not a readable numpy file ({reason}); write it anew with plain arrays") from error
+
+
+@contextmanager
+def _archive(path: Path) -> Iterator[None]:
+    """Refuse what is no zip, and a zip that would unpack to far more than arrays of clips do."""
+    with zipfile.ZipFile(path) as archive:
+        size = sum(entry.file_size for entry in archive.infolist())
+        if size > max(2**28, 20 * path.stat().st_size):  # 256 MB are the poses of three hours
+            raise ValueError(f"it unpacks to {size} bytes, over 20 times its own size")
+    yield

@@ -1,0 +1,119 @@
+"""Which point of a published skeleton stands for which of the pose's 75 (33 of MediaPipe's body, 21 of each hand).
+
+MediaPipe and OpenPose number a hand's points alike, from the wrist to the tip of the little finger, and both name sides
+as the signer has them. Where a skeleton lacks a point of MediaPipe's body, one of its face or hand is taken that lies
+in the same place: within 0.06 shoulder widths for the face and 0.15 for the knuckles, where Holistic gives both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slt.streams.pose import BODY, HAND
+
+# fmt: off
+BODY_NAMES = (
+    "NOSE", "LEFT_EYE_INNER", "LEFT_EYE", "LEFT_EYE_OUTER", "RIGHT_EYE_INNER", "RIGHT_EYE", "RIGHT_EYE_OUTER",
+    "LEFT_EAR", "RIGHT_EAR", "MOUTH_LEFT", "MOUTH_RIGHT", "LEFT_SHOULDER", "RIGHT_SHOULDER", "LEFT_ELBOW",
+    "RIGHT_ELBOW", "LEFT_WRIST", "RIGHT_WRIST", "LEFT_PINKY", "RIGHT_PINKY", "LEFT_INDEX", "RIGHT_INDEX",
+    "LEFT_THUMB", "RIGHT_THUMB", "LEFT_HIP", "RIGHT_HIP", "LEFT_KNEE", "RIGHT_KNEE", "LEFT_ANKLE", "RIGHT_ANKLE",
+    "LEFT_HEEL", "RIGHT_HEEL", "LEFT_FOOT_INDEX", "RIGHT_FOOT_INDEX",
+)
+OPENPOSE_BODY = (  # BODY_25, in OpenPose's order
+    "Nose", "Neck", "RShoulder", "RElbow", "RWrist", "LShoulder", "LElbow", "LWrist", "MidHip", "RHip", "RKnee",
+    "RAnkle", "LHip", "LKnee", "LAnkle", "REye", "LEye", "REar", "LEar", "LBigToe", "LSmallToe", "LHeel", "RBigToe",
+    "RSmallToe", "RHeel",
+)
+OPENPOSE_FACE = 70  # a point is named after its part of the face and ends in its number: FE_42
+# A point of MediaPipe's body -> its names elsewhere, the best first: OpenPose's body, OpenPose's face, the face in
+# BODY_135, MediaPipe's face mesh.
+ELSEWHERE = {
+    "NOSE": ("Nose", "FN_30", "NoseUpper3", "mesh 4"),
+    "LEFT_EYE_INNER": ("FE_42", "LEye0", "mesh 362"), "RIGHT_EYE_INNER": ("FE_39", "REye3", "mesh 133"),
+    "LEFT_EYE": ("LEye", "FP_69", "LPupil", "mesh 473"), "RIGHT_EYE": ("REye", "FP_68", "RPupil", "mesh 468"),
+    "LEFT_EYE_OUTER": ("FE_45", "LEye3", "mesh 263"), "RIGHT_EYE_OUTER": ("FE_36", "REye0", "mesh 33"),
+    "LEFT_EAR": ("LEar", "mesh 454"), "RIGHT_EAR": ("REar", "mesh 234"),
+    "MOUTH_LEFT": ("FLO_54", "OMouth6", "mesh 291"), "MOUTH_RIGHT": ("FLO_48", "OMouth0", "mesh 61"),
+    "LEFT_SHOULDER": ("LShoulder",), "RIGHT_SHOULDER": ("RShoulder",),
+    "LEFT_ELBOW": ("LElbow",), "RIGHT_ELBOW": ("RElbow",), "LEFT_WRIST": ("LWrist",), "RIGHT_WRIST": ("RWrist",),
+    "LEFT_HIP": ("LHip",), "RIGHT_HIP": ("RHip",), "LEFT_KNEE": ("LKnee",), "RIGHT_KNEE": ("RKnee",),
+    "LEFT_ANKLE": ("LAnkle",), "RIGHT_ANKLE": ("RAnkle",), "LEFT_HEEL": ("LHeel",), "RIGHT_HEEL": ("RHeel",),
+    "LEFT_FOOT_INDEX": ("LBigToe",), "RIGHT_FOOT_INDEX": ("RBigToe",),
+}
+# fmt: on
+KNUCKLES = {"PINKY": 17, "INDEX": 5, "THUMB": 2}  # of the body's fingers, by number in the hand
+SIDES = ("LEFT", "RIGHT")
+_BODIES = ("POSE_LANDMARKS", "pose_keypoints_2d", "BODY_135")
+_FACES = {"FACE_LANDMARKS": "mesh ", "face_keypoints_2d": ""}
+_HANDS = {"LEFT_HAND_LANDMARKS": "LEFT", "RIGHT_HAND_LANDMARKS": "RIGHT",
+          "hand_left_keypoints_2d": "LEFT", "hand_right_keypoints_2d": "RIGHT"}  # fmt: skip
+
+
+def place_points(body: Mapping[str, int], hands: Mapping[str, Sequence[int]]) -> NDArray[np.int64]:
+    """Return where each of the 75 points stands in a skeleton, int64 (75,); -1 = the skeleton does not have it.
+
+    Args:
+        body: the places of the points of body and face by name, see `ELSEWHERE`.
+        hands: the 21 places of a hand's points by side; without a side that the skeleton does not have.
+    """
+    places: list[int] = []
+    for name in BODY_NAMES:
+        side, _, part = name.partition("_")
+        found = [body[other] for other in (name, *ELSEWHERE.get(name, ())) if other in body]
+        if part in KNUCKLES and side in hands:
+            found.append(hands[side][KNUCKLES[part]])
+        places.append(found[0] if found else -1)
+    return np.array(places + [place for side in SIDES for place in hands.get(side, [-1] * HAND)], np.int64)
+
+
+def place_components(components: Iterable[Any], where: str) -> NDArray[np.int64]:
+    """Return `place_points` of a .pose file's header, by the names of its components and points.
+
+    Raises:
+        ValueError: naming `where`: another skeleton, or a part of a known one with other points.
+    """
+    components = list(components)
+    body: dict[str, int] = {}
+    hands: dict[str, list[int]] = {}
+    first, fault = 0, ""
+    for part in components:
+        names, flat = list(part.points), part.format[:2] == "XY"
+        places = list(range(first, first + len(names)))
+        first += len(names)
+        if part.name in _HANDS:
+            hands[_HANDS[part.name]] = places
+            if len(names) != HAND or not flat:
+                fault = f"{HAND} x, y of {part.name}"
+        elif part.name in _BODIES:
+            if part.name == "POSE_LANDMARKS" and len(names) == BODY:
+                names = list(BODY_NAMES)
+            body.update(zip(names, places, strict=True))
+            if not flat or not {"LEFT_SHOULDER", "LShoulder"} & {*names}:
+                fault = f"{BODY} x, y of POSE_LANDMARKS"
+            for side, wrist in (("LEFT", "LWrist"), ("RIGHT", "RWrist")):
+                if (thumb := f"{wrist[0]}Thumb1CMC") in body:  # in BODY_135 a hand's wrist is the body's
+                    hands[side] = [body[wrist], *range(body[thumb], body[thumb] + HAND - 1)]
+        elif part.name in _FACES and flat:
+            body.update(zip((f"{_FACES[part.name]}{name}" for name in names), places, strict=True))
+    if fault or not (body or hands):
+        came = {part.name: len(part.points) for part in components}
+        raise ValueError(
+            f"{where}: {fault or f'{BODY} x, y of POSE_LANDMARKS'} expected, as of MediaPipe Holistic (whole, reduced "
+            f"or hands alone) or OpenPose (BODY_25 or BODY_135), came {came}"
+        )
+    return place_points(body, hands)
+
+
+def missing_points(places: NDArray[np.int64]) -> list[str]:
+    """Return the names of the points that a skeleton does not have; a hand is LEFT_HAND or RIGHT_HAND."""
+    names = [*BODY_NAMES, *(f"{side}_HAND" for side in SIDES for _ in range(HAND))]
+    return list(dict.fromkeys(name for name, place in zip(names, places, strict=True) if place < 0))
+
+
+def take_points(values: NDArray[Any], places: NDArray[np.int64], missing: float) -> NDArray[Any]:
+    """Return the 75 points (..., 75, C) out of a skeleton's (..., N, C), `missing` where it does not have one."""
+    return np.where((places >= 0)[:, None], values[..., places, :], missing)

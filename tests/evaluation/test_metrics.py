@@ -1,0 +1,186 @@
+"""slt/evaluation/metrics.py: agrees with sacreBLEU and with published outputs to the printed digit."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sacrebleu.metrics import BLEU, CHRF, TER
+
+from slt.evaluation.metrics import Resamples, UnicodeWords, bleu, chrf, compare, gloss_wer, score, sentence_chrf
+
+PUBLISHED = Path(__file__).parents[2] / "shared/data/evaluation/signwriting"
+needs_published = pytest.mark.skipif(not PUBLISHED.is_dir(), reason=f"published system outputs not at {PUBLISHED}")
+
+REFERENCES = ["¿Dónde está la casa?", "Mañana el niño no compra pan.", "¡Qué lindo!", "Ayer mi mamá trabajó mucho."]
+HYPOTHESES = ["¿Dónde está el pan?", "Mañana el niño compra pan.", "", "Ayer mi mamá trabajó mucho."]
+
+
+def corpus(sentences: int) -> tuple[list[str], list[str]]:
+    draw = random.Random(0)
+    words = ["el", "la", "niño", "casa", "perro", "come", "mira", "compra", "mañana", "no", "¿dónde", "está?", "¡qué"]
+    references = [" ".join(draw.choices(words, k=draw.randint(4, 14))) for _ in range(sentences)]
+    return [" ".join(w for w in text.split() if draw.random() < 0.8) for text in references], references
+
+
+@needs_published
+@pytest.mark.parametrize("printed", sorted(path.name for path in PUBLISHED.glob("*.eval.json")))
+def test_published_systems_score_what_their_authors_printed(printed):
+    stem = PUBLISHED / printed.removesuffix(".eval.json")
+    hypotheses, references = (Path(f"{stem}.{end}").read_text("utf-8").splitlines() for end in ("hyp", "ref"))
+    scores = score(hypotheses, references, bootstrap=0, seed=0)
+    for entry in json.loads((PUBLISHED / printed).read_text("utf-8")):
+        ours = scores[{"BLEU": "bleu", "chrF2": "chrf"}[entry["name"]]]
+        assert f"{ours.value:.1f}" == f"{entry['score']:.1f}"
+        assert ours.signature.rsplit("|", 1)[0] == entry["signature"].rsplit("|", 1)[0]  # but for the version
+
+
+def test_sacrebleus_own_values_in_three_tokenizations():
+    references = [
+        ["The dog bit the man.", "It was not unexpected.", "The man bit him first."],
+        ["The dog had bit the man.", "No one was surprised.", "The man had bitten the dog."],
+    ]
+    hypotheses = ["The dog bit the man.", "It wasn't surprising.", "The man had just bitten him."]
+    for tokenizer, value in (("13a", 48.530827), ("none", 49.1919566), ("intl", 43.91623493)):
+        assert BLEU(tokenize=tokenizer).corpus_score(hypotheses, references).score == pytest.approx(value, abs=5e-7)
+    assert bleu([""] * 3, references[0]) == 0.0
+
+
+def test_every_sacrebleu_score_is_sacrebleus():
+    hypotheses, references = corpus(50)
+    scores = score(hypotheses, references, bootstrap=0, seed=0)
+    metrics = {"bleu": BLEU(), "bleu_intl": BLEU(tokenize="intl"), "chrf": CHRF(), "chrf++": CHRF(word_order=2)}
+    metrics |= {"ter": TER()} | {f"bleu{n}": BLEU(max_ngram_order=n) for n in (1, 2, 3, 4)}
+    for name, metric in metrics.items():
+        assert scores[name].value == pytest.approx(metric.corpus_score(hypotheses, [references]).score, abs=1e-9), name
+        assert scores[name].signature.startswith(str(metric.get_signature()))
+    assert scores["bleu"].value == scores["bleu4"].value == bleu(hypotheses, references)
+    assert scores["chrf"].value == chrf(hypotheses, references)
+
+
+def test_intl_parts_the_opening_marks_and_13a_does_not():
+    scores = score(["dónde está la casa?"], ["¿dónde está la casa?"], bootstrap=0, seed=0)
+    assert scores["bleu1"].value == pytest.approx(80.0)  # ¿dónde is another word: 4 of 5
+    assert scores["bleu_intl"].value > scores["bleu"].value
+
+
+def test_error_rates_are_over_the_corpus_and_may_pass_100():
+    scores = score(["a b c d", "uno dos"], ["a", "uno dos"], bootstrap=0, seed=0)
+    assert scores["wer"].value == pytest.approx(100 * 3 / 3)
+    assert scores["cer"].value == pytest.approx(100 * 6 / 8)
+    assert score(["a b c"], ["x"], bootstrap=0, seed=0)["cer"].value == pytest.approx(500)
+
+
+def test_error_rates_agree_with_jiwer():
+    jiwer = pytest.importorskip("jiwer", reason="jiwer is not installed")
+    scores = score(HYPOTHESES, REFERENCES, bootstrap=0, seed=0)
+    assert scores["wer"].value == pytest.approx(100 * jiwer.wer(REFERENCES, HYPOTHESES))
+    assert scores["cer"].value == pytest.approx(100 * jiwer.cer(REFERENCES, HYPOTHESES))
+
+
+def test_rouge_counts_spanish_words_whole():
+    assert UnicodeWords().tokenize("¿Man\u0303ana, niño?") == ["mañana", "niño"]
+    scores = score(["el niño come", "nada"], ["el niño no come pan", "todo"], bootstrap=0, seed=0)
+    assert scores["rouge_l"].value == pytest.approx(100 * (2 * 1 * 0.6 / 1.6) / 2)
+
+
+def test_an_interval_is_repeatable_and_holds_the_value():
+    hypotheses, references = corpus(60)
+    one, two = (score(hypotheses, references, bootstrap=200, seed=7) for _ in range(2))
+    assert one == two
+    assert one != score(hypotheses, references, bootstrap=200, seed=8)
+    assert all(s.low < s.value < s.high for s in one.values())
+
+
+def test_the_interval_is_sacrebleus_own_bootstrap():
+    hypotheses, references = corpus(100)
+    theirs = BLEU().corpus_score(hypotheses, [references], n_bootstrap=500)
+    ours = score(hypotheses, references, bootstrap=500, seed=0)["bleu"]
+    assert (ours.high - ours.low) / 2 == pytest.approx(theirs._ci, rel=0.15)
+
+
+def test_all_metrics_see_the_same_resamples():
+    references, hypotheses = list("abcdefgh"), list("abcdxxxx")  # one letter a word: CER, WER and TER count alike
+    scores = score(hypotheses, references, bootstrap=50, seed=0)
+    assert len({(scores[n].value, scores[n].low, scores[n].high) for n in ("cer", "wer", "ter")}) == 1
+    assert scores["bleu4"].low == scores["bleu"].low
+    assert scores["bleu4"].high == scores["bleu"].high
+
+
+def test_signers_are_resampled_before_their_clips_and_the_signature_says_so():
+    signers = ["ana"] * 4 + ["eva"] * 2 + ["luz"] * 6
+    drawn = Resamples(12, 400, 1, signers).drawn
+    whole = np.add.reduceat(drawn, [0, 4, 6], axis=1) / [4, 2, 6]  # how often each signer was drawn
+    assert (whole.sum(1) == 3).all()
+    assert set(whole.ravel()) == {0, 1, 2, 3}
+    assert drawn.mean(0) == pytest.approx(np.ones(12), abs=0.2)
+    assert drawn.max() > 1
+    hypotheses, references = corpus(12)
+    scores = score(hypotheses, references, bootstrap=50, seed=3, signers=signers)
+    assert all(each.signature.endswith("|bs:signers,clips:50|seed:3") for each in scores.values())
+    for unnamed in (None, ["ana"] * 12, [*signers[:-1], ""]):
+        scores = score(hypotheses, references, bootstrap=50, seed=3, signers=unnamed)
+        assert scores["bleu"].signature.endswith("|bs:clips:50|seed:3")
+    assert "bs:" not in score(hypotheses, references, bootstrap=0, seed=3, signers=signers)["bleu"].signature
+
+
+def test_clips_of_few_signers_that_differ_have_wider_intervals():
+    references = [f"uno dos tres cuatro {i} cinco" for i in range(40)]
+    hypotheses = [text if i < 20 else f"uno dos otra {i}" for i, text in enumerate(references)]
+    same = {"bootstrap": 200, "seed": 1, "only": ("bleu",)}
+    alone = score(hypotheses, references, **same)["bleu"]
+    by_signer = score(hypotheses, references, signers=["ana"] * 20 + ["eva"] * 20, **same)["bleu"]
+    assert by_signer.value == alone.value
+    assert by_signer.high - by_signer.low > 2 * (alone.high - alone.low)
+    systems = {"a": [hypotheses], "b": [references]}
+    found = [compare(systems, references, baseline="a", bootstrap=200, seed=1, signers=signers)["b"]
+             for signers in (None, ["ana"] * 20 + ["eva"] * 20)]  # fmt: skip
+    assert found[1].high - found[1].low > 2 * (found[0].high - found[0].low)
+
+
+def test_gloss_wer_is_over_clips_with_glosses_on_the_resamples_of_the_sentences():
+    found = gloss_wer(["A B", "C", "A"], ["A C D", "", "A"], bootstrap=20, seed=1)
+    assert found.value == pytest.approx(100 * 2 / 4)
+    words = score(["A B", "x", "A"], ["A C D", "x", "A"], bootstrap=20, seed=1, only=("wer",))["wer"]
+    drawn = Resamples(3, 20, 1, None).drawn
+    assert found.high == pytest.approx(
+        np.percentile(100 * 2 * drawn[:, 0] / np.maximum(3 * drawn[:, 0] + drawn[:, 2], 1), 97.5)
+    )
+    assert words.value != found.value
+    with pytest.raises(ValueError, match="glosses"):
+        gloss_wer(["A"], [" "], bootstrap=0, seed=1)
+
+
+def test_sentences_that_end_in_a_parted_period_are_scored_without_a_word(caplog):
+    texts = ["uno dos tres cuatro ."] * 120
+    score(texts, texts, bootstrap=2, seed=0)
+    bleu(texts, texts)
+    compare({"a": [texts], "b": [texts]}, texts, baseline="a", bootstrap=2, seed=0)
+    assert caplog.records == []
+
+
+def test_perfect_and_empty_output():
+    perfect = score(REFERENCES, REFERENCES, bootstrap=20, seed=0)
+    assert {n: round(s.value) for n, s in perfect.items()} == {
+        n: 0 if n in ("ter", "cer", "wer") else 100 for n in perfect
+    }
+    empty = score([""] * 4, REFERENCES, bootstrap=20, seed=0)
+    assert {n: round(s.value) for n, s in empty.items()} == {n: 100 if n in ("ter", "cer", "wer") else 0 for n in empty}
+    assert sentence_chrf("", "casa") == 0
+    assert sentence_chrf("casa", "casa") == pytest.approx(100)
+
+
+def test_what_cannot_be_scored_is_said():
+    for hypotheses, references, message in (
+        ([], [], "got none"),
+        (["a"], ["a", "b"], "1 hypotheses and 2 references"),
+        (["a", "b"], ["a", " "], "reference 1"),
+        ("ab", ["a", "b"], "one string"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            score(hypotheses, references, bootstrap=0, seed=0)
+    with pytest.raises(ValueError, match="bootstrap"):
+        score(["a"], ["a"], bootstrap=-1, seed=0)

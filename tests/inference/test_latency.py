@@ -1,0 +1,143 @@
+"""The latency panel: what each stage takes, in bounded memory, and its text."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+from bench.signing_stub import SigningLandmarker
+
+from slt.extraction.regions import Extractor
+from slt.extraction.signers import Signer
+from slt.inference import latency as module
+from slt.inference.latency import KEPT, Latency, Reservoir, timed_frames, timed_stream
+
+KEYS = {"crop_size": 8, "face_margin": 1.2, "hand_margin": 1.4, "smooth_centre": 0.1, "smooth_size": 0.3,
+        "follow_visibility": 0.95, "follow_seconds": 1.0, "signer": "auto", "min_certainty": 0.6}  # fmt: skip
+SIGNER = Signer(None, 1.0, 1, False)
+
+
+class Clock:
+    """A clock that goes on when it is told to."""
+
+    now = 0.0
+
+    def perf_counter(self):
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    made = Clock()
+    monkeypatch.setattr(module, "time", made)
+    return made
+
+
+def test_a_sample_of_many_values_is_bounded_and_fair():
+    reservoir = Reservoir(500, seed=0)
+    for value in range(20_000):
+        reservoir.add(value)
+    assert (len(reservoir.values), reservoir.count) == (500, 20_000)
+    low, middle, high = np.percentile(reservoir.values, (5, 50, 95))
+    assert low == pytest.approx(1000, abs=600)
+    assert middle == pytest.approx(10_000, abs=1500)
+    assert high == pytest.approx(19_000, abs=600)
+
+
+def test_median_and_95th_percentile_are_milliseconds():
+    latency = Latency()
+    for value in range(101):
+        latency.add("landmarks", value / 1000)
+    assert latency.milliseconds() == {"landmarks": (101, pytest.approx(50), pytest.approx(95))}
+
+
+def test_the_panel_to_the_letter(clock):
+    latency = Latency()
+    for stage, seconds in (("decode", 0.0012), ("landmarks", 0.0366), ("draw", 0.25), ("sign to caption", 1.5)):
+        latency.add(stage, seconds)
+    for clock.now in (1.0, 1.1, 1.2):
+        latency.frame()
+    latency.dropped = 1
+    assert latency.lines() == [
+        "milliseconds      median    95 %",
+        "decode               1.2     1.2",
+        "landmarks           36.6    36.6",
+        "draw                 250     250",
+        "sign to caption     1500    1500",
+        "10.0 frames/s",
+        "1 of 4 dropped (25.0%)",
+    ]
+
+
+def test_nothing_counted_yet_is_a_panel_too():
+    assert Latency().lines()[-2:] == ["0.0 frames/s", "0 of 0 dropped (0.0%)"]
+
+
+def test_hours_take_no_more_memory_than_minutes():
+    latency = Latency()
+    for _ in range(3 * KEPT):
+        latency.add("draw", 0.001)
+    assert latency.milliseconds()["draw"][0] == 3 * KEPT
+    assert sum(len(stage.values) for stage in latency._stages.values()) == KEPT
+
+
+def test_several_threads_lose_no_count():
+    latency = Latency()
+    threads = [threading.Thread(target=lambda: [latency.add("draw", 0.1) for _ in range(2000)]) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert latency.milliseconds()["draw"][0] == 8000
+
+
+def pictures(clock, count, takes):
+    for n in range(count):
+        clock.now += takes
+        yield n / 10, np.zeros((80, 100, 3), np.uint8)
+
+
+class Slow(SigningLandmarker):
+    def __init__(self, clock, takes):
+        super().__init__()
+        self.clock, self.takes = clock, takes
+
+    def find(self, seconds, picture):
+        self.clock.now += self.takes
+        return super().find(seconds, picture)
+
+
+def test_decoding_landmarks_and_crops_are_counted_apart(clock):
+    landmarker = Slow(clock, 0.030)
+    extractor = Extractor(landmarker, **KEYS)
+    cut = extractor._cut
+
+    def slow_cut(*arguments):
+        clock.now += 0.002
+        return cut(*arguments)
+
+    extractor._cut = slow_cut
+    latency = Latency()
+    frames = timed_frames(pictures(clock, 20, 0.004), latency)
+    came = list(timed_stream(extractor, frames, fps=10, signer=SIGNER, latency=latency))
+    found = latency.milliseconds()
+    assert len(came) == latency.frames == 20
+    assert {name: count for name, (count, _, _) in found.items()} == {"decode": 20, "landmarks": 20, "crops": 20}
+    for stage, expected in (("decode", 4), ("landmarks", 30), ("crops", 2)):
+        assert found[stage][1] == pytest.approx(expected)
+
+
+def test_what_comes_out_is_what_the_extractor_gives_and_it_gets_its_landmarker_back(clock):
+    landmarker = SigningLandmarker()
+    extractor = Extractor(landmarker, **KEYS)
+    plain = list(extractor.stream(pictures(clock, 8, 0), fps=10, signer=SIGNER))
+    timed = list(timed_stream(extractor, pictures(clock, 8, 0), fps=10, signer=SIGNER, latency=Latency()))
+    for one, other in zip(plain, timed, strict=True):
+        assert one.seconds == other.seconds
+        np.testing.assert_array_equal(one.points, other.points)
+    stopped = timed_stream(extractor, pictures(clock, 8, 0), fps=10, signer=SIGNER, latency=Latency())
+    next(stopped)
+    assert extractor.landmarker is not landmarker
+    stopped.close()
+    assert extractor.landmarker is landmarker

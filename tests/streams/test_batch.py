@@ -1,0 +1,136 @@
+"""Batches: padding is masked, every clip comes once, and the order depends on seed and epoch only."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from slt.streams.batch import Collate, LengthBatches, Sample, collate
+
+LENGTHS = np.random.default_rng(0).integers(5, 80, 101)
+
+
+def sample(name: str, frames: int) -> Sample:
+    return Sample(
+        name,
+        f"texto {name}",
+        {"face": torch.full((frames, 3, 4, 4), 7, dtype=torch.uint8), "pose": torch.ones(frames, 33, 3)},
+        {"face": torch.ones(frames, dtype=torch.bool), "pose": torch.arange(frames) % 2 == 0},
+    )
+
+
+def tokenize(texts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.ones(len(texts), 3, dtype=torch.int64), torch.ones(len(texts), 3, dtype=torch.bool)
+
+
+def batches(rank: int = 0, world: int = 1, **keys) -> LengthBatches:
+    keys = {"batch_size": 8, "batch_frames": None, "shuffle": True, "seed": 1, **keys}
+    return LengthBatches(keys.pop("lengths", LENGTHS), rank=rank, world=world, **keys)
+
+
+def test_padding_is_zero_and_masked():
+    batch = collate([sample("a", 3), sample("b", 5)])
+    assert batch.streams["face"].shape == (2, 5, 3, 4, 4)
+    assert batch.streams["face"].dtype == torch.uint8
+    assert batch.frames.tolist() == [[True] * 3 + [False] * 2, [True] * 5]
+    assert batch.seen["pose"][0].tolist() == [True, False, True, False, False]
+    assert not batch.streams["face"][0, 3:].any()
+    assert not batch.streams["pose"][0, 3:].any()
+    assert (batch.ids, batch.texts, batch.tokens) == (["a", "b"], ["texto a", "texto b"], None)
+    assert len(batch) == 2
+
+
+def test_collate_with_a_tokenizer_survives_the_way_to_a_worker():
+    batch = pickle.loads(pickle.dumps(Collate(tokenize)))([sample("a", 3)])
+    assert batch.tokens.shape == batch.tokens_mask.shape == (1, 3)
+
+
+def test_a_batch_moves_as_a_whole():
+    batch = Collate(tokenize)([sample("a", 3)]).to("meta")
+    tensors = [*batch.streams.values(), *batch.seen.values(), batch.frames, batch.tokens, batch.tokens_mask]
+    assert all(tensor.device.type == "meta" for tensor in tensors)
+    assert batch.ids == ["a"]
+
+
+@pytest.mark.parametrize("keys", [{}, {"batch_size": None, "batch_frames": 200}, {"batch_frames": 200}])
+@pytest.mark.parametrize("world", [1, 2, 3])
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_every_clip_comes_exactly_once_over_all_ranks(keys, world, shuffle):
+    ranks = [batches(rank, world, shuffle=shuffle, **keys) for rank in range(world)]
+    clips = [clip for rank in ranks for batch in rank for clip in batch]
+    assert sorted(clips) == list(range(len(LENGTHS)))
+    counts = [len(list(rank)) for rank in ranks]
+    assert counts == [len(rank) for rank in ranks]
+    assert max(counts) - min(counts) <= (0 if shuffle else 1)
+
+
+@pytest.mark.parametrize("world", [1, 2])
+def test_both_limits_hold(world):
+    for batch in batches(0, world, batch_size=8, batch_frames=200):
+        assert len(batch) <= 8
+        assert len(batch) * LENGTHS[batch].max() <= 200
+
+
+def test_clips_of_a_batch_are_of_like_length():
+    padded = sum(len(batch) * LENGTHS[batch].max() for batch in batches())
+    assert padded < 1.25 * LENGTHS.sum()
+
+
+def test_clips_of_one_step_are_of_like_length_on_all_ranks():
+    steps = zip(*(batches(rank, 3, batch_size=4) for rank in range(3)), strict=True)
+    spread = [np.ptp([LENGTHS[batch].max() for batch in step]) for step in steps]
+    assert np.mean(spread) < 10
+
+
+def test_the_order_depends_on_seed_and_epoch_only():
+    one, other = batches(), batches()
+    for epoch in (3, 0, 3):
+        one.set_epoch(epoch)
+    other.set_epoch(3)
+    assert list(one) == list(other)
+    other.set_epoch(4)
+    assert list(one) != list(other)
+    assert list(batches(seed=2)) != list(batches(seed=1))
+
+
+def test_short_batches_do_not_come_first():
+    lengths = [LENGTHS[batch].mean() for batch in batches()]
+    assert abs(np.corrcoef(np.arange(len(lengths)), lengths)[0, 1]) < 0.9
+
+
+def test_a_resumed_epoch_goes_on_where_it_stopped():
+    sampler = batches()
+    whole = list(sampler)
+    sampler.start_at(5)
+    assert list(sampler) == whole[5:]
+    assert len(sampler) == len(whole)
+    sampler.set_epoch(0)
+    assert list(sampler) == whole
+    with pytest.raises(ValueError, match="batch 99 asked for, the epoch has 13"):
+        sampler.start_at(99)
+
+
+def test_no_clip_is_left_alone():
+    assert sorted(len(batch) for batch in batches(lengths=LENGTHS[:33], batch_size=32)) == [16, 17]
+
+
+def test_evaluation_begins_with_the_longest():
+    longest = [LENGTHS[batch].max() for batch in batches(shuffle=False)]
+    assert longest == sorted(longest, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"batch_size": None}, "both null"),
+        ({"batch_size": 0}, "at least 1, came 0"),
+        ({"batch_frames": 70}, "batch_frames=70 is below the longest clip, 79 frames"),
+        ({"lengths": []}, "0 clips for 1 processes"),
+        ({"lengths": [3], "world": 2}, "1 clips for 2 processes"),
+        ({"rank": 2, "world": 2}, r"rank must be in 0\.\.1, came 2"),
+    ],
+)
+def test_impossible_batches_are_named(keys, message):
+    with pytest.raises(ValueError, match=message):
+        batches(**keys)
