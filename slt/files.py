@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -80,3 +81,9 @@ def rebuilding(source: Path | str) -> Iterator[None]:
         if not why.startswith(str(source)):
             why = f"{source}: it cannot be used ({why}); was it changed, or not written whole?"
         raise ValueError(why) from error
+
+
+def sha256(path: Path | str) -> str:
+    """Return the sha256 of a file's content, in hexadecimal."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

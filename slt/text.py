@@ -5,7 +5,9 @@ A file of its own, without torch, for what extracts films and for what runs an e
 
 from __future__ import annotations
 
+import difflib
 import unicodedata
+from collections.abc import Iterable
 
 
 def clean(text: str) -> str:
@@ -22,3 +24,9 @@ def visible(text: str) -> str:
     """Return a text without signs that show nothing: format, control and surrogate characters but white space."""
     kinds = ("Cf", "Cc", "Cs")
     return "".join(sign for sign in text if sign.isspace() or unicodedata.category(sign) not in kinds)
+
+
+def near(word: str, options: Iterable[str], *, most: int = 1) -> str:
+    """Return "; did you mean X?" of the options that are spelt like a word, best first, and "" where none is."""
+    found = difflib.get_close_matches(word, [*options], n=most)
+    return f"; did you mean {' or '.join(found)}?" if found else ""

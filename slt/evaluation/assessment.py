@@ -94,6 +94,23 @@ class Assessment:
         return "\n".join(lines)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Scoring:
+    """What is found out of a model beside its sentences; the values are those of `evaluation` in conf/.
+
+    `bootstrap` resamples with `seed`; `gloss_beam` is None for the best path alone, `neighbour` for no such floor.
+    """
+
+    bootstrap: int
+    gloss_beam: int | None
+    blanked: bool
+    shuffled: bool
+    frozen: bool
+    neighbour: int | None
+    report_strips: int
+    seed: int
+
+
 def assess(
     translator: Translator,
     clips: LsaTMultiStream,

@@ -21,7 +21,7 @@ from slt.models import Translator
 from slt.models.tokenizer import decode
 from slt.streams.batch import Batch
 from slt.training import processes
-from slt.training.loop import autocast
+from slt.training.machine import Compute
 
 
 def blank(batch: Batch, streams: Collection[str]) -> Batch:
@@ -76,7 +76,7 @@ def translate(
     total, count = 0.0, 0
     for batch in tqdm(batches, desc=progress, disable=progress is None or not processes.first(), unit="batch"):
         batch = blank(batch.to(device), drop) if drop else batch.to(device)
-        with autocast(device, precision):
+        with Compute(device, precision).autocast():
             memory, present = translator.encoder(batch.streams, batch.seen, batch.frames)
             logits = translator.decoder(memory, present, batch.tokens)
             out = translator.decoder.generate(

@@ -19,7 +19,7 @@ from slt.files import rebuilding
 from slt.inference.onnx import Encoded, Hypothesis, Inputs, OnnxTranslator, check_inputs, pad_clips
 from slt.models.tokenizer import decode
 from slt.models.trained import Trained
-from slt.training.loop import autocast
+from slt.training.machine import Compute
 
 
 def load_torchscript(path: Path, device: torch.device) -> Any:
@@ -106,7 +106,7 @@ class CheckpointTranslator:
         arrays = {name: torch.from_numpy(x).to(self.device) for name, x in pad_clips(clips, self.streams).items()}
         streams = {stream.name: arrays[stream.name] for stream in self.streams}
         seen = {stream.name: arrays[f"seen_{stream.name}"] for stream in self.streams}
-        with autocast(self.device, self.precision):
+        with Compute(self.device, self.precision).autocast():
             memory, present = self.translator.encoder(streams, seen, arrays["frames"])
         return memory, present
 
@@ -127,7 +127,7 @@ class CheckpointTranslator:
         """
         search = self.trained.search
         num_beams = search.num_beams if num_beams is None else num_beams
-        with autocast(self.device, self.precision):
+        with Compute(self.device, self.precision).autocast():
             out = self.translator.decoder.generate(
                 *encoded, num_beams=num_beams, nbest=num_beams if nbest is None else nbest,
                 length_penalty=search.length_penalty if length_penalty is None else length_penalty,

@@ -7,13 +7,46 @@ L tokens written so far, V vocabulary.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 Ids = NDArray[np.int64]
 Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """How sentences are searched for: beams (1 is greedy), length penalty, most tokens, and sentences a clip.
+
+    `nbest` of None is one a beam.
+
+    Raises:
+        ValueError: a value out of its range, or more sentences than beams.
+    """
+
+    num_beams: int
+    length_penalty: float
+    max_tokens: int
+    nbest: int | None = None
+
+    def __post_init__(self) -> None:
+        if not (1 <= self.num_beams <= 1000 and 1 <= self.max_tokens <= 100_000 and abs(self.length_penalty) <= 100):
+            raise ValueError(
+                f"search: num_beams from 1 to 1000, max_tokens from 1 to 100000 and length_penalty from -100 to 100 "
+                f"expected, came {self.num_beams}, {self.max_tokens} and {self.length_penalty}"
+            )
+        if self.nbest is not None and not 1 <= self.nbest <= self.num_beams:
+            raise ValueError(
+                f"search.nbest={self.nbest}: expected 1 to {self.num_beams}, the beams of the search; raise "
+                "search.num_beams with it"
+            )
+
+    def with_(self, **given: Any) -> Search:
+        """Return this search with the values that are given; what is None stays as it is."""
+        return replace(self, **{key: value for key, value in given.items() if value is not None})
 
 
 class Found(NamedTuple):

@@ -40,6 +40,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slt.corpora.provenance import refuse_other_extractor
+from slt.models.search import Search
 
 FORMAT = 1
 FILE = "manifest.json"
@@ -118,22 +119,6 @@ class Tokens:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Search:
-    """How sentences are searched where the caller does not say."""
-
-    num_beams: int
-    length_penalty: float
-    max_tokens: int
-
-    def __post_init__(self) -> None:
-        if not (1 <= self.num_beams <= 1000 and 1 <= self.max_tokens <= 100_000 and abs(self.length_penalty) <= 100):
-            raise ValueError(
-                f"search: num_beams from 1 to 1000, max_tokens from 1 to 100000 and length_penalty from -100 to 100 "
-                f"expected, came {self.num_beams}, {self.max_tokens} and {self.length_penalty}"
-            )
-
-
-@dataclass(frozen=True, kw_only=True)
 class Manifest:
     """See the head of this file; `files` is filled by `write_manifest`."""
 
@@ -173,6 +158,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / FILE)
     manifest = replace(manifest, files={path.relative_to(folder).as_posix(): _sha256(path) for path in paths})
     values = asdict(manifest)
+    del values["search"]["nbest"]  # of whoever asks
     values["sha256"] = _digest(values)
     (folder / FILE).write_text(json.dumps(values, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
     return manifest
@@ -243,6 +229,8 @@ def _build(kind: Any, value: Any, where: str) -> Any:
         return _build(parts[0], value, where)
     if is_dataclass(kind) and isinstance(value, Mapping):
         hints = get_type_hints(kind)
+        if kind is Search:
+            hints.pop("nbest")
         if set(value) != set(hints):
             raise ValueError(
                 f"{where}: keys missing: {sorted(set(hints) - set(value))}, unknown: {sorted(set(value) - set(hints))}"

@@ -17,7 +17,7 @@ from torch.nn import functional
 from slt.models.backbones import ImageBackbone
 from slt.pretraining.crops import CropPool
 from slt.pretraining.probe import Probe, in_parts, neighbour_sheet, rank, raw_pixels
-from slt.training.loop import autocast
+from slt.training.machine import Compute
 
 
 class Watch:
@@ -63,7 +63,7 @@ class Watch:
         if crops.shape[-1] != self.size:
             crops = functional.interpolate(crops.float(), size=self.size, mode="area").round().byte()
         seen = torch.ones(len(crops), 1, dtype=torch.bool, device=self.device)
-        with autocast(self.device, self.precision):
+        with Compute(self.device, self.precision).autocast():
             return self.backbone(crops.to(self.device)[:, None], seen)[:, 0]
 
     def __call__(self) -> dict[str, float]:

@@ -113,6 +113,15 @@ class Collate:
         return batch
 
 
+@dataclass(frozen=True)
+class Batching:
+    """How clips are batched: most clips, or most frames with their padding, and the processes that load them."""
+
+    batch_size: int | None
+    batch_frames: int | None
+    num_workers: int
+
+
 class LengthBatches(Sampler[list[int]]):
     """A batch sampler: clips of like length together, in an order that depends on (seed, epoch) only.
 

@@ -13,7 +13,7 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from slt.training import processes
 from slt.training.checkpoint import load_weights, save_checkpoint
+from slt.training.machine import Compute
 from slt.training.record import Record
 from slt.training.schedule import cosine
 from slt.training.sharding import spread
@@ -30,7 +31,6 @@ from slt.training.sharding import spread
 log = logging.getLogger(__name__)
 
 Objective = Callable[[Any, Any], Tensor]
-DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Batches(Protocol):
@@ -38,11 +38,6 @@ class Batches(Protocol):
 
     def start(self, consumed: int) -> Iterator[Any]:
         """Batches from number `consumed` on, for ever."""
-
-
-def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
-    """Mixed precision as `precision` says: fp32, bf16 or fp16."""
-    return torch.autocast(device.type, dtype=DTYPES.get(precision), enabled=precision != "fp32")
 
 
 class Trainer:
@@ -168,7 +163,7 @@ class Trainer:
             self.waited += time.perf_counter() - before
             batch = batch.to(self.device)
             with self.spread.exchanging(last=turn == self.accumulate - 1):
-                with autocast(self.device, self.precision):
+                with Compute(self.device, self.precision).autocast():
                     loss = self.spread.loss(self.objective, batch) / self.accumulate
                 self.scaler.scale(loss).backward()
             total += loss.detach()

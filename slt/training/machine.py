@@ -1,10 +1,28 @@
-"""The machine that a run uses: its device."""
+"""The machine that a run uses: its device, and the precision that it computes in there."""
 
 from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from slt.training import processes
+
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Where a model runs, and in which precision: fp32, bf16 or fp16."""
+
+    device: torch.device
+    precision: str
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Mixed precision on the device, as `precision` says."""
+        return torch.autocast(self.device.type, dtype=DTYPES.get(self.precision), enabled=self.precision != "fp32")
 
 
 def choose_device(name: str) -> torch.device:

@@ -24,8 +24,8 @@ from slt.config import assemble
 from slt.config.checks import CONF
 from slt.pretraining.augmentation import Views
 from slt.pretraining.networks import Twins
-from slt.training.loop import Trainer, autocast, parameter_groups
-from slt.training.machine import choose_device
+from slt.training.loop import Trainer, parameter_groups
+from slt.training.machine import Compute, choose_device
 from slt.training.record import Record
 
 WINDOWS = 4  # the first one holds the loader's start and is not counted
@@ -42,7 +42,7 @@ def bare(
         if step == 0:
             wait(device)
             begin = time.perf_counter()
-        with autocast(device, precision):
+        with Compute(device, precision).autocast():
             if taught:
                 with torch.no_grad():
                     twins.teacher.picture_head(twins.teacher(whole)[0])
