@@ -725,10 +725,10 @@ def test_a_full_disk_stops_all_and_blames_no_film(source, tmp_path, monkeypatch,
             raise OSError(code, os.strerror(code), file.name)
         write(file, *args, **keys)
 
-    monkeypatch.setattr(layout, "write_packed_blocks", full)
+    monkeypatch.setattr("slt.extraction.writer.write_packed_blocks", full)
     with pytest.raises(OutputError, match=rf"{os.strerror(code)}.*2 of 3 clips are finished and stay: start again"):
         run(source, tmp_path / "out", "max_failures=5")
-    monkeypatch.setattr(layout, "write_packed_blocks", write)
+    monkeypatch.setattr("slt.extraction.writer.write_packed_blocks", write)
     assert run(source, tmp_path / "out") == Outcome(3, {}, 0)
     assert Stub.clips == 4
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, MutableMapping, MutableSequence
+from collections.abc import Iterator
 from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
 
 MOVED = {
     "slt.data.landmarks.MediaPipeLandmarker": "slt.extraction.landmarks.MediaPipeLandmarker",
@@ -17,25 +19,18 @@ MOVED = {
 }
 
 
-def rename_targets(cfg: Any) -> None:
-    """Puts today's name in place of each `_target_` of before, at any depth; `???` and interpolations stay."""
-    for node in _mappings(cfg):
-        name = node.get("_target_")
+def rename_targets(cfg: DictConfig) -> None:
+    """Puts today's name in place of each `_target_` of before, at any depth."""
+    for path, name in _targets(OmegaConf.to_container(cfg, resolve=False), ""):
         if name in MOVED:
-            node["_target_"] = MOVED[name]
+            OmegaConf.update(cfg, path, MOVED[name])
 
 
-def _mappings(node: Any) -> Iterator[MutableMapping[Any, Any]]:
-    if isinstance(node, MutableMapping):
-        yield node
-        for key in [*node]:
-            yield from _mappings(_child(node, key))
-    elif isinstance(node, MutableSequence):
-        for place in range(len(node)):
-            yield from _mappings(_child(node, place))
-
-
-def _child(node: Any, key: Any) -> Any:
-    """A value as it is written, unresolved: only containers are looked into."""
-    look = getattr(node, "_get_node", node.__getitem__)
-    return look(key)
+def _targets(node: Any, path: str) -> Iterator[tuple[str, str]]:
+    """Path and value of every `_target_` below a node of plain values."""
+    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, value in items:
+        if key == "_target_":
+            yield f"{path}{key}", str(value)
+        else:
+            yield from _targets(value, f"{path}{key}.")

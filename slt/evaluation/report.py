@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 from PIL import Image
 
@@ -77,7 +77,10 @@ def write_report(
     clips = sorted(predictions, key=lambda p: (p.score, p.id))
     kept = set(choose_clips([p for p in clips if p.id in strips], max_strips))
     environment = Environment(
-        loader=PackageLoader("slt.evaluation", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=ChoiceLoader([PackageLoader("slt.evaluation", "."), PackageLoader("slt.drawing", ".")]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
     )
     page = environment.get_template("report.html").render(
         title=title,

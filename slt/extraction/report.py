@@ -93,7 +93,7 @@ def write_overview(out: Path, films: Mapping[str, Path], *, worst: int) -> Path:
     texts = _texts(out, {clip.video_id for clip in chosen})
     folders = _folders(out)
     environment = Environment(
-        loader=ChoiceLoader([PackageLoader("slt.data", "."), PackageLoader("slt.evaluation", ".")]),
+        loader=ChoiceLoader([PackageLoader("slt.extraction", "."), PackageLoader("slt.drawing", ".")]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

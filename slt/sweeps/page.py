@@ -91,7 +91,7 @@ def write_sweep(folder: Path) -> Sweep:
     )
     environment.filters["score"] = lambda value: "–" if value is None else f"{value:.2f}"
     environment.filters["signed"] = lambda value: f"{value:+.2f}"
-    style = (Path(__file__).parent.parent / "evaluation" / "page.css").read_text(encoding="utf-8")
+    style = (Path(__file__).parent.parent / "drawing" / "page.css").read_text(encoding="utf-8")
     page = environment.get_template("sweep.html").render(
         title=f"Sweep over {', '.join(sweep.keys) or 'seeds'}",
         facts=_facts(sweep),
