@@ -12,13 +12,14 @@ from omegaconf import DictConfig, OmegaConf
 from slt.config import assemble
 from slt.config.checks import check
 from slt.config.entry import main
+from slt.drawing.charts import save_curves
 from slt.pretraining.watching import Watch
 from slt.pretraining.weights import write_backbone
 from slt.training import lineage, processes
 from slt.training.loop import Trainer, parameter_groups
 from slt.training.machine import choose_device
 from slt.training.randomness import fix_randomness
-from slt.training.record import Record, draw_curves
+from slt.training.record import Record
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ def pretrain(cfg: DictConfig) -> float:
     trainer.run()
     if not processes.first():
         return trainer.best
-    draw_curves(record.curves, run / "curves.png")
+    save_curves(record.curves, run / "curves.png")
     made = {"objective": trainer.carried["objective"], "steps": trainer.step_count}
     made |= {"backbone": OmegaConf.to_container(cfg.backbone, resolve=True), "data": pool.fingerprint}
     path = write_backbone(run, twins.exported(), stream=cfg.stream, about={**made, "img_size": cfg.augment.size})

@@ -16,7 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from slt.drawing.curves import inline, look
+from slt.drawing.charts import inline, look
 from slt.files import atomic
 from slt.sweeps.grid import read_plan
 from slt.sweeps.groups import Group, compare_groups, differing, grouped, ranked
