@@ -48,6 +48,9 @@ class SweepCallback(Callback):
         _begun[:] = [folder]
 
 
+Watch = SweepCallback  # its name in Hydra configurations that were saved before; hydra.callbacks is not renamed
+
+
 def _own_folder(config: DictConfig, kind: Literal["run", "sweep"]) -> Path | None:
     """Makes the folder of a new run or sweep, and has Hydra use it; None where it need not be new.
 
