@@ -26,13 +26,13 @@ def run(cfg: DictConfig) -> Outcome:
     check(cfg)
     if cfg.wandb.mode == "disabled":
         return make_corpus(cfg)
-    from slt.config import assemble  # here: it brings torch, which extraction does without
+    from slt.config import runs  # here: it brings torch, which extraction does without
 
-    dashboard = assemble.open_dashboard(cfg, assemble.begin_run(cfg), "extract", uses=lambda: [])
+    dashboard = runs.open_dashboard(cfg, runs.begin_run(cfg), "extract", uses=lambda: [])
     outcome = make_corpus(cfg)
     dashboard.summary({"extract/clips": outcome.finished, "extract/failed": len(outcome.failures)})
     if not outcome.left:
-        for item in assemble.corpus_items(Path(cfg.out)):
+        for item in runs.corpus_items(Path(cfg.out)):
             dashboard.makes(item)
     dashboard.close()
     return outcome

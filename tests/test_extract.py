@@ -22,8 +22,8 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 
 from slt import data, extract
-from slt.config.assemble import corpus_items
 from slt.config.checks import CONF, HOME
+from slt.config.runs import corpus_items
 from slt.corpora import layout
 from slt.corpora.checking import check_corpus
 from slt.extraction.landmarks import Landmarks

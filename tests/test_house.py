@@ -28,7 +28,7 @@ ROOMS = (
     "config", "sweeps", "exporting", "inference", "evaluation", "pretraining", "training", "models", "synthetic",
     "extraction", "corpora", "drawing", "streams",
 )  # fmt: skip
-GROUND = ("files", "text", "workers")
+GROUND = ("files", "text", "settings", "workers")
 # The one file that must spell out what it forbids.
 THIS = "tests/test_house.py"
 
@@ -219,7 +219,7 @@ def test_the_keys_that_the_documents_override_are_keys():
     from hydra_plugins.hydra_submitit_launcher.config import SlurmQueueConf
 
     from slt.config.checks import CONF
-    from slt.config.entry import known_keys
+    from slt.config.messages import known_keys
 
     known = {key for command in ("train", "eval", "extract") for key in known_keys(command)}
     known |= {f"hydra.launcher.{key}" for key in SlurmQueueConf.__dataclass_fields__}
