@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from slt.drawing.filmstrip import ABSENT, COLOURS, FINE, INK, PAPER, STRIPE, draw_skeleton
+from slt.drawing.skeleton import COLOURS, draw_skeleton
+from slt.drawing.strip import FINE, INK, PAPER, STRIPE, hatched
 from slt.streams.pose import DETECTED, FOLLOWED, NOT_SEEN
 
 CELL, GAP, MARGIN, LINE, CROP_GAP = 234, 8, 6, 16, 3  # pixels
@@ -153,11 +154,7 @@ def _between(a: tuple[float, float], b: tuple[float, float], share: float) -> tu
 def _crop(crop: Picture, mark: int, side: int) -> Image.Image:
     """A crop in a frame that says its mark; hatched where it was not seen."""
     if mark == NOT_SEEN:
-        cell = Image.new("RGB", (side, side), ABSENT)
-        draw = ImageDraw.Draw(cell)
-        for x in range(-side, side, 9):
-            draw.line([(x, side), (x + side, 0)], fill=STRIPE, width=2)
-        return cell
+        return hatched(side, side)
     cell = Image.fromarray(crop).resize((side, side), Image.Resampling.LANCZOS)
     draw = ImageDraw.Draw(cell)
     edge = (1, 1, side - 2, side - 2)

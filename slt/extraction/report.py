@@ -22,7 +22,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from slt.corpora import layout
-from slt.drawing.curves import draw_histogram
+from slt.drawing.charts import draw_histogram
 from slt.extraction.contact_sheet import Moment, Picture, draw_sheet
 from slt.extraction.footage import frames_at
 from slt.extraction.records import read_lines, record_of
