@@ -1,20 +1,17 @@
-"""The second stage: picture after picture becomes the signer's landmarks; the only file to import mediapipe (K = 75).
+"""The second stage: picture after picture becomes the signer's landmarks; K = 75.
 
 The K landmarks are MediaPipe's 33 points of the body, then 21 of the signer's own left hand, then 21 of the right.
 """
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
-from threading import Lock
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -42,6 +39,7 @@ from slt.extraction.geometry import (
     trunk,
 )
 from slt.extraction.mediapipe_models import cache_folder, prepare_models, read_models
+from slt.extraction.mediapipe_tasks import Task, Tasks, import_mediapipe
 from slt.streams.pose import BODY, HAND
 
 LANDMARKS = BODY + 2 * HAND
@@ -85,19 +83,14 @@ class Landmarker(Protocol):
 
 @dataclass
 class _Wrist:
-    """What is remembered of one wrist between the pictures of a clip.
+    """What is remembered of one wrist between the pictures of a clip."""
 
-    Attributes:
-        tracked: MediaPipe goes on from a hand that it found in the last look.
-        missed: looks since a hand was found; 1 at the start, as after a miss.
-        looked: seconds of the last look.
-    """
-
-    tracked: bool = False
-    missed: int = 1
-    looked: float = -np.inf
+    tracked: bool = False  # MediaPipe goes on from a hand that it found in the last look
+    missed: int = 1  # looks since a hand was found; 1 at the start, as after a miss
+    looked: float = -np.inf  # seconds of the last look
 
 
+@dataclass(kw_only=True, eq=False)
 class MediaPipeLandmarker:
     """MediaPipe's pose landmarker for the body and its hand landmarker for the hands, one at each of the pose's wrists.
 
@@ -108,7 +101,7 @@ class MediaPipeLandmarker:
     The graphs stay open from clip to clip and forget by a black picture in between, except the pose's: its smoothing of
     the visibilities cannot be emptied, and a clip's result must not depend on the one before.
 
-    Args:
+    Attributes:
         model_dir: folder with pose_landmarker.task, hand_landmarker.task and face_detector.tflite; None takes them
             from the user's cache, where they are prepared on the first use.
         detection_confidence: least score of a detected body, palm and presence of its landmarks, in [0, 1].
@@ -128,76 +121,56 @@ class MediaPipeLandmarker:
         ValueError: a model has another checksum than the one it was prepared with.
     """
 
-    def __init__(
-        self,
-        *,
-        model_dir: str | None,
-        detection_confidence: float,
-        face_confidence: float,
-        face_interval: float,
-        wrist_square: float,
-        wrist_distance: float,
-        wrist_visibility: float,
-        wrist_interval: float,
-        signer_reach: float,
-        hand_threads: int,
-    ) -> None:
-        if hand_threads not in (1, 2):
-            raise ValueError(f"landmarker: hand_threads must be 1 or 2, came {hand_threads}")
-        self._vision, self._mediapipe = _mediapipe()
-        given = Path(model_dir).expanduser() if model_dir is not None else None
-        self._folder = given or prepare_models(cache_folder(), with_metadata)
-        models = read_models(self._folder)
-        self.face_interval = face_interval
-        self.wrist_square = wrist_square
-        self.wrist_distance = wrist_distance
-        self.wrist_visibility = wrist_visibility
-        self.wrist_interval = wrist_interval
-        self.signer_reach = signer_reach
-        self.parameters = {
-            # Landmarks of the same pictures were alike to the bit over MediaPipe 1.1.1 to 1.2.3: the models make them.
-            "landmarker": f"mediapipe {self._mediapipe.__version__.split('.')[0]}",
-            "models": {name: sha256(data).hexdigest() for name, data in models.items()},
-            "detection_confidence": detection_confidence,
-            "face_confidence": face_confidence,
-            "face_interval": face_interval,
-            "wrist_square": wrist_square,
-            "wrist_distance": wrist_distance,
-            "wrist_visibility": wrist_visibility,
-            "wrist_interval": wrist_interval,
-            "signer_reach": signer_reach,
-        }
-        pose = dict.fromkeys(("min_pose_detection_confidence", "min_pose_presence_confidence"), detection_confidence)
-        hand = dict.fromkeys(("min_hand_detection_confidence", "min_hand_presence_confidence"), detection_confidence)
-        self._options: dict[str, tuple[str, str, str, dict[str, Any]]] = {
-            "pose": ("PoseLandmarker", "pose_landmarker.task", "VIDEO", pose),
-            "people": ("PoseLandmarker", "pose_landmarker.task", "IMAGE", pose | {"num_poses": MOST_PEOPLE}),
-            **{
-                name: ("HandLandmarker", "hand_landmarker.task", "VIDEO", hand | {"num_hands": 1})
-                for name in HAND_TASKS
-            },
-            "face": ("FaceDetector", "face_detector.tflite", "IMAGE", {"min_detection_confidence": face_confidence}),
-        }
-        self._tasks: dict[str, Any] = {}
-        self._spoken: set[str] = set()
+    model_dir: str | None
+    detection_confidence: float
+    face_confidence: float
+    face_interval: float
+    wrist_square: float
+    wrist_distance: float
+    wrist_visibility: float
+    wrist_interval: float
+    signer_reach: float
+    hand_threads: int
+
+    def __post_init__(self) -> None:
+        if self.hand_threads not in (1, 2):
+            raise ValueError(f"landmarker: hand_threads must be 1 or 2, came {self.hand_threads}")
+        import_mediapipe()  # said before any model is fetched
+        given = Path(self.model_dir).expanduser() if self.model_dir is not None else None
+        folder = given or prepare_models(cache_folder())
+        models = {name: sha256(data).hexdigest() for name, data in read_models(folder).items()}
+        self._tasks = Tasks(self._graphs(), folder)
+        settings = {field.name: getattr(self, field.name) for field in fields(self)}
+        same_result = ("model_dir", "hand_threads")
+        decisive = {name: value for name, value in settings.items() if name not in same_result}
+        self.parameters: dict[str, Any] = {"landmarker": self._tasks.version, "models": models, **decisive}
         # MediaPipe's clocks only go forward, over all clips; 0 is special to its smoothing and never used.
         self._time = self._origin = 1000
-        self._clocks = dict.fromkeys(self._options, 0)
-        self.hand_threads = hand_threads
         self._other_hand = ThreadPoolExecutor(1)
-        self._wrists = [_Wrist(), _Wrist()]
         self._forget(None)
+
+    def _graphs(self) -> dict[str, Task]:
+        least = self.detection_confidence
+        pose = {"min_pose_detection_confidence": least, "min_pose_presence_confidence": least}
+        hand = {"min_hand_detection_confidence": least, "min_hand_presence_confidence": least, "num_hands": 1}
+        face = {"min_detection_confidence": self.face_confidence}
+        return {
+            "pose": Task("PoseLandmarker", "pose_landmarker.task", "VIDEO", pose),
+            "people": Task("PoseLandmarker", "pose_landmarker.task", "IMAGE", pose | {"num_poses": MOST_PEOPLE}),
+            "face": Task("FaceDetector", "face_detector.tflite", "IMAGE", face),
+            **dict.fromkeys(HAND_TASKS, Task("HandLandmarker", "hand_landmarker.task", "VIDEO", hand)),
+        }
 
     def start(self, box: Box | None) -> None:
         """Forget the clip before, so that a clip's result is its own; take the signer from within `box`."""
-        self._close("pose")
+        self._tasks.close("pose")
         for name, wrist in zip(HAND_TASKS, self._wrists, strict=True):
             for _ in range(3):
                 if not wrist.tracked:
                     break
                 wrist.tracked = bool(self._track(name, _BLACK).hand_landmarks)
             if wrist.tracked:  # never met: a hand in the black picture
-                self._close(name)
+                self._tasks.close(name)
         self._forget(box)
         self._origin = self._time + 1000
 
@@ -209,8 +182,7 @@ class MediaPipeLandmarker:
 
     def close(self) -> None:
         """Free all graphs; the next clip opens them again."""
-        for name in list(self._tasks):
-            self._close(name)
+        self._tasks.close()
         self._wrists = [_Wrist(), _Wrist()]
         self._other_hand.shutdown()
         self._other_hand = ThreadPoolExecutor(1)  # its thread starts with its first hand
@@ -259,7 +231,7 @@ class MediaPipeLandmarker:
 
     def _poses(self, picture: Picture) -> list[Points]:
         """Return all poses that MediaPipe finds in a picture by itself, (33, 3) each, in shares of it."""
-        return [_points(one) for one in self._run("people", "detect", self._image(picture)).pose_landmarks]
+        return [_points(one) for one in self._tasks.detect("people", picture).pose_landmarks]
 
     def _find_body(self, seconds: float, picture: Picture) -> Points | None:
         """Return the signer's (33, 3), x, y in pixels, visibility; or None."""
@@ -307,7 +279,6 @@ class MediaPipeLandmarker:
         inside = ((wrists > 0) & (wrists < picture.shape[1::-1])).all(1)
         visible = inside & (body[WRISTS, 2] >= self.wrist_visibility)
         looks: dict[int, Callable[[], Points | None]] = {}
-        corners = {}
         for side, wrist in enumerate(self._wrists):
             waiting = wrist.missed > 3 and seconds - wrist.looked < self.wrist_interval - 1e-6
             if waiting or not visible[side]:
@@ -317,21 +288,21 @@ class MediaPipeLandmarker:
                 # Left to itself, one look can lock on to the other wrist's hand: there it must not see that one.
                 crop = hide_beyond(crop, places[side] - corner, places[1 - side] - corner)
             wrist.looked, wrist.missed = seconds, wrist.missed + 1
-            self._task(HAND_TASKS[side])  # opened here: it is not for a thread
-            looks[side], corners[side] = partial(self._look, HAND_TASKS[side], wrist, crop), np.append(corner, 0)
+            self._tasks.open(HAND_TASKS[side])  # opened here: it is not for a thread
+            looks[side] = partial(self._look, HAND_TASKS[side], wrist, crop, np.append(corner, 0))
         # The two graphs know nothing of each other: with a core to spare, one of them costs no time.
-        other = self._other_hand.submit(looks[1]) if len(looks) == self.hand_threads == 2 else None
-        hands = {side: look() for side, look in looks.items() if other is None or side == 0}
+        other = self._other_hand.submit(looks.pop(1)) if len(looks) == self.hand_threads == 2 else None
+        hands = {side: look() for side, look in looks.items()}
         if other is not None:
             hands[1] = other.result()
-        found = {side: hand + corners[side] for side, hand in hands.items() if hand is not None}
+        found = {side: hand for side, hand in hands.items() if hand is not None}
         given = assign_hands(found, wrists, unit, self.wrist_distance)
         for side in given:
             self._wrists[side].missed = 0
         return given
 
-    def _look(self, name: str, wrist: _Wrist, crop: Picture) -> Points | None:
-        """Return the hand in a square crop, (21, 3): x, y in its pixels, confidence; or None."""
+    def _look(self, name: str, wrist: _Wrist, crop: Picture, corner: Points) -> Points | None:
+        """Return the hand in a square crop at `corner` (x, y, 0), (21, 3): x, y in pixels, confidence; or None."""
         result = self._track(name, crop)
         if wrist.tracked and not result.hand_landmarks:
             # Where the hand was, it is no more. Only a look without a hand to go on from detects palms.
@@ -341,7 +312,7 @@ class MediaPipeLandmarker:
             return None
         score = result.handedness[0][0].score
         hand = [(point.x * len(crop), point.y * len(crop), score) for point in result.hand_landmarks[0]]
-        return np.array(hand, float)
+        return np.array(hand, float) + corner
 
     def _sees_face(self, seconds: float, picture: Picture, body: Points) -> bool:
         """Look for a face where the pose has the head: the pose finds heads from behind and blurred ones too."""
@@ -349,133 +320,13 @@ class MediaPipeLandmarker:
             return True
         low, high = body[HEAD, :2].min(0), body[HEAD, :2].max(0)
         crop, _ = cut_square(picture, np.array([*(low + high) / 2, max(3 * float((high - low).max()), 16)]))
-        seen = bool(self._run("face", "detect", self._image(crop)).detections)
+        seen = bool(self._tasks.detect("face", crop).detections)
         self._faces, self._face_looked = (self._faces + 1 if seen else 0), seconds
         return seen
 
-    def _image(self, picture: Picture) -> Any:
-        return self._mediapipe.Image(image_format=self._mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(picture))
-
     def _track(self, name: str, picture: Picture) -> Any:
-        """Give a graph that follows over time its next picture; its clock has to go forward each time."""
-        self._clocks[name] = max(self._time, self._clocks[name]) + 1
-        return self._run(name, "detect_for_video", self._image(picture), self._clocks[name])
-
-    def _run(self, name: str, method: str, *given: Any) -> Any:
-        """Run a graph; until it has found something, in silence: each part of it speaks when it first does its work."""
-        call = getattr(self._task(name), method)
-        if name in self._spoken:
-            return call(*given)
-        with _quiet:
-            result = call(*given)
-        if any(getattr(result, kind, None) for kind in ("pose_landmarks", "hand_landmarks", "detections")):
-            self._spoken.add(name)
-        return result
-
-    def _task(self, name: str) -> Any:
-        if name not in self._tasks:
-            self._tasks[name] = self._open(*self._options[name])
-        return self._tasks[name]
-
-    def _open(self, task: str, model: str, mode: str, options: dict[str, Any]) -> Any:
-        base = self._mediapipe.tasks.BaseOptions(model_asset_path=str(self._folder / model))
-        options_class = getattr(self._vision, f"{task}Options")
-        with _quiet:
-            return getattr(self._vision, task).create_from_options(
-                options_class(base_options=base, running_mode=self._vision.RunningMode[mode], **options)
-            )
-
-    def _close(self, name: str) -> None:
-        if name in self._tasks:
-            with _quiet:
-                self._tasks.pop(name).close()
+        return self._tasks.track(name, self._time, picture)
 
 
 def _points(landmarks: Any) -> Points:
     return np.array([(point.x, point.y, point.visibility) for point in landmarks], float)
-
-
-def with_metadata(model: bytes, name: str, mean: float, deviation: float) -> bytes:
-    """Write into a TFLite model what MediaPipe's tasks ask of it: how its input is normalised, its outputs' names."""
-    import flatbuffers
-    from mediapipe.tasks.metadata import metadata_schema_py_generated as schema
-    from mediapipe.tasks.metadata import schema_py_generated as tflite
-
-    class AlignedBuilder(flatbuffers.Builder):  # type: ignore[misc]
-        """TFLite wants weights at multiples of 16 bytes; the generated code has lost that."""
-
-        def StartVector(self, elemSize: int, numElems: int, alignment: int) -> Any:
-            return super().StartVector(elemSize, numElems, 16 if elemSize == 1 else alignment)
-
-    graph = tflite.ModelT.InitFromObj(tflite.Model.GetRootAsModel(model, 0))
-
-    def tensor(index: int) -> Any:
-        described = schema.TensorMetadataT()
-        described.name = graph.subgraphs[0].tensors[index].name
-        return described
-
-    scaling, step, subgraph = schema.NormalizationOptionsT(), schema.ProcessUnitT(), schema.SubGraphMetadataT()
-    scaling.mean, scaling.std = [mean], [deviation]
-    step.optionsType, step.options = schema.ProcessUnitOptions.NormalizationOptions, scaling
-    subgraph.inputTensorMetadata = [tensor(graph.subgraphs[0].inputs[0])]
-    subgraph.inputTensorMetadata[0].processUnits = [step]
-    subgraph.inputTensorMetadata[0].content = _picture_content(schema)
-    subgraph.outputTensorMetadata = [tensor(index) for index in graph.subgraphs[0].outputs]
-    described = schema.ModelMetadataT()
-    described.name, described.subgraphMetadata = name, [subgraph]
-    builder = flatbuffers.Builder(0)
-    builder.Finish(described.Pack(builder), b"M001")
-
-    entry, buffer = tflite.MetadataT(), tflite.BufferT()
-    buffer.data = np.frombuffer(bytes(builder.Output()), np.uint8)
-    entry.name, entry.buffer = b"TFLITE_METADATA", len(graph.buffers)
-    graph.buffers.append(buffer)
-    graph.metadata = [old for old in graph.metadata or [] if old.name != entry.name] + [entry]
-    builder = AlignedBuilder(0)
-    builder.Finish(graph.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
-
-
-def _picture_content(schema: Any) -> Any:
-    content, picture = schema.ContentT(), schema.ImagePropertiesT()
-    picture.colorSpace = schema.ColorSpaceType.RGB
-    content.contentPropertiesType, content.contentProperties = schema.ContentProperties.ImageProperties, picture
-    return content
-
-
-class _Quiet:
-    """Keeps what MediaPipe's C++ says off standard error; its faults are Python exceptions, and it has no setting.
-
-    Standard error is the process's: with several threads inside, the first turns it off and the last on again.
-    """
-
-    def __init__(self) -> None:
-        self._lock, self._inside, self._kept = Lock(), 0, -1
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if not self._inside:
-                sys.stderr.flush()
-                self._kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-                os.dup2(nothing, 2)
-                os.close(nothing)
-            self._inside += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._inside -= 1
-            if not self._inside:
-                os.dup2(self._kept, 2)
-                os.close(self._kept)
-
-
-_quiet = _Quiet()
-
-
-def _mediapipe() -> tuple[Any, Any]:
-    try:
-        import mediapipe
-        from mediapipe.tasks.python import vision
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f'finding landmarks needs MediaPipe: pip install "slt[media]" ({error})') from error
-    return vision, mediapipe
