@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from numpy.typing import NDArray
 
 from slt.corpora import layout
 from slt.drawing.curves import draw_histogram
+from slt.drawing.page import templates
 from slt.extraction.contact_sheet import Moment, Picture, draw_sheet
 from slt.extraction.footage import frames_at
 from slt.extraction.records import read_lines, record_of
@@ -89,26 +89,29 @@ def write_overview(out: Path, films: Mapping[str, Path], *, worst: int) -> Path:
     chosen = choose_worst(clips, worst)
     texts = _texts(out, {clip.video_id for clip in chosen})
     folders = _folders(out)
-    environment = Environment(
-        loader=ChoiceLoader([PackageLoader("slt.extraction", "."), PackageLoader("slt.drawing", ".")]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("overview.html").render(
-        title=f"{out.resolve().name}: what was extracted",
-        facts=_summary(clips, failed, extractors),
-        streams=_streams(clips),
-        charts=[Markup(svg) for svg in _charts(clips) if svg],
-        faults=_table_faults(out / "faults.csv"),
-        failed=failed[:ROWS],
-        more_failed=len(failed) - ROWS,
-        unsure=unsure[:ROWS],
-        more_unsure=len(unsure) - ROWS,
-        worst=(_sheet(out, folders, clip, films.get(clip.video_id), texts.get(clip.video_id, "")) for clip in chosen),
-        shown=len(chosen),
-        count=len(clips),
+    page = (
+        templates("slt.extraction")
+        .get_template("overview.html")
+        .render(
+            title=f"{out.resolve().name}: what was extracted",
+            clips=clips,
+            length=_duration(sum(clip.seconds for clip in clips)),
+            films={clip.film for clip in clips},
+            lost={fact.film for fact in failed} - {clip.film for clip in clips},
+            leading=_leading(clips),
+            extractors=extractors,
+            notes=Counter(note for clip in clips for note in clip.notes).most_common(),
+            streams=_streams(clips),
+            charts=[Markup(svg) for svg in _charts(clips) if svg],
+            faults=_table_faults(out / "faults.csv"),
+            failed=failed,
+            unsure=unsure,
+            most=ROWS,
+            worst=(
+                _sheet(out, folders, clip, films.get(clip.video_id), texts.get(clip.video_id, "")) for clip in chosen
+            ),
+            shown=len(chosen),
+        )
     )
     with atomic(out / "report.html") as file:
         file.write(page.encode())
@@ -175,23 +178,6 @@ def _fact(record: Mapping[str, Any]) -> Fact:
 def _order(stream: str) -> tuple[int, str]:
     known = [*FOLDERS]
     return (known.index(stream) if stream in known else len(known)), stream
-
-
-def _summary(clips: Sequence[Fact], failed: Sequence[Fact], extractors: Sequence[str]) -> dict[str, str]:
-    films = {clip.film for clip in clips}
-    lost = {fact.film for fact in failed} - films
-    unsure = sum(clip.unsure for clip in clips)
-    notes = Counter(note for clip in clips for note in clip.notes)
-    said = {"pictures": "; ".join(f"{note} ({count:,} clips)" for note, count in notes.most_common())} if notes else {}
-    return {
-        "clips": f"{len(clips):,}",
-        "length": f"{_duration(sum(clip.seconds for clip in clips))}, {sum(clip.frames for clip in clips):,} frames",
-        "films": f"{len(films):,}" + (f", and {len(lost):,} of which nothing was extracted" if lost else ""),
-        "failed": f"{len(failed):,} of {len(clips) + len(failed):,}",
-        "signer unsure": f"{unsure:,} of {len(clips):,}",
-        "left hand leads": _leading(clips),
-        "extractor": "; ".join(extractors) or "none",
-    } | said
 
 
 def _leading(clips: Sequence[Fact]) -> str:
