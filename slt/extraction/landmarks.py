@@ -17,27 +17,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from slt.extraction.geometry import (
-    HEAD,
-    WRISTS,
-    Box,
-    Picture,
-    Points,
-    assign_hands,
-    cut_box,
-    cut_square,
-    distance,
-    extent,
-    hand_places,
-    hide_beyond,
-    in_pixels,
-    is_person,
-    middle,
-    overlap,
-    shared,
-    shoulder_width,
-    trunk,
-)
+from slt.extraction import geometry
+from slt.extraction.geometry import HEAD, WRISTS, Box, Picture, Points
 from slt.extraction.mediapipe_models import cache_folder, prepare_models, read_models
 from slt.extraction.mediapipe_tasks import Task, Tasks, import_mediapipe
 from slt.streams.pose import BODY, HAND
@@ -51,16 +32,12 @@ _BLACK = np.zeros((32, 32, 3), np.uint8)
 
 
 class Landmarks(NamedTuple):
-    """What was found in one picture.
+    """What was found in one picture."""
 
-    Attributes:
-        points: float32 (75, 3): x, y in [0, 1] of the picture's width and height, confidence in [0, 1]; a point that
-            was not found, or lies outside the picture, has confidence 0.
-        face: whether a face, not only a head, is to be seen.
-    """
-
+    # (75, 3): x, y in [0, 1] of the picture's width and height, confidence in [0, 1]; a point that was not found, or
+    # lies outside the picture, has confidence 0.
     points: NDArray[np.float32]
-    face: bool
+    face: bool  # a face, not only a head, is to be seen
 
 
 class Landmarker(Protocol):
@@ -101,36 +78,22 @@ class MediaPipeLandmarker:
     The graphs stay open from clip to clip and forget by a black picture in between, except the pose's: its smoothing of
     the visibilities cannot be emptied, and a clip's result must not depend on the one before.
 
-    Attributes:
-        model_dir: folder with pose_landmarker.task, hand_landmarker.task and face_detector.tflite; None takes them
-            from the user's cache, where they are prepared on the first use.
-        detection_confidence: least score of a detected body, palm and presence of its landmarks, in [0, 1].
-        face_confidence: least score of a face for it to be seen, in [0, 1].
-        face_interval: a face seen in three frames in a row is taken to stay for so many seconds before the next look.
-        wrist_square: side of the square in which a hand is looked for, in shoulder widths.
-        wrist_distance: how far a hand's wrist may lie from the pose's wrist, in shoulder widths.
-        wrist_visibility: least visibility that the pose gives a wrist for its hand to be looked for, in [0, 1].
-        wrist_interval: a wrist at which three looks found no hand is looked at again after so many seconds.
-        signer_reach: with a box, how far the signer may be from one picture to the next, in shoulder widths; whoever is
-            further away is someone else.
-        hand_threads: 2 looks at both hands at once, 1 at one after the other; what comes out is the same.
-
     Raises:
         ModuleNotFoundError: mediapipe is not installed.
         FileNotFoundError: a model is missing in `model_dir`.
         ValueError: a model has another checksum than the one it was prepared with.
     """
 
-    model_dir: str | None
-    detection_confidence: float
-    face_confidence: float
-    face_interval: float
-    wrist_square: float
-    wrist_distance: float
-    wrist_visibility: float
-    wrist_interval: float
-    signer_reach: float
-    hand_threads: int
+    model_dir: str | None  # folder of the models; None = in the user's cache, prepared there on the first use
+    detection_confidence: float  # least score of a detected body, palm and presence of its landmarks, in [0, 1]
+    face_confidence: float  # least score of a face for it to be seen, in [0, 1]
+    face_interval: float  # a face seen in three frames in a row is taken to stay for so many seconds
+    wrist_square: float  # side of the square in which a hand is looked for, in shoulder widths
+    wrist_distance: float  # how far a hand's wrist may lie from the pose's wrist, in shoulder widths
+    wrist_visibility: float  # least visibility that the pose gives a wrist for its hand to be looked for, in [0, 1]
+    wrist_interval: float  # a wrist at which three looks found no hand is looked at again after so many seconds
+    signer_reach: float  # with a box, how far the signer may be from one picture to the next, in shoulder widths
+    hand_threads: int  # 2 looks at both hands at once, 1 at one after the other; what comes out is the same
 
     def __post_init__(self) -> None:
         if self.hand_threads not in (1, 2):
@@ -213,19 +176,25 @@ class MediaPipeLandmarker:
         picture, it has found all of 120 signers pasted beside one, from half to a sixth of the picture's height.
         """
         size = np.array(picture.shape[1::-1], float)
-        found = [in_pixels(person, picture) for person in self._poses(picture)]
-        found = [person for person in found if is_person(person)]
+        found = [geometry.in_pixels(person, picture) for person in self._poses(picture)]
+        found = [person for person in found if geometry.is_person(person)]
         rest = picture.copy()
-        for x0, y0, x1, y1 in map(trunk, found):
+        for x0, y0, x1, y1 in map(geometry.trunk, found):
             rest[max(int(y0), 0) : max(int(y1), 0), max(int(x0), 0) : max(int(x1), 0)] = 0
-        edges = [0, *sorted(int(middle(person)[0].clip(0, size[0])) for person in found), int(size[0])] if found else []
-        large = [trunk(person) for person in found]
+        edges = (
+            [0, *sorted(int(geometry.middle(person)[0].clip(0, size[0])) for person in found), int(size[0])]
+            if found
+            else []
+        )
+        large = [geometry.trunk(person) for person in found]
         for left, right in pairwise(edges):
             part = rest[:, left:right]
             if right - left < size[0] / 8:
                 continue
-            for person in (in_pixels(one, part) + np.array([left, 0, 0]) for one in self._poses(part)):
-                if is_person(person) and all(shared(trunk(person), one) < 0.5 for one in large):
+            for person in (geometry.in_pixels(one, part) + np.array([left, 0, 0]) for one in self._poses(part)):
+                if geometry.is_person(person) and all(
+                    geometry.shared(geometry.trunk(person), one) < 0.5 for one in large
+                ):
                     found.append(person)
         return [person / (*size, 1) for person in found]
 
@@ -237,14 +206,16 @@ class MediaPipeLandmarker:
         """Return the signer's (33, 3), x, y in pixels, visibility; or None."""
         if self._box is None:
             found = self._track("pose", picture).pose_landmarks
-            return in_pixels(_points(found[0]), picture) if found else None
-        x0, y0, x1, y1 = cut_box(self._box, picture)
+            return geometry.in_pixels(_points(found[0]), picture) if found else None
+        x0, y0, x1, y1 = geometry.cut_box(self._box, picture)
         part, corner = picture[y0:y1, x0:x1], np.array([x0, y0, 0])
         found = self._track("pose", part).pose_landmarks
-        body = in_pixels(_points(found[0]), part) + corner if found else None
+        body = geometry.in_pixels(_points(found[0]), part) + corner if found else None
         if body is None or not self._is_signer(seconds, body):
-            signer = self._choose(seconds, [in_pixels(one, part) + corner for one in self.people(part)])
-            if body is not None and (signer is None or distance(body, signer) > 0.5 * shoulder_width(signer)):
+            signer = self._choose(seconds, [geometry.in_pixels(one, part) + corner for one in self.people(part)])
+            if body is not None and (
+                signer is None or geometry.distance(body, signer) > 0.5 * geometry.shoulder_width(signer)
+            ):
                 self._track("pose", _BLACK)  # it follows someone else: let go of them
                 body = None
             body = signer if body is None else body
@@ -257,25 +228,25 @@ class MediaPipeLandmarker:
         if self._signer is None or seconds - self._signer[0] > SIGNER_SECONDS:
             return False
         last = self._signer[1]
-        unit, before = shoulder_width(body), shoulder_width(last)
-        return distance(body, last) <= self.signer_reach * before and before < 2 * unit < 4 * before
+        unit, before = geometry.shoulder_width(body), geometry.shoulder_width(last)
+        return geometry.distance(body, last) <= self.signer_reach * before and before < 2 * unit < 4 * before
 
     def _choose(self, seconds: float, people: list[Points]) -> Points | None:
         """Return the one who was the signer a moment ago; at first, and when that is long past, who fills the box."""
         assert self._box is not None
         box = self._box
         if self._signer is None or seconds - self._signer[0] > SIGNER_SECONDS:
-            return max(people, key=lambda one: overlap(extent(one), box), default=None)
+            return max(people, key=lambda one: geometry.overlap(geometry.extent(one), box), default=None)
         last = self._signer[1]
         near = [person for person in people if self._is_signer(seconds, person)]
-        return min(near, key=lambda one: distance(one, last), default=None)
+        return min(near, key=lambda one: geometry.distance(one, last), default=None)
 
     def _find_hands(self, seconds: float, picture: Picture, body: Points) -> dict[int, Points]:
         """Return {0 left, 1 right: (21, 3)} of the hands found at the body's wrists: x, y in pixels, confidence."""
-        unit = shoulder_width(body)
+        unit = geometry.shoulder_width(body)
         if unit < 1:  # seen from the side or not at all: no measure for any distance
             return {}
-        wrists, places = body[WRISTS, :2], hand_places(body)
+        wrists, places = body[WRISTS, :2], geometry.hand_places(body)
         inside = ((wrists > 0) & (wrists < picture.shape[1::-1])).all(1)
         visible = inside & (body[WRISTS, 2] >= self.wrist_visibility)
         looks: dict[int, Callable[[], Points | None]] = {}
@@ -283,10 +254,10 @@ class MediaPipeLandmarker:
             waiting = wrist.missed > 3 and seconds - wrist.looked < self.wrist_interval - 1e-6
             if waiting or not visible[side]:
                 continue
-            crop, corner = cut_square(picture, np.array([*places[side], self.wrist_square * unit]))
+            crop, corner = geometry.cut_square(picture, np.array([*places[side], self.wrist_square * unit]))
             if wrist.missed:
                 # Left to itself, one look can lock on to the other wrist's hand: there it must not see that one.
-                crop = hide_beyond(crop, places[side] - corner, places[1 - side] - corner)
+                crop = geometry.hide_beyond(crop, places[side] - corner, places[1 - side] - corner)
             wrist.looked, wrist.missed = seconds, wrist.missed + 1
             self._tasks.open(HAND_TASKS[side])  # opened here: it is not for a thread
             looks[side] = partial(self._look, HAND_TASKS[side], wrist, crop, np.append(corner, 0))
@@ -296,7 +267,7 @@ class MediaPipeLandmarker:
         if other is not None:
             hands[1] = other.result()
         found = {side: hand for side, hand in hands.items() if hand is not None}
-        given = assign_hands(found, wrists, unit, self.wrist_distance)
+        given = geometry.assign_hands(found, wrists, unit, self.wrist_distance)
         for side in given:
             self._wrists[side].missed = 0
         return given
@@ -319,7 +290,7 @@ class MediaPipeLandmarker:
         if self._faces >= 3 and seconds - self._face_looked < self.face_interval - 1e-6:
             return True
         low, high = body[HEAD, :2].min(0), body[HEAD, :2].max(0)
-        crop, _ = cut_square(picture, np.array([*(low + high) / 2, max(3 * float((high - low).max()), 16)]))
+        crop, _ = geometry.cut_square(picture, np.array([*(low + high) / 2, max(3 * float((high - low).max()), 16)]))
         seen = bool(self._tasks.detect("face", crop).detections)
         self._faces, self._face_looked = (self._faces + 1 if seen else 0), seconds
         return seen

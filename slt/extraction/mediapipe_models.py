@@ -53,12 +53,7 @@ def cache_folder() -> Path:
 
 
 def read_models(folder: Path) -> dict[str, bytes]:
-    """Read the models of `folder` by file name, each checked against the folder's SHA256SUMS.
-
-    Raises:
-        FileNotFoundError: a model, or SHA256SUMS, is missing.
-        ValueError: a model is not in SHA256SUMS, or is not what it says.
-    """
+    """Read the models of `folder` by file name; raise where one is not what the folder's SHA256SUMS says."""
     for name in MODELS:
         if not (folder / name).is_file():
             raise FileNotFoundError(
@@ -156,11 +151,7 @@ def with_metadata(model: bytes, name: str, mean: float, deviation: float) -> byt
 
 
 def build_models(wheel: Path, folder: Path, describe: Describe = with_metadata) -> None:
-    """Write the task bundles into `folder` from the models inside `wheel`; the same bytes every time.
-
-    Raises:
-        ValueError: a model is missing in the wheel or has another checksum.
-    """
+    """Write the task bundles into `folder` from the models inside the wheel of `WHEEL`; the same bytes every time."""
     sums = []
     with zipfile.ZipFile(wheel) as archive:
         for name, parts in MODELS.items():

@@ -74,18 +74,6 @@ class Extractor:
     A crop follows the smoothed box of its part. The smoothing looks as far ahead as back (a triangle over the frames in
     which the part was seen), so it takes the jitter out without lagging behind; the price is that frames come out
     late by the half-width. A live use that cannot wait sets both half-widths to 0.
-
-    Attributes:
-        landmarker: finds the landmarks.
-        crop_size: side R of the crops in pixels.
-        face_margin: side of the face's crop over the size of the head.
-        hand_margin: side of a hand's crop over the extent of its points.
-        smooth_centre: half-width of the smoothing of a box's centre, seconds.
-        smooth_size: half-width of the smoothing of a box's side, seconds.
-        follow_visibility: least visibility of a wrist for its hand to be followed, in [0, 1].
-        follow_seconds: no longer than this after the hand was last found; 0 follows none.
-        signer: how the signer is chosen: "auto", "largest" or "box"; see `find_signer`.
-        min_certainty: below it a signer is marked unsure, in [0, 1].
     """
 
     name: ClassVar[str] = "slt-mediapipe"
@@ -93,15 +81,15 @@ class Extractor:
     version: ClassVar[int] = 2
 
     landmarker: Landmarker = field(kw_only=False)
-    crop_size: int
-    face_margin: float
-    hand_margin: float
-    smooth_centre: float
-    smooth_size: float
-    follow_visibility: float
-    follow_seconds: float
-    signer: str
-    min_certainty: float
+    crop_size: int  # side R of the crops in pixels
+    face_margin: float  # side of the face's crop over the size of the head
+    hand_margin: float  # side of a hand's crop over the extent of its points
+    smooth_centre: float  # half-width of the smoothing of a box's centre, seconds
+    smooth_size: float  # half-width of the smoothing of a box's side, seconds
+    follow_visibility: float  # least visibility of a wrist for its hand to be followed, in [0, 1]
+    follow_seconds: float  # no longer than this after the hand was last found; 0 follows none
+    signer: str  # how the signer is chosen: "auto", "largest" or "box"; see `find_signer`
+    min_certainty: float  # below it a signer is marked unsure, in [0, 1]
 
     def __post_init__(self) -> None:
         settings = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "landmarker"}

@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 from slt.corpora import layout
 from slt.drawing.curves import draw_histogram
 from slt.drawing.page import templates
-from slt.extraction.contact_sheet import Moment, Picture, draw_sheet
+from slt.extraction.contact_sheet import Moment, draw_sheet
 from slt.extraction.footage import frames_at
+from slt.extraction.geometry import Box, Picture
 from slt.extraction.records import read_lines, record_of
 from slt.files import atomic, read_json
 from slt.streams.arrays import pose_arrays, read_pose
@@ -57,7 +58,7 @@ class Fact:
     certainty: float
     persons: int
     unsure: bool
-    signer: tuple[float, float, float, float] | None
+    signer: Box | None
     moved: dict[str, float]
     mirrored: bool
     notes: tuple[str, ...] = ()

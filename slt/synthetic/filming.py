@@ -24,48 +24,32 @@ _FILMS = 6  # films a signer has recorded, each with its own clothes, wall and l
 
 @dataclass(frozen=True)
 class Noise:
-    """What the imagined camera and detector get wrong.
+    """What the imagined camera and detector get wrong."""
 
-    Attributes:
-        jitter: standard deviation of a landmark, as a share of the picture's height.
-        missed: chance that a detector loses a hand, the face or the body in a frame in which it had it.
-        burst: frames it then stays lost, on average.
-        grain: sensor noise of the crops in grey levels.
-    """
-
-    jitter: float
-    missed: float
-    burst: float
-    grain: float
+    jitter: float  # standard deviation of a landmark, as a share of the picture's height
+    missed: float  # chance that a detector loses a hand, the face or the body in a frame in which it had it
+    burst: float  # frames it then stays lost, on average
+    grain: float  # sensor noise of the crops in grey levels
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """What decides every byte of a corpus.
 
-    Attributes:
-        size: lexicon and grammar, "default" or "hard".
-        clips: split -> clips; no two of a corpus have the same sentence.
-        signers: split -> signers; none is in two splits.
-        left_handed: share of left-handed signers (at least one of each split that has three signers or more, if not 0).
-        fps: frames a second.
-        crop_size: side R of the crops in pixels.
-        encoding, quality: as in `write_packed`.
-
     Raises:
         ValueError: a value is out of its range.
     """
 
     generator: int = field(default=GENERATOR, init=False)
-    size: str
+    size: str  # lexicon and grammar, "default" or "hard"
     seed: int
-    clips: dict[str, int]
-    signers: dict[str, int]
-    left_handed: float
+    clips: dict[str, int]  # by split; no two of a corpus have the same sentence
+    signers: dict[str, int]  # by split; none is in two
+    left_handed: float  # share of signers (at least one of each split that has three signers or more, if not 0)
     fps: float
-    crop_size: int
-    encoding: str
-    quality: int
+    crop_size: int  # side R of the crops in pixels
+    encoding: str  # as in `write_packed`
+    quality: int  # as in `write_packed`
     noise: Noise
 
     def __post_init__(self) -> None:
