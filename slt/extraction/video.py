@@ -101,7 +101,6 @@ def read_frames(
     as the film goes on. A quarter of a picture's time is given to timestamps, which are rounded: a film read at its own
     rate gives each of its pictures once, and a cut gives the very pictures that the whole film gives there. Of a cut
     only its pictures and those back to the keyframe before it are decoded; it may end by `END_ROOM` after the film.
-
     `notes` takes a line for each thing that was done to the pictures and that their film's owner should know.
 
     Raises:
@@ -110,8 +109,7 @@ def read_frames(
             block, or a cut of no length, without a picture of its own or past the film's end.
     """
     cut = _Cut(Path(path), fps, start or 0.0, end)
-    film = probe(cut.path)
-    notes = [] if notes is None else notes
+    film, notes = probe(cut.path), [] if notes is None else notes
     room, slack = _room(film, fps), 0.25 / fps  # the end is not one more picture
     stop = max(cut.until - slack, cut.start + 1e-9)  # the shortest cut has one picture
     held: Shown | None = None
@@ -127,10 +125,7 @@ def read_frames(
             return
         held = shown
     assert held is not None
-    # The last picture of a variable rate may stand for long.
-    ends, stays = reached + 1 / film.fps, reached + held.duration
-    if ends + 0.5 / film.fps < stays <= (film.duration or 0) + 0.5 / film.fps:
-        ends = stays
+    ends = _end(film, reached, held)
     last = ends if end is None else max(ends, film.end or 0)
     while cut.start < ends and cut.at(k) < (stop if cut.until <= last else last - slack):
         yield k / fps, held.finished(notes)
@@ -139,6 +134,12 @@ def read_frames(
     if not k or (end is not None and last < cut.until - max(END_ROOM, 0.5 / film.fps)):
         last = last if k else ends
         raise ValueError(f"{cut} goes past the end of the film at {last:.2f} s; mend its times or take the right film")
+
+
+def _end(film: Film, reached: float, last: Shown) -> float:
+    """Return when the last picture, which began at `reached`, ends; that of a variable rate may stand for long."""
+    usual, said = reached + 1 / film.fps, reached + last.duration
+    return said if usual + 0.5 / film.fps < said <= (film.duration or 0) + 0.5 / film.fps else usual
 
 
 def _check_whole(cut: _Cut, film: Film, reached: float, ends: float) -> None:
