@@ -125,8 +125,8 @@ def test_only_the_configuration_and_the_entry_points_import_hydra():
     assert [name for name in rest if not name.startswith("slt/config/")] == []
 
 
-def test_only_the_landmarks_import_mediapipe():
-    assert importers("mediapipe") == {"slt/extraction/landmarks.py"}
+def test_only_what_runs_its_tasks_and_makes_its_models_imports_mediapipe():
+    assert importers("mediapipe") == {"slt/extraction/mediapipe_tasks.py", "slt/extraction/mediapipe_models.py"}
 
 
 def test_only_the_page_knows_gradio():
