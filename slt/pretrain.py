@@ -12,13 +12,14 @@ from omegaconf import DictConfig, OmegaConf
 from slt.config import assemble
 from slt.config.checks import check
 from slt.config.entry import main
-from slt.pretraining.watching import Watch
+from slt.drawing.charts import save_curves
+from slt.pretraining.evaluator import PretrainingEvaluator
 from slt.pretraining.weights import write_backbone
 from slt.training import lineage, processes
 from slt.training.loop import Trainer, parameter_groups
-from slt.training.machine import choose_device
+from slt.training.machine import Compute, choose_device
 from slt.training.randomness import fix_randomness
-from slt.training.record import Record, draw_curves
+from slt.training.record import Record
 
 log = logging.getLogger(__name__)
 
@@ -41,12 +42,12 @@ def pretrain(cfg: DictConfig) -> float:
     log.info("%d crops of %d pixels, %s parameters in the backbone", len(pool), pool.size,
              f"{sum(p.numel() for p in twins.exported().parameters()):,}")  # fmt: skip
     dashboard = assemble.open_dashboard(cfg, run, "pretrain", uses=lambda: [
-        *assemble.corpus_items(*(source.root for source in pool.sources)), *assemble.backbone_items(cfg.backbone)
+        *assemble.corpus_items(*(part.root for part in pool.parts)), *assemble.backbone_items(cfg.backbone)
     ])  # fmt: skip
     record = Record(run, [dashboard])
     plain: dict[str, Any] = {"device": device, **{key: cfg[key] for key in KEYS}}
-    watch = None if not processes.first() else Watch(
-        twins.exported(), pool, probe, size=cfg.augment.size, device=device, precision=cfg.precision, folder=run,
+    evaluator = None if not processes.first() else PretrainingEvaluator(
+        twins.exported(), pool, probe, size=cfg.augment.size, compute=Compute(device, cfg.precision), folder=run,
         show=lambda name, picture: dashboard.picture(loss.step, name, picture), seed=cfg.seed,
     )  # fmt: skip
     trainer = Trainer(
@@ -56,7 +57,7 @@ def pretrain(cfg: DictConfig) -> float:
         ),
         schedule=instantiate(cfg.schedule, _convert_="all"),
         batches=batches,
-        evaluate=lambda: processes.by_first(watch), select="val/knn" if probe else "val/rank", patience=None,
+        evaluate=lambda: processes.by_first(evaluator), select="val/knn" if probe else "val/rank", patience=None,
         record=record, folder=run / "checkpoints", profiler=assemble.build_profiler(cfg, run, device),
         carried={"config": assemble.config_text(cfg), "corpus": pool.fingerprint,
                  "objective": HydraConfig.get().runtime.choices.get("objective")},
@@ -66,7 +67,7 @@ def pretrain(cfg: DictConfig) -> float:
     trainer.run()
     if not processes.first():
         return trainer.best
-    draw_curves(record.curves, run / "curves.png")
+    save_curves(record.curves, run / "curves.png")
     made = {"objective": trainer.carried["objective"], "steps": trainer.step_count}
     made |= {"backbone": OmegaConf.to_container(cfg.backbone, resolve=True), "data": pool.fingerprint}
     path = write_backbone(run, twins.exported(), stream=cfg.stream, about={**made, "img_size": cfg.augment.size})

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from slt.config import assemble
 from slt.config.checks import check
 from slt.config.entry import main
+from slt.drawing.charts import save_curves
 from slt.evaluation.assessment import examine
 from slt.evaluation.examples import Examples
 from slt.evaluation.translation import validate
@@ -23,7 +24,7 @@ from slt.training.machine import choose_device
 from slt.training.objective import TranslationLoss, name_too_short
 from slt.training.processes import first
 from slt.training.randomness import fix_randomness
-from slt.training.record import Record, draw_curves
+from slt.training.record import Record
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +85,7 @@ def train(cfg: DictConfig) -> float:
     assemble.resume(trainer, cfg, run)
     trainer.run()
     if first():
-        draw_curves(record.curves, run / "curves.png")
+        save_curves(record.curves, run / "curves.png")
     if cfg.final and not cfg.profile.steps:  # a profile is of updates, not of a model
         best = load_checkpoint(run / "checkpoints" / "best.pt")
         load_weights(translator.to(device), best["model"], source=run)

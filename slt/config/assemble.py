@@ -44,7 +44,7 @@ from slt.models.backbones import ImageBackbone, check_stream
 from slt.models.decoder import language_id
 from slt.models.tokenizer import check_lengths, tokenizer_files, tokenizer_from_files
 from slt.pretraining.crops import POOLS, CropPool, ViewBatches
-from slt.pretraining.networks import Twins
+from slt.pretraining.networks import StudentTeacher
 from slt.pretraining.objective import SelfDistillation
 from slt.pretraining.probe import Probe, labelled_crops
 from slt.pretraining.weights import add_adapters
@@ -372,7 +372,7 @@ def build_views(cfg: DictConfig, *, pin_memory: bool) -> tuple[CropPool, ViewBat
     return pool, ViewBatches(pool, instantiate(cfg.augment, _convert_="all"), **loading, pin_memory=pin_memory)
 
 
-def build_twins(cfg: DictConfig) -> tuple[Twins, SelfDistillation]:
+def build_twins(cfg: DictConfig) -> tuple[StudentTeacher, SelfDistillation]:
     """Student and teacher of a pretraining run, and what they are trained to do."""
     backbone = build_picture_backbone(cfg.backbone, cfg.stream, cfg.augment.size)
     if cfg.adapters is not None:

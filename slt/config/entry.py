@@ -35,7 +35,7 @@ from slt.config.moved import rename_targets
 from slt.config.schema import Study
 from slt.config.screen import ours_alone
 from slt.config.usage import usage
-from slt.sweeps import ending, grid
+from slt.sweeps import grid
 from slt.sweeps.status import claimed
 
 log = logging.getLogger(__name__)
@@ -119,7 +119,10 @@ def main(name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], N
                 sys.exit(130)
             finally:
                 if sweep := grid.begun(forget=True):
-                    statuses.append(ending.close(sweep))
+                    # Here and not above: a job that is about to train, or a demo, has no use for the drawing library.
+                    from slt.sweeps.page import close
+
+                    statuses.append(close(sweep))
             if status := max(statuses):
                 sys.exit(status)
 

@@ -3,7 +3,7 @@
 Re-exports the parts that the entry points call: floors, leaks, filmstrips, the report and the two score files.
 """
 
-from slt.drawing.filmstrip import filmstrip
+from slt.drawing.strip import filmstrip
 from slt.evaluation.floors import Floor, best_constant, constant_floor
 from slt.evaluation.leaks import Leaks, Overlap, leak_report
 from slt.evaluation.prediction import Prediction, write_predictions, write_scores

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from slt.corpora.folder import LsaTMultiStream
-from slt.drawing.filmstrip import filmstrip
+from slt.drawing.strip import filmstrip
 from slt.evaluation.breakdown import KINDS, Groups, Variety, by_group, gloss_scores, worst
 from slt.evaluation.controls import Frozen, Swapped
 from slt.evaluation.floors import Floor, constant_floor

@@ -15,7 +15,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 from PIL import Image
 
-from slt.drawing.curves import Curve, draw_curves
+from slt.drawing.charts import Curve, draw_curves
 from slt.evaluation.breakdown import KINDS, Groups, worst
 from slt.evaluation.leaks import Leaks
 from slt.evaluation.metrics import LOWER_IS_BETTER, Score

@@ -119,26 +119,6 @@ def read_metrics(path: Path) -> dict[str, list[tuple[int, float]]]:
     return curves
 
 
-def draw_curves(curves: Mapping[str, list[tuple[int, float]]], path: Path) -> None:
-    """One panel a metric name, splits together, as a PNG."""
-    from matplotlib.figure import Figure
-
-    names = sorted({name.split("/", 1)[1] for name in curves})
-    figure = Figure(figsize=(4 * min(len(names), 3), 2.8 * -(-len(names) // 3)), layout="constrained")
-    for position, name in enumerate(names):
-        axes = figure.add_subplot(-(-len(names) // 3), min(len(names), 3), position + 1)
-        for full, points in sorted(curves.items()):
-            if full.split("/", 1)[1] == name:
-                steps, values = zip(*points, strict=True)
-                axes.plot(steps, values, label=full.split("/", 1)[0], marker="." if len(points) < 30 else "")
-        axes.set_title(name, fontsize=10)
-        axes.set_xlabel("step", fontsize=8)
-        axes.tick_params(labelsize=8)
-        axes.grid(alpha=0.3)
-        axes.legend(fontsize=8)
-    figure.savefig(path, dpi=110)
-
-
 def write_origin(folder: Path) -> dict[str, Any]:
     """Writes `<folder>/origin.json`: command, git revision, package versions, machine."""
     origin = {

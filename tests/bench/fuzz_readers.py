@@ -70,8 +70,7 @@ def read_runs(root: Path) -> None:
 
 
 def write_page(root: Path) -> None:
-    from slt.sweeps.ending import summary
-    from slt.sweeps.page import write_sweep
+    from slt.sweeps.page import summary, write_sweep
 
     summary(write_sweep(root))
 

@@ -22,8 +22,8 @@ from omegaconf import DictConfig
 
 from slt.config import assemble
 from slt.config.checks import CONF
-from slt.pretraining.augmentation import Views
-from slt.pretraining.networks import Twins
+from slt.pretraining.networks import StudentTeacher
+from slt.pretraining.views import Views
 from slt.training.loop import Trainer, parameter_groups
 from slt.training.machine import Compute, choose_device
 from slt.training.record import Record
@@ -32,7 +32,7 @@ WINDOWS = 4  # the first one holds the loader's start and is not counted
 
 
 def bare(
-    twins: Twins, batch: Views, *, taught: bool, headed: bool, device: torch.device, precision: str, steps: int
+    twins: StudentTeacher, batch: Views, *, taught: bool, headed: bool, device: torch.device, precision: str, steps: int
 ) -> float:
     """Images/s of the passes alone over random pictures shaped as `batch`, after a quarter of the steps."""
     whole = torch.randint(0, 256, batch.whole.flatten(0, 1).shape, dtype=torch.uint8, device=device)
@@ -61,7 +61,7 @@ def wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def whole_step(cfg: DictConfig, steps: int) -> tuple[Twins, Views, dict[str, float], dict[str, bool]]:
+def whole_step(cfg: DictConfig, steps: int) -> tuple[StudentTeacher, Views, dict[str, float], dict[str, bool]]:
     """Pretrain for `steps` updates with slt's own loop -> twins, a batch, rates; are teacher, head asked?"""
     torch.manual_seed(cfg.seed)
     device = choose_device(cfg.device)

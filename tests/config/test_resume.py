@@ -39,7 +39,7 @@ MEASURED = ("train/clips_per_second", "train/data_wait")  # of the clock, not of
 @pytest.fixture(autouse=True)
 def _no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody looks at these curves, and drawing them is half of such a short run."""
-    monkeypatch.setattr("slt.train.draw_curves", lambda curves, path: None)
+    monkeypatch.setattr("slt.train.save_curves", lambda curves, path: None)
 
 
 class Stopped(Exception):

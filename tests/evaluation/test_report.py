@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from slt.drawing.curves import draw_curves
+from slt.drawing.charts import draw_curves
 from slt.evaluation import Prediction, leak_report, write_report
 from slt.evaluation.breakdown import by_group
 from slt.evaluation.metrics import score

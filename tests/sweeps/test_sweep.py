@@ -12,8 +12,7 @@ import pytest
 
 from slt.config import assemble
 from slt.models import Translator
-from slt.sweeps.ending import close
-from slt.sweeps.page import write_sweep
+from slt.sweeps.page import close, write_sweep
 from slt.sweeps.status import read_status
 
 ONE = ("final=null", "max_steps=1", "eval_every=1")
