@@ -400,7 +400,7 @@ def test_another_number_of_shards_goes_on_with_what_there_is(source, tmp_path):
 
 def test_the_shards_are_even_in_clips_and_in_length():
     lengths = [9, 1, 8, 2, 7, 3, 6, 4, 5, 5]
-    clips = [Source(str(n), Path("a"), 10.0, 10.0 + length, {}) for n, length in enumerate(lengths)]
+    clips = [Source(str(n), Path("a"), 10.0, 10.0 + length) for n, length in enumerate(lengths)]
     parts = [deal(clips, (i, 2)) for i in (1, 2)]
     assert sorted(clip.video_id for part in parts for clip in part) == [str(n) for n in range(10)]
     assert [len(part) for part in parts] == [5, 5]
