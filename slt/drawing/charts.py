@@ -57,7 +57,12 @@ def save_curves(curves: Mapping[str, Curve], path: Path) -> None:
     """Writes `curves.png`: one panel a metric name, splits together."""
     names = sorted({name.split("/", 1)[1] for name in curves})
     rows, columns = -(-len(names) // 3), min(len(names), 3)
-    figure = Figure(figsize=(4 * columns, 2.8 * rows), layout="constrained")
+    width, height = 4 * columns, 2.8 * rows
+    figure = Figure(figsize=(width, height))
+    # Margins in inches: a layout engine draws everything twice, and takes a third of a tiny run's time.
+    figure.subplots_adjust(
+        left=0.55 / width, right=1 - 0.15 / width, bottom=0.5 / height, top=1 - 0.35 / height, wspace=0.2, hspace=0.45
+    )
     for position, name in enumerate(names):
         axes = figure.add_subplot(rows, columns, position + 1)
         for full, points in sorted(curves.items()):
@@ -67,6 +72,7 @@ def save_curves(curves: Mapping[str, Curve], path: Path) -> None:
         axes.set_title(name, fontsize=10)
         axes.set_xlabel("step", fontsize=8)
         axes.tick_params(labelsize=8)
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
     figure.savefig(path, dpi=110)
