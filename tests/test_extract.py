@@ -22,8 +22,8 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 
 from slt import data, extract
-from slt.config.assemble import corpus_items
 from slt.config.checks import CONF, HOME
+from slt.config.runs import corpus_items
 from slt.corpora import layout
 from slt.corpora.checking import check_corpus
 from slt.extraction.landmarks import Landmarks
@@ -400,7 +400,7 @@ def test_another_number_of_shards_goes_on_with_what_there_is(source, tmp_path):
 
 def test_the_shards_are_even_in_clips_and_in_length():
     lengths = [9, 1, 8, 2, 7, 3, 6, 4, 5, 5]
-    clips = [Source(str(n), Path("a"), 10.0, 10.0 + length, {}) for n, length in enumerate(lengths)]
+    clips = [Source(str(n), Path("a"), 10.0, 10.0 + length) for n, length in enumerate(lengths)]
     parts = [deal(clips, (i, 2)) for i in (1, 2)]
     assert sorted(clip.video_id for part in parts for clip in part) == [str(n) for n in range(10)]
     assert [len(part) for part in parts] == [5, 5]

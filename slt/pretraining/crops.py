@@ -27,7 +27,7 @@ from slt.streams.packed import PackedCrops, decode_jpeg, frame_path
 from slt.streams.readers import Crops
 from slt.streams.seen import Share, seen_lines
 from slt.training import processes
-from slt.training.batches import outlast_signal
+from slt.training.batches import ignore_first_signal
 
 log = logging.getLogger(__name__)
 
@@ -330,7 +330,7 @@ class ViewBatches(Dataset[Views]):
             DataLoader(
                 self, batch_size=None, sampler=itertools.count(consumed), num_workers=self.num_workers,
                 pin_memory=self.pin_memory, generator=torch.Generator().manual_seed(self.seed),
-                prefetch_factor=4 if self.num_workers else None, worker_init_fn=outlast_signal,
+                prefetch_factor=4 if self.num_workers else None, worker_init_fn=ignore_first_signal,
             )
         )  # fmt: skip
 
