@@ -13,6 +13,7 @@ from typing import Any
 
 from slt.corpora import layout
 from slt.corpora.clips import Augment, Clips, Row
+from slt.corpora.provenance import ONE_EXTRACTOR, extractor_fault
 from slt.files import read_json
 from slt.streams.stream import Stream
 
@@ -53,7 +54,9 @@ class FolderCorpus:
             raise FileNotFoundError(
                 f"{self.root / 'index' / split}.csv: no such split; {self.root / 'index'} holds {there}"
             )
-        ids = {**self.splits, **layout.read_splits(self.root, table, layout.refuse, (split,))}[split]
+        ids = (self.splits if split in self.splits else layout.read_splits(self.root, table, layout.refuse, (split,)))[
+            split
+        ]
         others = [key for key in table[ids[0]] if key not in layout.REQUIRED_COLUMNS]
         return [Row(name, table[name]["texto"], {key: table[name][key] for key in others}) for name in ids]
 
@@ -72,16 +75,18 @@ class FolderCorpus:
         Raises:
             ValueError: several, without `mixed_extractors`.
         """
-        made = {str(line.get("video_id")): str(line["fingerprint"]) for line in self.metadata if line.get("fingerprint")}
+        made = {
+            str(line.get("video_id")): str(line["fingerprint"]) for line in self.metadata if line.get("fingerprint")
+        }
         clips = Counter(made.get(name, "") for name in self.table)
         named = sorted(set(clips) - {""})
         if not named:
             return None
         if len(clips) > 1:
-            message = f"{self.root / 'metadata.jsonl'}: {layout.extractors(clips)}"
+            message = f"{self.root / 'metadata.jsonl'}: {extractor_fault(clips)}"
             if not self.mixed_extractors:
-                raise ValueError(message)
-            log.warning("%s; taken together as mixed_extractors says", message)
+                raise ValueError(f"{message}; {ONE_EXTRACTOR}")
+            log.warning("%s, taken together as mixed_extractors says", message)
         return " + ".join(named)
 
     @cached_property
@@ -129,4 +134,6 @@ class LsaTMultiStream(Clips):
 def corpus_fingerprints(root: Path) -> tuple[str, str | None]:
     """Return the fingerprint and the extractor of the corpus at `root`, with or without sentences."""
     corpus = FolderCorpus(root, captions=False, mixed_extractors=True)
+    if not corpus.splits:
+        raise FileNotFoundError(f"{root / 'index'}: no split; expected one of {', '.join(layout.SPLITS)} as .csv")
     return corpus.fingerprint, corpus.extractor

@@ -47,8 +47,7 @@ def draw_clips(clips: LsaTMultiStream, names: Sequence[str]) -> dict[str, Any]:
     pictures = {}
     for name in names:
         sample = clips[place[name]]
-        arrays = {name: x.numpy() for name, x in sample.streams.items()}
-        pictures[sample.id] = filmstrip(arrays, {k: m.numpy() for k, m in sample.seen.items()}, columns=COLUMNS)
+        pictures[sample.id] = filmstrip(sample.streams, sample.seen, columns=COLUMNS)
     return pictures
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from slt.streams.arrays import check_marks, pose_arrays, pose_faults, pose_shape, read_pose
 from slt.streams.sample import Array, Seen, StreamSpec
-from slt.streams.skeleton import MEDIAPIPE, Skeleton, find_skeleton
+from slt.streams.skeleton import MEDIAPIPE, Skeleton, find_skeleton, spell_out
 from slt.streams.stream import Found, Marks, Say, Stored, list_clips
 
 BODY, HAND = (len(MEDIAPIPE.parts[part]) for part in ("body", "left_hand"))
@@ -67,13 +67,14 @@ class Landmarks:
 
     def spec(self, name: str, shape: Sequence[int]) -> StreamSpec:
         """Return what a model reads: float32 (K, 3)."""
-        points = self.points if isinstance(self.points, str) else dict(self.points)
+        made = spell_out(self.points)
+        points = made if isinstance(made, str) else dict(made)
         return StreamSpec(
             name=name, kind="pose", dtype="float32", shape=tuple(shape), folder=self.folder, points=points, size=None
         )
 
     def lengths(self, root: Path, ids: Sequence[str]) -> NDArray[np.int64]:
-        """Return the frames of each clip (N,); raises ValueError for another number of landmarks than the skeleton's."""
+        """Return the frames of each clip (N,); raises ValueError for other landmarks than the skeleton's."""
         stored = list_clips(root, self.folder, ids, ("pose",))
         frames = []
         for path in map(stored.file, ids):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -86,7 +86,7 @@ class Skeleton:
         )  # fmt: skip
 
     def check_file(self, landmarks: int, where: str) -> None:
-        """Raise ValueError, naming `where`, unless files of so many points hold this skeleton: its whole or its first part."""
+        """Raise ValueError, naming `where`, unless a file of so many points holds it: its whole, or its first part."""
         whole = self.whole or self
         first = len(next(iter(whole.parts.values())))
         if landmarks not in (first, len(whole)):
@@ -107,8 +107,16 @@ def find_skeleton(points: Points) -> Skeleton:
     Raises:
         ValueError: no such file, or a content that is no skeleton.
     """
-    made = spell_out(points, [Path.cwd() / "conf" / "skeleton", Path.cwd() / "skeleton"])
-    content = made if isinstance(made, Mapping) else {"name": made, **_content(OWN / f"{made}.yaml")}
+    points = spell_out(points)
+    return _own(points) if isinstance(points, str) else _built(points)
+
+
+@cache
+def _own(name: str) -> Skeleton:
+    return _built({"name": name, **_content(OWN / f"{name}.yaml")})
+
+
+def _built(content: Mapping[str, Any]) -> Skeleton:
     name = str(content.get("name"))
     try:
         if "of" in content:
@@ -121,21 +129,23 @@ def find_skeleton(points: Points) -> Skeleton:
         ) from error
 
 
-def spell_out(points: Points, folders: Sequence[Path]) -> Points:
-    """Return a name of the suite's own as it is, and instead of any other what its file in one of the folders holds.
+def spell_out(points: Points) -> Points:
+    """Return a name of the suite's own as it is, and instead of any other what its file holds.
 
-    So a checkpoint or an export is whole without the files of whoever trained it.
+    Such files stand in `conf/skeleton` or `skeleton` of the working folder. So a checkpoint or an export is whole
+    without the files of whoever trained it.
 
     Raises:
         ValueError: no such file.
     """
     if isinstance(points, Mapping) or (OWN / f"{points}.yaml").is_file():
         return points
-    files = {path.stem: path for folder in (OWN, *folders) for path in sorted(folder.glob("*.yaml"))}
+    folders = (OWN, Path.cwd() / "conf" / "skeleton", Path.cwd() / "skeleton")
+    files = {path.stem: path for folder in folders for path in sorted(folder.glob("*.yaml"))}
     if points not in files:
         raise ValueError(f"points must be one of {', '.join(files)}, came {points!r}{near(str(points), files)}")
     content = {"name": points, **_content(files[points])}
-    return content | {"of": spell_out(content["of"], folders)} if "of" in content else content
+    return content | {"of": spell_out(content["of"])} if "of" in content else content
 
 
 def _content(path: Path) -> dict[str, Any]:
@@ -146,7 +156,9 @@ def _content(path: Path) -> dict[str, Any]:
 
 
 def _whole(name: str, content: Mapping[str, Any]) -> Skeleton:
-    points, parts, edges = [], {}, {}
+    points: list[str] = []
+    parts: dict[str, tuple[int, ...]] = {}
+    edges: dict[str, list[tuple[int, int]]] = {}
     for part, names in content["parts"].items():
         parts[part] = tuple(range(len(points), len(points) + len(names)))
         points += names

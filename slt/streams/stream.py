@@ -56,7 +56,7 @@ class Stream(Protocol):
         """Return what a model reads, with frames of `shape`."""
 
     def lengths(self, root: Path, ids: Sequence[str]) -> NDArray[np.int64]:
-        """Return the frames of each clip, int64 (N,), by one listing and headers; raise the first fault of these clips."""
+        """Return the frames of each clip, int64 (N,), by one listing and headers; raise the first fault."""
 
     def read(self, root: Path, video_id: str, index: NDArray[np.int64]) -> Seen:
         """Return the frames of `index` (n,) in its order; raise the first fault in them."""
@@ -120,7 +120,7 @@ def list_forms(path: Path, say: Say, forms: Iterable[str] = tuple(FORMS.values()
     strange: list[str] = []
     with os.scandir(path) as entries:
         for entry in entries:  # one by one: a corpus of single frames has millions
-            stem, suffix = os.path.splitext(entry.name)
+            suffix = Path(entry.name).suffix
             form, frame = FORMS.get(suffix.lower(), ""), parse_frame_name(entry.name)
             if entry.name.startswith("."):
                 if entry.name.endswith(".tmp"):
@@ -129,7 +129,7 @@ def list_forms(path: Path, say: Say, forms: Iterable[str] = tuple(FORMS.values()
                 strange.append(entry.name)
             else:
                 stream = found.setdefault(form, Stored(path, form))
-                name, t = frame or (stem, 0)
+                name, t = frame or (entry.name.removesuffix(suffix), 0)
                 stream.files[name] += 1
                 stream.last[name] = max(stream.last.get(name, 0), t)
     if found or path.name in STREAMS or any(name.lower().endswith((".jpg", ".jpeg")) for name in strange):
