@@ -36,9 +36,6 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
-import numpy as np
-from numpy.typing import NDArray
-
 from slt.corpora.provenance import refuse_other_extractor
 from slt.models.search import Search
 from slt.streams.sample import StreamSpec
@@ -181,7 +178,7 @@ def _build(kind: Any, value: Any, where: str) -> Any:
     parts, origin = get_args(kind), get_origin(kind)
     if origin is UnionType:
         for part in parts:
-            if part in (NoneType, type(value)) and (part is not NoneType or value is None):
+            if (get_origin(part) or part) is type(value):
                 return _build(part, value, where)
         return _build(parts[0], value, where)
     if is_dataclass(kind) and isinstance(value, Mapping):

@@ -103,7 +103,7 @@ def frame_index(frames: int, step: float, max_frames: int | None) -> NDArray[np.
 
 
 def pad_clips(clips: Sequence[Inputs]) -> tuple[dict[str, Array], dict[str, Array], Array]:
-    """Pad B clips with zeros to the longest: streams (B, T, ...), seen marks (B, T), and bool (B, T), True = a frame."""
+    """Pad clips with zeros to the longest: streams (B, T, ...), seen marks (B, T), and bool (B, T), True = a frame."""
     lengths = [len(next(iter(clip.seen.values()))) for clip in clips]
     streams = {name: _padded([clip.streams[name] for clip in clips], max(lengths)) for name in clips[0].streams}
     seen = {name: _padded([clip.seen[name] for clip in clips], max(lengths)) for name in clips[0].streams}

@@ -138,14 +138,15 @@ def spell_out(points: Points) -> Points:
     Raises:
         ValueError: no such file.
     """
-    if isinstance(points, Mapping) or (OWN / f"{points}.yaml").is_file():
+    if isinstance(points, Mapping):
+        return dict(points) | ({"of": spell_out(points["of"])} if "of" in points else {})
+    if (OWN / f"{points}.yaml").is_file():
         return points
     folders = (OWN, Path.cwd() / "conf" / "skeleton", Path.cwd() / "skeleton")
     files = {path.stem: path for folder in folders for path in sorted(folder.glob("*.yaml"))}
     if points not in files:
         raise ValueError(f"points must be one of {', '.join(files)}, came {points!r}{near(str(points), files)}")
-    content = {"name": points, **_content(files[points])}
-    return content | {"of": spell_out(content["of"])} if "of" in content else content
+    return spell_out({"name": points, **_content(files[points])})
 
 
 def _content(path: Path) -> dict[str, Any]:

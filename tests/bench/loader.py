@@ -26,7 +26,7 @@ from slt.corpora.folder import LsaTMultiStream
 from slt.streams.arrays import write_pose
 from slt.streams.batch import LengthBatches, collate
 from slt.streams.packed import write_frames, write_packed
-from slt.streams.readers import Crops, Landmarks
+from slt.data import Crops, Landmarks
 
 FOLDERS = {"face": "face", "left_hand": "hand_l", "right_hand": "hand_r"}
 MIRROR = {"left_hand": "right_hand", "right_hand": "left_hand"}

@@ -16,7 +16,7 @@ from slt.files import write_json
 from slt.streams.arrays import read_pose, write_features, write_pose
 from slt.streams.batch import LengthBatches, collate
 from slt.streams.packed import PackedCrops, frame_path, write_frames, write_packed
-from slt.streams.readers import Crops, Features, Landmarks
+from slt.data import Crops, Features, Landmarks
 
 FRAMES = {"a": 6, "b": 12, "c": 9, "d": 7, "e": 5}
 SPLITS = {"train": ["a", "b", "c"], "val": ["d"], "test": ["e"]}

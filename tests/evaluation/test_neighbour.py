@@ -9,7 +9,7 @@ import pytest
 
 from slt.corpora.folder import LsaTMultiStream
 from slt.evaluation.neighbour import STEPS, _moves, nearest, neighbour_floor, warped
-from slt.streams.readers import Features
+from slt.data import Features
 
 SAME: dict[str, Any] = {"bootstrap": 10, "seed": 1, "signers": None}
 

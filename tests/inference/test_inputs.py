@@ -19,7 +19,7 @@ from slt.extraction.regions import STREAMS, Clip, Regions
 from slt.extraction.writer import ClipWriter
 from slt.inference.inputs import inputs_from_clip, inputs_from_regions, inputs_from_sample
 from slt.models.signature import StreamSpec
-from slt.streams.readers import Crops, Landmarks
+from slt.data import Crops, Landmarks
 
 FOLDERS = {"face": "face", "left_hand": "hand_l", "right_hand": "hand_r", "pose": "pose"}
 SIDE = 12

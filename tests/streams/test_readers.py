@@ -8,7 +8,7 @@ import torch
 
 from slt.streams.arrays import write_features, write_pose
 from slt.streams.packed import frame_path, write_frames, write_packed
-from slt.streams.readers import Crops, Features, Landmarks
+from slt.data import Crops, Features, Landmarks
 
 ALL = np.arange(5)
 
