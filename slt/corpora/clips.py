@@ -91,7 +91,7 @@ class Augment:
         assert isinstance(value, Mapping)
         keys = [field.name for field in fields(cls)]
         if unknown := [key for key in value if key not in keys]:
-            raise ValueError(f"augment: unknown key {unknown[0]!r}{near(str(unknown[0]), keys)}; expected {keys}")
+            raise ValueError(f"augment: unknown key {unknown[0]!r}; expected {keys}{near(str(unknown[0]), keys)}")
         if missing := [key for key in keys if key not in value]:
             raise ValueError(f"augment: missing {missing}; expected all of {keys}, or augment=null for none")
         return cls(**{**value, "speed": tuple(value["speed"])})

@@ -169,8 +169,8 @@ def _column_faults(path: Path, columns: Sequence[str]) -> Iterator[str]:
         elif column not in REQUIRED_COLUMNS + OPTIONAL_COLUMNS:
             hint = near(column, REQUIRED_COLUMNS + OPTIONAL_COLUMNS)
             yield (
-                f"{path} line 1: unknown column {column!r}{hint}; beside `video_id` and `texto` these are read: "
-                f"{', '.join(OPTIONAL_COLUMNS)}; rename or remove it"
+                f"{path} line 1: unknown column {column!r}; beside `video_id` and `texto` these are read: "
+                f"{', '.join(OPTIONAL_COLUMNS)}; rename or remove it{hint}"
             )
 
 
@@ -242,7 +242,7 @@ def read_splits(root: Path, table: Mapping[str, Any], say: Say, names: Iterable[
                 strange += 1
                 say(
                     "index: ids",
-                    f"{path} line {line}: id {name!r} has no row in subs.csv{hint}; add the row, or take it out",
+                    f"{path} line {line}: id {name!r} has no row in subs.csv; add the row, or take it out{hint}",
                 )
             if split in SPLITS and where.setdefault(name, path.name) != path.name:
                 say(
