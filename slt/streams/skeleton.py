@@ -170,3 +170,9 @@ def _whole(name: str, content: Mapping[str, Any]) -> Skeleton:
 
 
 MEDIAPIPE = find_skeleton("mediapipe_75")
+
+
+@cache
+def first_points(count: int) -> Skeleton:
+    """Return the skeleton of the first points of `MEDIAPIPE`, which is what a pose of an unnamed one holds."""
+    return MEDIAPIPE.subset(f"mediapipe_{count}", MEDIAPIPE.points[:count])
