@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -113,10 +113,6 @@ def translate_film(
     The extractor goes through one film at a time: callers of several threads take turns.
 
     Args:
-        path: the film.
-        translator: what turns frames into sentences.
-        extractor: with the settings of the one behind the training clips.
-        settings: how it is read.
         out: folder for STEM.mp4, STEM.srt and STEM.vtt; None writes nothing.
         on_update: hears of the progress; what it raises ends all and leaves nothing half written.
 
@@ -126,8 +122,9 @@ def translate_film(
             a model whose streams are not made from pictures, or an `out` in which files of the film's own lie.
     """
     path, latency = Path(path), Latency()
-    targets = {ending: out / f"{path.stem}.{ending}" for ending in ENDINGS} if out is not None else {}
-    refuse_overwriting(path, [target for ending, target in targets.items() if settings.draw or ending != "mp4"])
+    endings = () if out is None else ENDINGS if settings.draw else ENDINGS[1:]
+    targets = {ending: (out or Path()) / f"{path.stem}.{ending}" for ending in endings}
+    refuse_overwriting(path, targets.values())
     film = probe(path)
     rate = target_rate(film, settings.fps, settings.max_fps)
     length = film_length(film, rate)
@@ -138,7 +135,7 @@ def translate_film(
         if on_update is not None:
             on_update(Update(stage, seconds, length, tuple(captions)))
 
-    with Track(every=max(1, round(rate / UPDATES))) as track:
+    with Track(rate) as track:
         signer = extractor.find_signer(partial(frames_at, path), duration=length, box=settings.box)
         frames = timed_frames(read_frames(path, fps=rate), latency)
         found = track.noted(extractor.stream(frames, fps=rate, signer=signer), latency, partial(tell, "landmarks"))
@@ -148,20 +145,33 @@ def translate_film(
             tell("translation", segment.end)
         if track.frames == 0 or track.size is None:
             raise ValueError(f"{path}: the film holds no picture; remove it or export it again")
-        if out is not None:
-            out.mkdir(parents=True, exist_ok=True)
-            if settings.draw:
-                overlay = Overlay(track.size, MARKED, [stream.name for stream in translator.streams])
-                with Recorder(targets["mp4"], size=overlay.size, fps=rate, live=False) as recorder:
-                    for seconds, picture, seen in track.again(read_frames(path, fps=rate), partial(tell, "drawing")):
-                        with latency.timed("draw"):
-                            text = film_text(sentence_at(captions, seconds), seconds, track.frames / rate)
-                            drawn = overlay.draw(picture, seen, text)
-                        recorder.write(seconds, drawn)
-            write_subtitles(captions, srt=targets["srt"], vtt=targets["vtt"])
-        annotated = targets.get("mp4") if settings.draw else None
-        paths = annotated, targets.get("srt"), targets.get("vtt")
-        return FilmResult(captions, track.seen(), rate, track.frames / rate, track.size, *paths, latency)
+        if targets:
+            _write(path, targets, track, captions, translator, latency, partial(tell, "drawing"))
+        mp4, srt, vtt = (targets.get(ending) for ending in ENDINGS)
+        return FilmResult(captions, track.seen(), rate, track.frames / rate, track.size, mp4, srt, vtt, latency)
+
+
+def _write(
+    path: Path,
+    targets: Mapping[str, Path],
+    track: Track,
+    captions: Sequence[Caption],
+    translator: SentenceTranslator,
+    latency: Latency,
+    tell: Callable[[float], None],
+) -> None:
+    """Go through the film a second time where it is drawn, now with its sentences known; then write the subtitles."""
+    assert track.size is not None
+    targets["srt"].parent.mkdir(parents=True, exist_ok=True)
+    if "mp4" in targets:
+        overlay = Overlay(track.size, MARKED, [stream.name for stream in translator.streams])
+        with Recorder(targets["mp4"], size=overlay.size, fps=track.fps, live=False) as recorder:
+            for seconds, picture, found in track.again(read_frames(path, fps=track.fps), tell):
+                with latency.timed("draw"):
+                    text = film_text(sentence_at(captions, seconds), seconds, track.frames / track.fps)
+                    drawn = overlay.draw(picture, found, text)
+                recorder.write(seconds, drawn)
+    write_subtitles(captions, srt=targets["srt"], vtt=targets["vtt"])
 
 
 def refuse_overwriting(film: Path, targets: Iterable[Path]) -> None:
@@ -204,16 +214,13 @@ def translate_segment(
 
 
 class Track:
-    """What was found in each frame of a film, in a file that vanishes: an hour at 30 frames/s is 107 MB.
-
-    Args:
-        every: how far it is, is told after so many frames.
-    """
+    """What was found in each frame of a film, in a file that vanishes: an hour at 30 frames/s is 107 MB."""
 
     _RECORD = np.dtype([("points", "f4", (75, 3)), ("boxes", "f4", (len(STREAMS), 3)), ("marks", "u1", len(MARKED))])
 
-    def __init__(self, every: int) -> None:
-        self.every, self.frames = every, 0  # frames so far, T
+    def __init__(self, fps: float) -> None:
+        self.fps, self.every = fps, max(1, round(fps / UPDATES))
+        self.frames = 0  # so far, T
         self.size: tuple[int, int] | None = None  # width and height of the pictures
         self._file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as this is
         self._marks = bytearray()

@@ -10,7 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -81,9 +81,6 @@ def translate_live(
 
     Args:
         source: gives pictures at its own pace; a film is cut as the same film that is not live.
-        translator: what turns frames into sentences.
-        extractor: with the settings of the one behind the training clips.
-        reading, live: see there.
         screen: shows each picture; None = nobody looks.
         subtitles: take each final caption.
         on_caption: takes each caption and whether it is partial, in the thread that calls this.
@@ -101,15 +98,10 @@ def translate_live(
     with ExitStack() as stack:
         thread = TranslationThread(translator, fps=source.fps, search=reading.search, latency=latency)
         stack.callback(thread.stop)
-        capture = threading.Thread(target=_capture, args=(source, queue, stop, ready, latency), daemon=True)
-        stack.callback(_join, capture)
-        stack.callback(ready.set)
-        stack.callback(stop.set)
-        names = [stream.name for stream in translator.streams]
-        view = stack.enter_context(View(source, names, latency, screen, live.record, panel=live.panel))
+        stack.enter_context(_capturing(source, queue, stop, ready, latency))
+        view = stack.enter_context(View(source, translator.streams, latency, screen, live.record, panel=live.panel))
         segmenter = Segmenter(segmentation, fps=source.fps, whole=whole)
         session = Session(segmenter, thread, view, live.partial_seconds, subtitles, on_caption)
-        capture.start()
         try:
             frames = _feed_extractor(queue, pending, ready, latency)
             for regions in extractor.stream(frames, fps=source.fps, signer=signer):
@@ -126,22 +118,30 @@ def translate_live(
     return LiveResult(list(session.captions), queue.count, latency.frames, queue.dropped, latency)
 
 
-def _join(thread: threading.Thread) -> None:
-    if thread.ident is not None:
-        thread.join(10.0)  # a camera that hangs is left to end with the process
-
-
-def _capture(
+@contextmanager
+def _capturing(
     source: LiveSource, queue: Mailbox[Shot], stop: threading.Event, ready: threading.Event, latency: Latency
-) -> None:
+) -> Iterator[None]:
+    """Put the source's pictures into the queue, in a thread of its own, until the body of the `with` is left."""
+
+    def capture() -> None:
+        try:
+            for shot in source.shots(stop, ready):
+                latency.add("decode", shot.decoding)
+                queue.put(shot)
+        except BaseException as error:  # told in the thread that takes out
+            queue.close(error)
+        else:
+            queue.close()
+
+    thread = threading.Thread(target=capture, name="capture", daemon=True)
+    thread.start()
     try:
-        for shot in source.shots(stop, ready):
-            latency.add("decode", shot.decoding)
-            queue.put(shot)
-    except BaseException as error:  # told in the thread that takes out
-        queue.close(error)
-    else:
-        queue.close()
+        yield
+    finally:
+        stop.set()
+        ready.set()
+        thread.join(10.0)  # a camera that hangs is left to end with the process
 
 
 def _feed_extractor(

@@ -15,6 +15,7 @@ from slt.inference.overlay import Found, Overlay, Text
 from slt.inference.recorder import Recorder
 from slt.inference.sources import LiveSource, Shot
 from slt.inference.subtitles import clock
+from slt.models.signature import StreamSpec
 
 # A sentence stays on show for so long, and for so much longer per letter.
 SHOWN_SECONDS, SHOWN_PER_LETTER = 2.0, 0.06
@@ -37,14 +38,14 @@ class View:
     def __init__(
         self,
         source: LiveSource,
-        names: Sequence[str],
+        streams: Sequence[StreamSpec],
         latency: Latency,
         screen: Screen | None,
         record: Path | None,
         *,
         panel: bool,
     ) -> None:
-        self._source, self._names, self._latency = source, names, latency
+        self._source, self._names, self._latency = source, [stream.name for stream in streams], latency
         self._screen, self._record = screen, record
         self._overlay: Overlay | None = None
         self._size: tuple[int, int] | None = None

@@ -167,7 +167,7 @@ def test_a_film_too_long_to_be_one_clip_is_refused_before_it_is_read(film, monke
 
 
 def test_what_was_found_takes_no_memory_by_the_frame():
-    with Track(every=10) as track:
+    with Track(fps=40) as track:
         for n in range(500):
             track.add(regions(n / 10, signer(n / 10, raised=True, moving=True)))
         back = list(track.found())
