@@ -15,7 +15,7 @@ _slt_complete() {
         command=${BASH_REMATCH[1]} rest=${BASH_REMATCH[2]}
     fi
     COMPREPLY=($(compgen -W "$(COMP_LINE="slt $rest" "$python" -c \
-        "from slt.entry import main; main('$command')(print)()" -sc query=bash 2>/dev/null)" -- "${rest##*[[:space:]]}"))
+        "from slt.config.entry import main; main('$command')(print)()" -sc query=bash 2>/dev/null)" -- "${rest##*[[:space:]]}"))
 }
 COMP_WORDBREAKS=${COMP_WORDBREAKS//[=@]/}
 complete -o nospace -o default -F _slt_complete python python3 slt

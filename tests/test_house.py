@@ -28,6 +28,7 @@ ROOMS = (
     "config", "sweeps", "exporting", "inference", "evaluation", "pretraining", "training", "models", "synthetic",
     "extraction", "corpora", "drawing", "streams",
 )  # fmt: skip
+DOCUMENTS = [*ROOT.glob("README*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("experiments/README.md")]
 GROUND = ("files", "text", "workers")
 # The one file that must spell out what it forbids.
 THIS = "tests/test_house.py"
@@ -210,9 +211,10 @@ def test_no_tracked_file_is_a_checkpoint_a_film_or_large():
     assert [name_of(path) for path in tracked() if path.suffix in {".pt", ".pth", ".mp4", ".task", ".pyc"}] == []
 
 
-def test_the_readme_s_pipeline_names_files_that_are_there():
-    stages = re.findall(r"`(slt/[\w/]+\.py)`", (ROOT / "README.md").read_text(encoding="utf-8"))
-    assert [stage for stage in stages if not (ROOT / stage).is_file()] == []
+def test_the_documents_name_files_that_are_there():
+    for page in DOCUMENTS:
+        files = re.findall(r"`((?:slt|tests|conf)/[\w/]+\.(?:py|yaml))`", page.read_text(encoding="utf-8"))
+        assert [name for name in files if not (ROOT / name).is_file()] == [], page.name
 
 
 def test_the_keys_that_the_documents_override_are_keys():
@@ -224,8 +226,8 @@ def test_the_keys_that_the_documents_override_are_keys():
     known = {key for command in ("train", "eval", "extract") for key in known_keys(command)}
     known |= {f"hydra.launcher.{key}" for key in SlurmQueueConf.__dataclass_fields__}
     ends = {key for path in CONF.rglob("*.yaml") for key in re.findall(r"(\w+):", path.read_text(encoding="utf-8"))}
-    for name in ("README.md", "README.es.md", "experiments/README.md"):
-        text = (ROOT / name).read_text(encoding="utf-8") if (ROOT / name).is_file() else ""
+    for page in DOCUMENTS:
+        name, text = page.name, page.read_text(encoding="utf-8")
         for command in re.findall(r"python -m slt\S*((?: +[^\s`|]+)+)", text):
             for key in re.findall(r"(?<=\s)([a-z_]+(?:\.[a-z_]+)*)=", command):
                 assert key in known or key.rsplit(".", 1)[-1] in ends, f"{name}: {key}="
@@ -254,3 +256,25 @@ def test_every_requirement_has_both_bounds_and_stands_in_the_lock_within_them():
 
 def test_opencv_comes_from_one_package():
     assert len({*packages_distributions()["cv2"]}) == 1  # with two, which one is imported is chance
+
+
+def test_a_page_is_short_and_its_links_lead_somewhere():
+    for page in DOCUMENTS:
+        text = page.read_text(encoding="utf-8")
+        assert page.parent.name == "experiments" or len(text.splitlines()) <= 300, page.name
+        links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
+        assert [link for link in links if not (page.parent / link).exists()] == [], page.name
+
+
+def test_both_languages_show_the_same_commands():
+    for page in ROOT.glob("docs/*.es.md"):
+        ours, theirs = (
+            [line.split(" #")[0].rstrip() for line in commands(path)]
+            for path in (page, page.with_name(page.name.replace(".es.", ".")))
+        )
+        assert ours == theirs, page.name
+
+
+def commands(page: Path) -> Iterator[str]:
+    for block in re.findall(r"```bash\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+        yield from (line for line in block.splitlines() if line and not line.startswith("#"))

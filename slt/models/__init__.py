@@ -1,37 +1,28 @@
-"""The model: backbones, projectors, fusion, temporal encoder, decoder, translator."""
+"""The model: backbones, projectors, fusion, temporal encoder, decoder, translator.
 
-from slt.models.backbones import (
-    ConvSmall,
-    FeatureBackbone,
-    PoseMLP,
-    TimmBackbone,
-    ViTLight,
-    ViTSmallPatch16,
-    load_dinov2_backbone,
-    replace_with_dinov2,
-)
-from slt.models.decoder import TextSeq2SeqDecoder
-from slt.models.fusion import FuseConcatLinear, FuseGated, FuseMean
-from slt.models.multistream import MultiStreamEncoder
-from slt.models.projector import StreamProjector
-from slt.models.temporal import TransformerTemporal
-from slt.models.translator import Translator
+Names are imported when they are asked for: an exported folder runs on `search` and `signature`, without torch.
+"""
 
-__all__ = [
-    "ConvSmall",
-    "FeatureBackbone",
-    "FuseConcatLinear",
-    "FuseGated",
-    "FuseMean",
-    "MultiStreamEncoder",
-    "PoseMLP",
-    "StreamProjector",
-    "TextSeq2SeqDecoder",
-    "TimmBackbone",
-    "TransformerTemporal",
-    "Translator",
-    "ViTLight",
-    "ViTSmallPatch16",
-    "load_dinov2_backbone",
-    "replace_with_dinov2",
-]
+from importlib import import_module
+from typing import Any
+
+_MODULES = {
+    "backbones": (
+        "ConvSmall", "FeatureBackbone", "PoseMLP", "TimmBackbone", "ViTLight", "ViTSmallPatch16",
+        "load_dinov2_backbone", "replace_with_dinov2",
+    ),
+    "decoder": ("TextSeq2SeqDecoder",),
+    "fusion": ("FuseConcatLinear", "FuseGated", "FuseMean"),
+    "multistream": ("MultiStreamEncoder",),
+    "projector": ("StreamProjector",),
+    "temporal": ("TransformerTemporal",),
+    "translator": ("Translator",),
+}  # fmt: skip
+__all__ = [name for names in _MODULES.values() for name in names]
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(import_module(f"slt.models.{module}"), name)
+    raise AttributeError(f"module 'slt.models' has no attribute {name!r}")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from slt.drawing import filmstrip
+from slt.drawing.filmstrip import filmstrip
 
 FRAMES = 12
 
