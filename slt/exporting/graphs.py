@@ -13,9 +13,10 @@ import io
 import logging
 import warnings
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -53,6 +54,7 @@ class Encoder(nn.Module):
     def __init__(self, translator: Translator, streams: Sequence[str]) -> None:
         super().__init__()
         self.streams = tuple(streams)
+        self.stride = translator.encoder.temporal.stride
         self.encoder, self.decoder = fast_forms(translator.encoder), translator.decoder
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
@@ -187,19 +189,26 @@ def to_torchscript(graph: Exportable, path: Path) -> None:
 
 
 def to_program(graph: Exportable, path: Path) -> None:
-    """Writes a torch.export program, for AOTInductor, ExecuTorch and whatever else reads one."""
+    """Writes a torch.export program, for AOTInductor, ExecuTorch and whatever else reads one.
+
+    Of an encoder that shortens clips it takes those of which more than one step is left: torch.export makes another
+    program of a length of one.
+    """
+    shortest = getattr(graph.module, "stride", 0) + 1
     with _quiet():
-        program = torch.export.export(graph.module, graph.args, dynamic_shapes=_dynamic(graph))
+        program = torch.export.export(
+            graph.module, graph.args, dynamic_shapes=_dynamic(graph, {"T": shortest} if shortest > 2 else {})
+        )
         for node in program.graph.nodes:
             node.meta.pop("stack_trace", None)  # with the folders of whoever exported
         torch.export.save(program, path)
 
 
-def _dynamic(graph: Exportable) -> tuple[Any, ...]:
+def _dynamic(graph: Exportable, least: Mapping[str, int] = MappingProxyType({})) -> tuple[Any, ...]:
     """Which lengths of which input are dynamic, one symbol a letter, in the arrangement of the module's arguments."""
     letters = {length for tensor in graph.spec.inputs for length in tensor.shape if isinstance(length, str)}
     # `T'` is no identifier, and an exporter's names are.
-    symbols = {letter: torch.export.Dim(letter.replace("'", "_out")) for letter in letters}
+    symbols = {letter: torch.export.Dim(letter.replace("'", "_out"), min=least.get(letter)) for letter in letters}
     dims = tuple(
         {place: symbols[length] for place, length in enumerate(tensor.shape) if isinstance(length, str)}
         for tensor in graph.spec.inputs

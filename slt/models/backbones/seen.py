@@ -18,7 +18,8 @@ def on_seen(network: Callable[[Tensor], Tensor], x: Tensor, seen: Tensor) -> Ten
     # a branch on what was seen, so that the module can be exported as it is.
     first = torch.arange(flat.shape[0], device=flat.device) == 0
     kept = (flat | (first & ~flat.any())).nonzero().squeeze(1)
-    torch._check(kept.shape[0] >= 1)
+    if not torch.jit.is_tracing():  # which knows numbers as tensors
+        torch._check(kept.shape[0] >= 1)
     features = network(x.flatten(0, 1)[kept])
     out = features.new_zeros(flat.shape[0], features.shape[-1]).index_copy(0, kept, features)
     return torch.where(flat[:, None], out, 0.0).unflatten(0, seen.shape)
