@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import importlib.util
 import sys
+
+from slt.text import near
 
 COMMANDS = ("train", "eval", "export", "pretrain", "extract", "demo", "report", "board")
 
@@ -15,9 +16,7 @@ def main() -> None:
     there = [name for name in COMMANDS if importlib.util.find_spec(f"slt.{name}")]
     command = sys.argv[1] if len(sys.argv) > 1 and sys.argv[1].isidentifier() else "train"
     if command not in there:
-        near = difflib.get_close_matches(command, there, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        sys.exit(f"error: there is no command {command!r}{hint} (there are: {', '.join(there)})")
+        sys.exit(f"error: there is no command {command!r}{near(command, there)} (there are: {', '.join(there)})")
     if len(sys.argv) > 1 and sys.argv[1] == command:
         del sys.argv[1]
     sys.argv[0] = f"slt.{command}"

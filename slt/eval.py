@@ -6,15 +6,17 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from slt.config import assemble
-from slt.config.checks import check
+from slt.config import build, runs
+from slt.config.checks import check, taken
 from slt.config.entry import main
 from slt.corpora.provenance import refuse_other_extractor
-from slt.evaluation.assessment import examine
-from slt.models.tokenizer import Tokenize
+from slt.evaluation.assessment import score_split
+from slt.evaluation.report import Shown
+from slt.evaluation.results import write_results
+from slt.evaluation.settings import Scoring
 from slt.training import lineage
 from slt.training.checkpoint import find_checkpoint, load_checkpoint
-from slt.training.machine import choose_device
+from slt.training.machine import Compute, choose_device
 from slt.training.record import read_metrics
 
 
@@ -22,38 +24,34 @@ from slt.training.record import read_metrics
 def evaluate(cfg: DictConfig) -> float:
     """Evaluates, and returns BLEU."""
     check(cfg)
-    run = assemble.begin_run(cfg)
-    device = choose_device(cfg.device)
+    folder, device = runs.begin_run(cfg), choose_device(cfg.device)
     path = find_checkpoint(Path(cfg.checkpoint), "best.pt")
     payload = load_checkpoint(path)
-    trained, translator, tokenizer = assemble.restore(payload, path, trust=cfg.trust)
+    trained, translator, tokenizer = build.restore(payload, path, trust=cfg.trust)
     if cfg.dataset.root is not None:
         trained.dataset.root = cfg.dataset.root
     if cfg.other_extractor:
         trained.dataset.mixed_extractors = True
-    splits = assemble.build_splits(trained, ["train", cfg.split], augment=False, named_by="split")
-    clips, train = splits[cfg.split], splits["train"]
-    refuse_other_extractor(
-        payload.get("extractor"), clips.extractor, where=str(clips.root), allowed=cfg.other_extractor
-    )
-    assemble.check_streams(clips, payload["shapes"], cfg.streams.drop)
+    splits = build.build_splits(trained, ["train", cfg.split], augment=False, named_by="split")
+    clips, where = splits[cfg.split], str(splits[cfg.split].root)
+    refuse_other_extractor(payload.get("extractor"), clips.extractor, where=where, allowed=cfg.other_extractor)
+    build.check_streams(clips, payload["shapes"], cfg.streams.drop)
     clips.check_seen(strict=False)
-    history = path.parent.parent / "metrics.csv"
-    dashboard = assemble.open_dashboard(
-        cfg, run, "eval", uses=lambda: [*assemble.corpus_items(clips.root), lineage.checkpoint(path)]
+    dashboard = runs.open_dashboard(
+        cfg, folder, "eval", uses=lambda: [*runs.corpus_items(clips.root), lineage.checkpoint(path)]
     )
-    found = examine(
-        translator.to(device), clips, train, tokenizer, Tokenize(tokenizer, trained.decoder.max_tokens),
-        folder=run, curves=read_metrics(history) if history.is_file() else {},
-        config_text=OmegaConf.to_yaml(trained), dashboard=dashboard, device=device, seed=cfg.seed,
-        precision=cfg.precision or trained.precision, num_workers=cfg.num_workers,
-        max_tokens=trained.decoder.max_tokens, drop=list(cfg.streams.drop), batch_size=cfg.batch_size,
-        batch_frames=cfg.batch_frames,
+    model = build.as_model(trained, translator.to(device), tokenizer, payload["glosses"], cfg.evaluation)
+    scoring = taken(Scoring, cfg.evaluation, seed=cfg.seed, drop=list(cfg.streams.drop))
+    compute = Compute(device, cfg.precision or trained.precision)
+    found = score_split(model, clips, splits["train"], build.batching(cfg), scoring, compute)
+    assert found is not None
+    history = path.parent.parent / "metrics.csv"
+    write_results(
+        found, clips, folder, strips=scoring.report_strips, dashboard=dashboard,
         about={"checkpoint": str(path), "corpus": clips.fingerprint, "step": payload["step"]},
-        glosses=payload["glosses"], **cfg.evaluation,
+        shown=Shown(read_metrics(history) if history.is_file() else {}, OmegaConf.to_yaml(trained)),
     )  # fmt: skip
     dashboard.close()
-    assert found is not None
     return found.scores["bleu"].value
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from slt.config import assemble
+from slt.config import build, runs
 from slt.config.checks import check
 from slt.config.entry import main
 from slt.corpora.provenance import refuse_other_extractor
@@ -30,14 +30,14 @@ def open_run(
     Args:
         checkpoint: a run folder (its best.pt) or a .pt file.
         search: values that differ from those of the run's evaluation.
-        trust: see `assemble.restore`.
+        trust: see `build.restore`.
 
     Raises:
         FileNotFoundError, ValueError: no such checkpoint, or one that is damaged.
     """
     path = find_checkpoint(checkpoint, "best.pt")
     payload = load_checkpoint(path)
-    cfg, translator, tokenizer = assemble.restore(payload, path, trust=trust)
+    cfg, translator, tokenizer = build.restore(payload, path, trust=trust)
     longest = cfg.decoder.max_tokens
     given: dict[str, Any] = {str(key): value for key, value in (search or {}).items() if value is not None}
     if given.get("max_tokens", longest) > longest:
@@ -66,19 +66,19 @@ def parity_scores(said: dict[str, Any]) -> dict[str, float]:
 def export(cfg: DictConfig) -> None:
     """Exports."""
     check(cfg)
-    run = assemble.begin_run(cfg)
+    run = runs.begin_run(cfg)
     trained, config = open_run(Path(cfg.checkpoint), cfg.search, trust=cfg.trust)
     if cfg.dataset.root is not None:
         config.dataset.root = cfg.dataset.root
     if cfg.other_extractor:
         config.dataset.mixed_extractors = True
     split = cfg.parity.split or config.final or config.val
-    clips = assemble.build_splits(config, [split], augment=False, named_by="parity.split")[split]
+    clips = build.build_splits(config, [split], augment=False, named_by="parity.split")[split]
     refuse_other_extractor(trained.extractor, clips.extractor, where=str(clips.root), allowed=cfg.other_extractor)
     trained = replace(trained, extractor_settings=extractor_settings(clips.root, trained.extractor))
     out = Path(cfg.out)
-    dashboard = assemble.open_dashboard(cfg, run, "export", uses=lambda: [
-        *assemble.corpus_items(clips.root), lineage.checkpoint(find_checkpoint(Path(cfg.checkpoint), "best.pt"))
+    dashboard = runs.open_dashboard(cfg, run, "export", uses=lambda: [
+        *runs.corpus_items(clips.root), lineage.checkpoint(find_checkpoint(Path(cfg.checkpoint), "best.pt"))
     ])  # fmt: skip
     manifest = export_folder(
         trained, out, name=cfg.name or out.name, precision=cfg.precision, program=cfg.program, clips=clips,

@@ -6,19 +6,28 @@ extracted but clips that failed and are listed.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from slt.config.checks import check
 from slt.config.entry import main
+from slt.extraction.captions import Captions
+from slt.extraction.clip import Extraction, build_extractor
 from slt.extraction.records import extracted_shares
-from slt.extraction.run import Outcome, build_extractor, extract_sources
-from slt.extraction.sources import find_sources
+from slt.extraction.run import Outcome, extract_sources
+from slt.extraction.source import Fault, Source
+from slt.extraction.sources import Footage, find_sources
+from slt.extraction.splitting import Splitting
 from slt.extraction.writer import ClipWriter
 from slt.streams.seen import seen_faults, seen_lines
+
+Settings = TypeVar("Settings")
 
 
 def run(cfg: DictConfig) -> Outcome:
@@ -26,46 +35,48 @@ def run(cfg: DictConfig) -> Outcome:
     check(cfg)
     if cfg.wandb.mode == "disabled":
         return make_corpus(cfg)
-    from slt.config import assemble  # here: it brings torch, which extraction does without
+    from slt.config import runs  # here: it brings torch, which extraction does without
 
-    dashboard = assemble.open_dashboard(cfg, assemble.begin_run(cfg), "extract", uses=lambda: [])
+    dashboard = runs.open_dashboard(cfg, runs.begin_run(cfg), "extract", uses=lambda: [])
     outcome = make_corpus(cfg)
     dashboard.summary({"extract/clips": outcome.finished, "extract/failed": len(outcome.failures)})
     if not outcome.left:
-        for item in assemble.corpus_items(Path(cfg.out)):
+        for item in runs.corpus_items(Path(cfg.out)):
             dashboard.makes(item)
     dashboard.close()
     return outcome
 
 
+def sources_of(cfg: DictConfig) -> tuple[list[Source], list[Fault]]:
+    """Return the clips that `cfg` asks for and what is wrong with their tables."""
+    return find_sources(cfg.source, _settings(Footage, cfg), _settings(Captions, cfg.captions))
+
+
+def _settings(kind: Callable[..., Settings], cfg: DictConfig, **more: Any) -> Settings:
+    """Build a dataclass of the keys that have the names of its fields, and of `more`."""
+    names = [field.name for field in fields(kind) if field.name not in more]  # type: ignore[arg-type]
+    return kind(**{name: cfg[name] for name in names}, **more)
+
+
 def make_corpus(cfg: DictConfig) -> Outcome:
     """Extract what `cfg`, which is checked, describes and print what came of it."""
-    sources, faults = find_sources(
-        cfg.source,
-        **cfg.captions,
-        **{key: cfg[key] for key in ("kind", "signer", "boxes", "mirrored", "pictures_fps", "openpose")},
-    )
-    folders = OmegaConf.to_container(cfg.folders)
-    assert isinstance(folders, dict)
-    writer = ClipWriter(
-        out=Path(cfg.out),
-        folders={str(stream): str(folder) for stream, folder in folders.items()},
-        **{key: cfg[key] for key in ("packed", "encoding", "quality", "points", "pose_format")},
-    )
+    sources, faults = sources_of(cfg)
+    folders: Any = OmegaConf.to_container(cfg.folders)
+    writer = _settings(ClipWriter, cfg, out=Path(cfg.out), folders=folders)
     make = None
     if cfg.kind == "films":
-        make = partial(
-            build_extractor, *(instantiate(cfg[key], _convert_="all") for key in ("landmarker", "extractor"))
-        )
-    outcome = extract_sources(
-        sources,
-        faults,
-        make,
-        writer,
-        **{key: cfg[key] for key in ("kind", "fps", "max_fps", "max_failures", "workers", "shard")},
-        split={str(key): value for key, value in cfg.split.items()},
-        report_worst=cfg.report_worst if cfg.report else None,
-    )
+        built = (instantiate(cfg[key], _convert_="all") for key in ("landmarker", "extractor"))
+        make = partial(build_extractor, *built)
+    how = _settings(Extraction, cfg, report_worst=cfg.report_worst if cfg.report else None)
+    outcome = extract_sources(sources, faults, make, writer, how, _settings(Splitting, cfg.split))
+    _say(cfg, faults, outcome)
+    if not outcome.left:
+        say_seen(Path(cfg.out) / "metadata.jsonl", cfg.min_seen)
+    return outcome
+
+
+def _say(cfg: DictConfig, faults: Sequence[Fault], outcome: Outcome) -> None:
+    """Print what was wrong with the tables, what failed, what shows nobody and what is left."""
     for fault in faults:
         if not fault.video_id and not fault.dropped:  # of a whole table: how it was read, what was stripped
             print(f"note: {fault.where}: {fault.reason}")
@@ -78,13 +89,10 @@ def make_corpus(cfg: DictConfig) -> Outcome:
         first = ", ".join(outcome.nobody[:10]) + (", ..." if len(outcome.nobody) > 10 else "")
         kept = "" if cfg.split.nobody else ", which are in no split (split.nobody=true takes them)"
         print(f"no person is found in {len(outcome.nobody)} clips{kept}: {first}; see {cfg.out}/faults.csv")
-    if not outcome.left:
-        say_seen(Path(cfg.out) / "metadata.jsonl", cfg.min_seen)
-    elif cfg.shard:
+    if outcome.left and cfg.shard:
         print(f"{outcome.left} clips are left to other shards; the last one writes the tables")
     elif outcome.left:
         print(f"{outcome.left} clips are of films that changed meanwhile: start again to extract them anew")
-    return outcome
 
 
 def say_seen(metadata: Path, min_seen: float) -> None:
@@ -103,9 +111,7 @@ def say_seen(metadata: Path, min_seen: float) -> None:
 
 def list_faults(folder: Path, min_seen: float) -> int:
     """Print all that is wrong with a corpus and return the exit status."""
-    from slt.corpora.checking import (
-        check_corpus,  # here: it reads with torch, which each extracting process does without
-    )
+    from slt.corpora.checking import check_corpus  # here: it reads with torch, which extracting does without
 
     lines = check_corpus(folder, min_seen=min_seen)
     for line in lines:

@@ -7,9 +7,8 @@ import sys
 from pathlib import Path
 
 from slt.config.checks import HOME
-from slt.sweeps.ending import summary
 from slt.sweeps.notebook import rebuild
-from slt.sweeps.page import write_sweep
+from slt.sweeps.page import summary, write_sweep
 
 
 def report() -> None:

@@ -26,7 +26,10 @@ def visible(text: str) -> str:
     return "".join(sign for sign in text if sign.isspace() or unicodedata.category(sign) not in kinds)
 
 
-def near(word: str, options: Iterable[str], *, most: int = 1) -> str:
-    """Return "; did you mean X?" of the options that are spelt like a word, best first, and "" where none is."""
-    found = difflib.get_close_matches(word, [*options], n=most)
+def near(word: str, options: Iterable[str], *, most: int = 1, least: float = 0.6) -> str:
+    """Return "; did you mean X?" of the options that are spelt like a word, best first, and "" where none is.
+
+    `least` is how like it they are, from 0 to 1 (the ratio of difflib).
+    """
+    found = difflib.get_close_matches(word, [*options], n=most, cutoff=least)
     return f"; did you mean {' or '.join(found)}?" if found else ""

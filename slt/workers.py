@@ -5,11 +5,16 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, suppress
-from multiprocessing.connection import Connection, wait
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from multiprocessing.connection import wait
+from multiprocessing.util import Finalize
+from types import ModuleType
 from typing import Any, TypeVar
 
 Task = TypeVar("Task")
@@ -18,15 +23,11 @@ Setup = Callable[[], AbstractContextManager[Callable[[Task], Result]]]
 
 # What a user can cause comes back as itself, with its message; the rest as RuntimeError with its traceback.
 _KNOWN: tuple[type[Exception], ...] = (ValueError, OSError, ImportError)
+_here: dict[str, Any] = {}  # in a worker: what opens its work, the work once it is open, and who does which task
 
 
 def run_tasks(tasks: Sequence[Task], setup: Setup[Task, Result], *, workers: int) -> Iterator[tuple[Task, Result]]:
-    """Yield (task, result) as tasks get done.
-
-    Args:
-        tasks: sent to the processes, one at a time each.
-        setup: opens, in each process, what does the tasks; picklable where there are several processes.
-        workers: processes; 1 = this one.
+    """Yield (task, result) as tasks get done, by what `setup` opens in each process; one worker is this process.
 
     Raises:
         ChildProcessError: a process was killed.
@@ -43,72 +44,53 @@ def run_tasks(tasks: Sequence[Task], setup: Setup[Task, Result], *, workers: int
 def _spread(tasks: Sequence[Task], setup: Setup[Task, Result], workers: int) -> Iterator[tuple[Task, Result]]:
     # Spawned, not forked: threads of the libraries that this process has used do not survive a fork.
     context = multiprocessing.get_context("spawn")
-    rest = list(reversed(tasks))
-    doing: dict[Connection, Task | None] = {}
-    processes: dict[Connection, Any] = {}
+    doing = context.RawArray("q", len(tasks))  # which process is at each task: there, too, when it was killed
+    before = {*multiprocessing.active_children()}
+    processes: set[Any] = set()
+    pool = ProcessPoolExecutor(workers, context, _begin, (setup, doing))
     try:
-        for _ in range(workers):
-            here, there = context.Pipe()
-            process = context.Process(target=_serve, args=(there, setup), daemon=True)
-            process.start()
-            there.close()  # so that the death of the process is the end of the pipe
-            processes[here], doing[here] = process, None
-        while doing:
-            for connection in wait([*doing]):
-                assert isinstance(connection, Connection)
-                task = doing[connection]
-                ready, result = _receive(connection, processes[connection], task)
-                doing[connection] = rest.pop() if rest else None
-                with suppress(BrokenPipeError):  # said by the next wait, with the process's exit status
-                    connection.send(doing[connection])
-                if doing[connection] is None:
-                    del doing[connection]
-                if not ready:
-                    assert task is not None
-                    yield task, result
+        with _main_left_out():
+            futures = {pool.submit(_do, place, task): task for place, task in enumerate(tasks)}
+        processes = {*multiprocessing.active_children()} - before
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+        pool.shutdown()  # each closes what it has opened
+    except BrokenProcessPool as error:
+        pool.shutdown()
+        raise ChildProcessError(_death(processes, tasks, list(doing))) from error
     finally:
-        for connection, process in processes.items():
-            if connection in doing:  # stopped in its midst: a clip may take an hour more
-                process.kill()
-            process.join()
-            connection.close()
+        for process in {*multiprocessing.active_children()} - before:
+            process.kill()  # a task that is under way is not waited for: a clip may take an hour more
+        pool.shutdown(cancel_futures=True)
 
 
-def _receive(connection: Connection, process: Any, task: object) -> tuple[bool, Any]:
-    """Return whether a process has only begun, and the result of its task."""
+def _death(processes: Iterable[Any], tasks: Sequence[Any], doing: Sequence[int]) -> str:
+    # The pool has ended the others by SIGTERM.
+    codes = {process.pid: process.exitcode for process in processes}
+    dead, code = next((one for one in codes.items() if one[1] not in (None, 0, -signal.SIGTERM)), (0, 0))
+    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
+    where = f" at {getattr(tasks[doing.index(dead)], 'video_id', tasks[doing.index(dead)])}" if dead in doing else ""
+    return (
+        f"a worker process {how}{where}; where memory ran out (SIGKILL), take fewer workers=. What is finished "
+        "stays: start again to go on"
+    )
+
+
+@contextmanager
+def _main_left_out() -> Iterator[None]:
+    """Spawn processes that do not import the main module again: slow, and without a `__main__` guard it fails."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
     try:
-        kind, value = connection.recv()
-    except (EOFError, ConnectionResetError) as error:
-        process.join()
-        code = process.exitcode
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
-        where = f" at {getattr(task, 'video_id', task)}" if task is not None else ""
-        raise ChildProcessError(
-            f"a worker process {how}{where}; where memory ran out (SIGKILL), take fewer workers=. What is finished "
-            "stays: start again to go on"
-        ) from error
-    if kind == "error":
-        name, text = value
-        raise next((known for known in _KNOWN if known.__name__ == name), RuntimeError)(text)
-    return kind == "ready", value
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
-def _serve(connection: Connection, setup: Setup[Any, Any]) -> None:
-    """Do in a process what comes through the pipe."""
+def _begin(setup: Setup[Any, Any], doing: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
+    _here.update(setup=setup, doing=doing)
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    try:
-        with setup() as work:
-            connection.send(("ready", None))
-            while (task := connection.recv()) is not None:
-                connection.send(("done", work(task)))
-    except (EOFError, BrokenPipeError):
-        pass  # the other side has ended
-    except _KNOWN as error:
-        known = next(known for known in _KNOWN if isinstance(error, known))
-        connection.send(("error", (known.__name__, str(error))))
-    except BaseException:
-        connection.send(("error", ("", traceback.format_exc())))
 
 
 def _die_with_parent() -> None:
@@ -117,3 +99,20 @@ def _die_with_parent() -> None:
     assert parent is not None
     wait([parent.sentinel])
     os._exit(1)
+
+
+def _do(place: int, task: Any) -> Any:
+    try:
+        if "work" not in _here:
+            opened = ExitStack()
+            _here["work"] = opened.enter_context(_here["setup"]())
+            Finalize(None, opened.close, exitpriority=0)
+        _here["doing"][place] = os.getpid()
+        result = _here["work"](task)
+        _here["doing"][place] = 0
+        return result
+    except _KNOWN as error:
+        known = next(known for known in _KNOWN if isinstance(error, known))
+        raise known(str(error)) from None
+    except BaseException:
+        raise RuntimeError(traceback.format_exc()) from None

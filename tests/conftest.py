@@ -257,7 +257,7 @@ def build(compose: Callable[..., Any], tiny: list[str], clips: Any, tokenizer: A
     """Build the tiny translator that conf/ and overrides describe: evaluation mode, the same weights each time."""
 
     def make(*overrides: str) -> Any:
-        from slt.config.assemble import build_translator, stream_shapes
+        from slt.config.build import build_translator, stream_shapes
 
         torch.manual_seed(0)
         cfg = compose(*tiny, *overrides)

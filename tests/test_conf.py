@@ -14,7 +14,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from slt.config.assemble import (
+from slt.config.build import (
     build_splits,
     build_tokenizer,
     build_translator,

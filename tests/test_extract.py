@@ -22,8 +22,8 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 
 from slt import data, extract
-from slt.config.assemble import corpus_items
 from slt.config.checks import CONF, HOME
+from slt.config.runs import corpus_items
 from slt.corpora import layout
 from slt.corpora.checking import check_corpus
 from slt.extraction.landmarks import Landmarks
@@ -400,7 +400,7 @@ def test_another_number_of_shards_goes_on_with_what_there_is(source, tmp_path):
 
 def test_the_shards_are_even_in_clips_and_in_length():
     lengths = [9, 1, 8, 2, 7, 3, 6, 4, 5, 5]
-    clips = [Source(str(n), Path("a"), 10.0, 10.0 + length, {}) for n, length in enumerate(lengths)]
+    clips = [Source(str(n), Path("a"), 10.0, 10.0 + length) for n, length in enumerate(lengths)]
     parts = [deal(clips, (i, 2)) for i in (1, 2)]
     assert sorted(clip.video_id for part in parts for clip in part) == [str(n) for n in range(10)]
     assert [len(part) for part in parts] == [5, 5]
@@ -776,16 +776,16 @@ def test_a_value_that_does_not_fit_is_said_before_any_film_is_opened(source, tmp
         ("shard=half", "shard=half"),
         ("workers=0", "workers=0: expected a number above 0"),
         ("max_failures=-1", "max_failures=-1: expected a number of at least 0"),
-        ("kind=film", r"kind=film: expected one of films, .*; films\?"),
-        ("split.by=signers", r"split.by=signers: .*; signer\?"),
-        ("captions.format=subtitle", r"captions.format=subtitle: .*; subtitles\?"),
-        ("signer=larges", r"signer=larges: .*; largest\?"),
+        ("kind=film", r"kind=film: expected one of films, .*; did you mean films\?"),
+        ("split.by=signers", r"split.by=signers: .*; did you mean signer\?"),
+        ("captions.format=subtitle", r"captions.format=subtitle: .*; did you mean subtitles\?"),
+        ("signer=larges", r"signer=larges: .*; did you mean largest\?"),
         ("signer=box", "boxes is missing"),
         ("boxes=boxes.csv", "boxes=boxes.csv is read with signer=box only"),
         ("split.mode=random", "mode"),
         (
             "+extractor.crop_siz=3",
-            r"extractor.crop_siz: slt.extraction.regions.Extractor takes no such key; crop_size\?",
+            r"extractor.crop_siz: slt.extraction.regions.Extractor takes no such key; did you mean crop_size\?",
         ),
     ],
 )

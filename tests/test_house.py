@@ -29,7 +29,7 @@ ROOMS = (
     "extraction", "corpora", "drawing", "streams",
 )  # fmt: skip
 DOCUMENTS = [*ROOT.glob("README*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("experiments/README.md")]
-GROUND = ("files", "text", "workers")
+GROUND = ("files", "text", "settings", "workers")
 # The one file that must spell out what it forbids.
 THIS = "tests/test_house.py"
 
@@ -125,8 +125,8 @@ def test_only_the_configuration_and_the_entry_points_import_hydra():
     assert [name for name in rest if not name.startswith("slt/config/")] == []
 
 
-def test_only_the_landmarks_import_mediapipe():
-    assert importers("mediapipe") == {"slt/extraction/landmarks.py"}
+def test_only_what_runs_its_tasks_and_makes_its_models_imports_mediapipe():
+    assert importers("mediapipe") == {"slt/extraction/mediapipe_tasks.py", "slt/extraction/mediapipe_models.py"}
 
 
 def test_only_the_page_knows_gradio():
@@ -221,7 +221,7 @@ def test_the_keys_that_the_documents_override_are_keys():
     from hydra_plugins.hydra_submitit_launcher.config import SlurmQueueConf
 
     from slt.config.checks import CONF
-    from slt.config.entry import known_keys
+    from slt.config.messages import known_keys
 
     known = {key for command in ("train", "eval", "extract") for key in known_keys(command)}
     known |= {f"hydra.launcher.{key}" for key in SlurmQueueConf.__dataclass_fields__}

@@ -195,7 +195,7 @@ def until(ready: Callable[[], bool], seconds: float = 300) -> None:
         ("train", ["devices=0"], "devices=0: expected a number above 0"),
         ("train", ["devices=4096"], r"devices=4096: there are \d+ processor cores here; expected at most as many"),
         ("train", ["devices=2", "batch_size=1"], "batch_size=1 is the batch of all 2 processes together"),
-        ("train", ["strategy=dpp"], r"strategy=dpp: expected one of ddp, fsdp2; ddp\?"),
+        ("train", ["strategy=dpp"], r"strategy=dpp: expected one of ddp, fsdp2; did you mean ddp\?"),
         ("train", ["devices=2", "device=cuda:0"], "device=cuda:0 is one device, and there are 2 processes"),
         ("train", ["devices=2", "strategy=fsdp2", "precision=fp16"], "use bf16 with strategy=fsdp2"),
         ("pretrain", ["devices=2", "strategy=fsdp2"], "strategy=fsdp2: pretraining's teacher follows the student"),

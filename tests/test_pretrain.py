@@ -15,7 +15,7 @@ import torch
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
-from slt.config.assemble import backbone_items
+from slt.config.runs import backbone_items
 from slt.training.checkpoint import load_checkpoint
 from slt.training.record import read_metrics
 

@@ -31,7 +31,7 @@ SHORT = ("final=null", "max_steps=1", "eval_every=1")
 @pytest.fixture
 def no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nobody looks at the curves: drawing them takes as long as the steps of a short run."""
-    monkeypatch.setattr("slt.train.draw_curves", lambda curves, path: None)
+    monkeypatch.setattr("slt.train.save_curves", lambda curves, path: None)
 
 
 @pytest.mark.usefixtures("no_curves")

@@ -1,31 +1,29 @@
 """Configuration: where it lies, and the checks before a run starts.
 
 A run is described by the files under `conf/`. Groups (dataset, backbone, fusion, ...) are typed by the constructors
-that they name; the keys that every run has are typed in slt/config/schema.py, and `check` says what is wrong with
+that they name; the keys that every run has are declared in slt/config/commands.py, and `check` says what is wrong with
 them before anything is built.
 """
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
-import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-import slt.config.schema  # noqa: F401  Hydra finds the types by their import
+import slt.config.commands  # noqa: F401  Hydra finds the types by their import
+from slt.settings import value_fault
+from slt.text import near
 from slt.training.dashboard import key_fault
-
-log = logging.getLogger(__name__)
 
 # In a checkout `conf/` and `experiments/` stand beside the package; a wheel carries them inside it.
 _PACKAGE = Path(__file__).resolve().parent.parent
@@ -35,36 +33,7 @@ CONF = HOME / "conf"
 os.environ["SLT_HOME"] = str(HOME)
 os.environ["SLT_CWD"] = str(Path.cwd())
 
-CHOICES = {
-    "precision": ("fp32", "bf16", "fp16"),
-    "strategy": ("ddp", "fsdp2"),
-    "select": ("bleu", "chrf"),
-    "wandb.mode": ("disabled", "offline", "online"),
-    "split": ("train", "val", "test"),
-    "parity.split": ("train", "val", "test"),
-    "val": ("train", "val", "test"),
-    "final": ("train", "val", "test"),
-    "encoding": ("raw", "jpeg"),
-    "kind": ("films", "keypoints", "poses"),
-    "captions.format": ("auto", "subs", "cuts", "lsa_t", "subtitles", "srt", "vtt", "none"),
-    "points": ("body", "body_hands"),
-    "split.by": ("film", "signer", "random", "all_train"),
-    "signer": ("auto", "largest", "box"),
-    "ui": ("screen", "web"),
-    "encoder": ("onnx", "ts"),
-    "segments": ("whole", "auto"),
-    "stream": ("face", "left_hand", "right_hand", "hands"),
-    "probe.split": ("train", "val", "test"),
-}
-EXPORTED = ("fp32", "fp16", "int8")  # precisions of an exported graph; training has others
-POSITIVE = ("batch_size", "batch_frames", "max_steps", "accumulate", "eval_every", "log_every", "embed_dim",
-            "devices", "grad_clip", "evaluation.num_beams", "evaluation.nbest", "evaluation.gloss_beam",
-            "evaluation.neighbour", "patience", "fps", "max_fps",
-            "workers", "parity.batches", "parity.limit", "search.num_beams", "search.max_tokens",
-            "search.nbest", "threads", "queue", "web.port", "web.max_mb", "web.max_seconds", "probe.k",
-             "probe.examples", "probe.questions", "profile.warmup", "pictures_fps", "openpose.fps")  # fmt: skip
-NOT_NEGATIVE = ("max_failures", "profile.steps", "seconds", "drift", "report_worst", "captions.min_seconds", "min_seen",
-                "whole_seconds", "partial_seconds", "wandb.examples")  # fmt: skip
+T = TypeVar("T")
 
 
 def check(cfg: DictConfig) -> None:
@@ -75,20 +44,7 @@ def check(cfg: DictConfig) -> None:
             of them in one message.
     """
     faults = [f"{key} is missing: give it, as in {key}=..." for key in sorted(OmegaConf.missing_keys(cfg))]
-    faults += _unknown(cfg, "")
-    for key, choices in (CHOICES | ({"precision": EXPORTED} if "program" in cfg else {})).items():
-        value = _select(cfg, key)
-        if isinstance(value, str) and value not in choices:
-            near = difflib.get_close_matches(str(value), choices, n=1)
-            faults.append(f"{key}={value}: expected one of {', '.join(choices)}" + (f"; {near[0]}?" if near else ""))
-    for key in POSITIVE:
-        value = _select(cfg, key)
-        if isinstance(value, int | float) and value <= 0:
-            faults.append(f"{key}={value}: expected a number above 0")
-    for key in NOT_NEGATIVE:
-        value = _select(cfg, key)
-        if isinstance(value, int | float) and value < 0:
-            faults.append(f"{key}={value}: expected a number of at least 0")
+    faults += _fixed_keys(cfg, "")
     if "batch_frames" in cfg and (cfg.batch_size is None) == (cfg.batch_frames is None):
         faults.append("batch_size and batch_frames: give one of the two, set the other to null")
     beams, nbest = _select(cfg, "evaluation.num_beams"), _select(cfg, "evaluation.nbest")
@@ -108,8 +64,8 @@ def check(cfg: DictConfig) -> None:
         faults.append(
             "wandb.entity is missing: give it, as in wandb.entity=NAME; whose project it is, you or your team"
         )
-    if fault := key_fault(_select(cfg, "wandb.mode")):
-        faults.append(fault)
+    if key := key_fault(_select(cfg, "wandb.mode")):
+        faults.append(key)
     if faults:
         raise ValueError("\n  ".join(faults))
 
@@ -213,22 +169,17 @@ def _plain(node: Any) -> Any:
     return OmegaConf.to_container(node, resolve=False) if isinstance(node, DictConfig) else node
 
 
-def _unknown(node: DictConfig, prefix: str) -> list[str]:
-    """Fixed keys that there are not; Hydra stops most of them, but lets `+key=value` pass."""
+def _fixed_keys(node: DictConfig, prefix: str) -> Iterator[str]:
+    """What is wrong with fixed keys: values, and keys that there are not; Hydra lets `+key=value` pass."""
     schema = OmegaConf.get_type(node)
-    if schema is None or not is_dataclass(schema):
-        return []
-    known = [part.name for part in fields(schema)]
-    faults = []
-    for key in map(str, node):
+    known = {part.name: part for part in fields(schema)} if is_dataclass(schema) else {}
+    for key in map(str, node if known else ()):
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            faults.append(
-                f"{prefix}{key}: there is no such key" + (f"; did you mean {prefix}{near[0]}?" if near else "")
-            )
+            yield f"{prefix}{key}: there is no such key{near(f'{prefix}{key}', [f'{prefix}{name}' for name in known])}"
         elif not OmegaConf.is_missing(node, key) and isinstance(node[key], DictConfig):
-            faults += _unknown(node[key], f"{prefix}{key}.")
-    return faults
+            yield from _fixed_keys(node[key], f"{prefix}{key}.")
+        elif known[key].metadata and (said := value_fault(f"{prefix}{key}", _select(node, key), known[key].metadata)):
+            yield said
 
 
 def _check_override(override: str, cfg: DictConfig) -> list[str]:
@@ -259,10 +210,16 @@ def _check_target(node: Any, path: str) -> list[str]:
         anything = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
         for key in node:
             if key not in parameters and not str(key).startswith("_") and not anything:
-                near = difflib.get_close_matches(str(key), [*parameters], n=1)
-                hint = f"; {near[0]}?" if near else ""
-                faults.append(f"{path}.{key}: {node['_target_']} takes no such key{hint}")
+                faults.append(f"{path}.{key}: {node['_target_']} takes no such key{near(str(key), parameters)}")
     return faults + [fault for key, child in node.items() for fault in _check_target(child, f"{path}.{key}")]
+
+
+def taken(settings: type[T], node: DictConfig, **more: Any) -> T:
+    """Settings of a class out of the keys that have its fields' names, and what is given beside them."""
+    values = OmegaConf.to_container(node, resolve=True)
+    assert isinstance(values, dict)
+    own = [part.name for part in fields(settings) if part.name in values]  # type: ignore[arg-type]
+    return settings(**{**{key: values[key] for key in own}, **more})
 
 
 def locate(target: str) -> Any:

@@ -4,38 +4,33 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import difflib
 import functools
 import gc
 import logging
 import math
 import multiprocessing
 import os
-import re
-import shlex
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import NoReturn
 
 import hydra
 import yaml
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException, OverrideParseException
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from slt.config.checks import CONF, HOME
+from slt.config.messages import explain
 from slt.config.moved import rename_targets
-from slt.config.schema import Study
 from slt.config.screen import ours_alone
 from slt.config.usage import usage
-from slt.sweeps import ending, grid
+from slt.sweeps import grid
 from slt.sweeps.status import claimed
 
 log = logging.getLogger(__name__)
@@ -43,7 +38,6 @@ log = logging.getLogger(__name__)
 # What a user can cause. Anything else is our fault and keeps its traceback.
 USER_ERRORS = (HydraException, OmegaConfBaseException, ValueError, OSError, ImportError, yaml.YAMLError)
 
-LONGEST = 6000  # characters of a message; the clips that a survey names are within it
 # `$` is escaped because Hydra takes the help for a template.
 OmegaConf.register_new_resolver(
     "slt.usage", lambda command: usage(command, CONF, [HOME, Path.cwd()]).replace("$", "$$"), replace=True
@@ -60,37 +54,18 @@ def main(name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], N
     run went well, stopped or was stopped.
     """
     full = os.environ.get("HYDRA_FULL_ERROR") == "1"
-    statuses = [0]
 
     def wrap(function: Callable[[DictConfig], object]) -> Callable[[], None]:
+        statuses = [0]
+
         @functools.wraps(function)
         def job(cfg: DictConfig) -> object:
-            state = HydraConfig.get()
-            folder, sweeping = Path(state.runtime.output_dir), state.mode == RunMode.MULTIRUN
-            _start_processes_as_usual()
-            rename_targets(cfg)
             try:
-                value = _begin(function, cfg, folder, sweeping, tell=functools.partial(explain, name=name))
-                statuses.append(value if type(value) is int and not sweeping else 0)
-                return value
-            except Exception as error:
-                if not sweeping and (full or not isinstance(error, USER_ERRORS)):
-                    raise
-                # The screen gets one message; the traceback is kept beside the run for whoever hunts it.
-                with contextlib.suppress(OSError):
-                    (folder / "error.log").write_text(traceback.format_exc(), encoding="utf-8")
-                if not sweeping:
-                    print(f"error: {explain(error, name)}", file=sys.stderr)
-                    sys.exit(1)
-                if full:
-                    traceback.print_exc()
-                which = f"with {' '.join(state.overrides.task)}; see {os.path.relpath(folder)}"
-                print(f"error: job {state.job.num}: {explain(error, name)}\n  {which}", file=sys.stderr)
-                return math.nan
+                return _job(function, cfg, name, statuses, full)
             finally:
-                if sweeping:
+                if HydraConfig.get().mode == RunMode.MULTIRUN:
                     _give_memory_back()
-                print(f"run folder: {os.path.relpath(folder)}", flush=True)
+                print(f"run folder: {os.path.relpath(HydraConfig.get().runtime.output_dir)}", flush=True)
 
         run = hydra.main(version_base=None, config_path=str(CONF), config_name=name)(job)
 
@@ -99,33 +74,71 @@ def main(name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], N
             statuses[:] = [0]
             os.environ["HYDRA_FULL_ERROR"] = "1"  # hydra then raises instead of printing and leaving
             try:
-                with _one_folder(name):
-                    run()
-            except BrokenPipeError:  # as of `--help | head`: whoever read has enough
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-                sys.exit(1)
-            except USER_ERRORS as error:
-                if full:
-                    raise
-                print(f"error: {explain(error, name)}", file=sys.stderr)
-                sys.exit(1)
-            except Exception as error:
-                # A job of a sweep on a cluster has said its error in its own process; submitit hands it on as text.
-                if full or not type(error).__module__.startswith("submitit"):
-                    raise
-                print(f"error: {error}", file=sys.stderr)
-                sys.exit(1)
-            except KeyboardInterrupt:  # between two jobs; one at work leaves by itself, once it has saved
-                sys.exit(130)
+                _enter(run, name, full)
             finally:
                 if sweep := grid.begun(forget=True):
-                    statuses.append(ending.close(sweep))
+                    # Here and not above: a job that is about to train, or a demo, has no use for the drawing library.
+                    from slt.sweeps.page import close
+
+                    statuses.append(close(sweep))
             if status := max(statuses):
                 sys.exit(status)
 
         return entry
 
     return wrap
+
+
+def _job(
+    function: Callable[[DictConfig], object], cfg: DictConfig, name: str, statuses: list[int], full: bool
+) -> object:
+    """A job, whose exit status is added to `statuses`; of a sweep's that fails, only a message."""
+    state = HydraConfig.get()
+    folder, sweeping = Path(state.runtime.output_dir), state.mode == RunMode.MULTIRUN
+    _start_processes_as_usual()
+    rename_targets(cfg)
+    try:
+        value = _begin(function, cfg, folder, sweeping, tell=functools.partial(explain, name=name))
+        statuses.append(value if type(value) is int and not sweeping else 0)
+        return value
+    except Exception as error:
+        if not sweeping and (full or not isinstance(error, USER_ERRORS)):
+            raise
+        # The screen gets one message; the traceback is kept beside the run for whoever hunts it.
+        with contextlib.suppress(OSError):
+            (folder / "error.log").write_text(traceback.format_exc(), encoding="utf-8")
+        if not sweeping:
+            _leave(explain(error, name))
+        if full:
+            traceback.print_exc()
+        which = f"with {' '.join(state.overrides.task)}; see {os.path.relpath(folder)}"
+        print(f"error: job {state.job.num}: {explain(error, name)}\n  {which}", file=sys.stderr)
+        return math.nan
+
+
+def _enter(run: Callable[[], object], name: str, full: bool) -> None:
+    try:
+        with _one_folder(name):
+            run()
+    except BrokenPipeError:  # as of `--help | head`: whoever read has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except USER_ERRORS as error:
+        if full:
+            raise
+        _leave(explain(error, name))
+    except Exception as error:
+        # A job of a sweep on a cluster has said its error in its own process; submitit hands it on as text.
+        if full or not type(error).__module__.startswith("submitit"):
+            raise
+        _leave(str(error))
+    except KeyboardInterrupt:  # between two jobs; one at work leaves by itself, once it has saved
+        sys.exit(130)
+
+
+def _leave(message: str) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(1)
 
 
 def _give_memory_back() -> None:
@@ -172,86 +185,3 @@ def _begin(
             value = function(cfg)
         claim.end(value)
         return value
-
-
-def explain(error: BaseException, name: str) -> str:
-    """One message for `error`, with the near spelling where a key or a group's option was misspelt."""
-    text = _explain(error, name)
-    half = LONGEST // 2  # a value of a megabyte, quoted from a file, would push what is wrong off the screen
-    return text if len(text) <= LONGEST else f"{text[:half]} [...] {text[-half:]}"
-
-
-def _explain(error: BaseException, name: str) -> str:
-    text = str(error).strip()
-    if isinstance(error, yaml.YAMLError):
-        return f"a file of conf/ or a recipe is not YAML: {' '.join(text.split())}"
-    while isinstance(error, HydraException) and error.__cause__ is not None and "Error in call to" in text:
-        error = error.__cause__
-        text = str(error).strip()
-    if isinstance(error, OverrideParseException):
-        return f"{error.override}: not key=value as Hydra reads it{_quoted(error.override)}"
-    if ambiguous := re.search(r"Ambiguous value for argument '(.*)'\n", text):
-        return f"{ambiguous[1]}: several values, which only a sweep takes (-m){_quoted(ambiguous[1])}"
-    key = re.search(r"Could not override '([\w.@/]+)'", text) or re.search(r"Key '([\w.]+)' not in", text)
-    if key and key[1] == "sweep":
-        return (
-            "a file of sweep/ begins with the line `# @package _global_`; those named wandb_*.yaml are no option of "
-            "sweep=: `wandb sweep FILE` takes them"
-        )
-    if key:
-        # Hydra lists the groups that take `@stream`; a key of a group's default choice need not be one of the chosen.
-        listed = re.search(r"Did you mean to override one of (.*)\?", text)
-        known = {*known_keys(name), *(listed[1].split(", ") if listed else ()), *(part.name for part in fields(Study))}
-        near = difflib.get_close_matches(key[1], sorted(known - {key[1]}), n=2, cutoff=0.6)
-        hint = f"; did you mean {' or '.join(near)}?" if near and key[1] not in known else ""
-        return f"there is no key '{key[1]}' in conf/{name}.yaml and the chosen groups{hint}"
-    option = re.search(r"Could not find '([\w@/.-]+)/([\w.-]+)'", text)
-    if option:
-        group = CONF / option[1]
-        folders = (group, HOME / option[1], Path.cwd() / option[1])
-        options = sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
-        options = [name for name in options if not name.startswith("wandb_")]
-        if option[1] == "hydra/launcher" and option[2] in ("joblib", "submitit_local", "submitit_slurm"):
-            extra = "cluster" if option[2].startswith("submitit") else "parallel"
-            return f"hydra/launcher={option[2]}: it is not installed; pip install -e '.[{extra}]'"
-        near = difflib.get_close_matches(option[2], options, n=1, cutoff=0.5)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        return f"{option[1]}={option[2]}: there is no such option{hint} (there are: {', '.join(options)})"
-    if isinstance(error, HydraException) and isinstance(error.__cause__, OmegaConfBaseException):
-        cause = str(error.__cause__).splitlines()[0]
-        merged = re.fullmatch(r"Error merging override (.*)", text) if "to string" in cause else None
-        return f"{text}: {cause}{_quoted(merged[1]) if merged else ''}"
-    return text
-
-
-def _quoted(override: str) -> str:
-    """How a word of the command line is written where its value is a text; "" where no quotes mend it."""
-    key, equals, value = override.partition("=")
-    if not equals and override in sys.argv[2:]:  # what the shell has cut off at a blank
-        key, equals, start = sys.argv[sys.argv.index(override) - 1].partition("=")
-        value = f"{start} {override}"
-    word = '{}="{}"'.format(key, re.sub(r'(\\*)("|$)', lambda end: 2 * end[1] + end[2].replace('"', '\\"'), value))
-    try:
-        read = OverridesParser.create().parse_override(word).value() if equals else None
-    except HydraException:
-        return ""
-    if read != value:
-        return ""
-    signs = "blanks, accents or one of = , ( ) [ ] { } # & ; ' \""
-    return f"; a value with {signs} stands in quotes, once for Hydra and once for the shell: {shlex.quote(word)}"
-
-
-def known_keys(name: str) -> list[str]:
-    """Every dotted key of `conf/<name>.yaml` with its default groups, and the groups' names."""
-    with hydra.initialize_config_dir(str(CONF), version_base=None):
-        cfg = hydra.compose(name)
-    found: list[str] = []
-
-    def walk(node: Any, prefix: str) -> None:
-        if isinstance(node, Mapping):
-            for key, value in node.items():
-                found.append(f"{prefix}{key}")
-                walk(value, f"{prefix}{key}.")
-
-    walk(OmegaConf.to_container(cfg, resolve=False), "")
-    return found + [path.name for path in CONF.iterdir() if path.is_dir()] + ["experiments"]

@@ -14,6 +14,8 @@ MOVED = {
     "slt.data.streams.Crops": "slt.data.Crops",
     "slt.data.streams.Features": "slt.data.Features",
     "slt.data.streams.Landmarks": "slt.data.Landmarks",
+    "slt.pretraining.augmentation.CropViews": "slt.pretraining.views.CropViews",
+    "slt.pretraining.networks.Twins": "slt.pretraining.networks.StudentTeacher",
     "slt.text.load_tokenizer": "slt.models.tokenizer.load_tokenizer",
     "slt.text.train_tokenizer": "slt.models.tokenizer.train_tokenizer",
 }

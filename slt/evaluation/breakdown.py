@@ -35,12 +35,7 @@ Groups = Mapping[str, Mapping[str, Group]]  # `signer`, `length`, `seen` -> name
 
 
 def by_group(predictions: Sequence[Prediction], *, bootstrap: int, seed: int) -> dict[str, dict[str, Group]]:
-    """Scores by signer (where the corpus names them), by words of the reference and by share of frames seen.
-
-    Args:
-        predictions: of a split.
-        bootstrap, seed: as of `slt.evaluation.metrics.score`.
-    """
+    """Scores by signer (where the corpus names them), by words of the reference and by share of frames seen."""
     kinds = {"length": _lengths(predictions), "seen": [_seen(p.seen) for p in predictions]}
     if any(p.signer for p in predictions):
         kinds = {"signer": [p.signer or "not named" for p in predictions], **kinds}
@@ -68,12 +63,7 @@ def _scores(part: Sequence[Prediction], bootstrap: int, seed: int) -> dict[str, 
 
 
 def gloss_scores(predictions: Sequence[Prediction], **same: Any) -> dict[str, Score]:
-    """`gloss_wer` and `gloss_wer_beam`, where glosses were recognised and the clips have some.
-
-    Args:
-        predictions: of a split.
-        same: bootstrap, seed and signers of `slt.evaluation.metrics.gloss_wer`.
-    """
+    """`gloss_wer` and `gloss_wer_beam`, where glosses were recognised and the clips have some; `same` as of those."""
     names = next((p.recognised for p in predictions if p.gloss), {})
     return {
         name: gloss_wer([p.recognised.get(name, "") for p in predictions], [p.gloss for p in predictions], **same)
@@ -96,21 +86,13 @@ def _seen(share: float) -> str:
 
 @dataclass(frozen=True)
 class Variety:
-    """How alike the translations are: a model that has learned little says few sentences.
-
-    Attributes:
-        clips: all of them.
-        sentences: different translations.
-        references: different references.
-        most_frequent: share of the clips, in percent, that have the most frequent translation.
-        sentence: that translation.
-    """
+    """How alike the translations are: a model that has learned little says few sentences."""
 
     clips: int
-    sentences: int
-    references: int
-    most_frequent: float
-    sentence: str
+    sentences: int  # different translations
+    references: int  # different references
+    most_frequent: float  # share of the clips, in percent, that have the most frequent translation
+    sentence: str  # that translation
 
     @classmethod
     def of(cls, predictions: Sequence[Prediction]) -> Variety:

@@ -10,6 +10,7 @@ from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from slt.corpora.folder import LsaTMultiStream
@@ -17,11 +18,7 @@ from slt.streams.batch import Sample
 
 
 class Swapped(Dataset[Sample]):
-    """A split in which each clip keeps its id, sentence and glosses and shows another's streams, of like length.
-
-    Args:
-        clips: the split, of two clips at least.
-    """
+    """A split in which each clip keeps its id, sentence and glosses and shows another's streams, of like length."""
 
     def __init__(self, clips: LsaTMultiStream) -> None:
         self.clips, self.shown = clips, partners(clips)
@@ -31,14 +28,13 @@ class Swapped(Dataset[Sample]):
         return len(self.clips)
 
     def __getitem__(self, index: int) -> Sample:
-        """Clip `index` with the streams of its partner."""
         gloss = self.clips.columns["gloss"][index] if "gloss" in self.clips.columns else ""
         sample = self.clips[int(self.shown[index])]
         return replace(sample, id=self.clips.ids[index], text=self.clips.texts[index], gloss=gloss)
 
 
 class Frozen(Dataset[Sample]):
-    """A split in which each clip is its middle frame, held for as long as it lasts."""
+    """A split in which each clip is its middle frame, T // 2, held for as long as it lasts."""
 
     def __init__(self, clips: LsaTMultiStream) -> None:
         self.clips, self.lengths = clips, clips.lengths
@@ -47,11 +43,11 @@ class Frozen(Dataset[Sample]):
         return len(self.clips)
 
     def __getitem__(self, index: int) -> Sample:
-        """Clip `index`, each stream (T, ...) and seen (T,) as in frame T // 2."""
+        def held(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+            return {name: x[len(x) // 2].expand_as(x).clone() for name, x in tensors.items()}
+
         sample = self.clips[index]
-        held = {name: x[len(x) // 2].expand_as(x).clone() for name, x in sample.streams.items()}
-        seen = {name: mask[len(mask) // 2].expand_as(mask).clone() for name, mask in sample.seen.items()}
-        return replace(sample, streams=held, seen=seen)
+        return replace(sample, streams=held(sample.streams), seen=held(sample.seen))
 
 
 def partners(clips: LsaTMultiStream) -> NDArray[np.int64]:

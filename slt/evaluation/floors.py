@@ -1,4 +1,4 @@
-"""Beside the scores: what one sentence, said of every clip, would score; a model must stand above it.
+"""Baseline: the score of the single best training sentence used for every clip.
 
 N training sentences; counts are over the whole corpus.
 """
@@ -20,7 +20,7 @@ ORDER = 4
 
 
 @dataclass(frozen=True)
-class Floor:
+class ConstantBaseline:
     """A constant hypothesis and what it scores."""
 
     sentence: str
@@ -38,18 +38,14 @@ def constant_floor(
     bootstrap: int,
     seed: int,
     signers: Sequence[str] | None = None,
-) -> Floor:
-    """Scores the best constant sentence of train on the references of another split.
+) -> ConstantBaseline:
+    """Scores the best constant sentence of train, chosen among and on training sentences only, on another split.
 
-    Args:
-        train: training sentences; the choice is made among and on them only.
-        references: of the split that the model is scored on.
-        bootstrap, seed, signers: as in `metrics.score`; with the same ones the resamples are those of the model's
-            scores.
+    With the bootstrap, seed and signers of the model's scores (`metrics.score`) the resamples are the same.
     """
     sentence = best_constant(train)
     scores = score([sentence] * len(references), references, bootstrap=bootstrap, seed=seed, signers=signers)
-    return Floor(sentence, scores)
+    return ConstantBaseline(sentence, scores)
 
 
 def best_constant(train: Sequence[str]) -> str:

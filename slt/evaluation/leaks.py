@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from slt.models.tokenizer import clean
+
+Row = Mapping[str, str | None]
 
 
 @dataclass(frozen=True)
@@ -41,29 +43,17 @@ class Leaks:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for scores.json, the share of clips with each."""
-        plain = {}
-        for name, overlap in self.named():
-            plain[name] = None if overlap is None else {**asdict(overlap), "share": overlap.share}
-        return plain
+        return {name: each and {**asdict(each), "share": each.share} for name, each in self.named()}
 
     def named(self) -> list[tuple[str, Overlap | None]]:
-        return [
-            ("sentences", self.sentences),
-            ("sentences_as_words", self.sentences_as_words),
-            ("signers", self.signers),
-            ("films", self.films),
-        ]
+        return [(each.name, getattr(self, each.name)) for each in fields(self)]
 
 
-def leak_report(test: Sequence[Any], train: Sequence[Any], *, examples: int) -> Leaks:
-    """Compares the scored split with train.
+def leak_report(test: Sequence[Row], train: Sequence[Row], *, examples: int) -> Leaks:
+    """Compares the scored split with train, by rows with `text` and, where the corpus says, `signer` and `film`.
 
-    Args:
-        test, train: rows with `text` and, where the corpus says, `signer` and `film`, as attributes or keys.
-        examples: how many shared values of each kind to show.
-
-    Returns:
-        Sentences are compared as written (NFC, white space collapsed) and once more as lower-case words without marks.
+    Sentences are compared as written (NFC, white space collapsed) and once more as lower-case words without marks.
+    `examples` shared values of each kind are shown.
 
     Raises:
         ValueError: an empty split, or a row without text.
@@ -79,10 +69,9 @@ def leak_report(test: Sequence[Any], train: Sequence[Any], *, examples: int) -> 
     return Leaks(sentences, as_words, signers, films)
 
 
-def _values(rows: Iterable[Any], key: str, form: Callable[[str], str]) -> list[str]:
+def _values(rows: Iterable[Row], key: str, form: Callable[[str], str]) -> list[str]:
     """The values of one column; a row that does not say (absent, None, empty) is left out."""
-    found = (row.get(key) if isinstance(row, Mapping) else getattr(row, key, None) for row in rows)
-    return [form(str(value)) for value in found if value is not None and str(value).strip()]
+    return [form(value) for row in rows if (value := row.get(key)) is not None and value.strip()]
 
 
 def _words(text: str) -> str:

@@ -49,16 +49,9 @@ def neighbour_floor(
     """Scores the sentence (and glosses) of the training clip nearest to each clip by dynamic time warping.
 
     Compared are key points where there are any (positions of arms and hands about the nose in shoulder widths, and
-    their change), else features (by their mean and deviation in train).
-
-    Args:
-        clips: the split to score; in train itself a clip is not its own neighbour.
-        train: the training split; its augmentation is not applied.
-        most: training clips looked at; of more, evenly spread ones.
-        bootstrap, seed, signers: as in `slt.evaluation.metrics.score`, in the order of ids.
-
-    Returns:
-        None on a corpus of pictures alone, or without another clip to look at.
+    their change), else features (by their mean and deviation in train). At `most` so many training clips are looked
+    at, evenly spread, without augmentation; in train itself a clip is not its own neighbour. `signers` are in the order
+    of ids. None on a corpus of pictures alone, or without another clip to look at.
     """
     shapes = {name: x.ndim for name, x in train[0].streams.items()}
     streams = [name for name, ndim in shapes.items() if ndim == 3] or [name for name, n in shapes.items() if n == 2]
@@ -87,10 +80,7 @@ def neighbour_floor(
 def nearest(queries: Floats, bank: Floats, own: NDArray[np.int64]) -> NDArray[np.int64]:
     """The row of the bank (N, S, D) that is nearest to each query (M, S, D), int64 (M,).
 
-    Args:
-        queries: M clips.
-        bank: N clips.
-        own: (M,), the row of the bank that is the query itself; -1 = none.
+    `own` (M,) is the row of the bank that is the query itself; -1 = none.
     """
     coarse_q, coarse_b = (x.reshape(len(x), 8, STEPS // 8, -1).mean(2).reshape(len(x), -1) for x in (queries, bank))
     far = (coarse_b**2).sum(1) - 2 * coarse_q @ coarse_b.T  # (M, N), but for what is the same in a row

@@ -19,27 +19,17 @@ ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 @dataclass(frozen=True)
 class Prediction:
-    """A clip's translation.
-
-    Attributes:
-        id, reference, hypothesis: of the clip.
-        score: sentence chrF2.
-        nbest: (sentence, log probability) of the beam.
-        signer: empty where the corpus does not say.
-        gloss: of the corpus; empty where it has none.
-        recognised: name of a score (`gloss_wer`, `gloss_wer_beam`) -> glosses that the model recognised.
-        seen: share of the frames in which its streams were seen, the mean over streams.
-    """
+    """A clip's translation; signer and gloss are empty where the corpus does not say."""
 
     id: str
     reference: str
     hypothesis: str
-    score: float
-    nbest: list[tuple[str, float]] = field(default_factory=list)
+    score: float  # sentence chrF2
+    nbest: list[tuple[str, float]] = field(default_factory=list)  # (sentence, log probability) of the beam
     signer: str = ""
     gloss: str = ""
-    recognised: Mapping[str, str] = field(default_factory=dict)
-    seen: float = 1.0
+    recognised: Mapping[str, str] = field(default_factory=dict)  # `gloss_wer`, `gloss_wer_beam` -> glosses
+    seen: float = 1.0  # share of the frames in which its streams were seen, the mean over streams
 
     @classmethod
     def of(cls, id: str, reference: str, nbest: Sequence[tuple[str, float]], **beside: Any) -> Prediction:
@@ -98,12 +88,7 @@ def _unescape(text: str) -> str:
 
 
 def write_scores(path: Path | str, scores: Mapping[str, Score], /, **beside: Any) -> None:
-    """Writes scores.json: {"scores": name -> value, low, high, signature} and what stands beside them.
-
-    Args:
-        path: of the file.
-        scores: from `slt.evaluation.metrics.score`, in percent.
-        beside: further entries by name; scores within are written as above, the rest must be plain values.
+    """Writes scores.json: {"scores": name -> value, low, high, signature} and further entries of plain values beside.
 
     Raises:
         ValueError: a number that JSON has no word for (NaN, infinity), a loss that broke.

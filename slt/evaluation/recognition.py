@@ -19,11 +19,8 @@ Logs = npt.NDArray[np.float64]
 def recognise(scores: Tensor, present: Tensor, glosses: Sequence[str], *, width: int | None) -> list[dict[str, str]]:
     """Glosses of a batch, named as the score that they get: `gloss_wer` of the best path, `gloss_wer_beam`.
 
-    Args:
-        scores: (B, T', G) of the gloss head.
-        present: (B, T') bool, True on real frames.
-        glosses: of classes 1 to G - 1.
-        width: W of the prefix beam search; None = the best path alone.
+    `scores` (B, T', G) are the gloss head's, `present` (B, T') is True on real frames, `glosses` are those of classes
+    1 to G - 1, and `width` is W; None = the best path alone.
     """
     found = []
     for logs, mask in zip(scores.float().log_softmax(dim=2).cpu(), present.cpu(), strict=True):
@@ -43,14 +40,10 @@ def best_path(logs: Logs) -> list[int]:
 
 
 def prefix_beam(logs: Logs, width: int) -> list[int]:
-    """The sequence whose paths together are most probable, among the `width` best prefixes after each frame.
+    """The sequence whose paths in logs (T', G) are together most probable, among the W best prefixes after each frame.
 
     Exact where `width` is no bound (Graves 2012, Supervised Sequence Labelling, section 7.5.3). All extensions of all
     prefixes are one (W, G) array: a frame costs some microseconds, whatever the number of glosses.
-
-    Args:
-        logs: (T', G) log probabilities.
-        width: W, at least 1.
     """
     prefixes: list[tuple[int, ...]] = [()]
     blank, sign = np.zeros(1), np.full(1, -np.inf)  # (W,): of paths that end in a blank, and in the prefix's last sign

@@ -6,6 +6,7 @@ import base64
 import difflib
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,9 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 from PIL import Image
 
-from slt.drawing.curves import Curve, draw_curves
-from slt.evaluation.breakdown import KINDS, Groups, worst
-from slt.evaluation.leaks import Leaks
+from slt.drawing.charts import Curve, draw_curves
+from slt.evaluation.assessment import Assessment
+from slt.evaluation.breakdown import KINDS, worst
 from slt.evaluation.metrics import LOWER_IS_BETTER, Score
 from slt.evaluation.prediction import Prediction
 from slt.files import atomic
@@ -38,44 +39,37 @@ NAMES = {
     "gloss_wer": "gloss WER",
     "gloss_wer_beam": "gloss WER, beam",
 }
+Picture = npt.NDArray[np.uint8]
+
 BESIDE = ("bleu", "chrf", "wer", "rouge_l", "gloss_wer")  # columns of the tables of floors, controls and groups
 
 
-def write_report(
-    path: Path | str,
-    *,
-    title: str,
-    facts: Mapping[str, str],
-    scores: Mapping[str, Score],
-    floors: Mapping[str, Mapping[str, Score]],
-    groups: Groups,
-    leaks: Leaks | None,
-    predictions: Sequence[Prediction],
-    strips: Mapping[str, npt.NDArray[np.uint8]],
-    max_strips: int,
-    curves: Mapping[str, Curve],
-    config_text: str,
-    lang: str,
-) -> None:
-    """Writes report.html.
+@dataclass(frozen=True)
+class Shown:
+    """What stands in a report beside the scores: the curves of the training, and its configuration as YAML."""
 
-    Args:
-        path: of the file.
-        title: of the page.
-        facts: what stands under the title: checkpoint, split, clips, loss, date.
-        scores: of the model.
-        floors: name -> scores that stand beside the model's: constant sentence, nearest neighbour, controls.
-        groups: kind -> name -> clips and their scores, as `slt.evaluation.breakdown` makes them.
-        leaks: None where there is no train split to compare with.
-        predictions: of all clips; the page opens with the worst.
-        strips: clip id -> filmstrip uint8 (H, W, 3) RGB, of some or all clips.
-        max_strips: filmstrips embedded at most; of more, evenly spread ones are kept and the page says so.
-        curves: `split/name` -> (step, value) pairs.
-        config_text: the resolved configuration.
-        lang: language of the sentences, such as `es`.
-    """
-    clips = sorted(predictions, key=lambda p: (p.score, p.id))
-    kept = set(choose_clips([p for p in clips if p.id in strips], max_strips))
+    curves: Mapping[str, Curve]  # `split/name` -> (step, value) pairs
+    config_text: str
+
+
+def write_report(
+    path: Path, found: Assessment, strips: Mapping[str, Picture], shown: Shown, about: Mapping[str, Any]
+) -> None:
+    """Writes report.html, which opens with the worst clips; `strips` are filmstrips (H, W, 3) by clip id."""
+    floors = {f"constant sentence: {found.floor.sentence}": found.floor.scores}
+    floors |= {} if found.neighbour is None else {str(found.neighbour): found.neighbour.scores}
+    floors |= found.controls
+    facts = {"split": found.split, "clips": str(len(found.predictions)), "loss": f"{found.loss:.4f} nats a token"}
+    facts |= {"translations": str(found.variety), **{key: str(value) for key, value in about.items()}}
+    groups = [
+        {
+            "kind": KINDS[kind],
+            "worst": worst(each),
+            "clips": {name: group.clips for name, group in each.items()},
+            "table": _table({name: group.scores for name, group in each.items()}),
+        }
+        for kind, each in found.groups.items()
+    ]
     environment = Environment(
         loader=ChoiceLoader([PackageLoader("slt.evaluation", "."), PackageLoader("slt.drawing", ".")]),
         autoescape=True,
@@ -83,41 +77,20 @@ def write_report(
         trim_blocks=True,
     )
     page = environment.get_template("report.html").render(
-        title=title,
+        title=f"Translations of {found.split}",
         facts=facts,
-        rows=[_score_row(name, score, floors) for name, score in scores.items()],
-        beside=_table({"the model": scores, **floors} if floors else {}),
-        groups=[
-            {
-                "kind": KINDS[kind],
-                "worst": worst(each),
-                "clips": {name: group.clips for name, group in each.items()},
-                "table": _table({name: group.scores for name, group in each.items()}),
-            }
-            for kind, each in groups.items()
-        ],
-        leaks=[] if leaks is None else leaks.named(),
-        clips=[_clip(p, strips[p.id] if p.id in kept else None) for p in clips],
-        strip_count=len(kept),
-        charts=[Markup(svg) for svg in draw_curves(curves).values()],
-        config_text=config_text,
-        lang=lang,
+        rows=[_score_row(name, score, floors) for name, score in found.scores.items()],
+        beside=_table({"the model": found.scores, **floors}),
+        groups=groups,
+        leaks=found.leaks.named(),
+        clips=[_clip(p, strips.get(p.id)) for p in sorted(found.predictions, key=lambda p: (p.score, p.id))],
+        strip_count=len(strips),
+        charts=[Markup(svg) for svg in draw_curves(shown.curves).values()],
+        config_text=shown.config_text,
+        lang="es",
     )
     with atomic(path) as file:
         file.write(page.encode())
-
-
-def choose_clips(predictions: Sequence[Prediction], count: int) -> list[str]:
-    """Ids of `count` clips, evenly spread from the worst to the best score: what is worth a filmstrip.
-
-    Raises:
-        ValueError: a negative count.
-    """
-    if count < 0:
-        raise ValueError(f"clips to show: expected 0 or more, got {count}")
-    ranked = sorted(predictions, key=lambda p: (p.score, p.id))
-    places = np.linspace(0, len(ranked) - 1, min(count, len(ranked))).round().astype(int)
-    return [ranked[place].id for place in places]
 
 
 def _score_row(name: str, score: Score, floors: Mapping[str, Mapping[str, Score]]) -> dict[str, Any]:
@@ -143,7 +116,7 @@ def _percent(value: float) -> float:
     return round(min(max(value, 0.0), 100.0), 2)
 
 
-def _clip(prediction: Prediction, strip: npt.NDArray[np.uint8] | None) -> dict[str, Any]:
+def _clip(prediction: Prediction, strip: Picture | None) -> dict[str, Any]:
     reference, hypothesis = _marked(prediction.reference, prediction.hypothesis)
     return {
         "id": prediction.id,
@@ -171,7 +144,7 @@ def _words(words: Sequence[str], tag: str) -> Markup:
     return Markup(f"<{tag}>{text}</{tag}>") if tag and words else text
 
 
-def _data_uri(picture: npt.NDArray[np.uint8]) -> str:
+def _data_uri(picture: Picture) -> str:
     data = io.BytesIO()
     Image.fromarray(picture).save(data, format="WEBP", quality=72, method=4)
     return "data:image/webp;base64," + base64.b64encode(data.getvalue()).decode()

@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from slt.drawing.filmstrip import ABSENT, COLOURS, FINE, INK, PAPER, STRIPE, draw_skeleton
+from slt.drawing.skeleton import COLOURS, draw_skeleton
+from slt.drawing.strip import FINE, INK, PAPER, STRIPE, hatched
+from slt.extraction.geometry import Box, Picture
 from slt.streams.pose import DETECTED, FOLLOWED, NOT_SEEN
 
 CELL, GAP, MARGIN, LINE, CROP_GAP = 234, 8, 6, 16, 3  # pixels
@@ -21,45 +23,25 @@ WORDS = {NOT_SEEN: "not seen", DETECTED: "seen", FOLLOWED: "followed"}
 THIN = 2  # of the pixels that are reduced by FINE: the film should stay visible under its landmarks
 TAG = (10 * FINE, 11 * FINE)  # of the same pixels
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
-Picture = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Moment:
-    """One frame of a clip.
+    """One frame of a clip; crops, marks and boxes by stream."""
 
-    Attributes:
-        title: what stands above it: its time and number.
-        film: the film's picture, RGB uint8 (H, W, 3); None where the film is not there.
-        points: float32 (K, 3): x, y as shares of the picture, confidence; 0 = not detected.
-        crops: stream -> RGB uint8 (R, R, 3).
-        marks: stream -> NOT_SEEN, DETECTED or FOLLOWED.
-        boxes: stream -> (centre x, centre y, side) in pixels of the picture of `size`.
-    """
-
-    title: str
-    film: Picture | None
-    points: NDArray[np.float32]
-    crops: Mapping[str, Picture]
-    marks: Mapping[str, int]
-    boxes: Mapping[str, Sequence[float]]
+    title: str  # what stands above it: its time and number
+    film: Picture | None  # RGB uint8 (H, W, 3); None where the film is not there
+    points: NDArray[np.float32]  # (K, 3): x, y as shares of the picture, confidence; 0 = not detected
+    crops: Mapping[str, Picture]  # RGB uint8 (R, R, 3)
+    marks: Mapping[str, int]  # NOT_SEEN, DETECTED or FOLLOWED
+    boxes: Mapping[str, Sequence[float]]  # centre x, centre y, side in pixels of the film's picture
 
 
-def draw_sheet(
-    moments: Sequence[Moment], *, size: tuple[int, int], signer: tuple[float, float, float, float] | None
-) -> Picture:
-    """Draw the moments side by side.
+def draw_sheet(moments: Sequence[Moment], *, size: tuple[int, int], signer: Box | None) -> Picture:
+    """Draw one or more moments of a film of a `size` (width, height) side by side; return RGB uint8 (H, W, 3).
 
     What is seen, followed and not seen is told apart by a word and by the frame (whole, dashed, hatched), and left
-    from right by a letter, beside the colour.
-
-    Args:
-        moments: one or more.
-        size: width and height of the film's picture in pixels.
-        signer: x0, y0, x1, y1 in pixels: where the signer was looked for; None = in the whole picture.
-
-    Returns:
-        uint8 (H, W, 3) RGB.
+    from right by a letter, beside the colour. `signer` is where the signer was looked for; None = everywhere.
     """
     scale = min(CELL / size[0], TALLEST / size[1])
     shown = (max(round(size[0] * scale), 1), max(round(size[1] * scale), 1))
@@ -88,9 +70,7 @@ def _write(sheet: Image.Image, place: tuple[int, int], text: str, points: int) -
     ImageDraw.Draw(sheet).text(place, text, fill=INK, font=ImageFont.load_default(points), anchor="ma")
 
 
-def _film(
-    moment: Moment, size: tuple[int, int], shown: tuple[int, int], signer: tuple[float, float, float, float] | None
-) -> Image.Image:
+def _film(moment: Moment, size: tuple[int, int], shown: tuple[int, int], signer: Box | None) -> Image.Image:
     """The film's picture, or blank paper, with all that was found in it."""
     large = (shown[0] * FINE, shown[1] * FINE)
     if moment.film is None:
@@ -113,7 +93,7 @@ def _film(
     return picture.resize(shown, Image.Resampling.LANCZOS)
 
 
-def _box(draw: ImageDraw.ImageDraw, box: tuple[float, float, float, float], stream: str, dashed: bool) -> None:
+def _box(draw: ImageDraw.ImageDraw, box: Box, stream: str, dashed: bool) -> None:
     """One crop's square and its letter: F for face, L and R for the signer's hands."""
     side = stream.split("_")[0]
     colour = COLOURS.get(side, BLACK)
@@ -128,13 +108,7 @@ def _box(draw: ImageDraw.ImageDraw, box: tuple[float, float, float, float], stre
 
 
 def _outline(
-    draw: ImageDraw.ImageDraw,
-    box: tuple[float, float, float, float],
-    fill: tuple[int, int, int],
-    width: int,
-    *,
-    dash: int,
-    on: float,
+    draw: ImageDraw.ImageDraw, box: Box, fill: tuple[int, int, int], width: int, *, dash: int, on: float
 ) -> None:
     """A rectangle's outline; `dash` pixels from one dash to the next, of which the share `on` is drawn; 0 = whole."""
     x0, y0, x1, y1 = box
@@ -143,21 +117,14 @@ def _outline(
         steps = max(round(length / dash), 1) if dash else 1
         for step in range(steps):
             start, end = step / steps, (step + (on if dash else 1.0)) / steps
-            draw.line([_between(a, b, start), _between(a, b, end)], fill=fill, width=width)
-
-
-def _between(a: tuple[float, float], b: tuple[float, float], share: float) -> tuple[float, float]:
-    return a[0] + (b[0] - a[0]) * share, a[1] + (b[1] - a[1]) * share
+            dashed = [(a[0] + (b[0] - a[0]) * share, a[1] + (b[1] - a[1]) * share) for share in (start, end)]
+            draw.line(dashed, fill=fill, width=width)
 
 
 def _crop(crop: Picture, mark: int, side: int) -> Image.Image:
     """A crop in a frame that says its mark; hatched where it was not seen."""
     if mark == NOT_SEEN:
-        cell = Image.new("RGB", (side, side), ABSENT)
-        draw = ImageDraw.Draw(cell)
-        for x in range(-side, side, 9):
-            draw.line([(x, side), (x + side, 0)], fill=STRIPE, width=2)
-        return cell
+        return hatched(side, side)
     cell = Image.fromarray(crop).resize((side, side), Image.Resampling.LANCZOS)
     draw = ImageDraw.Draw(cell)
     edge = (1, 1, side - 2, side - 2)

@@ -6,7 +6,7 @@ import csv
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from slt.corpora import layout
 from slt.corpora.splits import write_splits
 from slt.extraction.records import FAILED, RECORDS, Record
 from slt.extraction.source import Fault, Source
+from slt.extraction.splitting import Splitting
 from slt.files import TextLines, atomic, write_json
 
 log = logging.getLogger(__name__)
@@ -31,8 +32,7 @@ def write_corpus(
     faults: Sequence[Fault],
     recipe: Mapping[str, Any],
     splits: Mapping[str, Sequence[str]],
-    resplit: Callable[[Sequence[Source]], dict[str, list[str]]],
-    with_nobody: bool,
+    splitting: Splitting,
     dealt: Mapping[str, Record],
     out: Path,
     scratch: Path,
@@ -47,44 +47,47 @@ def write_corpus(
         name, record = next(iter(dealt.items()))
         raise ValueError(f"none of {len(sources)} clips could be extracted; the first, {name!r}: {record['failure']}")
     nobody = tuple(name for name in kept if shows_nobody(dealt[name]))
-    into = set(kept) if with_nobody else set(kept) - set(nobody)
-    splits = {split: [name for name in ids if name in into] for split, ids in splits.items()}
+    into = set(kept) if splitting.nobody else set(kept) - set(nobody)
     if not into:
         film = kept[nobody[0]].path
         raise ValueError(
             f"in none of {len(kept)} clips is a person found, as in {nobody[0]!r} ({film}); are these the right films? "
             "split.nobody=true takes them all the same"
         )
+    splits = {split: [name for name in ids if name in into] for split, ids in splits.items()}
     if empty := [split for split, ids in splits.items() if not ids]:
         log.warning("all clips of %s failed or show nobody: those that are left are split anew", " and ".join(empty))
-        splits = resplit([kept[name] for name in kept if name in into])
-    todo = "" if with_nobody else ", so it is in no split (split.nobody=true takes it)"
-    faults = [
-        *faults,
-        *(Fault(dealt[name]["film"], name, f"no person is found{todo}", dropped=False) for name in nobody),
-    ]
+        splits = splitting.deal([kept[name] for name in kept if name in into])
+    todo = "" if splitting.nobody else ", so it is in no split (split.nobody=true takes it)"
+    lost = [Fault(dealt[name]["film"], name, f"no person is found{todo}", dropped=False) for name in nobody]
     rows = subs_rows(list(kept.values()), dealt)
-    ready = scratch / "tables"
-    layout.write_table(ready / "subs.csv", rows)
-    write_splits(ready / "index", splits)
-    write_faults(ready / "faults.csv", faults)
-    layout.write_metadata(ready / "metadata.jsonl", [dealt[source.video_id] for source in sources])
     text = json.dumps([recipe, rows, splits], sort_keys=True)
     corpus = {"name": out.name, "maker": "slt.extract", "clips": len(kept), "failed": len(dealt) - len(kept)}
     corpus |= {"parameters": dict(recipe), "fingerprint": hashlib.sha256(text.encode()).hexdigest()}
+    ready = scratch / "tables"
+    layout.write_table(ready / "subs.csv", rows)
+    write_splits(ready / "index", splits)
+    write_faults(ready / "faults.csv", [*faults, *lost])
+    layout.write_metadata(ready / "metadata.jsonl", [dealt[source.video_id] for source in sources])
     write_json(ready / "corpus.json", corpus)
+    _put(ready, out)
+    return nobody
+
+
+def _put(ready: Path, out: Path) -> None:
+    """Move tables to their places; a report that tells of other clips goes, and so does a split that is no more."""
     there = out / "corpus.json"
     old = there.read_bytes() if there.is_file() else b""
     there.unlink(missing_ok=True)
     if old != (ready / "corpus.json").read_bytes() or (out / RECORDS).exists() or (out / FAILED).exists():
-        (out / "report.html").unlink(missing_ok=True)  # it tells of other clips
+        (out / "report.html").unlink(missing_ok=True)
     (out / "index").mkdir(exist_ok=True)
-    for name in sorted({f"{split}.csv" for split in layout.SPLITS} - {f"{split}.csv" for split in splits}):
-        (out / "index" / name).unlink(missing_ok=True)
+    for split in layout.SPLITS:
+        if not (ready / "index" / f"{split}.csv").is_file():
+            (out / "index" / f"{split}.csv").unlink(missing_ok=True)
     for path in sorted(ready.rglob("*"), key=lambda path: (path.name == "corpus.json", path)):
         if path.is_file():
             path.replace(out / path.relative_to(ready))
-    return nobody
 
 
 def subs_rows(sources: Sequence[Source], dealt: Mapping[str, Record]) -> list[dict[str, Any]]:
@@ -92,9 +95,8 @@ def subs_rows(sources: Sequence[Source], dealt: Mapping[str, Record]) -> list[di
     rows: list[dict[str, Any]] = []
     for source in sources:
         record = dealt[source.video_id]
-        cut = {key: value for key in ("start", "end") if (value := record[key]) is not None}
         measured = {"film": record["film"], "fps": record["fps"], "frame_count": record["frames"]}
-        rows.append({**source.row, **cut, **measured, "duration": round(record["frames"] / record["fps"], 3)})
+        rows.append({**source.row, **measured, "duration": round(record["frames"] / record["fps"], 3)})
     known = [*layout.REQUIRED_COLUMNS, *layout.OPTIONAL_COLUMNS]
     columns = [column for column in known if any(column in row for row in rows)]
     return [{column: row.get(column, "") for column in columns} for row in rows]

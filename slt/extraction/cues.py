@@ -41,21 +41,13 @@ _BREAK = re.compile(r"<br\s*/?>|\\N", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Cue:
-    """What stands between two times of a subtitle file.
+    """What stands between two times, in seconds, of a subtitle file."""
 
-    Attributes:
-        number: in its file, from 1.
-        start: seconds.
-        end: seconds.
-        lines: as they are written.
-        fault: what is wrong with it, "" = nothing; it cannot be read where it has no lines either.
-    """
-
-    number: int
+    number: int  # in its file, from 1
     start: float
     end: float
-    lines: list[str]
-    fault: str = ""
+    lines: list[str]  # as they are written
+    fault: str = ""  # what is wrong with it; it cannot be read where it has no lines either
 
 
 def plain_text(text: str) -> str:
@@ -66,11 +58,7 @@ def plain_text(text: str) -> str:
 
 
 def read_cues(text: str, kind: str) -> list[Cue]:
-    """Read the cues of a file, damaged ones too.
-
-    Args:
-        text: of the file, with newlines as line ends.
-        kind: "srt" or "vtt".
+    """Read the cues of a file, damaged ones too, from its text with newlines as line ends.
 
     Raises:
         ValueError: "vtt" without its first line.
@@ -123,10 +111,8 @@ def unroll(cues: Sequence[Cue]) -> tuple[list[Cue], int]:
 
     Automatic captions show two lines or more, of which all but the last stood there before, with cues of 10 ms in
     between that hold nothing new. A line with karaoke times is new. Without them a file rolls where most of its cues
-    begin with a line of several words that the cue before ended with, and go on, or stand for an instant.
-
-    Returns:
-        The cues, each with its new lines alone and with its own times, and how many lines were taken out.
+    begin with a line of several words that the cue before ended with, and go on, or stand for an instant. Returns the
+    cues, each with its new lines alone and with its own times, and how many lines were taken out.
     """
     pairs = list(pairwise(cue for cue in cues if cue.lines))
     counts = [_repeated(before, cue) for before, cue in pairs]
@@ -173,14 +159,9 @@ def choose_languages(
 ) -> tuple[dict[str, str], Mapping[str, str]]:
     """Find out which film each subtitle file belongs to: `Title [id].es.vtt` to `Title [id].mp4`.
 
-    Args:
-        stems: names of files without their ending.
-        films: names of the films; a file that has a film's whole name belongs to it.
-        language: "es" takes that of each film's files which says `es`, else `es-419` and its like; None = each film has
-            one file.
-
-    Returns:
-        Film -> file, and film -> why none of its files is taken.
+    `stems` and `films` are names without their ending; a file that has a film's whole name belongs to it. Language
+    "es" takes that of each film's files which says `es`, else `es-419` and its like; with None each film has one file.
+    Returns film -> file, and film -> why none of its files is taken.
 
     Raises:
         ValueError: a film with several files that could be meant.
@@ -194,11 +175,9 @@ def choose_languages(
     for film, files in found.items():
         tags = list(files)
         if language is not None and tags != [""]:
-            wanted = language.lower()
-            exact = [tag for tag in tags if tag.lower() == wanted]
-            tags = (
-                exact or [tag for tag in tags if re.split(r"[-_.]", tag.lower())[0] == wanted] or [""] * ("" in files)
-            )
+            tags = [tag for tag in files if tag.lower() == language.lower()]
+            tags = tags or [tag for tag in files if re.split(r"[-_.]", tag.lower())[0] == language.lower()]
+            tags = tags or [tag for tag in files if not tag]
         if len(tags) > 1:
             raise ValueError(
                 f"captions.language={'null' if language is None else language}: {film!r} has subtitles in "

@@ -33,13 +33,10 @@ SAMPLE = 1 << 16  # bytes at the beginning, the middle and the end by which a fi
 
 
 def find_footage(folder: Path, kind: str) -> dict[str, Path]:
-    """Return what a folder and those below it hold to extract, by plain name (`captions.plain_name`), sorted by path.
+    """Return what a folder and those below it hold to extract, by plain name (`plain_name`), sorted by path.
 
+    Kind "films" finds films, and folders of at least two pictures that differ by numbers alone; "poses" .pose files.
     Passed over: hidden names, which no user sees (macOS leaves `._a.mp4`), corpora, and downloads under way.
-
-    Args:
-        folder: where to look.
-        kind: "films": films, and folders of at least two pictures that differ by numbers alone; "poses": .pose files.
 
     Raises:
         FileNotFoundError: there is nothing.
@@ -49,8 +46,9 @@ def find_footage(folder: Path, kind: str) -> dict[str, Path]:
         paths = sorted(_walk(folder, kind))
     except OSError as error:
         place = error.filename or folder
-        text = f"source={folder}: {place} cannot be listed ({error.strerror}); mend the folder's rights"
-        raise ValueError(text) from error
+        raise ValueError(
+            f"source={folder}: {place} cannot be listed ({error.strerror}); mend the folder's rights"
+        ) from error
     found: dict[str, Path] = {}
     for path in paths:
         name = plain_name(path.name if path.is_dir() else path.stem)
@@ -61,11 +59,11 @@ def find_footage(folder: Path, kind: str) -> dict[str, Path]:
             )
         found[name] = path
     if not found:
-        what, hint = "film" if kind == "films" else ".pose file", ""
-        if kind == "films":
-            alone = _pictures_of(_names(folder))
-            hint = "; its pictures are one clip: give the folder above it" if alone else ", nor a folder of pictures"
-        raise FileNotFoundError(f"source={folder}: no {what} in this folder or below it{hint}")
+        if kind != "films":
+            raise FileNotFoundError(f"source={folder}: no .pose file in this folder or below it")
+        alone = _pictures_of(_names(folder))
+        hint = "; its pictures are one clip: give the folder above it" if alone else ", nor a folder of pictures"
+        raise FileNotFoundError(f"source={folder}: no film in this folder or below it{hint}")
     return found
 
 
@@ -76,7 +74,10 @@ def _walk(folder: Path, kind: str) -> Iterator[Path]:
         if kind == "poses":
             yield from (path for path in paths if path.suffix.lower() in POSES)
             continue
-        found = [path for path in paths if _is_film(path, films)]
+        for path in paths:  # of an ending that was not met before, FFmpeg says whether it holds moving pictures
+            ending = path.suffix.lower()
+            films[ending] = films[ending] if ending in films else _opens(path)
+        found = [path for path in paths if films[path.suffix.lower()]]
         if not found and here != folder and _pictures_of(names):
             yield here
         yield from found
@@ -102,14 +103,6 @@ def folders_below(folder: Path) -> Iterator[tuple[Path, list[str]]]:
         been.add((place.st_dev, place.st_ino))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield here, sorted(name for name in names if not name.startswith("."))
-
-
-def _is_film(path: Path, endings: dict[str, bool]) -> bool:
-    """Tell by the ending; of one that was not met before, whether FFmpeg finds moving pictures in this file."""
-    ending = path.suffix.lower()
-    if ending not in endings:
-        endings[ending] = _opens(path)
-    return endings[ending]
 
 
 def _opens(path: Path) -> bool:
@@ -148,16 +141,18 @@ def known_by(path: Path) -> dict[str, int | str] | None:
     """
     digest = hashlib.sha256()
     try:
-        if not path.is_dir():
-            return {"bytes": _take(path, digest), "sha256": digest.hexdigest()}
-        names = _pictures_of(_names(path)) or sorted(_names(path))
-        sizes = [(path / name).stat().st_size for name in names]
-        digest.update(repr([*zip(names, sizes, strict=True)]).encode())
-        for place in {0, len(names) // 2, len(names) - 1} if names else ():
-            _take(path / names[place], digest)
-        return {"bytes": sum(sizes), "sha256": digest.hexdigest()}
+        if path.is_dir():
+            names = _pictures_of(_names(path)) or sorted(_names(path))
+            sizes = [(path / name).stat().st_size for name in names]
+            digest.update(repr([*zip(names, sizes, strict=True)]).encode())
+            for place in {0, len(names) // 2, len(names) - 1} if names else ():
+                _take(path / names[place], digest)
+            size = sum(sizes)
+        else:
+            size = _take(path, digest)
     except OSError:
         return None
+    return {"bytes": size, "sha256": digest.hexdigest()}
 
 
 def _take(path: Path, digest: hashlib._Hash) -> int:
@@ -196,16 +191,9 @@ def read_frames(
     mirrored: bool = False,
     notes: list[str] | None = None,
 ) -> Iterator[tuple[float, Picture]]:
-    """Stream a film, or a folder of pictures, or a cut of it, as `slt.extraction.video.read_frames` does.
+    """Stream a film, or a folder of pictures taken `rate` times a second, or a cut of it, `fps` pictures a second.
 
-    Args:
-        path: the film, or the folder.
-        fps: pictures a second to give.
-        start: of a cut, seconds.
-        end: of a cut, seconds.
-        rate: at which a folder's pictures were taken.
-        mirrored: turn each picture over, so that left is left.
-        notes: takes what is worth knowing of how a film was read.
+    Else as `slt.extraction.video.read_frames`; mirrored pictures are turned over, so that left is left.
 
     Raises:
         FileNotFoundError, ValueError: as there; also a picture of another size than the first, or that is none.

@@ -82,16 +82,22 @@ def trunk(person: Points) -> Box:
 
 def shared(one: Box, other: Box) -> float:
     """Return the area that two boxes share as a share of the smaller one's, in [0, 1]."""
-    width, height = (min(one[2 + axis], other[2 + axis]) - max(one[axis], other[axis]) for axis in (0, 1))
-    smaller = min((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other))
-    return max(width, 0.0) * max(height, 0.0) / max(smaller, 1e-9)
+    return _both(one, other) / max(min(map(_area, (one, other))), 1e-9)
 
 
 def overlap(one: Box, other: Box) -> float:
     """Return the area that two boxes share as a share of the area that they cover, in [0, 1]."""
+    both = _both(one, other)
+    return both / max(_area(one) + _area(other) - both, 1e-9)
+
+
+def _area(box: Box) -> float:
+    return (box[2] - box[0]) * (box[3] - box[1])
+
+
+def _both(one: Box, other: Box) -> float:
     width, height = (min(one[2 + axis], other[2 + axis]) - max(one[axis], other[axis]) for axis in (0, 1))
-    both = max(width, 0.0) * max(height, 0.0)
-    return both / max(sum((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)) - both, 1e-9)
+    return max(width, 0.0) * max(height, 0.0)
 
 
 def cut_box(box: Box, picture: Picture) -> tuple[int, int, int, int]:
@@ -140,13 +146,10 @@ def hide_beyond(picture: Picture, here: Points, there: Points) -> Picture:
 
 
 def assign_hands(hands: dict[int, Points], wrists: Points, unit: float, most: float) -> dict[int, Points]:
-    """Keep of the hands found at the wrists those that are their wrist's own.
+    """Keep of the hands found at the wrists those that are their wrist's own; all in pixels.
 
-    Args:
-        hands: side (0 left, 1 right) -> hand found there, (21, 3), x, y in pixels.
-        wrists: the pose's left and right wrist in pixels, (2, 2).
-        unit: shoulder width in pixels.
-        most: no further from its wrist than this many shoulder widths.
+    Hands are (21, 3) by side (0 left, 1 right), wrists the pose's, (2, 2); none is further from its wrist than `most`
+    shoulder widths, which are `unit` pixels.
     """
     apart = {side: float(np.linalg.norm(hand[0, :2] - wrists[side])) / unit for side, hand in hands.items()}
     given: dict[int, Points] = {}

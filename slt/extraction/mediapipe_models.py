@@ -16,9 +16,13 @@ import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from slt.files import atomic
 
+# A model, its name, mean and deviation of its input -> the model with what MediaPipe's tasks ask of it.
 Describe = Callable[[bytes, str, float, float], bytes]
 
 WHEEL = ("mediapipe==0.10.21", "3.11", "manylinux_2_28_x86_64")  # the last with the models inside; Apache-2.0
@@ -49,12 +53,7 @@ def cache_folder() -> Path:
 
 
 def read_models(folder: Path) -> dict[str, bytes]:
-    """Read the models of `folder` by file name, each checked against the folder's SHA256SUMS.
-
-    Raises:
-        FileNotFoundError: a model, or SHA256SUMS, is missing.
-        ValueError: a model is not in SHA256SUMS, or is not what it says.
-    """
+    """Read the models of `folder` by file name; raise where one is not what the folder's SHA256SUMS says."""
     for name in MODELS:
         if not (folder / name).is_file():
             raise FileNotFoundError(
@@ -83,11 +82,11 @@ def check_sum(data: bytes, expected: str, where: str) -> None:
         raise ValueError(f"{where}: SHA-256 {expected} expected, came {came}; delete the file and start again")
 
 
-def prepare_models(folder: Path, describe: Describe) -> Path:
+def prepare_models(folder: Path) -> Path:
     """Make the models in `folder` out of the mediapipe wheel that still holds them, once; see `build_models`."""
     if not all((folder / name).is_file() for name in (*MODELS, "SHA256SUMS")):
         with tempfile.TemporaryDirectory() as temporary:
-            build_models(download_wheel(Path(temporary)), folder, describe)
+            build_models(download_wheel(Path(temporary)), folder)
     return folder
 
 
@@ -107,17 +106,52 @@ def download_wheel(folder: Path) -> Path:
     return wheels[0]
 
 
-def build_models(wheel: Path, folder: Path, describe: Describe) -> None:
-    """Write the task bundles into `folder` from the models inside `wheel`; the same bytes every time.
+def with_metadata(model: bytes, name: str, mean: float, deviation: float) -> bytes:
+    """Write into a TFLite model what MediaPipe's tasks ask of it: how its input is normalised, its outputs' names."""
+    import flatbuffers
+    from mediapipe.tasks.metadata import metadata_schema_py_generated as schema
+    from mediapipe.tasks.metadata import schema_py_generated as tflite
 
-    Args:
-        wheel: the mediapipe wheel of `WHEEL`.
-        folder: where the models go.
-        describe: (model, its name, mean, deviation of its input) -> the model with what MediaPipe's tasks ask of it.
+    class AlignedBuilder(flatbuffers.Builder):  # type: ignore[misc]
+        """TFLite wants weights at multiples of 16 bytes; the generated code has lost that."""
 
-    Raises:
-        ValueError: a model is missing in the wheel or has another checksum.
-    """
+        def StartVector(self, elemSize: int, numElems: int, alignment: int) -> Any:
+            return super().StartVector(elemSize, numElems, 16 if elemSize == 1 else alignment)
+
+    graph = tflite.ModelT.InitFromObj(tflite.Model.GetRootAsModel(model, 0))
+
+    def tensor(index: int) -> Any:
+        described = schema.TensorMetadataT()
+        described.name = graph.subgraphs[0].tensors[index].name
+        return described
+
+    scaling, step, subgraph = schema.NormalizationOptionsT(), schema.ProcessUnitT(), schema.SubGraphMetadataT()
+    scaling.mean, scaling.std = [mean], [deviation]
+    step.optionsType, step.options = schema.ProcessUnitOptions.NormalizationOptions, scaling
+    subgraph.inputTensorMetadata = [tensor(graph.subgraphs[0].inputs[0])]
+    subgraph.inputTensorMetadata[0].processUnits = [step]
+    content, picture = schema.ContentT(), schema.ImagePropertiesT()
+    picture.colorSpace = schema.ColorSpaceType.RGB
+    content.contentPropertiesType, content.contentProperties = schema.ContentProperties.ImageProperties, picture
+    subgraph.inputTensorMetadata[0].content = content
+    subgraph.outputTensorMetadata = [tensor(index) for index in graph.subgraphs[0].outputs]
+    described = schema.ModelMetadataT()
+    described.name, described.subgraphMetadata = name, [subgraph]
+    builder = flatbuffers.Builder(0)
+    builder.Finish(described.Pack(builder), b"M001")
+
+    entry, buffer = tflite.MetadataT(), tflite.BufferT()
+    buffer.data = np.frombuffer(bytes(builder.Output()), np.uint8)
+    entry.name, entry.buffer = b"TFLITE_METADATA", len(graph.buffers)
+    graph.buffers.append(buffer)
+    graph.metadata = [old for old in graph.metadata or [] if old.name != entry.name] + [entry]
+    builder = AlignedBuilder(0)
+    builder.Finish(graph.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def build_models(wheel: Path, folder: Path, describe: Describe = with_metadata) -> None:
+    """Write the task bundles into `folder` from the models inside the wheel of `WHEEL`; the same bytes every time."""
     sums = []
     with zipfile.ZipFile(wheel) as archive:
         for name, parts in MODELS.items():

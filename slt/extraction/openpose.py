@@ -79,9 +79,8 @@ def find_clips(source: Path) -> dict[str, Path]:
 def read_people(path: Path) -> tuple[NDArray[np.float64], int, NDArray[np.int64]]:
     """Read a clip and choose its signer: who is largest and surest over the clip.
 
-    Returns:
-        x, y in pixels and confidence, (T, 75, 3), 0 where a point is missing; the most people in a frame; and where
-        each of the 75 points stands among OpenPose's, int64 (75,), -1 = nowhere in this clip.
+    Returns x, y in pixels and confidence, (T, 75, 3), 0 where a point is missing; the most people in a frame; and where
+    each of the 75 points stands among OpenPose's, int64 (75,), -1 = nowhere in this clip.
 
     Raises:
         ValueError: naming the file: a frame that is missing, or one that is not OpenPose's.
@@ -118,11 +117,11 @@ def _places(given: set[str]) -> NDArray[np.int64]:
     body: dict[str, int] = {}
     start, hands = 0, {}
     for part, count in _PARTS.items():
-        if part == "pose_keypoints_2d" and part in given:
-            body.update({name: start + n for n, name in enumerate(OPENPOSE_BODY)})
-        elif part == "face_keypoints_2d" and part in given:
+        if part in given and part.startswith("pose"):
+            body |= {name: start + n for n, name in enumerate(OPENPOSE_BODY)}
+        elif part in given and part.startswith("face"):
             names = (name for names in ELSEWHERE.values() for name in names if re.fullmatch(r"F[A-Z]+_\d+", name))
-            body.update({name: start + int(name.partition("_")[2]) for name in names})
+            body |= {name: start + int(name.partition("_")[2]) for name in names}
         elif part in given:
             hands["LEFT" if "left" in part else "RIGHT"] = range(start, start + count)
         start += count
@@ -152,7 +151,11 @@ def _signer(people: list[list[NDArray[np.float64]]]) -> NDArray[np.float64]:
                 if p not in owner:
                     tracks.append({})
                 tracks[owner.get(p, -1)][t] = person
-    chosen = max(tracks, key=lambda track: sum(map(_weight, track.values())), default=alone)
+
+    def weight(track: dict[int, NDArray[np.float64]]) -> float:
+        return sum(float(person[:, 2].sum()) * _length(person) for person in track.values())
+
+    chosen = max(tracks, key=weight, default=alone)
     return np.stack([chosen.get(t, np.zeros((BODY + 2 * HAND, 3))) for t in range(len(people))])
 
 
@@ -160,10 +163,6 @@ def _length(person: NDArray[np.float64]) -> float:
     """Return how far a person's body reaches in the picture, pixels."""
     body = person[:BODY][person[:BODY, 2] > 0, :2]
     return float(np.ptp(body, axis=0).max()) if len(body) else 0.0
-
-
-def _weight(person: NDArray[np.float64]) -> float:
-    return float(person[:, 2].sum()) * _length(person)
 
 
 def _apart(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
@@ -174,7 +173,7 @@ def _apart(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
     return float(np.median(moved)) / max(_length(other), 1.0)
 
 
-def clip_facts(*, source: Path, size: Any = None, fps: float | None = None) -> tuple[tuple[int, int], float]:
+def clip_facts(source: Path, size: Any = None, fps: float | None = None) -> tuple[tuple[int, int], float]:
     """Return the size and rate of the films behind OpenPose's files, which say neither, as a user has given them.
 
     Raises:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -86,35 +87,58 @@ def progressive(frames: Iterable[Any]) -> Iterator[tuple[Any, bool]]:
         yield from drained()
 
 
-def upright(frame: Any, pixel_shape: Fraction | None) -> Picture:
-    """Return a frame as an RGB picture (H, W, 3), as a player shows it: see the module.
+class Shown(NamedTuple):
+    """A decoded picture of a film."""
 
-    Raises:
-        ValueError: its colour matrix is one that FFmpeg's scaler does not know.
-    """
-    picture = _rgb(frame)
-    if pixel_shape and pixel_shape != 1:
-        width = max(round(picture.shape[1] * float(pixel_shape)), 1)
-        picture = np.asarray(cv2.resize(picture, (width, picture.shape[0]), interpolation=cv2.INTER_AREA), np.uint8)
-    matrix = frame.side_data.get("DISPLAYMATRIX")
-    return picture if matrix is None else turn(picture, np.frombuffer(matrix, np.int32))
+    path: Path
+    frame: Any  # as PyAV has it
+    duration: float  # seconds, as the file says
+    pixel_shape: Fraction | None  # width of a pixel over its height
+    fielded: bool  # it went through the deinterlacer
+    size: tuple[int, int] = (0, 0)  # width and height of the film's first picture, upright
 
+    def upright(self) -> Picture:
+        """Return it as an RGB picture (H, W, 3), as a player shows it.
 
-def _rgb(frame: Any) -> Picture:
-    name = frame.format.name
-    if name.startswith("yuv") and frame.colorspace in (UNSPECIFIED, RESERVED):
-        # What players take it for (this is mpv's rule): films of high definition are in BT.709, smaller ones in BT.601.
-        frame.colorspace = BT709 if frame.width >= 1280 or frame.height > 576 else BT601
-    # Nothing is done by them, but before PyAV 18 values that FFmpeg's scaler does not know are refused.
-    frame.color_trc = frame.color_primaries = UNSPECIFIED
-    try:
-        # One thread: as many processes as cores read films already.
-        picture: Picture = frame.to_ndarray(format="rgb24", threads=1)
-    except OSError as error:
-        raise ValueError(f"its colours cannot be read (matrix {frame.colorspace}, {name}: {error.strerror})") from error
-    if name.startswith(("gray", "ya")) and frame.color_range == STUDIO_RANGE:  # FFmpeg's scaler takes grey as full
-        picture = np.asarray(cv2.LUT(picture, _STUDIO_TO_FULL), np.uint8)
-    return picture
+        Raises:
+            ValueError: its colour matrix is one that FFmpeg's scaler does not know.
+        """
+        picture = self._rgb()
+        if self.pixel_shape and self.pixel_shape != 1:
+            width = max(round(picture.shape[1] * float(self.pixel_shape)), 1)
+            size = (width, picture.shape[0])
+            picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
+        matrix = self.frame.side_data.get("DISPLAYMATRIX")
+        return picture if matrix is None else turn(picture, np.frombuffer(matrix, np.int32))
+
+    def _rgb(self) -> Picture:
+        frame, name = self.frame, self.frame.format.name
+        if name.startswith("yuv") and frame.colorspace in (UNSPECIFIED, RESERVED):
+            # What players take it for (this is mpv's rule): films of high definition are in BT.709, smaller in BT.601.
+            frame.colorspace = BT709 if frame.width >= 1280 or frame.height > 576 else BT601
+        # Nothing is done by them, but before PyAV 18 values that FFmpeg's scaler does not know are refused.
+        frame.color_trc = frame.color_primaries = UNSPECIFIED
+        try:
+            # One thread: as many processes as cores read films already.
+            picture: Picture = frame.to_ndarray(format="rgb24", threads=1)
+        except OSError as error:
+            raise ValueError(
+                f"{self.path}: its colours cannot be read (matrix {frame.colorspace}, {name}: {error.strerror}); "
+                "export it again, for example as mp4 in BT.709"
+            ) from error
+        if name.startswith(("gray", "ya")) and frame.color_range == STUDIO_RANGE:  # FFmpeg's scaler takes grey as full
+            picture = np.asarray(cv2.LUT(picture, _STUDIO_TO_FULL), np.uint8)
+        return picture
+
+    def finished(self, notes: list[str]) -> Picture:
+        """Return it upright in the size of the film's first; say in `notes`, once each, what was done to it."""
+        picture = self.upright()
+        done = ["interlaced: two fields are made one picture by FFmpeg's bwdif"] if self.fielded else []
+        if (came := picture.shape[1::-1]) != self.size:
+            sizes = f"{came[0]}x{came[1]}", f"{self.size[0]}x{self.size[1]}"
+            done.append(f"the picture's size changes: those of {sizes[0]} are scaled to the film's first, {sizes[1]}")
+        notes.extend(note for note in done if note not in notes)
+        return fit(picture, self.size)
 
 
 def turn(picture: Picture, matrix: NDArray[np.int32]) -> Picture:

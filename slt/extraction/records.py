@@ -8,28 +8,24 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import re
 import shutil
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from slt.corpora import layout
 from slt.files import read_json, write_json
 from slt.streams.seen import Share
-
-try:
-    import fcntl
-except ModuleNotFoundError:  # no POSIX: extraction says so when it starts, reading corpora needs no lock
-    fcntl = None  # type: ignore[assignment]
 
 WORK = ".work"  # scratch and locks; gone when all is done
 RECORDS = ".records"  # one JSON a finished clip; gathered into metadata.jsonl at the end
 FAILED = ".failed"  # one JSON a clip that failed
 MARKER = "extraction.json"
+_LOCKLESS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 Record = dict[str, Any]
 
@@ -51,6 +47,7 @@ def writing(where: Path) -> Iterator[None]:
             errno.ENOSPC: "; the disk is full: make room",
             errno.EDQUOT: "; your quota is used up: make room",
             errno.EROFS: "; the file system is mounted read-only: write elsewhere or mount it anew",
+            **dict.fromkeys(_LOCKLESS, "; this file system gives no locks: write elsewhere"),
         }.get(error.errno or 0, "")
         raise OutputError(f"{path}: cannot be written ({error.strerror or error}){todo}") from error
 
@@ -72,50 +69,24 @@ def parse_shard(shard: str | None) -> tuple[int, int]:
 
 @contextmanager
 def locked(path: Path, *, wait: bool) -> Iterator[bool]:
-    """Hold a lock file, which goes when its holder ends, however that is; give False where another holds it.
-
-    Args:
-        path: the lock file; made, and removed at the end.
-        wait: until it is free.
-    """
-    if fcntl is None:
-        raise OSError("extraction needs file locks as POSIX systems have them; run it on Linux or macOS")
-    handle = None
-    try:
-        while (handle := _locked_file(path, wait)) is None:
-            time.sleep(0.01)
-        yield handle >= 0
-    finally:
-        if handle is not None and handle >= 0:
-            path.unlink(missing_ok=True)
-            os.close(handle)
-
-
-def _locked_file(path: Path, wait: bool) -> int | None:
-    """Open and lock: the handle, -1 where another holds it, None where the file went meanwhile: try again."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    """Hold a lock file, which goes when its holder ends, however that is; give False where another holds it."""
+    # A lock that is only a file would stay when its holder is killed.
+    lock, free = FileLock(path, poll_interval=0.01, fallback_to_soft=False), None
+    while free is None:
         with writing(path):
-            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    except OutputError as error:
-        if isinstance(error.__cause__, FileNotFoundError):  # another process has just tidied the folder away
-            return None
-        raise
+            try:
+                lock.acquire(blocking=wait)
+                free = True
+            except Timeout:
+                free = False
+            except FileNotFoundError:  # another process has just tidied the folder away
+                pass
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        # The holder before may have removed the file while this process waited: then the lock is on no file.
-        if os.path.samestat(os.fstat(handle), path.stat()):
-            return handle
-    except BlockingIOError:
-        os.close(handle)
-        return -1
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        os.close(handle)
-        raise OSError(f"{path}: this file system gives no locks ({error.strerror}); write elsewhere") from error
-    os.close(handle)
-    return None
+        yield free
+    finally:
+        if free:
+            path.unlink(missing_ok=True)  # who waits for it sees that it has no name any more, and makes it anew
+            lock.release()
 
 
 @contextmanager
@@ -182,17 +153,20 @@ def claim_folder(out: Path, recipe: Mapping[str, Any]) -> None:
 
 def _same_recipe(out: Path, came: Mapping[str, Any], recipe: Mapping[str, Any]) -> None:
     recipe = json.loads(json.dumps(recipe))
-    if differ := sorted(key for key in {*came, *recipe} if came.get(key) != recipe.get(key)):
+    if differ := _differing(came, recipe):
         pairs = [f"{key}: {came.get(key)} there, {recipe.get(key)} now" for key in differ if key != "parameters"]
         if "parameters" in differ:
-            one, two = (
-                made["parameters"] if isinstance(made.get("parameters"), dict) else {} for made in (came, recipe)
-            )
-            pairs += [f"parameters.{key}" for key in sorted({*one, *two}) if one.get(key) != two.get(key)]
+            there = came.get("parameters")
+            inner = _differing(there if isinstance(there, dict) else {}, recipe.get("parameters") or {})
+            pairs += [f"parameters.{key}" for key in inner]
         raise ValueError(
             f"out={out}: holds an extraction of other making, as {MARKER} says ({', '.join(pairs)}); give another "
             "folder or delete it"
         )
+
+
+def _differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    return sorted(key for key in {*one, *other} if one.get(key) != other.get(key))
 
 
 def put_json(path: Path, value: Any, scratch: Path) -> None:

@@ -10,8 +10,8 @@ import json
 import math
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
@@ -38,37 +38,21 @@ ARM_OF = {"left_hand": 0, "right_hand": 1}
 
 @dataclass(frozen=True)
 class Regions:
-    """One frame, extracted.
+    """One frame, extracted; crops, marks and boxes are by stream."""
 
-    Attributes:
-        seconds: its time in the clip.
-        points: float32 (75, 3): x, y in [0, 1] of the picture, confidence; 0 where not seen.
-        crops: stream -> RGB uint8 (R, R, 3), black where not seen.
-        marks: stream -> DETECTED (its part was found in this frame), FOLLOWED (the hand was missed, and its crop goes
-            on with the wrist) or NOT_SEEN.
-        boxes: stream -> (centre x, centre y, side) in pixels of the picture; NaN where not seen.
-        size: width and height of the picture.
-    """
-
-    seconds: float
-    points: NDArray[np.float32]
-    crops: dict[str, Picture]
+    seconds: float  # its time in the clip
+    points: NDArray[np.float32]  # (75, 3): x, y in [0, 1] of the picture, confidence; 0 where not seen
+    crops: dict[str, Picture]  # RGB uint8 (R, R, 3), black where not seen
+    # DETECTED (its part was found in this frame), FOLLOWED (the hand was missed, its crop goes on with the wrist) or
+    # NOT_SEEN.
     marks: dict[str, int]
-    boxes: dict[str, NDArray[np.float64]]
-    size: tuple[int, int]
+    boxes: dict[str, NDArray[np.float64]]  # centre x, centre y, side in pixels of the picture; NaN where not seen
+    size: tuple[int, int]  # width and height of the picture
 
 
 @dataclass(frozen=True)
 class Clip:
-    """All frames of a clip; marks and boxes are those of `Regions`.
-
-    Attributes:
-        points: float32 (T, 75, 3).
-        crops: stream -> uint8 (T, R, R, 3).
-        marks: stream -> uint8 (T,).
-        boxes: stream -> float64 (T, 3).
-        size: width and height of the pictures.
-    """
+    """All frames of a clip; points, crops, marks and boxes are those of `Regions`, with T before their shapes."""
 
     points: NDArray[np.float32]
     crops: dict[str, NDArray[np.uint8]]
@@ -77,6 +61,7 @@ class Clip:
     size: tuple[int, int]
 
 
+@dataclass(kw_only=True, eq=False)
 class Extractor:
     """Pictures in, crops and pose out, frame by frame; a clip's result depends on its own pictures alone.
 
@@ -89,89 +74,48 @@ class Extractor:
     A crop follows the smoothed box of its part. The smoothing looks as far ahead as back (a triangle over the frames in
     which the part was seen), so it takes the jitter out without lagging behind; the price is that frames come out
     late by the half-width. A live use that cannot wait sets both half-widths to 0.
-
-    Args:
-        landmarker: finds the landmarks.
-        crop_size: side R of the crops in pixels.
-        face_margin: side of the face's crop over the size of the head.
-        hand_margin: side of a hand's crop over the extent of its points.
-        smooth_centre: half-width of the smoothing of a box's centre, seconds.
-        smooth_size: half-width of the smoothing of a box's side, seconds.
-        follow_visibility: least visibility of a wrist for its hand to be followed, in [0, 1].
-        follow_seconds: no longer than this after the hand was last found; 0 follows none.
-        signer: how the signer is chosen: "auto", "largest" or "box"; see `find_signer`.
-        min_certainty: below it a signer is marked unsure, in [0, 1].
     """
 
-    name = "slt-mediapipe"
-    version = 2  # raised with every change of this file or of landmarks.py that changes what comes out
+    name: ClassVar[str] = "slt-mediapipe"
+    # Raised with every change of this file or of landmarks.py that changes what comes out.
+    version: ClassVar[int] = 2
 
-    def __init__(
-        self,
-        landmarker: Landmarker,
-        *,
-        crop_size: int,
-        face_margin: float,
-        hand_margin: float,
-        smooth_centre: float,
-        smooth_size: float,
-        follow_visibility: float,
-        follow_seconds: float,
-        signer: str,
-        min_certainty: float,
-    ) -> None:
-        if crop_size < 1 or min(face_margin, hand_margin) <= 0 or min(smooth_centre, smooth_size) < 0:
-            raise ValueError(
-                "extractor: crop_size and margins must be above 0 and smoothing at least 0 s, came "
-                f"crop_size={crop_size}, face_margin={face_margin}, hand_margin={hand_margin}, "
-                f"smooth_centre={smooth_centre}, smooth_size={smooth_size}"
-            )
-        if not (0 <= follow_visibility <= 1 and follow_seconds >= 0 and 0 <= min_certainty <= 1):
-            raise ValueError(
-                "extractor: follow_visibility and min_certainty lie in [0, 1] and follow_seconds is at least 0, came "
-                f"follow_visibility={follow_visibility}, min_certainty={min_certainty}, follow_seconds={follow_seconds}"
-            )
-        if signer not in MODES:
-            raise ValueError(f"extractor: signer must be one of {', '.join(MODES)}, came {signer!r}")
-        self.landmarker = landmarker
-        self.crop_size = crop_size
-        self.margins = {"face": face_margin, "left_hand": hand_margin, "right_hand": hand_margin}
-        self.smooth_centre = smooth_centre
-        self.smooth_size = smooth_size
-        self.follow_visibility = follow_visibility
-        self.follow_seconds = follow_seconds
-        self.signer = signer
-        self.min_certainty = min_certainty
-        self.parameters: dict[str, Any] = {
-            "landmarks": dict(landmarker.parameters),
-            "pictures": READING | versions(),
-            "crop_size": crop_size,
-            "face_margin": face_margin,
-            "hand_margin": hand_margin,
-            "smooth_centre": smooth_centre,
-            "smooth_size": smooth_size,
-            "follow_visibility": follow_visibility,
-            "follow_seconds": follow_seconds,
-            "signer": signer,
-            "min_certainty": min_certainty,
-        }
+    landmarker: Landmarker = field(kw_only=False)
+    crop_size: int  # side R of the crops in pixels
+    face_margin: float  # side of the face's crop over the size of the head
+    hand_margin: float  # side of a hand's crop over the extent of its points
+    smooth_centre: float  # half-width of the smoothing of a box's centre, seconds
+    smooth_size: float  # half-width of the smoothing of a box's side, seconds
+    follow_visibility: float  # least visibility of a wrist for its hand to be followed, in [0, 1]
+    follow_seconds: float  # no longer than this after the hand was last found; 0 follows none
+    signer: str  # how the signer is chosen: "auto", "largest" or "box"; see `find_signer`
+    min_certainty: float  # below it a signer is marked unsure, in [0, 1]
+
+    def __post_init__(self) -> None:
+        settings = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "landmarker"}
+        said = ", ".join(f"{name}={value}" for name, value in settings.items())
+        if not (min(self.crop_size, self.face_margin, self.hand_margin) > 0 and self.crop_size >= 1):
+            raise ValueError(f"extractor: crop_size and margins must be above 0, came {said}")
+        if not min(self.smooth_centre, self.smooth_size, self.follow_seconds) >= 0:
+            raise ValueError(f"extractor: smoothing and following must be at least 0 s, came {said}")
+        if not (0 <= self.follow_visibility <= 1 and 0 <= self.min_certainty <= 1):
+            raise ValueError(f"extractor: follow_visibility and min_certainty lie in [0, 1], came {said}")
+        if self.signer not in MODES:
+            raise ValueError(f"extractor: signer must be one of {', '.join(MODES)}, came {self.signer!r}")
+        self.margins = {"face": self.face_margin, "left_hand": self.hand_margin, "right_hand": self.hand_margin}
+        found = {"landmarks": dict(self.landmarker.parameters), "pictures": READING | versions()}
+        self.parameters: dict[str, Any] = found | settings
 
     @property
     def fingerprint(self) -> str:
-        """Return what this extractor's clips are marked with: a digest of its name, version, models and parameters."""
+        """What this extractor's clips are marked with: a digest of its name, version, models and parameters."""
         text = json.dumps([self.name, self.version, self.parameters], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def find_signer(self, pictures: Pictures, *, duration: float, box: Box | None) -> Signer:
         """Choose the signer of a clip before its pictures are streamed; see `slt.extraction.signers.find_signer`."""
-        return find_signer(
-            pictures,
-            self.landmarker.people,
-            duration=duration,
-            box=box,
-            mode=self.signer,
-            min_certainty=self.min_certainty,
-        )
+        how: dict[str, Any] = {"mode": self.signer, "min_certainty": self.min_certainty}
+        return find_signer(pictures, self.landmarker.people, duration=duration, box=box, **how)
 
     def stream(self, frames: Iterable[tuple[float, Picture]], *, fps: float, signer: Signer) -> Iterator[Regions]:
         """Extract one clip from (seconds, RGB picture (H, W, 3)) at `fps`; only the smoothing's window is in memory."""
@@ -183,8 +127,9 @@ class Extractor:
         self.landmarker.start(signer.box)
         for seconds, picture in frames:
             found = self.landmarker.find(seconds, picture)
-            box = find_boxes(found, (picture.shape[1], picture.shape[0]))
-            marks = self._follow(seconds, found, (picture.shape[1], picture.shape[0]), box, lately)
+            size = (picture.shape[1], picture.shape[0])
+            box = find_boxes(found, size)
+            marks = self._follow(seconds, found, size, box, lately)
             pictures.append((seconds, picture, found, marks))
             boxes.append(box)
             if len(pictures) > ahead:

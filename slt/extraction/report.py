@@ -11,20 +11,21 @@ import csv
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from numpy.typing import NDArray
 
 from slt.corpora import layout
-from slt.drawing.curves import draw_histogram
-from slt.extraction.contact_sheet import Moment, Picture, draw_sheet
+from slt.drawing.charts import draw_histogram
+from slt.drawing.page import templates
+from slt.extraction.contact_sheet import Moment, draw_sheet
 from slt.extraction.footage import frames_at
+from slt.extraction.geometry import Box, Picture
 from slt.extraction.records import read_lines, record_of
 from slt.files import atomic, read_json
 from slt.streams.arrays import pose_arrays, read_pose
@@ -41,12 +42,11 @@ FOLDERS = {"face": "face", "left_hand": "hand_l", "right_hand": "hand_r", "pose"
 
 @dataclass(frozen=True)
 class Fact:
-    """What the page keeps of one line of metadata.jsonl; see there."""
+    """What the page keeps of one line of metadata.jsonl; see there. Streams are in the order of `FOLDERS`."""
 
     video_id: str
     film: str
     start: float | None
-    end: float | None
     failure: str
     fps: float
     film_fps: float
@@ -58,7 +58,7 @@ class Fact:
     certainty: float
     persons: int
     unsure: bool
-    signer: tuple[float, float, float, float] | None
+    signer: Box | None
     moved: dict[str, float]
     mirrored: bool
     notes: tuple[str, ...] = ()
@@ -78,10 +78,7 @@ class Fact:
 def write_overview(out: Path, films: Mapping[str, Path], *, worst: int) -> Path:
     """Write `report.html` into a corpus and return its path; the same corpus and films give the same bytes.
 
-    Args:
-        out: the corpus: its tables, streams and `metadata.jsonl`.
-        films: clip -> film, for the contact sheets; a film that is gone is left out, and the page says so.
-        worst: clips with a contact sheet.
+    `films` gives a clip's film for the contact sheets of the `worst` clips; where it is gone, the page says so.
 
     Raises:
         FileNotFoundError: no `metadata.jsonl`.
@@ -89,29 +86,33 @@ def write_overview(out: Path, films: Mapping[str, Path], *, worst: int) -> Path:
     facts, extractors = _read_facts(out / "metadata.jsonl")
     clips = [fact for fact in facts if not fact.failure]
     failed = [fact for fact in facts if fact.failure]
+    unsure = sorted((clip for clip in clips if clip.unsure), key=lambda clip: (clip.certainty, clip.video_id))
     chosen = choose_worst(clips, worst)
     texts = _texts(out, {clip.video_id for clip in chosen})
     folders = _folders(out)
-    environment = Environment(
-        loader=ChoiceLoader([PackageLoader("slt.extraction", "."), PackageLoader("slt.drawing", ".")]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("overview.html").render(
-        title=f"{out.resolve().name}: what was extracted",
-        facts=_summary(clips, failed, extractors),
-        streams=_streams(clips),
-        charts=[Markup(svg) for svg in _charts(clips) if svg],
-        faults=_table_faults(out / "faults.csv"),
-        failed=failed[:ROWS],
-        more_failed=len(failed) - ROWS,
-        unsure=sorted((clip for clip in clips if clip.unsure), key=lambda clip: (clip.certainty, clip.video_id))[:ROWS],
-        more_unsure=sum(clip.unsure for clip in clips) - ROWS,
-        worst=(_sheet(out, folders, clip, films.get(clip.video_id), texts.get(clip.video_id, "")) for clip in chosen),
-        shown=len(chosen),
-        count=len(clips),
+    page = (
+        templates("slt.extraction")
+        .get_template("overview.html")
+        .render(
+            title=f"{out.resolve().name}: what was extracted",
+            clips=clips,
+            length=_duration(sum(clip.seconds for clip in clips)),
+            films={clip.film for clip in clips},
+            lost={fact.film for fact in failed} - {clip.film for clip in clips},
+            leading=_leading(clips),
+            extractors=extractors,
+            notes=Counter(note for clip in clips for note in clip.notes).most_common(),
+            streams=_streams(clips),
+            charts=[Markup(svg) for svg in _charts(clips) if svg],
+            faults=_table_faults(out / "faults.csv"),
+            failed=failed,
+            unsure=unsure,
+            most=ROWS,
+            worst=(
+                _sheet(out, folders, clip, films.get(clip.video_id), texts.get(clip.video_id, "")) for clip in chosen
+            ),
+            shown=len(chosen),
+        )
     )
     with atomic(out / "report.html") as file:
         file.write(page.encode())
@@ -147,50 +148,37 @@ def _read_facts(path: Path) -> tuple[list[Fact], list[str]]:
 
 
 def _fact(record: Mapping[str, Any]) -> Fact:
+    def by_stream(key: str) -> dict[str, Any]:
+        numbers = dict(record.get(key) or {})
+        return {name: None if numbers[name] is None else float(numbers[name]) for name in sorted(numbers, key=_order)}
+
     signer = record.get("signer") or {}
     size, box = record.get("size") or (1, 1), signer.get("box")
     return Fact(
         video_id=str(record["video_id"]),
         film=str(record.get("film") or ""),
         start=None if record.get("start") is None else float(record["start"]),
-        end=None if record.get("end") is None else float(record["end"]),
         failure=str(record.get("failure") or ""),
         fps=float(record.get("fps") or 0),
         film_fps=float(record.get("film_fps") or record.get("fps") or 0),
         frames=int(record.get("frames") or 0),
         size=(int(size[0]), int(size[1])),
-        seen=_numbers(record, "seen"),
-        followed=_numbers(record, "followed"),
-        box={key: value if value is None else float(value) for key, value in dict(record.get("box") or {}).items()},
+        seen=by_stream("seen"),
+        followed=by_stream("followed"),
+        box=by_stream("box"),
         certainty=float(signer.get("certainty", 1.0)),
         persons=int(signer.get("persons", 1)),
         unsure=bool(signer.get("unsure", False)),
         signer=None if box is None else (float(box[0]), float(box[1]), float(box[2]), float(box[3])),
-        moved=_numbers(record, "moved"),
+        moved=by_stream("moved"),
         mirrored=bool(record.get("mirrored", False)),
         notes=tuple(map(str, record.get("notes") or ())),
     )
 
 
-def _numbers(record: Mapping[str, Any], key: str) -> dict[str, float]:
-    return {name: float(value) for name, value in dict(record.get(key) or {}).items()}
-
-
-def _summary(clips: Sequence[Fact], failed: Sequence[Fact], extractors: Sequence[str]) -> dict[str, str]:
-    films = {clip.film for clip in clips}
-    lost = {fact.film for fact in failed} - films
-    unsure = sum(clip.unsure for clip in clips)
-    notes = Counter(note for clip in clips for note in clip.notes)
-    said = {"pictures": "; ".join(f"{note} ({count:,} clips)" for note, count in notes.most_common())} if notes else {}
-    return {
-        "clips": f"{len(clips):,}",
-        "length": f"{_duration(sum(clip.seconds for clip in clips))}, {sum(clip.frames for clip in clips):,} frames",
-        "films": f"{len(films):,}" + (f", and {len(lost):,} of which nothing was extracted" if lost else ""),
-        "failed": f"{len(failed):,} of {len(clips) + len(failed):,}",
-        "signer unsure": f"{unsure:,} of {len(clips):,}",
-        "left hand leads": _leading(clips),
-        "extractor": "; ".join(extractors) or "none",
-    } | said
+def _order(stream: str) -> tuple[int, str]:
+    known = [*FOLDERS]
+    return (known.index(stream) if stream in known else len(known)), stream
 
 
 def _leading(clips: Sequence[Fact]) -> str:
@@ -226,23 +214,13 @@ def _streams(clips: Sequence[Fact]) -> list[dict[str, Any]]:
         seen = sum(clip.seen[stream] * clip.frames for clip in having) / frames
         followed = sum(clip.followed.get(stream, 0.0) * clip.frames for clip in having) / frames
         sides = [side for clip in having if (side := clip.box.get(stream)) is not None]
-        rows.append(
-            {
-                "name": stream.replace("_", " "),
-                "seen": seen,
-                "followed": followed,
-                "detected": seen - followed,
-                "never": sum(clip.seen[stream] == 0 for clip in having),
-                "half": sum(clip.seen[stream] < 0.5 for clip in having),
-                "side": float(np.median(sides)) if sides else None,
-            }
-        )
+        few = {
+            "never": sum(clip.seen[stream] == 0 for clip in having),
+            "half": sum(clip.seen[stream] < 0.5 for clip in having),
+        }
+        shares = {"seen": seen, "followed": followed, "detected": seen - followed}
+        rows.append({"name": stream, "side": float(np.median(sides)) if sides else None, **shares, **few})
     return rows
-
-
-def _order(stream: str) -> tuple[int, str]:
-    known = [*FOLDERS]
-    return (known.index(stream) if stream in known else len(known)), stream
 
 
 def _charts(clips: Sequence[Fact]) -> Iterator[str]:
@@ -264,25 +242,18 @@ def _table_faults(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     kinds: dict[tuple[str, bool], dict[str, Any]] = {}
-    for row in _fault_rows(path):
-        reason, dropped = row.get("reason") or "", (row.get("dropped") or "").lower() == "true"
-        kind = _VARYING.sub("…", reason)
-        found = kinds.setdefault((kind, dropped), {"count": 0, "example": f"{row.get('where')}: {reason}"})
-        found["count"] += 1
-    rows = [{"dropped": dropped, **found} for (_, dropped), found in kinds.items()]
-    return sorted(rows, key=lambda row: (-row["count"], row["example"]))
+    try:
+        with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+            for row in csv.DictReader(file, delimiter=";"):
+                reason, dropped = row.get("reason") or "", (row.get("dropped") or "").lower() == "true"
+                first = {"dropped": dropped, "count": 0, "example": f"{row.get('where')}: {reason}"}
+                kinds.setdefault((_VARYING.sub("…", reason), dropped), first)["count"] += 1
+    except csv.Error as error:
+        raise ValueError(f"{path}: not a table that can be read ({error}); delete it, or extract anew") from error
+    return sorted(kinds.values(), key=lambda row: (-row["count"], row["example"]))
 
 
-def _fault_rows(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        try:
-            return list(csv.DictReader(file, delimiter=";"))
-        except csv.Error as error:
-            raise ValueError(f"{path}: not a table that can be read ({error}); delete it, or extract anew") from error
-
-
-def _texts(out: Path, ids: Iterable[str]) -> dict[str, str]:
-    wanted = set(ids)
+def _texts(out: Path, wanted: set[str]) -> dict[str, str]:
     if not (out / "subs.csv").is_file():
         return {}
     return {row["video_id"]: row.get("texto", "") for _, row, _ in layout.table_rows(out / "subs.csv")
@@ -303,22 +274,14 @@ def _folders(out: Path) -> dict[str, str]:
 
 def _sheet(out: Path, folders: Mapping[str, str], clip: Fact, film: Path | None, text: str) -> dict[str, Any]:
     """Return what the page shows of one clip: its caption, and the picture with what it lacks."""
-    shown: dict[str, Any] = {"clip": clip, "text": text, "picture": None, "lacks": "", "size": (0, 0)}
-    shown["streams"] = [
-        (name.replace("_", " "), clip.seen[name], clip.followed.get(name, 0.0), clip.box.get(name))
-        for name in sorted(clip.seen, key=_order)
-    ]
-    shown["seconds"] = f"{clip.seconds:.2f} s"
-    if clip.start is not None:
-        shown["seconds"] += f" from {clip.start:.2f} s"
+    shown: dict[str, Any] = {"clip": clip, "text": text, "picture": None, "size": (0, 0)}
     try:
-        moments, shown["lacks"] = _moments(out, folders, clip, film)
+        moments, lacks = _moments(out, folders, clip, film)
     except (ValueError, OSError) as error:
-        shown["lacks"] = f"No sheet: {error}"
-        return shown
+        return shown | {"lacks": f"No sheet: {error}"}
     sheet = draw_sheet(moments, size=clip.size, signer=clip.signer)
-    data = base64.b64encode(encode_jpeg(sheet, QUALITY)).decode()
-    return shown | {"picture": f"data:image/jpeg;base64,{data}", "size": (sheet.shape[1], sheet.shape[0])}
+    picture = f"data:image/jpeg;base64,{base64.b64encode(encode_jpeg(sheet, QUALITY)).decode()}"
+    return shown | {"picture": picture, "size": (sheet.shape[1], sheet.shape[0]), "lacks": lacks}
 
 
 def _moments(out: Path, folders: Mapping[str, str], clip: Fact, film: Path | None) -> tuple[list[Moment], str]:

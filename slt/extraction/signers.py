@@ -32,36 +32,23 @@ SAME_REACH, SAME_SIZE = 1.0, 1.6
 
 @dataclass(frozen=True)
 class Signer:
-    """Who signs in a clip.
+    """Who signs in a clip."""
 
-    Attributes:
-        box: x0, y0, x1, y1 in pixels, where the signer moves in the clip; None = nobody else is there, look anywhere.
-        certainty: the signer's score over that and the runner-up's, in [0, 1]; 1 where there is one person only or the
-            box was given, 0 where there is nobody.
-        persons: most people found in one of the pictures.
-        unsure: the certainty is below the least that was asked for.
-    """
-
-    box: Box | None
+    box: Box | None  # where the signer moves in the clip; None = nobody else is there, look anywhere
+    # The signer's score over that and the runner-up's, in [0, 1]; 1 for one person or a given box, 0 for nobody.
     certainty: float
-    persons: int
-    unsure: bool
+    persons: int  # most people found in one of the pictures
+    unsure: bool  # the certainty is below the least that was asked for
 
 
 @dataclass
 class Track:
-    """One person over the pictures of a clip.
+    """One person over the pictures of a clip."""
 
-    Attributes:
-        last: where they were last, (33, 3) in pixels.
-        boxes: around them, in each picture.
-        widths: of their shoulders, in each picture, pixels.
-        motion: of their visible hands in each pair of pictures, in shoulder widths a second.
-    """
-
-    last: Points
-    boxes: list[Box] = field(default_factory=list)
-    widths: list[float] = field(default_factory=list)
+    last: Points  # where they were last, (33, 3) in pixels
+    boxes: list[Box] = field(default_factory=list)  # around them, in each picture
+    widths: list[float] = field(default_factory=list)  # of their shoulders, in each picture, pixels
+    # Of their visible hands in each pair of pictures, in shoulder widths a second.
     motion: list[float] = field(default_factory=list)
 
     def add(self, person: Points) -> None:
@@ -74,12 +61,11 @@ class Track:
 def find_signer(
     pictures: Pictures, find_people: FindPeople, *, duration: float, box: Box | None, mode: str, min_certainty: float
 ) -> Signer:
-    """Choose the signer of a clip.
+    """Choose the signer of a clip of `duration` seconds.
 
     Args:
         pictures: gives the pictures of the clip (H, W, 3) at some seconds, lazily, each with its own time.
         find_people: finds everyone in a picture, (33, 3) each, x and y as shares of its width and height.
-        duration: of the clip, seconds.
         box: of the signer, with the mode "box".
         mode: "auto": who moves visible hands most, the larger the better; "largest"; "box": whoever is in `box`.
         min_certainty: below it the signer is marked unsure.
@@ -95,13 +81,12 @@ def find_signer(
     # Whoever is found in the first picture is followed from there: it is one of them.
     moments = [duration * n / count for n in range(count)]
     persons = [len(find_people(picture)) for _, picture in pictures(moments)]
-    if max(persons, default=0) <= 1:
-        found = max(persons, default=0)
+    if (found := max(persons, default=0)) <= 1:
         return Signer(None, float(found), found, unsure=found < min_certainty)
     tracks, pairs, most = follow(pictures, find_people, duration)
     # Somebody in one picture alone is more often a fault of the detector's than a person.
     tracks = [track for track in tracks if len(track.boxes) > 1]
-    most = max(*persons, most)
+    most = max(found, most)
     if len(tracks) < 2:
         return Signer(None, float(len(tracks)), most, unsure=len(tracks) < min_certainty)
     scores = score(tracks, pairs, mode)
@@ -111,11 +96,7 @@ def find_signer(
 
 
 def follow(pictures: Pictures, find_people: FindPeople, duration: float) -> tuple[list[Track], int, int]:
-    """Follow everyone over pairs of pictures of a clip.
-
-    Returns:
-        the people; the number of pairs; the most people in one picture.
-    """
+    """Follow everyone over pairs of pictures of a clip; return them, the number of pairs, the most in one picture."""
     count = min(_count(duration, PAIR_EVERY, FEWEST_PAIRS, MOST_PAIRS), max(int(duration / (2 * PAIR_SECONDS)), 1))
     starts = [max(duration - PAIR_SECONDS, 0.0) * (n + 0.5) / count for n in range(count)]
     asked = [moment for start in starts for moment in (start, min(start + PAIR_SECONDS, duration))]
@@ -130,7 +111,7 @@ def follow(pictures: Pictures, find_people: FindPeople, duration: float) -> tupl
         if n % 2 and seconds > seconds_before:
             pairs += 1
             for track, person in now:
-                for _, earlier in (one for one in before if one[0] is track):
+                for earlier in (body for one, body in before if one is track):
                     track.motion.append(motion(earlier, person, picture) / (seconds - seconds_before))
         before, seconds_before = now, seconds
     return tracks, pairs, most
@@ -149,14 +130,11 @@ def link(tracks: list[Track], people: list[Points]) -> list[tuple[Track, Points]
     for _, n, m in sorted(near):
         if n not in owner and m not in owner.values():
             owner[n] = m
-    pairs = []
-    for n, person in enumerate(people):
-        track = tracks[owner[n]] if n in owner else Track(person)
-        if n not in owner:
-            tracks.append(track)
+    owners = [tracks[owner[n]] if n in owner else Track(person) for n, person in enumerate(people)]
+    tracks += [track for n, track in enumerate(owners) if n not in owner]
+    for track, person in zip(owners, people, strict=True):
         track.add(person)
-        pairs.append((track, person))
-    return pairs
+    return list(zip(owners, people, strict=True))
 
 
 def motion(one: Points, other: Points, picture: Picture) -> float:

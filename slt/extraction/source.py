@@ -1,10 +1,12 @@
-"""One clip to extract, and what is wrong with a table, a caption or a film that clips come from."""
+"""One clip to extract, its row in a table and its film, and what is wrong with a table, a row or a film."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from slt.text import plain_name
 
@@ -13,53 +15,46 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Fault:
-    """A row of a table, or a film, that is not, or not quite, as it should be.
+    """A row of a table, or a film, that is not, or not quite, as it should be."""
 
-    Attributes:
-        where: "meta.csv line 17", "film.srt cue 4", or the film's file name.
-        video_id: "" where there is none.
-        reason: what is wrong with it.
-        dropped: True: not extracted; False: extracted and worth a look.
-    """
-
-    where: str
-    video_id: str
+    where: str  # "meta.csv line 17", "film.srt cue 4", or the film's file name
+    video_id: str  # "" where there is none
     reason: str
-    dropped: bool
+    dropped: bool  # True: not extracted; False: extracted and worth a look
 
 
 @dataclass(frozen=True)
 class Source:
-    """One clip to extract.
-
-    Attributes:
-        video_id: the clip.
-        path: film, folder of pictures, keypoints.h5 or .pose file; it may not be there: then the extraction fails this
-            film by name.
-        start: seconds in the film; None = its beginning.
-        end: seconds in the film; None = its end.
-        row: video_id, texto and further columns of subs.csv.
-        box: where the signer is, x0, y0, x1, y1 in pixels of the upright picture; None = nobody said.
-        person: whose key points are the signer's, where a file holds those of several people.
-        mirrored: the film shows the signer as a mirror does, and its pictures are turned over when read.
-        size: the picture's width and height in pixels, where the file does not say; None = it does.
-        fps: frames a second, likewise.
-        where: file and line of its caption, for messages.
-    """
+    """One clip to extract: what its table of captions says of it, and, once it is found, where its film is."""
 
     video_id: str
-    path: Path
-    start: float | None
-    end: float | None
-    row: Mapping[str, str]
-    box: Box | None = None
-    person: int = 0
-    mirrored: bool = False
-    size: tuple[int, int] | None = None
-    fps: float | None = None
-    where: str = field(default="", compare=False)
+    # Film, folder of pictures, keypoints.h5, .pose or .json files; it may not be there: then the clip fails by name.
+    path: Path = Path()
+    start: float | None = None  # seconds in the film; None = its beginning
+    end: float | None = None  # likewise; None = its end
+    text: str = ""
+    video: str = ""  # the film's name in a table of cuts; "" = a whole film, which has the clip's name
+    columns: Mapping[str, str] = field(default_factory=dict)  # that a corpus keeps, such as gloss and signer
+    person: int = 0  # whose key points are the signer's, where a file holds those of several people
+    box: Box | None = None  # where the signer is, x0, y0, x1, y1 in pixels of the upright picture; None = nobody said
+    mirrored: bool = False  # the film shows the signer as a mirror does, and its pictures are turned over when read
+    size: tuple[int, int] | None = None  # the picture's width and height in pixels, where the file does not say
+    fps: float | None = None  # frames a second, likewise
+    where: str = field(default="", compare=False)  # file and line of its caption, for messages
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """Its columns in subs.csv."""
+        row = {"video_id": self.video_id, "texto": self.text, **self.columns}
+        times = {key: "" if time is None else time for key, time in (("start", self.start), ("end", self.end))}
+        return {**row, "video": self.video, **times} if self.video else row
 
     @property
     def film(self) -> str:
-        """The plain name of what it is cut from."""
+        """The plain name of the file or folder that it is cut from."""
         return plain_name(self.path.name if self.path.is_dir() else self.path.stem)
+
+
+def parse_seconds(text: str) -> float | None:
+    """Read a plain decimal number; what a spreadsheet made of one ('16.532.999.999', '12,5') is None, never guessed."""
+    return float(text) if re.fullmatch(r"\d+(?:\.\d+)?", text, re.ASCII) else None

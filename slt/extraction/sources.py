@@ -5,17 +5,16 @@ from __future__ import annotations
 import logging
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
-from functools import partial
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from slt.corpora import layout, tables
-from slt.extraction.captions import FORMATS, Caption, check_id, read_captions
+from slt.extraction import lsa_t
+from slt.extraction.captions import Captions, check_id
 from slt.extraction.footage import FILMS, POSES, find_footage, folders_below
 from slt.extraction.openpose import clip_facts, find_clips
-from slt.extraction.poses import clip_names
 from slt.extraction.source import Box, Fault, Source
 from slt.text import plain_name
 
@@ -25,109 +24,133 @@ KINDS = ("films", "keypoints", "poses")
 SIGNERS = ("auto", "largest", "box")
 MIRRORED = {"": None, "true": True, "yes": True, "sí": True, "1": True, "false": False, "no": False, "0": False}
 BOX_COLUMNS = ("video_id", "x", "y", "width", "height")
+# What a table is called in a folder, by its format.
+TABLES = {"subs": "subs.csv", "cuts": "subs.csv", "lsa_t": "meta.csv", "subtitles": "subtitles.json"}
 
 
-def find_sources(
-    source: Path | str,
-    *,
-    kind: str,
-    path: Path | str | None,
-    format: str,
-    unquoted: bool,
-    min_seconds: float,
-    signer: str,
-    boxes: Path | str | None,
-    mirrored: bool = False,
-    pictures_fps: float = 25.0,
-    openpose: Mapping[str, Any] | None = None,
-    language: str | None = None,
-    strip: Mapping[str, str | None] | None = None,
-) -> tuple[list[Source], list[Fault]]:
+@dataclass(frozen=True)
+class Footage:
+    """What a source folder holds and how it was filmed: keys of conf/extract.yaml of the same names.
+
+    Raises:
+        ValueError: a kind or a signer that is none.
+    """
+
+    kind: str
+    signer: str
+    boxes: Path | str | None = None
+    mirrored: bool = False
+    pictures_fps: float = 25.0
+    openpose: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        for key, value, known in (("kind", self.kind, KINDS), ("signer", self.signer, SIGNERS)):
+            if value not in known:
+                raise ValueError(f"{key}={value}: expected one of {', '.join(known)}")
+
+    def as_filmed(self, clip: Source) -> Source:
+        """Say whether a clip is mirrored, its own column before the key for all, and the rate of pictures."""
+        said = clip.columns.get("mirrored", "").strip().lower()
+        if said not in MIRRORED:
+            known = ", ".join(filter(None, MIRRORED))
+            raise ValueError(
+                f"{clip.where}: mirrored {said!r}; expected one of {known}, or nothing where it is not known"
+            )
+        mirrored = self.mirrored if MIRRORED[said] is None else bool(MIRRORED[said])
+        if mirrored and self.kind != "films":
+            raise ValueError(f"{clip.where}: mirrored: only pictures are turned over, kind={self.kind} holds none")
+        pictures = self.kind == "films" and clip.path.is_dir()
+        return replace(clip, mirrored=mirrored, fps=self.pictures_fps if pictures else clip.fps)
+
+
+def find_sources(source: Path | str, footage: Footage, captions: Captions) -> tuple[list[Source], list[Fault]]:
     """Find what there is to extract, in the order of the table of captions, and all that is not as it should be.
 
-    Films are known by their name without ending, compared as `plain_name` has it: films downloaded by title come with
-    invisible characters and with accents in two spellings.
-
-    Args:
-        source: folder of films, folders of pictures, of .pose files (see `find_footage`) or of OpenPose's .json files,
-            or LSA-T's keypoints.h5.
-        kind: films, poses or keypoints.
-        path: the table; None = subs.csv, meta.csv or subtitles.json in the source's folder, as `format` has it, and
-            for srt and vtt the source's folder itself.
-        format: of the table, one of `captions.FORMATS`; "auto" = what is there (`choose_captions`).
-        unquoted: see `read_captions`.
-        min_seconds: see `read_captions`.
-        signer: how the signer is found; "box" needs a box for every clip.
-        boxes: table `video_id;x;y;width;height` in pixels; video_id is a clip's or a film's, and a clip's comes first.
-        mirrored: all films are mirrored but those of which the column `mirrored` says otherwise.
-        pictures_fps: frames/s of folders of pictures.
-        openpose: `size` (width, height) and `fps` of the films behind OpenPose's files.
-        language: see `read_captions`.
-        strip: see `read_captions`.
+    `source` is a folder of films, of folders of pictures, of .pose files (see `find_footage`) or of OpenPose's .json
+    files, or LSA-T's keypoints.h5. Films are known by their name without ending, compared as `plain_name` has it: films
+    downloaded by title come with invisible characters and with accents in two spellings.
 
     Raises:
         FileNotFoundError: no such folder, no film in it, or no such table.
-        ValueError: a key's value, a folder that cannot be listed, two films of one name, a fault of a whole table, a
-            clip without a box, or nothing left to extract.
+        ValueError: a folder that cannot be listed, two films of one name, a fault of a whole table, a clip without a
+            box, or nothing left to extract.
     """
-    formats = ("auto", *FORMATS)
-    for key, value, known in (("kind", kind, KINDS), ("captions.format", format, formats), ("signer", signer, SIGNERS)):
-        if value not in known:
-            raise ValueError(f"{key}={value}: expected one of {', '.join(known)}")
     source = Path(source)
-    if format == "auto":
-        format = "lsa_t" if kind == "keypoints" else choose_captions(source if path is None else Path(path), unquoted)
-        if format == "none" and path is not None:
-            raise FileNotFoundError(
-                f"captions.path={path}: no captions in this folder; expected subs.csv, srt files, ..."
-            )
-    table = _table(source, kind, path, format)
-    read = partial(
-        read_captions,
-        format=format,
-        unquoted=unquoted,
-        min_seconds=min_seconds,
-        language=language,
-        strip=strip,
-    )
-    if kind == "keypoints":
-        captions, faults = read(table)
-        found = [_source(caption, source, cut=True) for caption in captions]
-        faults += _clips_without_row(source, [clip.video_id for clip in found], faults, table)
+    captions = _located(captions, source, footage.kind)
+    table = Path(captions.path or source)
+    if footage.kind == "keypoints":
+        clips, faults = captions.read()
+        clips = [replace(clip, path=source) for clip in clips]
+        known = {clip.video_id for clip in clips} | {fault.video_id for fault in faults}
+        left = [name for name in lsa_t.clip_names(source) if plain_name(name) not in known]
+        faults += [Fault(source.name, name, f"no row for this clip in {table.name}", dropped=True) for name in left]
     else:
-        clips = find_clips(source) if kind == "poses" else {}
-        facts = clip_facts(**(openpose or {}), source=source) if clips else (None, None)
-        films = {plain_name(name): path for name, path in clips.items()} or find_footage(source, kind)
-        if format == "none":
-            captions, faults = [_whole(name, film) for name, film in films.items()], []
-        else:
-            captions, faults = read(table, films=films)
-        cut = format not in ("subs", "none")
-        found = [_source(caption, _film_of(caption, films, source), cut=cut) for caption in captions]
-        found = [replace(clip, size=facts[0], fps=facts[1]) for clip in found] if clips else found
-        used = {clip.path for clip in found}
-        reason = f"no clip of this film is left in {table.name}"
-        faults += [Fault(film.name, "", reason, dropped=True) for film in films.values() if film not in used]
-    if not found:
+        clips, faults = _with_films(source, footage, captions)
+    if not clips:
         reasons = "; ".join(f"{fault.where}: {fault.reason}" for fault in faults[:3])
         raise ValueError(f"{table}: no clip is left to extract ({reasons or 'no rows'}); mend the table")
-    found = [_as_shown(clip, mirrored, pictures_fps, kind) for clip in found]
-    if folders := len({clip.path for clip in found if kind == "films" and clip.path.is_dir()}):
-        log.info(
-            "%d folders of pictures, taken at pictures_fps=%g frames/s, which they do not say", folders, pictures_fps
-        )
-    if boxes is not None:
-        found, unused = _boxed(found, Path(boxes))
+    clips = [footage.as_filmed(clip) for clip in clips]
+    if folders := len({clip.path for clip in clips if footage.kind == "films" and clip.path.is_dir()}):
+        rate = footage.pictures_fps
+        log.info("%d folders of pictures, taken at pictures_fps=%g frames/s, which they do not say", folders, rate)
+    if footage.boxes is not None:
+        clips, unused = _boxed(clips, Path(footage.boxes))
         faults += unused
-    if signer == "box" and (without := [clip.video_id for clip in found if clip.box is None]):
-        raise ValueError(f"signer=box: no box for {_some(without)}; give boxes=, a table `{';'.join(BOX_COLUMNS)}`")
-    return found, faults
+    if footage.signer == "box" and (without := [repr(clip.video_id) for clip in clips if clip.box is None]):
+        some = ", ".join(without[:5]) + (f" and {len(without) - 5} more" if len(without) > 5 else "")
+        raise ValueError(f"signer=box: no box for {some}; give boxes=, a table `{';'.join(BOX_COLUMNS)}`")
+    return clips, faults
 
 
-def _table(source: Path, kind: str, path: Path | str | None, format: str) -> Path:
+def _with_films(source: Path, footage: Footage, captions: Captions) -> tuple[list[Source], list[Fault]]:
+    """Read captions and find the film of each; films without one are listed."""
+    openpose = find_clips(source) if footage.kind == "poses" else {}
+    size, fps = clip_facts(source, **(footage.openpose or {})) if openpose else (None, None)
+    films = {plain_name(name): path for name, path in openpose.items()} or find_footage(source, footage.kind)
+    faults: list[Fault] = []
+    if captions.format == "none":
+        for name, film in films.items():
+            check_id(name, str(film))
+        clips = [Source(name, film, where=film.name) for name, film in films.items()]
+    else:
+        clips, faults = captions.read(films)
+        clips = [replace(clip, path=_film_of(clip, films, source)) for clip in clips]
+    used = {clip.path for clip in clips}
+    reason = f"no clip of this film is left in {Path(captions.path or source).name}"
+    faults += [Fault(film.name, "", reason, dropped=True) for film in films.values() if film not in used]
+    return [replace(clip, size=size, fps=fps) for clip in clips], faults
+
+
+def _film_of(clip: Source, films: Mapping[str, Path], folder: Path) -> Path:
+    """Return the film of a clip, or the path that it should have had."""
+    name = clip.video or clip.video_id
+    if any(sign in "/\\" for sign in name):
+        raise ValueError(f"{clip.where}: video {name!r} must be a film's name in the source, not a path")
+    if name in films:
+        return films[name]
+    given = Path(name)  # the name may stand there with its ending
+    film = films.get(given.stem)
+    if film is not None and (given.suffix.lower() in (*FILMS, *POSES) or plain_name(film.name) == name):
+        return film
+    return folder / name
+
+
+# ---------------------------------------------------------------- captions
+
+
+def _located(captions: Captions, source: Path, kind: str) -> Captions:
+    """Return the captions with their format, where that is "auto", and with the table or folder that holds them."""
+    if captions.format == "auto":
+        place = source if captions.path is None else Path(captions.path)
+        format = "lsa_t" if kind == "keypoints" else choose_captions(place, captions.unquoted)
+        if format == "none" and captions.path is not None:
+            raise FileNotFoundError(
+                f"captions.path={captions.path}: no captions in this folder; expected subs.csv, srt files, ..."
+            )
+        captions = replace(captions, format=format)
     if kind == "keypoints":
-        if format != "lsa_t":
-            raise ValueError(f"kind=keypoints reads LSA-T's own table, captions.format=lsa_t; came {format}")
+        if captions.format != "lsa_t":
+            raise ValueError(f"kind=keypoints reads LSA-T's own table, captions.format=lsa_t; came {captions.format}")
         if not source.is_file():
             raise FileNotFoundError(f"source={source}: no such file; kind=keypoints expects LSA-T's keypoints.h5")
     elif source.is_file():
@@ -135,12 +158,12 @@ def _table(source: Path, kind: str, path: Path | str | None, format: str) -> Pat
     elif not source.is_dir():
         raise FileNotFoundError(f"source={source}: no such folder; expected one with {kind}")
     folder = source.parent if kind == "keypoints" else source
-    if path is not None:
-        if format == "none":
-            raise ValueError(f"captions.format=none reads no table; came captions.path={path}")
-        folder = Path(path)
-    names = {"subs": "subs.csv", "cuts": "subs.csv", "lsa_t": "meta.csv", "subtitles": "subtitles.json"}
-    return folder / names[format] if format in names and (path is None or folder.is_dir()) else folder
+    if captions.path is not None:
+        if captions.format == "none":
+            raise ValueError(f"captions.format=none reads no table; came captions.path={captions.path}")
+        folder = Path(captions.path)
+    inside = captions.format in TABLES and (captions.path is None or folder.is_dir())
+    return replace(captions, path=folder / TABLES[captions.format] if inside else folder)
 
 
 def choose_captions(place: Path, unquoted: bool) -> str:
@@ -152,13 +175,12 @@ def choose_captions(place: Path, unquoted: bool) -> str:
     Raises:
         ValueError: several of these.
     """
-    known = {"subs.csv": "subs", "meta.csv": "lsa_t", "subtitles.json": "subtitles"}
     if not place.is_dir():
         format = "subtitles" if place.suffix.lower() == ".json" else _format_of(place, unquoted)
     elif (place / "subs.csv").is_file():
         format = _format_of(place / "subs.csv", unquoted)
     else:
-        there = {known[name]: name for name in known if (place / name).is_file()}
+        there = {format: name for format, name in TABLES.items() if (place / name).is_file()}
         for here, names in folders_below(place):
             for name in names:
                 if (format := Path(name).suffix.lower()[1:]) in ("srt", "vtt"):
@@ -191,61 +213,15 @@ def _format_of(table: Path, unquoted: bool) -> str:
     return "cuts" if any(cut) else "subs"
 
 
-def _whole(name: str, film: Path) -> Caption:
-    check_id(name, str(film))
-    return Caption(film.name, name, name, None, None, "")
-
-
-def _film_of(caption: Caption, films: Mapping[str, Path], folder: Path) -> Path:
-    """Return the film of a caption, or the path that it should have had."""
-    if any(sign in "/\\" for sign in caption.video):
-        raise ValueError(f"{caption.where}: video {caption.video!r} must be a film's name in the source, not a path")
-    if caption.video in films:
-        return films[caption.video]
-    given = Path(caption.video)  # the name may stand there with its ending
-    film = films.get(given.stem)
-    if film is not None and (given.suffix.lower() in (*FILMS, *POSES) or plain_name(film.name) == caption.video):
-        return film
-    return folder / caption.video
-
-
-def _as_shown(clip: Source, mirrored: bool, rate: float, kind: str) -> Source:
-    """Say of a clip whether its film is mirrored, its own column before the key for all, and of pictures their rate."""
-    said = clip.row.get("mirrored", "").strip().lower()
-    if said not in MIRRORED:
-        known = ", ".join(filter(None, MIRRORED))
-        raise ValueError(f"{clip.where}: mirrored {said!r}; expected one of {known}, or nothing where it is not known")
-    turned = mirrored if MIRRORED[said] is None else bool(MIRRORED[said])
-    if turned and kind != "films":
-        raise ValueError(f"{clip.where}: mirrored: only pictures are turned over, kind={kind} holds none")
-    pictures = kind == "films" and clip.path.is_dir()
-    return replace(clip, mirrored=turned, fps=rate if pictures else clip.fps)
-
-
-def _source(caption: Caption, path: Path, *, cut: bool) -> Source:
-    row = {"video_id": caption.video_id, "texto": caption.text, **caption.columns}
-    if cut:
-        times = {"start": caption.start, "end": caption.end}
-        row |= {"video": caption.video} | {key: "" if time is None else repr(time) for key, time in times.items()}
-    return Source(caption.video_id, path, caption.start, caption.end, row, person=caption.person, where=caption.where)
-
-
-def _clips_without_row(path: Path, ids: Iterable[str], faults: Iterable[Fault], table: Path) -> list[Fault]:
-
-    known = {*ids, *(fault.video_id for fault in faults)}
-    reason = f"no row for this clip in {table.name}"
-    return [Fault(path.name, name, reason, dropped=True) for name in clip_names(path) if plain_name(name) not in known]
-
-
 # ---------------------------------------------------------------- boxes
 
 
-def _boxed(found: Iterable[Source], table: Path) -> tuple[list[Source], list[Fault]]:
+def _boxed(clips: Iterable[Source], table: Path) -> tuple[list[Source], list[Fault]]:
     """Give each clip its box, or else its film's, and list the rows that are nobody's."""
     boxes = read_boxes(table)
     used: set[str] = set()
     out = []
-    for clip in found:
+    for clip in clips:
         name = next((name for name in (clip.video_id, clip.film) if name in boxes), None)
         used |= {clip.video_id, clip.film}
         out.append(clip if name is None else replace(clip, box=boxes[name][1]))
@@ -255,6 +231,8 @@ def _boxed(found: Iterable[Source], table: Path) -> tuple[list[Source], list[Fau
 
 def read_boxes(path: Path | str) -> dict[str, tuple[str, Box]]:
     """Read the table `video_id;x;y;width;height` to name -> (line, box x0, y0, x1, y1), in pixels.
+
+    `video_id` is a clip's or a film's, and a clip's comes first.
 
     Raises:
         FileNotFoundError: no such table.
@@ -281,7 +259,3 @@ def read_boxes(path: Path | str) -> dict[str, tuple[str, Box]]:
             raise ValueError(f"{where}: a name, x, y, and width and height above 0 expected once a clip; {fault}")
         boxes[name] = f"{path.name} line {number}", (x, y, x + width, y + height)
     return boxes
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(map(repr, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -5,87 +5,96 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from slt.corpora import layout
 from slt.extraction.source import Source
 
 log = logging.getLogger(__name__)
 
-CHOICES = ("film", "signer", "random", "all_train")
+UNITS = {"film": "films", "signer": "signers", "random": "clips"}
 
 
-def split_ids(
-    sources: Sequence[Source], *, by: str, train: float, val: float, test: float, seed: int
-) -> dict[str, list[str]]:
-    """Share clips out to the splits, ids in the order of `sources`.
+@dataclass(frozen=True)
+class Splitting:
+    """How clips are shared out to the splits: `split` in conf/extract.yaml.
 
-    Groups (films, signers, or single clips) stand in an order that their own names and the seed give, so that a longer
-    list moves few; they fill `test`, then `val`, each as near to its share of the clips as whole groups allow, and
-    `train` has the rest. Clips that are too few to leave something in each split are all trained on, which is said.
-
-    Args:
-        sources: the clips.
-        by: "film" or "signer" keep a film's or a signer's clips together; "random" deals single clips out; "all_train"
-            is for a handful of clips that are all trained on.
-        train, val, test: shares of the clips that sum to 1; unused by "all_train".
-        seed: of the order in which groups are shared out.
+    "film" and "signer" keep a film's or a signer's clips together; "random" deals single clips out; "all_train" is for
+    a handful of clips that are all trained on, and takes no shares.
 
     Raises:
-        ValueError: shares that are none, or a clip without a signer.
+        ValueError: shares that are none.
     """
-    ids = [source.video_id for source in sources]
-    if by == "all_train":
-        return {"train": ids}
-    shares = {"train": train, "val": val, "test": test}
-    if by not in CHOICES or min(shares.values()) < 0 or abs(sum(shares.values()) - 1) > 1e-6:
-        raise ValueError(
-            f"split: by must be one of {', '.join(CHOICES)}, with shares of at least 0 that sum to 1; "
-            f"came by={by}, train={train}, val={val}, test={test}"
-        )
-    groups: dict[str, list[str]] = {}
-    for source in sources:
-        groups.setdefault(_group(source, by), []).append(source.video_id)
-    order = sorted(groups, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
-    chosen: dict[str, set[str]] = {split: set() for split in layout.SPLITS}
-    for split in ("test", "val"):
-        room = shares[split] * len(ids)
-        for name in order[:]:
-            if len(groups[name]) <= room:
-                chosen[split].update(groups[name])
-                room -= len(groups[name])
-                order.remove(name)
-        # One more, where that brings the split nearer to its share than leaving it out.
-        nearest = min(order, key=lambda name: len(groups[name]), default="")
-        if nearest and len(groups[nearest]) <= 2 * room:
-            chosen[split].update(groups[nearest])
-            order.remove(nearest)
-    chosen["train"].update(video_id for name in order for video_id in groups[name])
-    if empty := [split for split, share in shares.items() if share > 0 and not chosen[split]]:
-        log.warning(
-            "split: %d clips of %d %s leave %s empty at %g/%g/%g, so all are in train and nothing is held out%s",
-            len(ids), len(groups), {"film": "films", "signer": "signers", "random": "clips"}[by], " and ".join(empty),
-            train, val, test, "" if by == "random" else "; split.by=random deals single clips out",
-        )  # fmt: skip
-        return {"train": ids}
-    splits = {split: [name for name in ids if name in names] for split, names in chosen.items() if names}
-    log.info("split by %s: %s of %d clips", by, {name: len(part) for name, part in splits.items()}, len(ids))
-    return splits
 
+    by: str
+    train: float  # shares of the clips that sum to 1
+    val: float
+    test: float
+    seed: int  # of the order in which groups are shared out
+    nobody: bool = False  # clips in which no person is found are in the splits too
 
-def _group(source: Source, by: str) -> str:
-    if by == "film":
-        return film_name(source)
-    if by == "random":
-        return source.video_id
-    signer = source.row.get("signer", "").strip()
-    if not signer:
-        raise ValueError(
-            f"split.by=signer: clip {source.video_id!r} has no signer; fill the column `signer` of the table of "
-            "captions, or take split.by=film"
-        )
-    return signer
+    def __post_init__(self) -> None:
+        shares = (self.train, self.val, self.test)
+        fit = self.by in UNITS and min(shares) >= 0 and abs(sum(shares) - 1) <= 1e-6
+        if not fit and self.by != "all_train":
+            raise ValueError(
+                f"split: by must be one of {', '.join(UNITS)}, all_train, with shares of at least 0 that sum to 1; "
+                f"came by={self.by}, train={self.train}, val={self.val}, test={self.test}"
+            )
 
+    def deal(self, sources: Sequence[Source]) -> dict[str, list[str]]:
+        """Share clips out to the splits, ids in the order of `sources`.
 
-def film_name(source: Source) -> str:
-    """Return the film that a clip was cut from: the column `video` where the table has it, else the file's name."""
-    return source.row.get("video", "").strip() or source.film
+        Groups (films, signers, or single clips) stand in an order that their own names and the seed give, so that a
+        longer list moves few; they fill `test`, then `val`, each as near to its share of the clips as whole groups
+        allow, and `train` has the rest. Clips that are too few to leave something in each split are all trained on,
+        which is said.
+
+        Raises:
+            ValueError: a clip without a signer.
+        """
+        ids = [source.video_id for source in sources]
+        if self.by == "all_train":
+            return {"train": ids}
+        groups: dict[str, list[str]] = {}
+        for source in sources:
+            groups.setdefault(self._group(source), []).append(source.video_id)
+        shares = {"train": self.train, "val": self.val, "test": self.test}
+        order = sorted(groups, key=lambda name: hashlib.sha256(f"{self.seed}:{name}".encode()).digest())
+        chosen: dict[str, set[str]] = {split: set() for split in layout.SPLITS}
+        for split in ("test", "val"):
+            room = shares[split] * len(ids)
+            for name in order[:]:
+                if len(groups[name]) <= room:
+                    chosen[split].update(groups[name])
+                    room -= len(groups[name])
+                    order.remove(name)
+            # One more, where that brings the split nearer to its share than leaving it out.
+            nearest = min(order, key=lambda name: len(groups[name]), default="")
+            if nearest and len(groups[nearest]) <= 2 * room:
+                chosen[split].update(groups[nearest])
+                order.remove(nearest)
+        chosen["train"].update(video_id for name in order for video_id in groups[name])
+        if empty := [split for split, share in shares.items() if share > 0 and not chosen[split]]:
+            log.warning(
+                "split: %d clips of %d %s leave %s empty at %g/%g/%g, so all are in train and nothing is held out%s",
+                len(ids), len(groups), UNITS[self.by], " and ".join(empty), *shares.values(),
+                "" if self.by == "random" else "; split.by=random deals single clips out",
+            )  # fmt: skip
+            return {"train": ids}
+        splits = {split: [name for name in ids if name in names] for split, names in chosen.items() if names}
+        log.info("split by %s: %s of %d clips", self.by, {name: len(part) for name, part in splits.items()}, len(ids))
+        return splits
+
+    def _group(self, source: Source) -> str:
+        if self.by == "film":
+            return source.video or source.film
+        if self.by == "random":
+            return source.video_id
+        signer = source.columns.get("signer", "").strip()
+        if not signer:
+            raise ValueError(
+                f"split.by=signer: clip {source.video_id!r} has no signer; fill the column `signer` of the table of "
+                "captions, or take split.by=film"
+            )
+        return signer

@@ -42,12 +42,7 @@ def same_film(source: Source, record: Mapping[str, Any], prints: Prints) -> bool
 
 
 def foresee(todo: Sequence[Source], *, kind: str) -> dict[str, str]:
-    """Return the clips that cannot be extracted, id -> reason, as far as their films' beginnings and ends tell.
-
-    Args:
-        todo: the clips.
-        kind: of films, "films", ends are known as well; of others only whether they are there.
-    """
+    """Return the clips that cannot be extracted, id -> reason: of films by their ends, of others by being there."""
     films: dict[Path, list[Source]] = {}
     for source in todo:
         films.setdefault(source.path, []).append(source)

@@ -8,14 +8,13 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from slt.extraction.geometry import Picture
 from slt.extraction.matroska import ends_within
-from slt.extraction.pictures import fit, progressive, upright
+from slt.extraction.pictures import Shown, progressive
 
 Item = TypeVar("Item")
 
@@ -31,20 +30,39 @@ MOST_PIXELS = 36_000_000
 
 @dataclass(frozen=True)
 class Film:
-    """What a film says of itself before its pictures are decoded.
+    """What a film says of itself before its pictures are decoded; times from its beginning, None = it does not say."""
 
-    Attributes:
-        path: the file.
-        fps: frames/s on average, as the container gives it.
-        duration: seconds from the film's beginning, which may be its sound's, to the end of its picture; None where the
-            container does not say.
-        end: seconds to the end of all of it; a sound track may be longer than the picture.
-    """
+    path: Path
+    fps: float  # on average, as the container gives it
+    duration: float | None  # seconds to the end of the picture
+    end: float | None = None  # seconds to the end of all of it; a sound track may be longer than the picture
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """A part of a film, or all of it, read `fps` times a second."""
 
     path: Path
     fps: float
-    duration: float | None
-    end: float | None = None
+    start: float
+    end: float | None
+
+    def __post_init__(self) -> None:
+        if self.fps <= 0:
+            raise ValueError(f"{self.path}: the target rate must be above 0 frames/s, came {self.fps}")
+        if not 0 <= self.start < self.until or self.end == math.inf:
+            raise ValueError(f"{self} has no length in a film, whose times begin at 0; mend its times")
+
+    @property
+    def until(self) -> float:
+        return math.inf if self.end is None else self.end
+
+    def at(self, k: int) -> float:
+        """Return when the k-th picture is taken, seconds of the film."""
+        return self.start + k / self.fps
+
+    def __str__(self) -> str:
+        return f"{self.path}: the cut from {self.start:g} s to {'the end' if self.end is None else f'{self.end:g} s'}"
 
 
 def probe(path: Path | str) -> Film:
@@ -82,69 +100,63 @@ def read_frames(
     start + k / fps. A picture stands until the next one comes, the first one also before its time, the last one as long
     as the film goes on. A quarter of a picture's time is given to timestamps, which are rounded: a film read at its own
     rate gives each of its pictures once, and a cut gives the very pictures that the whole film gives there. Of a cut
-    only its pictures and those back to the keyframe before it are decoded.
-
-    Args:
-        path: the film.
-        fps: pictures a second.
-        start: where a cut begins, seconds; None = the film's beginning.
-        end: where it ends, seconds; None = the end of the film's picture. It may lie past the film's end by `END_ROOM`,
-            and then the cut ends with the film.
-        notes: takes a line for each thing that was done to the pictures and that their film's owner should know.
+    only its pictures and those back to the keyframe before it are decoded; it may end by `END_ROOM` after the film.
+    `notes` takes a line for each thing that was done to the pictures and that their film's owner should know.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: not a film, no picture in it, a picture that cannot be decoded, a film that ends early or within a
             block, or a cut of no length, without a picture of its own or past the film's end.
     """
-    path = Path(path)
-    if fps <= 0:
-        raise ValueError(f"{path}: the target rate must be above 0 frames/s, came {fps}")
-    first, until = start or 0.0, math.inf if end is None else end
-    cut = f"{path}: the cut from {first:g} s to {'the end' if end is None else f'{end:g} s'}"
-    if not (0 <= first < math.inf) or math.isnan(until) or (end is not None and math.isinf(end)) or until <= first:
-        raise ValueError(f"{cut} has no length in a film, whose times begin at 0; mend its times")
-    film = probe(path)
-    notes = [] if notes is None else notes
+    cut = _Cut(Path(path), fps, start or 0.0, end)
+    film, notes = probe(cut.path), [] if notes is None else notes
     room, slack = _room(film, fps), 0.25 / fps  # the end is not one more picture
-    stop = max(until - slack, first + 1e-9)  # the shortest cut has one picture
-    held: _Shown | None = None
+    stop = max(cut.until - slack, cut.start + 1e-9)  # the shortest cut has one picture
+    held: Shown | None = None
     k, reached = 0, 0.0
-    for reached, shown in _pictures(path, first):
-        if held is None and reached >= until:
+    for reached, shown in _pictures(cut.path, cut.start):
+        if held is None and reached >= cut.until:
             raise ValueError(f"{cut} ends before the film's first picture at {reached:.2f} s; mend its times")
         held = held or shown
-        while first + k / fps + room < reached and first + k / fps < stop:
-            yield k / fps, _finish(path, held, notes)
+        while cut.at(k) + room < reached and cut.at(k) < stop:
+            yield k / fps, held.finished(notes)
             k += 1
-        if first + k / fps >= stop:
+        if cut.at(k) >= stop:
             return
         held = shown
     assert held is not None
-    # The last picture of a variable rate may stand for long.
-    ends, stays = reached + 1 / film.fps, reached + held.duration
-    if ends + 0.5 / film.fps < stays <= (film.duration or 0) + 0.5 / film.fps:
-        ends = stays
+    ends = _end(film, reached, held)
     last = ends if end is None else max(ends, film.end or 0)
-    while first < ends and first + k / fps < (stop if until <= last else last - slack):
-        yield k / fps, _finish(path, held, notes)
+    while cut.start < ends and cut.at(k) < (stop if cut.until <= last else last - slack):
+        yield k / fps, held.finished(notes)
         k += 1
-    room = max(END_ROOM, 0.5 / film.fps)
-    # A film whose download was cut still opens, says its full length and merely stops.
-    early = film.duration is not None and ends - 1 / film.fps < 0.9 * film.duration - 2 / min(fps, film.fps)
-    if early and (end is None or ends < min(until, film.duration or 0) - room):
-        raise ValueError(
-            f"{path}: the pictures end after {max(reached, 0):.2f} s of {film.duration:.2f} s; the file is cut short, "
-            "copy it again"
-        )
-    if (end is None or ends < until - room) and ends_within(path):
-        raise ValueError(
-            f"{path}: the file ends within a block after {reached:.2f} s; its copy or its recording broke off: copy it "
-            "again, or, if this is all there is, `ffmpeg -i FILM -c copy NEW` makes a whole one of it"
-        )
-    if not k or (end is not None and last < until - room):
+    _check_whole(cut, film, reached, ends)
+    if not k or (end is not None and last < cut.until - max(END_ROOM, 0.5 / film.fps)):
         last = last if k else ends
         raise ValueError(f"{cut} goes past the end of the film at {last:.2f} s; mend its times or take the right film")
+
+
+def _end(film: Film, reached: float, last: Shown) -> float:
+    """Return when the last picture, which began at `reached`, ends; that of a variable rate may stand for long."""
+    usual, said = reached + 1 / film.fps, reached + last.duration
+    return said if usual + 0.5 / film.fps < said <= (film.duration or 0) + 0.5 / film.fps else usual
+
+
+def _check_whole(cut: _Cut, film: Film, reached: float, ends: float) -> None:
+    """Refuse a cut that would go on where the film's pictures break off: the last began at `reached`."""
+    room = max(END_ROOM, 0.5 / film.fps)
+    # A film whose download was cut still opens, says its full length and merely stops.
+    early = film.duration is not None and ends - 1 / film.fps < 0.9 * film.duration - 2 / min(cut.fps, film.fps)
+    if early and (cut.end is None or ends < min(cut.until, film.duration or 0) - room):
+        raise ValueError(
+            f"{cut.path}: the pictures end after {max(reached, 0):.2f} s of {film.duration:.2f} s; the file is cut "
+            "short, copy it again"
+        )
+    if ends < cut.until - room and ends_within(cut.path):
+        raise ValueError(
+            f"{cut.path}: the file ends within a block after {reached:.2f} s; its copy or its recording broke off: "
+            "copy it again, or, if this is all there is, `ffmpeg -i FILM -c copy NEW` makes a whole one of it"
+        )
 
 
 def frames_at(
@@ -152,21 +164,17 @@ def frames_at(
 ) -> Iterator[tuple[float, Picture]]:
     """Give single pictures of a film: for each of `seconds`, (that second, the RGB picture (H, W, 3) on show then).
 
-    Each picture is decoded when it is asked for, and little more than it: keyframes lead over what lies between.
-
-    Args:
-        path: the film.
-        seconds: in any order; ascending is fastest. Before the first picture it is the first, past the last the last.
-        start: where a cut begins, from which `seconds` count; None = the film's beginning.
+    Each picture is decoded when it is asked for, and little more than it: keyframes lead over what lies between. They
+    count from `start`, in any order (ascending is fastest); past either end it is the first or the last picture.
 
     Raises:
         FileNotFoundError, ValueError: as in `read_frames`.
     """
     path = Path(path)
     room = _room(probe(path))
-    stream: Iterator[tuple[float, _Shown]] = iter(())
-    held: tuple[float, _Shown] | None = None
-    after: tuple[float, _Shown] | None = None
+    stream: Iterator[tuple[float, Shown]] = iter(())
+    held: tuple[float, Shown] | None = None
+    after: tuple[float, Shown] | None = None
     for second in seconds:
         goal = (start or 0.0) + second + room
         if held is None or goal < held[0] or (after is not None and goal > after[0] + REACH):
@@ -174,7 +182,7 @@ def frames_at(
             held, after = next(stream), next(stream, None)
         while after is not None and after[0] <= goal:
             held, after = after, next(stream, None)
-        yield second, _finish(path, held[1], [])
+        yield second, held[1].finished([])
 
 
 def _room(film: Film, fps: float = 0.0) -> float:
@@ -185,10 +193,7 @@ def _room(film: Film, fps: float = 0.0) -> float:
 def sample(items: Iterable[tuple[float, Item]], *, fps: float, last_duration: float) -> Iterator[tuple[float, Item]]:
     """Choose for each instant k / fps after the first item the one that lies nearest in time: for live pictures.
 
-    Args:
-        items: (seconds, item) in the order of time.
-        fps: instants a second.
-        last_duration: seconds for which the last item is on show.
+    Items are (seconds, item) in the order of time; the last is on show for `last_duration` seconds.
     """
     k = 0
     origin: float | None = None
@@ -270,43 +275,23 @@ def _covers() -> Any:
     return av.stream.Disposition.attached_pic
 
 
-class _Shown(NamedTuple):
-    """A decoded picture.
-
-    Attributes:
-        frame: as PyAV has it.
-        duration: seconds, as the file says.
-        pixel_shape: width of a pixel over its height.
-        fielded: it went through the deinterlacer.
-        size: width and height of the film's first picture, upright.
-    """
-
-    frame: Any
-    duration: float
-    pixel_shape: Fraction | None
-    fielded: bool
-    size: tuple[int, int] = (0, 0)
-
-
-def _pictures(path: Path, since: float) -> Iterator[tuple[float, _Shown]]:
-    """Decode (seconds after the film's beginning, picture) from one that stands at `since` on, or from the first.
-
-    Raises:
-        ValueError: no picture.
-    """
+def _pictures(path: Path, since: float) -> Iterator[tuple[float, Shown]]:
+    """Decode (seconds after the film's beginning, picture) from one that stands at `since` on, or from the first."""
     with _opened(path) as (container, stream):
         timed = _timed(path, container, stream)
         begin, shown = next(timed, (0.0, None))
         if shown is None:
             raise ValueError(f"{path}: the film holds no picture; remove it or export it again")
         origin = begin if (known := _origin(container)) is None else min(known, begin)
-        height, width, _ = _upright(path, shown).shape
+        height, width, _ = shown.upright().shape
 
-        def clocked(items: Iterable[tuple[float, _Shown]]) -> Iterator[tuple[float, _Shown]]:
+        def clocked(items: Iterable[tuple[float, Shown]]) -> Iterator[tuple[float, Shown]]:
             return ((time - origin, item._replace(size=(width, height))) for time, item in items)
 
         begin -= origin
-        if since - begin < 0.5 or not _seeks(container, stream):  # so near to the beginning, seeking saves nothing
+        # AVI counts pictures, and counts wrongly after a seek where they are reordered.
+        counted = container.format.name == "avi" and stream.codec_context.has_b_frames
+        if since - begin < 0.5 or counted:  # so near to the beginning, seeking saves nothing
             yield from clocked(chain([(begin + origin, shown)], timed))
             return
         for back in (0, 0.25, 0.5, 1, 2, 4, 8, 16):
@@ -323,12 +308,7 @@ def _pictures(path: Path, since: float) -> Iterator[tuple[float, _Shown]]:
         yield from clocked(_timed(path, container, stream))
 
 
-def _seeks(container: Any, stream: Any) -> bool:
-    """Tell whether pictures keep their times over a seek: in AVI they are counted where they are reordered."""
-    return not (container.format.name == "avi" and stream.codec_context.has_b_frames)
-
-
-def _sought(path: Path, container: Any, stream: Any, time: float) -> Iterator[tuple[float, _Shown]]:
+def _sought(path: Path, container: Any, stream: Any, time: float) -> Iterator[tuple[float, Shown]]:
     """Decode from the keyframe that the container has for `time`; nothing where it cannot say.
 
     Pictures of an open group that refer to what came before the keyframe are left out by the decoder, and one that the
@@ -343,13 +323,14 @@ def _sought(path: Path, container: Any, stream: Any, time: float) -> Iterator[tu
             yield time, shown
 
 
-def _timed(path: Path, container: Any, stream: Any) -> Iterator[tuple[float, _Shown]]:
+def _timed(path: Path, container: Any, stream: Any) -> Iterator[tuple[float, Shown]]:
     """Yield (seconds as the file has them, picture) in the order of time."""
     last = float("-inf")
     for frame, fielded in progressive(_decoded(path, container, stream)):
         if frame.time > last:  # what is shown for no time at all was not seen by anybody
             last = frame.time
-            yield last, _Shown(frame, float(frame.duration * frame.time_base), stream.sample_aspect_ratio, fielded)
+            duration = float(frame.duration * frame.time_base)
+            yield last, Shown(path, frame, duration, stream.sample_aspect_ratio, fielded)
 
 
 def _decoded(path: Path, container: Any, stream: Any) -> Iterator[Any]:
@@ -365,21 +346,3 @@ def _decoded(path: Path, container: Any, stream: Any) -> Iterator[Any]:
             if frame.time is None:
                 raise ValueError(f"{path}: a picture without a timestamp; export it again as mp4")
             yield frame
-
-
-def _upright(path: Path, shown: _Shown) -> Picture:
-    try:
-        return upright(shown.frame, shown.pixel_shape)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}; export it again, for example as mp4 in BT.709") from error
-
-
-def _finish(path: Path, shown: _Shown, notes: list[str]) -> Picture:
-    """Return the picture in the size of the film's first; say in `notes`, once each, what was done to it."""
-    picture = _upright(path, shown)
-    done = ["interlaced: two fields are made one picture by FFmpeg's bwdif"] if shown.fielded else []
-    if (came := picture.shape[1::-1]) != shown.size:
-        sizes = f"{came[0]}x{came[1]}", f"{shown.size[0]}x{shown.size[1]}"
-        done.append(f"the picture's size changes: those of {sizes[0]} are scaled to the film's first, {sizes[1]}")
-    notes.extend(note for note in done if note not in notes)
-    return fit(picture, shown.size)

@@ -32,26 +32,17 @@ _BLOCK = 1 << 20  # bytes
 class ClipWriter:
     """Writes clips in the LSA-T layout.
 
-    Attributes:
-        out: the corpus folder.
-        folders: stream -> its folder.
-        packed: one file a clip and stream; else one JPEG a frame.
-        encoding: of packed streams, "jpeg" or "raw".
-        quality: of JPEG, 1..100.
-        points: the landmarks of the pose, "body" (33) or "body_hands" (75).
-        pose_format: also write `pose_format/<id>.pose`, which other tools' viewers open.
-
     Raises:
         ValueError: a value outside these, said before the first film is opened.
     """
 
-    out: Path
-    folders: Mapping[str, str]
-    packed: bool
-    encoding: str
-    quality: int
-    points: str
-    pose_format: bool
+    out: Path  # the corpus folder
+    folders: Mapping[str, str]  # stream -> its folder
+    packed: bool  # one file a clip and stream; else one JPEG a frame
+    encoding: str  # of packed streams, "jpeg" or "raw"
+    quality: int  # of JPEG, 1..100
+    points: str  # the landmarks of the pose, "body" (33) or "body_hands" (75)
+    pose_format: bool  # also write `pose_format/<id>.pose`, which other tools' viewers open
 
     def __post_init__(self) -> None:
         streams = {*STREAMS, "pose"}
@@ -70,18 +61,14 @@ class ClipWriter:
     def clip(self, video_id: str, *, fps: float, scratch: Path, fingerprint: str) -> Iterator[OpenClip]:
         """Take a clip's regions and, where the block ends without an error, put all its files in place.
 
-        Args:
-            video_id: the clip.
-            fps: frames a second.
-            scratch: an empty folder on the file system of `out`, where all is written before it is whole.
-            fingerprint: of the extractor.
+        Until it is whole, it lies in `scratch`, a folder on the file system of `out`; the fingerprint is the
+        extractor's.
 
         Raises:
             OutputError: the files cannot be written.
             ValueError: no frames, frames of different size, or a pose that is none.
         """
-        folder = scratch / video_id
-        try:
+        with _emptied(scratch / video_id) as folder:
             clip = OpenClip(self, video_id, fps, folder, fingerprint)
             try:
                 yield clip
@@ -90,23 +77,17 @@ class ClipWriter:
             with writing(self.out):
                 clip.finish()
                 self._move(folder / "ready")
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
     def write_pose(self, video_id: str, pose: PoseOnly, *, scratch: Path) -> None:
         """Write a clip of which there is a pose and no film, (T, 75, 3)."""
-        folder = scratch / video_id
-        try:
-            with writing(self.out):
-                path = folder / "ready" / self.folders["pose"] / f"{video_id}.npz"
-                write_pose(path, pose.points[:, : LANDMARKS[self.points]], size=pose.size, seen=None)
-                if self.pose_format:
-                    path = folder / "ready" / POSE_FORMAT / f"{video_id}.pose"
-                    path.parent.mkdir()
-                    write_pose_format(path, pose.points, size=pose.size, fps=pose.fps)
-                self._move(folder / "ready")
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        with _emptied(scratch / video_id) as folder, writing(self.out):
+            path = folder / "ready" / self.folders["pose"] / f"{video_id}.npz"
+            write_pose(path, pose.points[:, : LANDMARKS[self.points]], size=pose.size, seen=None)
+            if self.pose_format:
+                path = folder / "ready" / POSE_FORMAT / f"{video_id}.pose"
+                path.parent.mkdir()
+                write_pose_format(path, pose.points, size=pose.size, fps=pose.fps)
+            self._move(folder / "ready")
 
     def _move(self, ready: Path) -> None:
         for folder in sorted(ready.iterdir()):
@@ -140,14 +121,18 @@ class ClipWriter:
         (self.out / POSE_FORMAT / f"{video_id}.pose").unlink(missing_ok=True)
 
 
+@contextmanager
+def _emptied(folder: Path) -> Iterator[Path]:
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 class OpenClip:
     """A clip that is being written: its pictures and poses are in scratch files, its marks and boxes in memory.
 
     That is 63 bytes a frame here, half a megabyte for five minutes, beside pictures of 100 kB and more that are not.
-
-    Attributes:
-        frames: frames so far.
-        size: width and height of the pictures.
     """
 
     def __init__(self, writer: ClipWriter, video_id: str, fps: float, folder: Path, fingerprint: str) -> None:
@@ -156,8 +141,8 @@ class OpenClip:
         self.fps = fps
         self.folder = folder
         self.fingerprint = fingerprint
-        self.frames = 0
-        self.size: tuple[int, int] | None = None
+        self.frames = 0  # so far
+        self.size: tuple[int, int] | None = None  # width and height of the pictures
         self._crop_size = 0
         self._persons = 0  # frames in which anything of a person is found
         self._shoulders = 0
@@ -225,11 +210,7 @@ class OpenClip:
                 part.close()
 
     def finish(self) -> None:
-        """Assemble the clip's files in `ready/`.
-
-        Raises:
-            ValueError: no frame came.
-        """
+        """Assemble the clip's files in `ready/`."""
         if self.size is None:
             raise ValueError(f"{self.video_id}: no frame came; a clip has at least one")
         writer, ready = self.writer, self.folder / "ready"
@@ -269,11 +250,7 @@ class OpenClip:
         return np.frombuffer(self._boxes[stream], np.float32).reshape(-1, 3)
 
     def summary(self) -> dict[str, Any]:
-        """Return what metadata.jsonl says of the frames.
-
-        That is their number and size, the shares of marks and of a person, the median sides of boxes, and how many
-        pixels each hand went from one frame that has it to the next.
-        """
+        """Return what metadata.jsonl says of the frames; `moved`: pixels from a frame with a hand to the next one."""
         marks = {stream: np.frombuffer(values, np.uint8) for stream, values in self._marks.items()}
         sides = {stream: self._boxes_of(stream)[marks[stream] > 0, 2] for stream in STREAMS}
         moved = {}

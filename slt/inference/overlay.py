@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from slt.drawing.skeleton import parts
 from slt.inference.subtitles import Caption, clock
-from slt.streams.pose import BODY, DETECTED, FOLLOWED, HAND
+from slt.streams.pose import BODY, DETECTED, FOLLOWED
 
 Picture = NDArray[np.uint8]
 Colour = tuple[int, int, int]
@@ -40,12 +41,6 @@ WORDS = {0: "not seen", DETECTED: "seen", FOLLOWED: "by its arm"}
 LONGEST_RIGHT = ("1:00:00.0  signing", "100.0 frames/s, 100000 dropped")
 GROUND, INK, FAINT, EDGE = (17, 19, 24), (255, 255, 255), (168, 174, 184), (0, 0, 0)
 
-# MediaPipe's numbering: trunk, the arms, and the fingers of each hand.
-TRUNK = [(11, 12), (11, 23), (12, 24), (23, 24)]
-ARMS = {"left_hand": [(11, 13), (13, 15)], "right_hand": [(12, 14), (14, 16)]}
-FINGERS = [(0, 5), (5, 9), (9, 13), (13, 17), (17, 0), (0, 1)]
-FINGERS += [(a, a + 1) for root in (1, 5, 9, 13, 17) for a in range(root, root + 3)]
-FIRST = {"left_hand": BODY, "right_hand": BODY + HAND}
 # The pose gives every point a place; below this confidence it is a guess.
 DRAWN = 0.3
 
@@ -170,12 +165,13 @@ class Overlay:
         """Draw trunk, arms and fingers in sixteenths of a pixel, dark below and bright above: seen on any ground."""
         places = np.nan_to_num(points[:, :2] * (self.width, self.height) * 16).round().astype(int)
         there = points[:, 2] > np.where(np.arange(len(points)) < BODY, DRAWN, 0)
-        # Fingers thinner than arms, or they hide the hand.
-        strokes = [(bone, COLOURS["pose"], self.line) for bone in TRUNK]
-        for hand, bones in ARMS.items():
-            strokes += [(bone, COLOURS[hand], self.line) for bone in bones]
-            strokes += [((FIRST[hand] + a, FIRST[hand] + b), COLOURS[hand], max(1, self.line - 1)) for a, b in FINGERS]
-        strokes = [stroke for stroke in strokes if there[list(stroke[0])].all()]
+        strokes = []
+        for part in parts(len(points)):
+            colour = COLOURS["pose" if part.side == "body" else f"{part.side}_hand"]
+            # Fingers thinner than arms, or they hide the hand.
+            thick = max(1, self.line - 1) if part.name == "hand" else self.line
+            if part.name != "head":
+                strokes += [(bone, colour, thick) for bone in part.bones if there[list(bone)].all()]
         for wider in (2, 0):
             for (a, b), colour, thick in strokes:
                 cv2.line(shown, places[a].tolist(), places[b].tolist(), EDGE if wider else colour, thick + wider,

@@ -17,30 +17,34 @@ from slt.models.translator import Translator
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trained:
-    """What a checkpoint holds, rebuilt.
+class Model:
+    """A translator with what its sentences need: their tokenizer, their search, and the glosses of its gloss head."""
+
+    translator: Translator
+    tokenizer: Any
+    search: Search
+    glosses: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained(Model):
+    """What a checkpoint holds, rebuilt; its translator is in evaluation mode, float32.
 
     Attributes:
         name: of the run, for files and messages.
-        translator: in evaluation mode, float32.
-        tokenizer: of its sentences.
         streams: that it reads, in the order of its inputs.
         fps, max_frames: frames a second and frames a clip that its training kept; None = all.
         extractor: fingerprint of what cut its training clips; None = not known.
         extractor_settings: its name, version and parameters, where the training corpus is here and says so.
-        search: how its sentences were searched for when it was evaluated.
         precision: it was trained and evaluated in: fp32, bf16 or fp16.
     """
 
     name: str
-    translator: Translator
-    tokenizer: Any
     streams: tuple[StreamSpec, ...]
     fps: float | None
     max_frames: int | None
     extractor: str | None
     extractor_settings: dict[str, Any] | None
-    search: Search
     precision: str
 
     @property

@@ -6,6 +6,7 @@ Shape letters: N crops of a batch, R crop side.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,16 +22,16 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from slt.corpora.folder import read_corpus, read_metadata
-from slt.pretraining.augmentation import CropViews, Draws, Views
+from slt.pretraining.views import CropViews, Draws, Views
 from slt.streams.packed import PackedCrops, decode_jpeg, frame_path
 from slt.streams.readers import Crops
 from slt.streams.seen import Share, seen_lines
 from slt.training import processes
-from slt.training.batches import outlast_signal
+from slt.training.batches import ignore_first_signal
 
 log = logging.getLogger(__name__)
 
-# stream -> (folder's stream, whether its crops are mirrored). Both hands as left ones: as training sees them, where
+# Stream -> (folder's stream, whether its crops are mirrored). Both hands as left ones: as training sees them, where
 # the right hand is mirrored into the left hand's backbone (`tied`).
 POOLS = {
     "face": (("face", False),),
@@ -38,13 +39,16 @@ POOLS = {
     "right_hand": (("right_hand", False),),
     "hands": (("left_hand", False), ("right_hand", True)),
 }
+# What the embedded corpus says of each frame: the mouth's form or the hand's.
+LABELS = {"face": "mouth", "left_hand": "hand_l", "right_hand": "hand_r"}
 
 
 @dataclass(frozen=True)
-class Source:
-    """One stream of one corpus."""
+class PoolPart:
+    """One stream of one corpus: every `every`-th seen crop of its clips, at `rate` frames a second, is in the pool."""
 
     root: Path
+    stream: str
     folder: str
     mirrored: bool
     ids: Sequence[str]
@@ -63,9 +67,8 @@ class CropPool(Dataset[Tensor]):
         stream: face, left_hand, right_hand or hands (both, the right ones mirrored).
         folders: stream -> its folder.
         splits: whose clips are taken.
-        seconds: time between two crops that are taken of a clip; neighbours are near-copies. Where a corpus does not
-            say its rate, `fps` is taken.
-        fps: see there.
+        seconds: time between two crops that are taken of a clip; neighbours are near-copies.
+        fps: of a corpus that does not say its own rate.
 
     Raises:
         FileNotFoundError, ValueError: no corpus, no crops of the stream, crops of several sizes, or black ones.
@@ -83,44 +86,52 @@ class CropPool(Dataset[Tensor]):
     ) -> None:
         if stream not in POOLS:
             raise ValueError(f"stream={stream}: expected one of {', '.join(POOLS)}")
-        self.stream, self.sources = stream, []
         for known in (_opened, _marks):  # of folders as they were when another pool was made
             known.cache_clear()
-        counts: list[int] = []
-        sizes: dict[int, str] = {}
+        self.stream, self.parts = stream, list[PoolPart]()
         facts: list[Any] = []
-        shares: dict[str, Share] = {}
         for root in map(Path, roots):
             table, index = read_corpus(root, "train", captions=False)
             ids = [name for split in splits for name in index.get(split, ())]
-            facts.append([sorted(ids), sorted({str(one.get("fingerprint", "")) for one in read_metadata(root)})])
+            facts.append([sorted(ids), sorted({str(clip.get("fingerprint", "")) for clip in read_metadata(root)})])
+            rate = float(table[ids[0]].get("fps") or fps) if ids else fps
             for part, mirrored in POOLS[stream]:
                 if not (root / folders[part]).is_dir():
                     raise FileNotFoundError(f"{root / folders[part]}: no such folder; there are no crops of {part}")
-                rate = float(table[ids[0]].get("fps") or fps) if ids else fps
-                source = Source(root, folders[part], mirrored, ids, rate, max(round(seconds * rate), 1))
-                self.sources.append(source)
-                for name in ids:
-                    seen, size = _marks(source.root, source.folder, name)
-                    sizes.setdefault(size, f"{root / folders[part]}, clip {name}")
-                    counts.append(-(-int(seen.sum()) // source.every))
-                    shares[part] = shares.get(part, Share()).add(int(seen.sum()), len(seen))
-        if len(sizes) > 1:
-            said = "; ".join(f"{size} pixels in {where}" for size, where in sorted(sizes.items()))
-            raise ValueError(f"stream={stream}: crops of several sizes ({said}); extract them anew at one crop_size")
+                every = max(round(seconds * rate), 1)
+                self.parts.append(PoolPart(root, part, folders[part], mirrored, ids, rate, every))
+        self.fingerprint = hashlib.sha256(json.dumps([stream, facts, seconds]).encode()).hexdigest()
+        self.size, counts = self._count()
         if not sum(counts):
             raise ValueError(f"stream={stream}: no crop was seen in {', '.join(map(str, roots))} ({', '.join(splits)})")
-        for line in seen_lines(shares):
-            log.info(line)
-        self.size = next(iter(sizes))
         self.ends = np.cumsum(counts)
-        self._firsts = np.cumsum([0, *(len(source.ids) for source in self.sources)])
-        self.fingerprint = hashlib.sha256(json.dumps([stream, facts, seconds]).encode()).hexdigest()
-        places = np.linspace(0, len(self) - 1, min(len(self), 64)).astype(int)
-        black = [int(place) for place in places if not self[int(place)].any()]
-        if len(black) == len(places):
+        self._firsts = np.cumsum([0, *(len(part.ids) for part in self.parts)])
+        self._refuse_black()
+
+    def _count(self) -> tuple[int, list[int]]:
+        """The side R of all crops, and how many each clip and stream gives; says in what share each is seen."""
+        counts, sizes, shares = list[int](), dict[int, str](), dict[str, Share]()
+        for part in self.parts:
+            for name in part.ids:
+                seen, size = _marks(part.root, part.folder, name)
+                sizes.setdefault(size, f"{part.root / part.folder}, clip {name}")
+                counts.append(-(-int(seen.sum()) // part.every))
+                shares[part.stream] = shares.get(part.stream, Share()).add(int(seen.sum()), len(seen))
+        if len(sizes) > 1:
+            each = "; ".join(f"{size} pixels in {where}" for size, where in sorted(sizes.items()))
             raise ValueError(
-                f"stream={stream}: crops marked as seen are all black, the first in clip {self.where(black[0])}; "
+                f"stream={self.stream}: crops of several sizes ({each}); extract them anew at one crop_size"
+            )
+        if sum(counts):
+            for line in seen_lines(shares):
+                log.info(line)
+        return next(iter(sizes), 0), counts
+
+    def _refuse_black(self) -> None:
+        places = np.linspace(0, len(self) - 1, min(len(self), 64)).astype(int).tolist()
+        if not any(self[place].any() for place in places):
+            raise ValueError(
+                f"stream={self.stream}: crops marked as seen are all black, the first in clip {self.where(places[0])}; "
                 "`python -m slt.extract check=FOLDER` lists what is wrong"
             )
 
@@ -130,8 +141,8 @@ class CropPool(Dataset[Tensor]):
 
     def where(self, place: int) -> str:
         """The file of a crop, for messages."""
-        source, name, _ = self.find(place)
-        return f"{source.root / source.folder / name}"
+        part, name, _ = self.find(place)
+        return f"{part.root / part.folder / name}"
 
     def places(self, clip: int) -> range:
         """The crops of a clip and stream."""
@@ -139,18 +150,20 @@ class CropPool(Dataset[Tensor]):
 
     def moment(self, place: int) -> tuple[int, float]:
         """The clip and stream a crop is of, and when it was seen there, seconds."""
-        source, _, frame = self.find(place)
-        return int(np.searchsorted(self.ends, place, side="right")), frame / source.rate
+        part, _, frame = self.find(place)
+        return self._clip(place), frame / part.rate
 
-    def find(self, place: int) -> tuple[Source, str, int]:
+    def _clip(self, place: int) -> int:
+        return int(np.searchsorted(self.ends, place, side="right"))
+
+    def find(self, place: int) -> tuple[PoolPart, str, int]:
         """Where a crop is: stream of a corpus, clip, frame."""
-        clip = int(np.searchsorted(self.ends, place, side="right"))
-        before = self.places(clip).start
-        source = int(np.searchsorted(self._firsts, clip, side="right")) - 1
-        found = self.sources[source]
-        name = found.ids[clip - int(self._firsts[source])]
-        seen, _ = _marks(found.root, found.folder, name)
-        return found, name, int(np.flatnonzero(seen)[(place - before) * found.every])
+        clip = self._clip(place)
+        number = int(np.searchsorted(self._firsts, clip, side="right")) - 1
+        part = self.parts[number]
+        name = part.ids[clip - int(self._firsts[number])]
+        seen, _ = _marks(part.root, part.folder, name)
+        return part, name, int(np.flatnonzero(seen)[(place - self.places(clip).start) * part.every])
 
     def __getitem__(self, place: int) -> Tensor:
         """The crop, uint8 (3, R, R)."""
@@ -164,19 +177,15 @@ class CropPool(Dataset[Tensor]):
             seconds: the crop itself may come too.
             chance: which of these frames, a number in [0, 1).
         """
-        source, name, frame = self.find(place)
-        seen = np.flatnonzero(_marks(source.root, source.folder, name)[0])
-        there = seen[np.abs(seen - frame) <= seconds * source.rate]
-        return self._read(source, name, int(there[int(chance * len(there))]))
+        part, name, frame = self.find(place)
+        seen = np.flatnonzero(_marks(part.root, part.folder, name)[0])
+        near = seen[np.abs(seen - frame) <= seconds * part.rate]
+        return self._read(part, name, int(near[int(chance * len(near))]))
 
-    def _read(self, source: Source, name: str, frame: int) -> Tensor:
-        clip = _opened(source.root, source.folder, name)
-        if clip is not None:
-            crop = clip.frames(np.array([frame]))[0]
-        else:
-            path = frame_path(source.root / source.folder, name, frame)
-            crop = decode_jpeg(path.read_bytes(), str(path), None)
-        if source.mirrored:
+    def _read(self, part: PoolPart, name: str, frame: int) -> Tensor:
+        clip = _opened(part.root, part.folder, name)
+        crop = _single(part.root / part.folder, name, frame) if clip is None else clip.frames(np.array([frame]))[0]
+        if part.mirrored:
             crop = crop[:, ::-1]
         return torch.from_numpy(np.ascontiguousarray(crop)).permute(2, 0, 1)
 
@@ -189,6 +198,11 @@ def _opened(root: Path, folder: str, name: str) -> PackedCrops | None:
     return PackedCrops(path) if path.is_file() else None
 
 
+def _single(folder: Path, name: str, frame: int) -> NDArray[np.uint8]:
+    path = frame_path(folder, name, frame)
+    return decode_jpeg(path.read_bytes(), str(path), None)
+
+
 # Single JPEGs without marks are all opened to see which are black; a batch and its neighbours ask for the same clips.
 @lru_cache(maxsize=4096)
 def _marks(root: Path, folder: str, name: str) -> tuple[NDArray[np.bool_], int]:
@@ -197,10 +211,8 @@ def _marks(root: Path, folder: str, name: str) -> tuple[NDArray[np.bool_], int]:
     if clip is not None:
         return clip.seen, clip.size
     reader = Crops(folder=folder, size=1, jitter=0, colour=0)
-    frames = reader.length(root, name)
-    first = frame_path(root / folder, name, 0)
-    size = len(decode_jpeg(first.read_bytes(), str(first), None))
-    return reader.read(root, name, np.arange(frames)).seen, size
+    frames = np.arange(reader.length(root, name))
+    return reader.read(root, name, frames).seen, len(_single(root / folder, name, 0))
 
 
 class Shuffled:
@@ -208,10 +220,6 @@ class Shuffled:
 
     A Feistel network permutes the numbers of twice so many bits; what falls outside is put through again (cycle
     walking; Black and Rogaway 2002).
-
-    Args:
-        count: how many there are.
-        seed: of the order.
     """
 
     def __init__(self, count: int, seed: int) -> None:
@@ -309,19 +317,20 @@ class ViewBatches(Dataset[Views]):
             return _deal(len(self.pool), self.batch_size, number, self.seed)
         random = np.random.default_rng([self.seed, number])
         each = self.batch_size // self.clips
-        found = []
+        chosen = []
         for clip in self.several[_deal(len(self.several), self.clips, number, self.seed)]:
             places = np.array(self.pool.places(int(clip)))
-            found.append(np.concatenate([random.permutation(places) for _ in range(-(-each // len(places)))])[:each])
-        return np.concatenate(found)
+            rounds = [random.permutation(places) for _ in range(-(-each // len(places)))]
+            chosen.append(np.concatenate(rounds)[:each])
+        return np.concatenate(chosen)
 
     def start(self, consumed: int) -> Iterator[Views]:
         """Batches from number `consumed` on, for ever."""
         return iter(
             DataLoader(
-                self, batch_size=None, sampler=_From(consumed), num_workers=self.num_workers,
+                self, batch_size=None, sampler=itertools.count(consumed), num_workers=self.num_workers,
                 pin_memory=self.pin_memory, generator=torch.Generator().manual_seed(self.seed),
-                prefetch_factor=4 if self.num_workers else None, worker_init_fn=outlast_signal,
+                prefetch_factor=4 if self.num_workers else None, worker_init_fn=ignore_first_signal,
             )
         )  # fmt: skip
 
@@ -330,16 +339,3 @@ def _deal(count: int, size: int, number: int, seed: int) -> NDArray[np.int64]:
     """Hand `number` of `size` of the numbers below `count`, which are shuffled anew when all have been dealt."""
     epoch, first = divmod(number, count // size)
     return Shuffled(count, seed + 1_000_003 * epoch)[np.arange(first * size, (first + 1) * size)]
-
-
-class _From:
-    """Numbers from `first` on, for ever."""
-
-    def __init__(self, first: int) -> None:
-        self.first = first
-
-    def __iter__(self) -> Iterator[int]:
-        number = self.first
-        while True:
-            yield number
-            number += 1

@@ -5,6 +5,8 @@ Shape letters: N crops of a batch, V views of each, K prototypes, P patches, M m
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -28,7 +30,7 @@ class Centring(nn.Module):
     def __init__(self, *, num_prototypes: int, momentum: float) -> None:
         super().__init__()
         if not 0 <= momentum < 1:
-            raise ValueError(f"centring: momentum must be in [0, 1), came {momentum}")
+            raise ValueError(f"centring: momentum must be in [0, 1), got {momentum}")
         self.momentum = momentum
         self.register_buffer("centre", torch.zeros(num_prototypes))
 
@@ -60,7 +62,7 @@ class SinkhornKnopp(nn.Module):
     def __init__(self, *, num_prototypes: int, iterations: int) -> None:
         super().__init__()
         if iterations < 1:
-            raise ValueError(f"Sinkhorn-Knopp: iterations must be at least 1, came {iterations}")
+            raise ValueError(f"Sinkhorn-Knopp: iterations must be at least 1, got {iterations}")
         self.num_prototypes, self.iterations = num_prototypes, iterations
 
     @torch.no_grad()
@@ -86,7 +88,7 @@ def dino_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
         temperature: of the student; the paper's 0.1.
 
     Returns:
-        Nats, a scalar: the mean over pairs of different views and over crops.
+        Nats: the mean over pairs of different views and over crops.
     """
     logs = (student.float() / temperature).log_softmax(dim=-1)
     pairs = -torch.einsum("ank,bnk->ab", teacher, logs) / student.shape[1]
@@ -105,7 +107,7 @@ def ibot_loss(student: Tensor, teacher: Tensor, temperature: float, weights: Ten
             that each picture counts alike however much of it is masked.
 
     Returns:
-        Nats, a scalar; 0 where nothing is masked.
+        Nats; 0 where nothing is masked.
     """
     logs = (student.float() / temperature).log_softmax(dim=-1)
     return -((teacher * logs).sum(dim=-1) * weights).sum()
@@ -114,11 +116,7 @@ def ibot_loss(student: Tensor, teacher: Tensor, temperature: float, weights: Ten
 def koleo_loss(features: Tensor) -> Tensor:
     """Spreads features evenly (Sablayrolles et al. 2019, eq. 2; DINOv2, section 4): minus log distance to the nearest.
 
-    Args:
-        features: (N, F) of one view of N different pictures.
-
-    Returns:
-        A scalar; 0 for fewer than two pictures.
+    Features are (N, F), of one view of N different pictures; the loss is 0 for fewer than two.
     """
     if len(features) < 2:
         return features.float().sum() * 0.0
@@ -143,7 +141,7 @@ def contrastive_loss(features: Tensor, temperature: float, others: Tensor | None
         others: (N, N) bool, which crops each one is told from; None = all.
 
     Returns:
-        Nats, a scalar; log(V N - 1) where all are alike and told from one another.
+        Nats; log(V N - 1) where all are alike and told from one another.
     """
     views, count = features.shape[:2]
     with torch.autocast(features.device.type, enabled=False):
@@ -160,18 +158,14 @@ def other_moments(clip: Tensor, time: Tensor, apart: float) -> Tensor:
     """Which crops are of the same clip at another moment: (N,) clips and (N,) seconds -> (N, N) bool.
 
     Told from these, features keep what changes while someone signs, and who signs helps no more. Negatives of the same
-    video are those of single-view TCN (Sermanet et al. 2018) and of TCLR's local-local loss (Dave et al. 2021).
-
-    Args:
-        clip: numbers of clips.
-        time: seconds within them.
-        apart: seconds; what lies no further apart is one moment.
+    video are those of single-view TCN (Sermanet et al. 2018) and of TCLR's local-local loss (Dave et al. 2021). What
+    lies no further than `apart` seconds from another is one moment.
     """
     return (clip[:, None] == clip) & ((time[:, None] - time).abs() > apart)
 
 
 def block_masks(
-    count: int, side: int, *, share: tuple[float, float], probability: float, generator: torch.Generator | None = None
+    count: int, side: int, *, share: Sequence[float], probability: float, generator: torch.Generator | None = None
 ) -> Tensor:
     """Masks of blocks (BEiT, Bao et al. 2022, algorithm 1, as iBOT uses it): which patches the student does not see.
 
@@ -190,17 +184,17 @@ def block_masks(
     """
     masks = torch.zeros(count, side, side, dtype=torch.bool)
     for mask in masks:
-        chance, wanted = torch.rand(2, generator=generator).tolist()
+        chance, place = torch.rand(2, generator=generator).tolist()
         if chance < probability:
-            _lay_blocks(mask, round((share[0] + (share[1] - share[0]) * wanted) * side * side), generator)
+            _lay_blocks(mask, round((share[0] + (share[1] - share[0]) * place) * side * side), generator)
     return masks.flatten(1)
 
 
-def _lay_blocks(mask: Tensor, wanted: int, generator: torch.Generator | None) -> None:
-    """Lays blocks over a mask (side, side), in place, until `wanted` patches are covered."""
+def _lay_blocks(mask: Tensor, total: int, generator: torch.Generator | None) -> None:
+    """Lays blocks over a mask (side, side), in place, until `total` patches are covered."""
     side = len(mask)
     for _ in range(10):
-        left = wanted - int(mask.sum())
+        left = total - int(mask.sum())
         if left <= 0:
             return
         size, form, y, x = torch.rand(4, generator=generator).tolist()
@@ -213,5 +207,5 @@ def _lay_blocks(mask: Tensor, wanted: int, generator: torch.Generator | None) ->
         if int((~block).sum()) <= left:
             block.fill_(True)
     free = (~mask).flatten().nonzero().flatten()
-    rest = free[torch.randperm(len(free), generator=generator)[: wanted - int(mask.sum())]]
+    rest = free[torch.randperm(len(free), generator=generator)[: total - int(mask.sum())]]
     mask.view(-1)[rest] = True

@@ -6,7 +6,8 @@ Shape letters: N crops, R crop side, P patches, F backbone width, K prototypes.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
 
@@ -25,7 +26,6 @@ class PrototypeHead(nn.Module):
 
     Args:
         num_features: F.
-        hidden: width of the perceptron's layers.
         bottleneck: width of what is compared with the prototypes.
         num_prototypes: K.
         depth: layers of the perceptron, the bottleneck's included.
@@ -97,14 +97,9 @@ class Branch(nn.Module):
                 block.drop_path1 = block.drop_path2 = DropPath(rate) if rate else nn.Identity()
 
     def forward(self, crops: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Features of crops.
+        """(N, 3, R, R) uint8 -> features (N, F) and, where the network has them, of patches (N, P, F).
 
-        Args:
-            crops: (N, 3, R, R) uint8.
-            mask: (N, P) bool, True = this patch is hidden; None hides none.
-
-        Returns:
-            (N, F), and (N, P, F) of the patches where the network has them.
+        `mask` is (N, P) bool, True = this patch is hidden; None hides none.
         """
         pictures, network = self.backbone.normalise(crops), self.backbone.network
         if not isinstance(network, VisionTransformer):
@@ -114,26 +109,22 @@ class Branch(nn.Module):
         return network.forward_head(tokens, pre_logits=True), tokens[:, network.num_prefix_tokens :]
 
 
-class _hidden:
+@contextmanager
+def _hidden(network: VisionTransformer, token: Tensor | None, mask: Tensor | None) -> Iterator[None]:
     """Puts the mask token in place of the embeddings of hidden patches, while a network runs."""
+    if mask is None:
+        yield
+        return
 
-    def __init__(self, network: VisionTransformer, token: Tensor | None, mask: Tensor | None) -> None:
-        self.network, self.token, self.mask = network, token, mask
+    def put(module: nn.Module, given: Any, embedded: Tensor) -> Tensor:
+        assert token is not None
+        return torch.where(mask.view(*embedded.shape[:-1], 1), token.to(embedded.dtype), embedded)
 
-    def __enter__(self) -> None:
-        self.handle = None
-        if self.mask is not None:
-            self.handle = self.network.patch_embed.register_forward_hook(self._put)
-
-    def _put(self, module: nn.Module, given: Any, embedded: Tensor) -> Tensor:
-        assert self.mask is not None
-        assert self.token is not None
-        mask = self.mask.view(*embedded.shape[:-1], 1)
-        return torch.where(mask, self.token.to(embedded.dtype), embedded)
-
-    def __exit__(self, *_: object) -> None:
-        if self.handle is not None:
-            self.handle.remove()
+    handle = network.patch_embed.register_forward_hook(put)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def take_any_size(network: VisionTransformer) -> None:
@@ -143,17 +134,14 @@ def take_any_size(network: VisionTransformer) -> None:
     network.patch_embed.flatten, network.patch_embed.output_fmt = False, Format.NHWC
 
 
-class Twins(nn.Module):
+class StudentTeacher(nn.Module):
     """Student and teacher; the teacher takes no gradient and follows by moving average (DINO, section 3.1).
 
     Args:
         backbone: the student's, on which the teacher is modelled.
-        head: num_features -> head of the picture, and of the patches where `patches`.
-        patches: whether patches are scored too.
+        head: (num_features, num_prototypes) -> head of the picture, and of the patches where `patches`.
         tied_heads: one head for picture and patches (iBOT), not two (DINOv2, section 4, "untying head weights").
-        drop_path: of the student.
-        balance: number of prototypes -> what turns the teacher's scores into probabilities, one for each kind of head.
-        num_prototypes: K.
+        balance: num_prototypes -> what turns the teacher's scores into probabilities, one for each kind of head.
     """
 
     def __init__(
@@ -168,9 +156,9 @@ class Twins(nn.Module):
         num_prototypes: int,
     ) -> None:
         super().__init__()
-        make = lambda: head(num_features=backbone.num_features, num_prototypes=num_prototypes)  # noqa: E731
-        picture_head = make()
-        patch_head = (picture_head if tied_heads else make()) if patches else None
+        sizes = {"num_features": backbone.num_features, "num_prototypes": num_prototypes}
+        picture_head = head(**sizes)
+        patch_head = (picture_head if tied_heads else head(**sizes)) if patches else None
         self.student = Branch(backbone, picture_head, patch_head, drop_path=drop_path)
         self.teacher = copy.deepcopy(self.student).requires_grad_(False)
         for module in list(self.teacher.modules()):
@@ -180,19 +168,18 @@ class Twins(nn.Module):
         self.patch_balance = balance(num_prototypes=num_prototypes) if patches else None
         self.train()
 
-    def train(self, mode: bool = True) -> Twins:
+    def train(self, mode: bool = True) -> StudentTeacher:
         super().train(mode)
         self.teacher.eval()
         return self
 
     @torch.no_grad()
-    def move_teacher(self, momentum: float) -> None:
+    def update_teacher(self, momentum: float) -> None:
         """Takes the teacher towards the student: teacher + (1 - momentum) (student - teacher), buffers as they are."""
-        mine: list[Tensor] = [*self.teacher.parameters()]
-        theirs: list[Tensor] = [*self.student.parameters()]
-        torch._foreach_lerp_(mine, theirs, 1 - momentum)
-        for own, other in zip(self.teacher.buffers(), self.student.buffers(), strict=True):
-            own.copy_(other)
+        teacher: list[Tensor] = [*self.teacher.parameters()]
+        torch._foreach_lerp_(teacher, [*self.student.parameters()], 1 - momentum)
+        for mine, theirs in zip(self.teacher.buffers(), self.student.buffers(), strict=True):
+            mine.copy_(theirs)
 
     def exported(self) -> ImageBackbone:
         """The teacher's backbone: the better of the two (DINO, section 5.2), and what is kept in the end."""
@@ -201,8 +188,8 @@ class Twins(nn.Module):
     @property
     def heads(self) -> list[PrototypeHead]:
         """The student's heads, each once."""
-        found = {id(head): head for head in (self.student.picture_head, self.student.patch_head) if head is not None}
-        return list(found.values())
+        heads = (self.student.picture_head, self.student.patch_head)
+        return list(dict.fromkeys(head for head in heads if head is not None))
 
     def check_sizes(self, size: int, part_size: int | None) -> None:
         """Refuses sides of views, in pixels, that the backbone cannot take.

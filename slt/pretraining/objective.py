@@ -1,24 +1,26 @@
-"""Self-distillation: views of crops and twins in, a loss out; DINO, iBOT, DINOv2 and SimCLR are settings of it.
+"""Self-distillation: views of crops and two networks in, a loss out; DINO, iBOT, DINOv2 and SimCLR are settings of it.
 
-Shape letters: V views, N crops, P patches, M masked patches, K prototypes, F features.
+Shape letters: V views of the whole, W smaller views, N crops, P patches, M masked patches, K prototypes, F features.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from slt.pretraining.augmentation import Views
 from slt.pretraining.losses import block_masks, contrastive_loss, dino_loss, ibot_loss, koleo_loss, other_moments
-from slt.pretraining.networks import Twins
+from slt.pretraining.networks import StudentTeacher
+from slt.pretraining.views import Views
 from slt.training import processes
 
 
+@dataclass(kw_only=True, eq=False)
 class SelfDistillation:
     """The student's views are to look like the teacher's whole pictures.
 
@@ -31,68 +33,63 @@ class SelfDistillation:
     balance the teacher. KoLeo looks for nearest neighbours among a process's own crops, as DINOv2's code does;
     SimCLR keeps to them for other crops, a head's batch norm for its statistics. Each draws the hidden patches itself.
 
-    Args:
+    Attributes:
         dino_weight, ibot_weight, koleo_weight, contrast_weight: of the losses; 0 leaves one out.
-        contrast_temperature: of SimCLR's cosines.
         contrast_moments: seconds; a crop is told only from crops of its own clip that lie further off in time (see
             `other_moments`); None = from all crops.
         contrast_head: whether what the head makes of the features is compared (SimCLR), or the features themselves.
-        student_temperature: DINO's 0.1.
         teacher_temperature: first and last; between them it grows evenly over `temperature_warmup` updates.
-        momentum: of the teacher at first; it grows to 1 along a cosine (DINO, section 3.1).
+        momentum: of the teacher at first; it grows to 1 along a cosine over `max_steps` (DINO, section 3.1).
         mask_share: least and greatest share of the patches that are hidden (iBOT: 0.1 to 0.5).
         mask_probability: that a picture has hidden patches at all (iBOT: 0.5).
         freeze_prototypes: updates in which the student's prototypes do not move (DINO: the first epoch).
-        max_steps: of the run, for the momentum's cosine.
+        step: updates done.
     """
 
-    def __init__(
-        self,
-        *,
-        dino_weight: float,
-        ibot_weight: float,
-        koleo_weight: float,
-        contrast_weight: float,
-        contrast_temperature: float,
-        contrast_moments: float | None,
-        contrast_head: bool,
-        student_temperature: float,
-        teacher_temperature: Sequence[float],
-        temperature_warmup: int,
-        momentum: float,
-        mask_share: Sequence[float],
-        mask_probability: float,
-        freeze_prototypes: int,
-        max_steps: int,
-    ) -> None:
-        weights = {"dino": dino_weight, "ibot": ibot_weight, "koleo": koleo_weight, "contrast": contrast_weight}
-        if min(weights.values()) < 0 or dino_weight + ibot_weight + contrast_weight <= 0:
-            raise ValueError(f"objective: weights are at least 0, and dino, ibot or contrast above it; came {weights}")
-        if min(student_temperature, contrast_temperature, *teacher_temperature) <= 0 or not 0 <= momentum <= 1:
+    dino_weight: float
+    ibot_weight: float
+    koleo_weight: float
+    contrast_weight: float
+    contrast_temperature: float
+    contrast_moments: float | None
+    contrast_head: bool
+    student_temperature: float
+    teacher_temperature: Sequence[float]
+    temperature_warmup: int
+    momentum: float
+    mask_share: Sequence[float]
+    mask_probability: float
+    freeze_prototypes: int
+    max_steps: int
+    step: int = field(default=0, init=False)
+    _updated_at: int = field(default=-1, init=False)
+    _last: dict[str, Tensor] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        weights = self.weights
+        if min(weights.values()) < 0 or self.dino_weight + self.ibot_weight + self.contrast_weight <= 0:
+            raise ValueError(f"objective: weights are at least 0, and dino, ibot or contrast above it; got {weights}")
+        temperatures = (self.student_temperature, self.contrast_temperature, *self.teacher_temperature)
+        if min(temperatures) <= 0 or not 0 <= self.momentum <= 1:
             raise ValueError(
-                "objective: temperatures are above 0 and momentum lies in [0, 1], came "
-                f"student {student_temperature}, teacher {list(teacher_temperature)}, "
-                f"contrast {contrast_temperature}, momentum {momentum}"
+                "objective: temperatures are above 0 and momentum lies in [0, 1], got "
+                f"student {self.student_temperature}, teacher {list(self.teacher_temperature)}, "
+                f"contrast {self.contrast_temperature}, momentum {self.momentum}"
             )
-        if not 0 <= mask_share[0] <= mask_share[1] < 1 or not 0 <= mask_probability <= 1:
+        if not 0 <= self.mask_share[0] <= self.mask_share[1] < 1 or not 0 <= self.mask_probability <= 1:
             raise ValueError(
                 "objective: mask_share is two numbers in [0, 1), the smaller first, and mask_probability in [0, 1]; "
-                f"came {list(mask_share)} and {mask_probability}"
+                f"got {list(self.mask_share)} and {self.mask_probability}"
             )
-        self.weights = weights
-        self.student_temperature, self.teacher_temperature = student_temperature, tuple(teacher_temperature)
-        if contrast_moments is not None and contrast_moments < 0:
+        if self.contrast_moments is not None and self.contrast_moments < 0:
             raise ValueError(
-                f"objective.loss.contrast_moments: seconds of at least 0, or null; came {contrast_moments}"
+                f"objective.loss.contrast_moments: seconds of at least 0, or null; got {self.contrast_moments}"
             )
-        self.contrast_temperature = contrast_temperature
-        self.contrast_moments, self.contrast_head = contrast_moments, contrast_head
-        self.temperature_warmup, self.momentum, self.max_steps = temperature_warmup, momentum, max_steps
-        self.mask_share = (mask_share[0], mask_share[1])
-        self.mask_probability, self.freeze_prototypes = mask_probability, freeze_prototypes
-        self.step = 0
-        self._moved_at = -1
-        self._last: dict[str, Tensor] = {}
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Term -> its weight."""
+        return {name: getattr(self, f"{name}_weight") for name in ("dino", "ibot", "koleo", "contrast")}
 
     def after_step(self, step: int) -> None:
         """Takes note of the updates done."""
@@ -113,16 +110,16 @@ class SelfDistillation:
         named = {f"train/{name}": processes.mean(value).item() for name, value in self._last.items()}
         return named | {"train/temperature": self.temperature_now(), "train/momentum": self.momentum_now()}
 
-    def __call__(self, model: Twins, batch: Views) -> Tensor:
-        """Twins and views of N crops -> the loss in nats, a scalar.
+    def __call__(self, model: StudentTeacher, batch: Views) -> Tensor:
+        """Two networks and views of N crops -> the loss in nats, a scalar.
 
         Raises:
             ValueError: a term is not finite; the message says which.
         """
-        if self._moved_at != self.step:  # once an update, however many batches are accumulated
+        if self._updated_at != self.step:  # once an update, however many batches are accumulated
             # Here and not after the update, so that a resumed run takes the very same steps.
-            model.move_teacher(self.momentum_now())
-            self._moved_at = self.step
+            model.update_teacher(self.momentum_now())
+            self._updated_at = self.step
         for head in model.heads:
             head.prototypes.requires_grad_(self.step >= self.freeze_prototypes)
         weight = processes.share(torch.tensor(float(len(batch)), device=batch.whole.device))
@@ -137,50 +134,57 @@ class SelfDistillation:
         total: Any = sum(self.weights[name] * term for name, term in terms.items())
         return total
 
-    def _terms(self, model: Twins, batch: Views) -> dict[str, Tensor]:
+    def _terms(self, model: StudentTeacher, batch: Views) -> dict[str, Tensor]:
         views, count = batch.whole.shape[:2]  # (V, N, 3, R, R)
         pictures, mask = batch.whole.flatten(0, 1), None
-        if self.weights["ibot"]:
+        if self.ibot_weight:
             mask = self._masks(model, pictures)
-        seen, hidden = model.student(pictures, mask)
-        self._last = {"feature_std": _spread(seen.detach())}
-        shown = seen
-        if len(batch.parts) and (self.weights["dino"] or self.weights["contrast"]):
-            shown = torch.cat([seen, model.student(batch.parts.flatten(0, 1))[0]])  # ((V + V') N, F)
+        student_global, student_patches = model.student(pictures, mask)  # (V N, F), (V N, P, F)
+        self._last = {"feature_std": _feature_std(student_global.detach())}
+        student_all = student_global
+        if len(batch.parts) and (self.dino_weight or self.contrast_weight):
+            student_all = torch.cat([student_global, model.student(batch.parts.flatten(0, 1))[0]])  # ((V + W) N, F)
         terms = {}
-        if self.weights["dino"] or mask is not None:
+        if self.dino_weight or mask is not None:
             with torch.no_grad():
-                feature, patches = model.teacher(pictures)
-                asked = model.picture_balance(model.teacher.picture_head(feature), self.temperature_now())
-            self._last["teacher_entropy"] = _entropy(asked)
-            if self.weights["dino"]:
-                scores = model.student.picture_head(shown).unflatten(0, (-1, count))
-                terms["dino"] = dino_loss(scores, asked.unflatten(0, (views, count)), self.student_temperature)
+                teacher_global, teacher_patches = model.teacher(pictures)
+                teacher_scores = model.teacher.picture_head(teacher_global)
+                teacher_probs = model.picture_balance(teacher_scores, self.temperature_now())  # (V N, K)
+            self._last["teacher_entropy"] = _entropy(teacher_probs)
+            if self.dino_weight:
+                scores = model.student.picture_head(student_all).unflatten(0, (-1, count))
+                terms["dino"] = dino_loss(scores, teacher_probs.unflatten(0, (views, count)), self.student_temperature)
             if mask is not None:
-                terms["ibot"] = self._patches(model, patches, hidden, mask)
-        if self.weights["contrast"]:
-            unlike = model.student.picture_head.perceptron(shown) if self.contrast_head else shown
+                terms["ibot"] = self._patch_loss(model, teacher_patches, student_patches, mask)
+        if self.contrast_weight:
+            compared = model.student.picture_head.perceptron(student_all) if self.contrast_head else student_all
             others = None
             if self.contrast_moments is not None:
                 others = other_moments(batch.clip, batch.time, self.contrast_moments)
-            terms["contrast"] = contrastive_loss(unlike.unflatten(0, (-1, count)), self.contrast_temperature, others)
-        if self.weights["koleo"]:
-            terms["koleo"] = torch.stack([koleo_loss(one) for one in seen.unflatten(0, (views, count))]).mean()
+            terms["contrast"] = contrastive_loss(compared.unflatten(0, (-1, count)), self.contrast_temperature, others)
+        if self.koleo_weight:
+            terms["koleo"] = torch.stack(
+                [koleo_loss(view) for view in student_global.unflatten(0, (views, count))]
+            ).mean()
         return terms
 
-    def _patches(self, model: Twins, patches: Tensor | None, hidden: Tensor | None, mask: Tensor) -> Tensor:
+    def _patch_loss(
+        self, model: StudentTeacher, teacher_patches: Tensor | None, student_patches: Tensor | None, mask: Tensor
+    ) -> Tensor:
         """The loss of hidden patches: (V N, P, F) as the teacher saw them and as the student guesses, mask (V N, P)."""
-        assert patches is not None
-        assert hidden is not None
+        assert teacher_patches is not None
+        assert student_patches is not None
         assert model.patch_balance is not None
         assert model.student.patch_head is not None
         assert model.teacher.patch_head is not None
         with torch.no_grad():
-            wanted = model.patch_balance(model.teacher.patch_head(patches[mask]), self.temperature_now())
+            teacher_scores = model.teacher.patch_head(teacher_patches[mask])
+            patch_targets = model.patch_balance(teacher_scores, self.temperature_now())  # (M, K)
         weights = (1 / mask.sum(dim=1).clamp_min(1) / len(mask))[:, None].expand_as(mask)[mask]
-        return ibot_loss(model.student.patch_head(hidden[mask]), wanted, self.student_temperature, weights)
+        scores = model.student.patch_head(student_patches[mask])
+        return ibot_loss(scores, patch_targets, self.student_temperature, weights)
 
-    def _masks(self, model: Twins, pictures: Tensor) -> Tensor:
+    def _masks(self, model: StudentTeacher, pictures: Tensor) -> Tensor:
         """Which patches the student does not see, (V N, P) bool."""
         side = pictures.shape[-1] // model.patch_size
         masks = block_masks(len(pictures), side, share=self.mask_share, probability=self.mask_probability)
@@ -192,7 +196,7 @@ def _entropy(probabilities: Tensor) -> Tensor:
     return -(probabilities * probabilities.clamp_min(1e-12).log()).sum(dim=-1).mean()
 
 
-def _spread(features: Tensor) -> Tensor:
+def _feature_std(features: Tensor) -> Tensor:
     """Standard deviation over pictures of unit features times the root of F: 1 = spread evenly, 0 = one point."""
     unit = functional.normalize(features.float(), dim=-1)
     return unit.std(dim=0).mean() * features.shape[-1] ** 0.5

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,9 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from slt.pretraining.crops import POOLS, CropPool
-
-LABELS = {"face": "mouth", "left_hand": "hand_l", "right_hand": "hand_r"}
+from slt.pretraining.crops import LABELS, CropPool
 
 
 class Labelled(NamedTuple):
@@ -37,44 +36,39 @@ def labelled_crops(
 
     Args:
         root: of the embedded corpus.
-        stream: as in `CropPool`.
-        folders: stream -> its folder.
+        stream, folders: as in `CropPool`.
         split: whose signers.
         count: crops; fewer where there are no more.
         seed: of the draw.
     """
     pool = CropPool(roots=[str(root)], stream=stream, folders=folders, splits=[split], seconds=0.0, fps=1.0)
-    crops, labels = [], []
-    told: dict[str, Any] = {}
     names = json.loads((root / "labels" / "lexicon.json").read_text(encoding="utf-8"))["handshapes"]
     rest = names.index("rest") if stream != "face" else None
-    for place in np.random.default_rng(seed).permutation(len(pool)):
-        source, name, frame = pool.find(int(place))
-        if name not in told:
-            told[name] = json.loads((root / "labels" / f"{name}.json").read_text(encoding="utf-8"))
+    crops, classes = [], []
+    clips: dict[str, Any] = {}
+    for place in np.random.default_rng(seed).permutation(len(pool)).tolist():
+        part, name, frame = pool.find(place)
+        if name not in clips:
+            clips[name] = json.loads((root / "labels" / f"{name}.json").read_text(encoding="utf-8"))
         # Between signs a hand is on its way and has no handshape.
-        if any(sign["first"] <= frame <= sign["last"] for sign in told[name]["signs"]):
-            part = next(part for part, _ in POOLS[stream] if folders[part] == source.folder)
-            label = int(told[name][LABELS[part]][frame])
+        if any(sign["first"] <= frame <= sign["last"] for sign in clips[name]["signs"]):
+            label = int(clips[name][LABELS[part.stream]][frame])
             if label != rest:
-                crops.append(pool[int(place)])
-                labels.append(label)
+                crops.append(pool[place])
+                classes.append(label)
         if len(crops) == count:
             break
-    return Labelled(torch.stack(crops), torch.tensor(labels))
+    return Labelled(torch.stack(crops), torch.tensor(classes))
 
 
 def nearest(examples: Tensor, labels: Tensor, questions: Tensor, *, k: int, temperature: float) -> Tensor:
-    """Classes by the weighted vote of the k nearest (Wu et al. 2018, section 3.4, as DINO evaluates).
+    """Classes (M,) by the weighted vote of the k nearest (Wu et al. 2018, section 3.4, as DINO evaluates).
 
     Args:
         examples: (N, F) features with `labels` (N,).
         questions: (M, F).
         k: neighbours; DINO takes 20.
         temperature: of the votes' weights, exp(cosine / temperature); DINO's 0.07.
-
-    Returns:
-        (M,) classes.
     """
     examples, questions = (functional.normalize(x.float(), dim=-1) for x in (examples, questions))
     classes = int(labels.max()) + 1
@@ -87,22 +81,19 @@ def nearest(examples: Tensor, labels: Tensor, questions: Tensor, *, k: int, temp
 
 
 def linear(examples: Tensor, labels: Tensor, questions: Tensor, *, penalty: float) -> Tensor:
-    """Classes by ridge regression on one-hot labels, which has one solution and needs no training.
+    """Classes (M,) by ridge regression on one-hot labels, which has one solution and needs no training.
 
     Args:
         examples: (N, F) features with `labels` (N,).
         questions: (M, F).
         penalty: on the weights of standardised features, a share of N.
-
-    Returns:
-        (M,) classes.
     """
     mean, deviation = examples.double().mean(dim=0), examples.double().std(dim=0) + 1e-6
-    x, asked = ((each.double() - mean) / deviation for each in (examples, questions))
-    wanted = functional.one_hot(labels).double()
+    x, queries = ((features.double() - mean) / deviation for features in (examples, questions))
+    targets = functional.one_hot(labels).double()
     weights = torch.linalg.solve(x.T @ x + penalty * len(x) * torch.eye(x.shape[1], dtype=torch.float64),
-                                 x.T @ (wanted - wanted.mean(dim=0)))  # fmt: skip
-    return (asked @ weights + wanted.mean(dim=0)).argmax(dim=1)
+                                 x.T @ (targets - targets.mean(dim=0)))  # fmt: skip
+    return (queries @ weights + targets.mean(dim=0)).argmax(dim=1)
 
 
 def rank(features: Tensor) -> float:
@@ -116,29 +107,32 @@ def rank(features: Tensor) -> float:
     return float((-(shares * shares.clamp_min(1e-12).log()).sum()).exp())
 
 
+@dataclass(frozen=True)
 class Probe:
     """Reads the labels of the embedded corpus off features.
 
-    Args:
+    Attributes:
         examples: crops of training signers.
         questions: crops of other signers.
         k, temperature: of the neighbours.
         penalty: of the linear map.
     """
 
-    def __init__(self, examples: Labelled, questions: Labelled, *, k: int, temperature: float, penalty: float) -> None:
-        self.examples, self.questions = examples, questions
-        self.k, self.temperature, self.penalty = k, temperature, penalty
+    examples: Labelled
+    questions: Labelled
+    k: int
+    temperature: float
+    penalty: float
 
     def __call__(self, features: Callable[[Tensor], Tensor]) -> dict[str, float]:
         """What (N, 3, R, R) -> (N, F) features give: percent right, by neighbours (`knn`) and by a linear map."""
-        known, asked = (in_parts(features, each.crops) for each in (self.examples, self.questions))
+        known, queries = (in_parts(features, part.crops) for part in (self.examples, self.questions))
         labels, right = self.examples.labels, self.questions.labels
-        found = {
-            "knn": nearest(known, labels, asked, k=self.k, temperature=self.temperature),
-            "linear": linear(known, labels, asked, penalty=self.penalty),
+        answers = {
+            "knn": nearest(known, labels, queries, k=self.k, temperature=self.temperature),
+            "linear": linear(known, labels, queries, penalty=self.penalty),
         }
-        return {name: 100 * float((answer == right).float().mean()) for name, answer in found.items()}
+        return {name: 100 * float((answer == right).float().mean()) for name, answer in answers.items()}
 
     def most_frequent(self) -> float:
         """Percent right of always saying the commonest class of the examples."""
@@ -158,24 +152,20 @@ def in_parts(features: Callable[[Tensor], Tensor], crops: Tensor, size: int = 25
 
 
 def neighbour_sheet(features: Tensor, crops: Tensor, *, queries: int, k: int) -> np.ndarray[Any, Any]:
-    """A picture of crops, each with its nearest neighbours beside it.
+    """A picture of crops, each with its nearest neighbours beside it: RGB uint8.
 
     Args:
         features: (N, F) of the crops.
         crops: uint8 (N, 3, R, R).
         queries: rows.
-        k: neighbours a row.
-
-    Returns:
-        RGB uint8 (queries (R + 2), (k + 1) (R + 2) + 4, 3); the first column is what was asked for.
+        k: neighbours a row; the first column is what was asked for.
     """
     unit = functional.normalize(features.float(), dim=-1)
-    asked = torch.linspace(0, len(crops) - 1, queries).long()
-    alike = unit[asked] @ unit.T
-    alike[torch.arange(queries), asked] = 2.0
-    which = alike.topk(k + 1, dim=1).indices
+    chosen = torch.linspace(0, len(crops) - 1, queries).long()
+    alike = unit[chosen] @ unit.T
+    alike[torch.arange(queries), chosen] = 2.0
     rows = []
-    for row in which:
+    for row in alike.topk(k + 1, dim=1).indices:
         framed = functional.pad(crops[row], (1, 1, 1, 1), value=255)  # (k + 1, 3, R + 2, R + 2)
         gap = torch.full((3, framed.shape[-2], 4), 255, dtype=torch.uint8)
         rows.append(torch.cat([framed[0], gap, *framed[1:]], dim=2))

@@ -17,10 +17,7 @@ from slt.models.backbones import ImageBackbone, form_of
 def add_adapters(backbone: ImageBackbone, *, rank: int, alpha: int) -> None:
     """Freezes a ViT and puts low-rank adapters (Hu et al. 2022, LoRA) on its attention and perceptrons, in place.
 
-    Args:
-        backbone: whose network is a ViT of timm.
-        rank: of the adapters.
-        alpha: their scale is alpha over rank.
+    Their scale is alpha over rank.
 
     Raises:
         ModuleNotFoundError: peft is not installed.
@@ -57,16 +54,13 @@ def plain_weights(network: nn.Module) -> dict[str, Tensor]:
 
 
 def write_backbone(folder: Path, backbone: ImageBackbone, *, stream: str, about: Mapping[str, Any]) -> Path:
-    """Writes `backbone_<stream>.safetensors` and, beside it, a JSON file that says what they are.
+    """Writes `backbone_<stream>.safetensors`, which it returns, and beside it a JSON file that says what they are.
 
     Args:
         folder: where.
         backbone: the teacher's.
         stream: it was trained on.
         about: objective, steps, data and whatever else one will ask.
-
-    Returns:
-        The file of weights.
     """
     weights = plain_weights(backbone.network)
     path = folder / f"backbone_{stream}.safetensors"

@@ -1,7 +1,7 @@
 """What is about to be done: a new run's folder is made, and a sweep's jobs are looked at before the first one starts.
 
-Hydra tells `Watch` when a run or a sweep begins (`hydra.callbacks`, conf/folders.yaml); it writes a sweep's jobs to
-sweep.json.
+Hydra tells `SweepCallback` when a run or a sweep begins (`hydra.callbacks`, conf/folders.yaml); it writes a sweep's
+jobs to sweep.json.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PLAN = "sweep.json"
 _begun: list[Path] = []
 
 
-class Watch(Callback):
+class SweepCallback(Callback):
     """Gives a new run or sweep a folder of its own, and looks a sweep over before its first job."""
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
@@ -46,6 +46,9 @@ class Watch(Callback):
             print(f"error: {error}", file=sys.stderr)
             sys.exit(1)  # Hydra makes a warning of any other error of a callback
         _begun[:] = [folder]
+
+
+Watch = SweepCallback  # its name in Hydra configurations that were saved before; hydra.callbacks is not renamed
 
 
 def _own_folder(config: DictConfig, kind: Literal["run", "sweep"]) -> Path | None:

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from slt.drawing.curves import INK, LINES
+from slt.drawing.charts import INK, LINES
 from slt.sweeps.groups import Group, label_of
 from slt.sweeps.runs import Run
 

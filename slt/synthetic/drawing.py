@@ -144,16 +144,9 @@ def _grain(pictures: Pictures, strength: float, rng: np.random.Generator) -> Pic
 
 
 def draw_hands(hands: Floats, look: Look, *, left: bool, size: int, grain: float, rng: np.random.Generator) -> Pictures:
-    """Draw the crops of one hand, centred on the hand and of constant scale, so that they do not tell where it is.
+    """Draw the crops of one hand (T, 21, 3) of `motion.Film.hands`, RGB uint8 (T, R, R, 3) with R = `size`.
 
-    Args:
-        hands: (T, 21, 3) as `motion.Film.hands`.
-        left: whether these are left hands.
-        size: crop side R in pixels.
-        grain: sensor noise in grey levels.
-
-    Returns:
-        RGB uint8 (T, R, R, 3).
+    They are centred on the hand and of constant scale, so that they do not tell where it is. Grain is in grey levels.
     """
     frames = len(hands)
     # Centred on the knuckles, whatever the fingers do, as a detector's box roughly is.
@@ -183,12 +176,10 @@ def draw_hands(hands: Floats, look: Look, *, left: bool, size: int, grain: float
 
 
 def _draw_hand(canvas: Canvas, points: NDArray[np.int32], depth: list[float], facing: float, look: Look) -> None:
-    """Draw wrist, palm and fingers from far to near.
+    """Draw wrist, palm and fingers from far to near; `depth` says how far each finger stands before the palm.
 
-    Args:
-        points: (54, 2): the hand's 21, two of the forearm, the lit edges (21), hollow (7) and line (3) of the palm.
-        depth: how far each finger stands before the palm.
-        facing: 1 = palm to the camera, -1 = back.
+    Points are (54, 2): the hand's 21, two of the forearm, the lit edges (21), hollow (7) and line (3) of the palm. With
+    facing 1 the palm is to the camera, with -1 the back.
     """
     skin = _tint(look.skin, (1.06, 1.0, 0.99) if facing > 0 else (0.93, 0.93, 0.93))
     edge = canvas.thick(0.022)
@@ -237,15 +228,7 @@ def _backdrop(canvas: Canvas, colour: Colour, light: Floats) -> Pictures:
 def draw_faces(
     mouth: Floats, brows: Floats, look: Look, *, size: int, grain: float, rng: np.random.Generator
 ) -> Pictures:
-    """Draw the crops of a face.
-
-    Args:
-        mouth: (T, len(MOUTHS)), brows: (T, len(BROWS)), how far each is in each state.
-        size, grain: as in `draw_hands`.
-
-    Returns:
-        RGB uint8 (T, R, R, 3).
-    """
+    """Draw the crops of a face as `draw_hands` does; how far `mouth` (T, len(MOUTHS)) and `brows` are in each state."""
     frames = len(mouth)
     canvas = Canvas(size)
     parts = _face_parts(mouth @ _MOUTH_TABLE, brows @ _BROW_TABLE, look, rng)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,19 +24,46 @@ _FILMS = 6  # films a signer has recorded, each with its own clothes, wall and l
 
 @dataclass(frozen=True)
 class Noise:
-    """What the imagined camera and detector get wrong.
+    """What the imagined camera and detector get wrong."""
 
-    Attributes:
-        jitter: standard deviation of a landmark, as a share of the picture's height.
-        missed: chance that a detector loses a hand, the face or the body in a frame in which it had it.
-        burst: frames it then stays lost, on average.
-        grain: sensor noise of the crops in grey levels.
+    jitter: float  # standard deviation of a landmark, as a share of the picture's height
+    missed: float  # chance that a detector loses a hand, the face or the body in a frame in which it had it
+    burst: float  # frames it then stays lost, on average
+    grain: float  # sensor noise of the crops in grey levels
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What decides every byte of a corpus.
+
+    Raises:
+        ValueError: a value is out of its range.
     """
 
-    jitter: float
-    missed: float
-    burst: float
-    grain: float
+    generator: int = field(default=GENERATOR, init=False)
+    size: str  # lexicon and grammar, "default" or "hard"
+    seed: int
+    clips: dict[str, int]  # by split; no two of a corpus have the same sentence
+    signers: dict[str, int]  # by split; none is in two
+    left_handed: float  # share of signers (at least one of each split that has three signers or more, if not 0)
+    fps: float
+    crop_size: int  # side R of the crops in pixels
+    encoding: str  # as in `write_packed`
+    quality: int  # as in `write_packed`
+    noise: Noise
+
+    def __post_init__(self) -> None:
+        for key, counts in (("clips", self.clips), ("signers", self.signers)):
+            if set(counts) != set(SPLITS) or min(counts.values()) < 1:
+                raise ValueError(f"{key}: a number of at least 1 for each of train, val and test, came {counts}")
+        if not 0 <= self.left_handed <= 1:
+            raise ValueError(f"left_handed={self.left_handed}: a share of the signers, 0 to 1")
+        if not 16 <= self.crop_size <= 512:
+            raise ValueError(f"crop_size={self.crop_size}: 16 to 512 pixels")
+        if self.encoding not in ("raw", "jpeg"):
+            raise ValueError(f"encoding={self.encoding!r}: 'raw' or 'jpeg'")
+        if min(astuple(self.noise)) < 0:
+            raise ValueError(f"noise: each 0 or more, came {self.noise}")
 
 
 @dataclass(frozen=True)
@@ -51,61 +78,51 @@ class Clip:
     seed: tuple[int, ...]
 
 
-def plan(parameters: Mapping[str, Any]) -> list[Clip]:
-    """Return the clips that a corpus of these parameters (those of `corpus_folder`) holds, split after split.
-
-    Every sentence is given to a signer of its split and to one of their films.
-    """
-    seed, counts = parameters["seed"], parameters["clips"]
-    signs, grammar = lexicon(parameters["size"]), GRAMMARS[parameters["size"]]
-    meanings = iter(sentences(signs, grammar, np.random.default_rng([seed, 0]), sum(counts.values())))
-    signers = cast(parameters)
-    rng = np.random.default_rng([seed, 2])
+def plan(recipe: Recipe) -> list[Clip]:
+    """Return the clips of a corpus, split after split: every sentence goes to a signer of its split in one film."""
+    signs, grammar = lexicon(recipe.size), GRAMMARS[recipe.size]
+    drawn = sentences(signs, grammar, np.random.default_rng([recipe.seed, 0]), sum(recipe.clips.values()))
+    meanings, signers = iter(drawn), cast(recipe)
+    rng = np.random.default_rng([recipe.seed, 2])
     clips: list[Clip] = []
     for split in SPLITS:
-        for number in range(counts[split]):
+        for number in range(recipe.clips[split]):
             signer, film = signers[split][rng.integers(len(signers[split]))], int(rng.integers(_FILMS))
-            name, own = f"{split}_{number:05d}", (seed, 3, len(clips))
-            clips.append(Clip(name, split, next(meanings), signer, film, own))
+            seed = (recipe.seed, 3, len(clips))
+            clips.append(Clip(f"{split}_{number:05d}", split, next(meanings), signer, film, seed))
     return clips
 
 
-def cast(parameters: Mapping[str, Any]) -> dict[str, list[motion.Signer]]:
+def cast(recipe: Recipe) -> dict[str, list[motion.Signer]]:
     """Return the signers of every split."""
-    rng, left_handed = np.random.default_rng([parameters["seed"], 1]), parameters["left_handed"]
-    signers: dict[str, list[motion.Signer]] = {}
+    rng = np.random.default_rng([recipe.seed, 1])
+    signers = {}
     for split in SPLITS:
-        count = parameters["signers"][split]
-        lefts = max(round(left_handed * count), int(left_handed > 0 and count >= 3))
-        names = [f"{split}_signer{number:02d}" for number in range(count)]
+        count = recipe.signers[split]
+        lefts = max(round(recipe.left_handed * count), int(recipe.left_handed > 0 and count >= 3))
         signers[split] = [
-            motion.Signer.draw(name, left_handed=place < lefts, rng=rng) for place, name in enumerate(names)
+            motion.Signer.draw(f"{split}_signer{place:02d}", left_handed=place < lefts, rng=rng)
+            for place in range(count)
         ]
     return signers
 
 
-def write_clip(clip: Clip, folder: Path, parameters: Mapping[str, Any], extractor: str) -> dict[str, Any]:
+def write_clip(clip: Clip, folder: Path, recipe: Recipe, extractor: str) -> dict[str, Any]:
     """Draw one clip, write its crops, pose and labels, and return its row of metadata.jsonl."""
-    rng, noise, fps = np.random.default_rng(clip.seed), Noise(**parameters["noise"]), parameters["fps"]
-    film = motion.film(signed(clip.meaning), clip.signer, fps=fps, rng=rng)
+    rng, noise = np.random.default_rng(clip.seed), recipe.noise
+    film = motion.film(signed(clip.meaning), clip.signer, fps=recipe.fps, rng=rng)
     look = drawing.Look.draw(clip.signer.look, np.random.default_rng([clip.signer.look, clip.film]))
     frames = len(film.pose)
     seen = {name: _seen(frames, noise, rng) for name in ("face", "hand_l", "hand_r", "pose")}
-    how: dict[str, Any] = {"size": parameters["crop_size"], "grain": noise.grain, "rng": rng}
+    how: dict[str, Any] = {"size": recipe.crop_size, "grain": noise.grain, "rng": rng}
     crops = {
         "face": drawing.draw_faces(film.mouth_mix, film.brows_mix, look, **how),
         "hand_l": drawing.draw_hands(film.hands[:, 0], look, left=True, **how),
         "hand_r": drawing.draw_hands(film.hands[:, 1], look, left=False, **how),
     }
+    packing: dict[str, Any] = {"encoding": recipe.encoding, "quality": recipe.quality, "extractor": extractor}
     for name, pictures in crops.items():
-        write_packed(
-            folder / name / f"{clip.name}.safetensors",
-            pictures,
-            seen[name],
-            encoding=parameters["encoding"],
-            quality=parameters["quality"],
-            extractor=extractor,
-        )
+        write_packed(folder / name / f"{clip.name}.safetensors", pictures, seen[name], **packing)
     pose = _detected(film.pose, seen, noise, rng)
     write_pose(folder / "pose" / f"{clip.name}.npz", pose, size=motion.PICTURE, seen=None)
     write_json(folder / "labels" / f"{clip.name}.json", _labels(clip, film))
@@ -114,7 +131,7 @@ def write_clip(clip: Clip, folder: Path, parameters: Mapping[str, Any], extracto
         "extractor": "slt.synthetic",
         "version": GENERATOR,
         "fingerprint": extractor,
-        "fps": fps,
+        "fps": recipe.fps,
         "frames": frames,
         "seen": {name: round(float(marks.mean()), 4) for name, marks in seen.items()},
     }

@@ -27,15 +27,15 @@ class Phrase:
 class Clause:
     """Who does what to what, where, how and with whom. Without `verb` it says that `topic` is `topic.quality`."""
 
-    subject: Phrase | None
-    topic: Phrase | None
-    verb: Sign | None
-    place: Sign | None
-    manner: Sign | None
-    company: Phrase | None
-    asking: Sign | None
-    negated: bool
-    intense: bool
+    subject: Phrase | None = None
+    topic: Phrase | None = None
+    verb: Sign | None = None
+    place: Sign | None = None
+    manner: Sign | None = None
+    company: Phrase | None = None
+    asking: Sign | None = None
+    negated: bool = False
+    intense: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,8 @@ class Speaker:
 
     def _meaning(self) -> Meaning:
         grammar = self.grammar
-        mood = self.rng.choice(["question", "asking", "exclamation", "statement"], p=self._moods())
+        marked = [grammar.question, grammar.asking, grammar.exclamation]
+        mood = self.rng.choice(["question", "asking", "exclamation", "statement"], p=[*marked, 1 - sum(marked)])
         time = self._one("time") if self._happens(grammar.time) else None
         first = self._clause(asked=mood == "asking")
         linked = mood in ("statement", "exclamation") and self._happens(grammar.link)
@@ -130,7 +131,7 @@ class Speaker:
         if not asked and self._happens(grammar.described):
             noun = Phrase(self._one("thing"), self._maybe("number", grammar.number), self._one("quality"))
             topic = replace(noun, intense=not negated and self._happens(grammar.intense))
-            return Clause(None, topic, None, None, None, None, None, negated, intense=False)
+            return Clause(topic=topic, negated=negated)
         asking = self._one("asking") if asked else None
         word = asking.word if asking else ""
         deed = word != "qué" and self._happens(grammar.deed)
@@ -147,9 +148,7 @@ class Speaker:
         )
 
     def _subject(self) -> Phrase:
-        if self._happens(self.grammar.pronoun):
-            return Phrase(self._one("pronoun"))
-        return self._person()
+        return Phrase(self._one("pronoun")) if self._happens(self.grammar.pronoun) else self._person()
 
     def _person(self) -> Phrase:
         owner = self._maybe("owner", self.grammar.owner)
@@ -159,10 +158,6 @@ class Speaker:
         quality = self._maybe("quality", self.grammar.quality)
         intense = quality is not None and self._happens(self.grammar.intense)
         return Phrase(self._one("thing"), self._maybe("number", self.grammar.number), quality, intense)
-
-    def _moods(self) -> list[float]:
-        marked = [self.grammar.question, self.grammar.asking, self.grammar.exclamation]
-        return [*marked, 1 - sum(marked)]
 
     def _one(self, kind: str) -> Sign:
         return self.kinds[kind][self.rng.integers(len(self.kinds[kind]))]
@@ -234,11 +229,7 @@ def _signed_clause(clause: Clause, perform: Callable[..., Performed]) -> Iterato
     for phrase in (clause.subject, clause.topic, clause.company):
         if phrase is None:
             continue
-        yield perform(phrase.noun)
-        if phrase.owner:
-            yield perform(phrase.owner)
-        if phrase.number:
-            yield perform(phrase.number)
+        yield from (perform(sign) for sign in (phrase.noun, phrase.owner, phrase.number) if sign)
         if phrase.quality:
             yield perform(phrase.quality, intense=phrase.intense, negated=clause.verb is None and clause.negated)
     if clause.manner:
@@ -272,10 +263,7 @@ def translate(meaning: Meaning) -> str:
     time = meaning.time.word if meaning.time else ""
     asked = meaning.mood == "question"
     words = _spoken_clause(meaning.first, tense, asked=asked)
-    if asked:
-        words.append(time)
-    else:
-        words.insert(0, time)
+    words.insert(len(words) if asked else 0, time)
     if meaning.link and meaning.second:
         words = [word for word in words if word]
         words[-1] += "," if meaning.link.trait == "comma" else ""

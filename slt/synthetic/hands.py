@@ -69,16 +69,13 @@ def hand_points(angles: Floats, picture: Floats, roll: Floats) -> Floats:
         step = np.stack([np.sin(aside) * inside, np.cos(aside) * inside, np.sin(angles[:, lift])], 1)
         place = place + _THUMB_BONES[bone] * step
         points[:, 2 + bone] = place
-    return _turn(_roll(points, np.deg2rad(roll)), np.deg2rad(picture))
+    rolled = _rotate(points, (0, 2), np.deg2rad(roll))
+    return _rotate(rolled, (0, 1), np.deg2rad(picture))
 
 
-def _roll(points: Floats, angle: Floats) -> Floats:
+def _rotate(points: Floats, plane: tuple[int, int], angle: Floats) -> Floats:
     cos, sin = np.cos(angle)[:, None], np.sin(angle)[:, None]
-    x, z = points[..., 0] * cos + points[..., 2] * sin, points[..., 2] * cos - points[..., 0] * sin
-    return np.stack([x, points[..., 1], z], -1)
-
-
-def _turn(points: Floats, angle: Floats) -> Floats:
-    cos, sin = np.cos(angle)[:, None], np.sin(angle)[:, None]
-    x, y = points[..., 0] * cos + points[..., 1] * sin, points[..., 1] * cos - points[..., 0] * sin
-    return np.stack([x, y, points[..., 2]], -1)
+    out, (a, b) = points.copy(), plane
+    out[..., a] = points[..., a] * cos + points[..., b] * sin
+    out[..., b] = points[..., b] * cos - points[..., a] * sin
+    return out

@@ -54,27 +54,17 @@ _MIRRORED_BODY = [0, 4, 5, 6, 1, 2, 3, 8, 7, 10, 9] + [k + 1 if k % 2 else k - 1
 
 @dataclass(frozen=True)
 class Signer:
-    """What stays with a signer from film to film: how they move, are built and stand before the camera.
-
-    Attributes:
-        left_handed: mirrored as a whole.
-        speed: factor on the duration of everything.
-        amplitude: factor on the size of movements.
-        reach: factor on how far places lie from the body's middle.
-        arms: factor on arm lengths; head: shift of the head and everything at it, downwards.
-        scale: shoulder width as a share of the picture's height.
-        look: seed of the signer's appearance, for `drawing.Look`.
-    """
+    """What stays with a signer from film to film: how they move, are built and stand before the camera."""
 
     name: str
-    left_handed: bool
-    speed: float
-    amplitude: float
-    reach: float
-    arms: float
-    head: float
-    scale: float
-    look: int
+    left_handed: bool  # mirrored as a whole
+    speed: float  # factor on the duration of everything
+    amplitude: float  # factor on the size of movements
+    reach: float  # factor on how far places lie from the body's middle
+    arms: float  # factor on arm lengths
+    head: float  # shift of the head and everything at it, downwards
+    scale: float  # shoulder width as a share of the picture's height
+    look: int  # seed of the signer's appearance, for `drawing.Look`
 
     @classmethod
     def draw(cls, name: str, *, left_handed: bool, rng: np.random.Generator) -> Signer:
@@ -94,26 +84,18 @@ class Signer:
 
 @dataclass(frozen=True)
 class Film:
-    """One performance of a sentence.
+    """One performance of a sentence."""
 
-    Attributes:
-        pose: (T, 75, 2), x and y as shares of the picture's width and height: 33 body, 21 left, 21 right hand points.
-        hands: (T, 2, 21, 3), left and right hand for drawing: hand lengths, x right, y up, z towards the camera, wrist
-            at the origin.
-        handshape: codes (T, 2) of left and right hand, as `lexicon.HANDSHAPES`.
-        mouth: codes (T,) as `lexicon.MOUTHS`; brows: codes (T,) as `lexicon.BROWS`.
-        mouth_mix: (T, len(MOUTHS)), how far the mouth is in each state; brows_mix likewise.
-        spans: first and last frame of every sign.
-    """
-
+    # (T, 75, 2): x, y as shares of the picture's width and height; 33 body, 21 left, 21 right hand points.
     pose: Floats
+    # (T, 2, 21, 3), left and right, to be drawn: hand lengths, x right, y up, z towards the camera, from the wrist.
     hands: Floats
-    handshape: Ints
-    mouth: Ints
-    brows: Ints
-    mouth_mix: Floats
+    handshape: Ints  # (T, 2), codes of left and right hand, as `phonology.HANDSHAPES`
+    mouth: Ints  # (T,), codes as `phonology.MOUTHS`
+    brows: Ints  # (T,), codes as `phonology.BROWS`
+    mouth_mix: Floats  # (T, len(MOUTHS)), how far the mouth is in each state
     brows_mix: Floats
-    spans: list[tuple[int, int]]
+    spans: list[tuple[int, int]]  # first and last frame of every sign
 
 
 def ease(share: Floats) -> Floats:

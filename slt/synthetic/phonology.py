@@ -19,29 +19,20 @@ BROWS = ("neutral", "raised", "furrowed")
 
 @dataclass(frozen=True)
 class Sign:
-    """One sign of the lexicon.
+    """One sign of the lexicon; `form` says what can be seen of it."""
 
-    Attributes:
-        gloss: its name, unique.
-        kind: its word class, which says what the grammar may do with it.
-        word: the Spanish word in its dictionary form (a verb may carry its stressed stem: "encontrar/encuentr").
-        trait: what Spanish must know of it: gender of a noun ("m", "f"), tense of a time ("past", "present", "future"),
-            person of a pronoun ("1s", "2s", "3s", "1p", "3p"), "comma" of a link that wants one; "" for a word without.
-        handshape: one of HANDSHAPES; location, movement, orientation: likewise.
-        hands: 1, or 2 for a sign in which the other hand mirrors the first.
-        mouth: the mouthing that is part of the sign ("closed": none).
-    """
-
-    gloss: str
-    kind: str
-    word: str
+    gloss: str  # its name, unique
+    kind: str  # its word class, which says what the grammar may do with it
+    word: str  # the Spanish word in its dictionary form (a verb may carry its stressed stem: "encontrar/encuentr")
+    # What Spanish must know of it: gender of a noun ("m", "f"), tense of a time ("past", "present", "future"), person
+    # of a pronoun ("1s", "2s", "3s", "1p", "3p"), "comma" of a link that wants one; "" for a word without.
     trait: str
     handshape: str
     location: str
     movement: str
     orientation: str
-    hands: int
-    mouth: str
+    hands: int  # 2 for a sign in which the other hand mirrors the first
+    mouth: str  # the mouthing that is part of the sign ("closed": none)
 
 
 @dataclass(frozen=True)
@@ -50,18 +41,13 @@ class Grid:
 
     Every handshape stands at every place, one word a cell: a pose leaves open which handshape, a hand crop leaves open
     which place. A cell may hold a mouthing pair "hijo:m|hija:f" (mouths "o" and "a"), which only the face keeps apart.
-
-    Attributes:
-        words: "word:trait, word:trait|word:trait, ...", place by place.
-        places: "location/movement location/movement ...".
-        orientation, hands: the same for the whole class, since both hand crop and pose show them.
     """
 
     kind: str
-    words: str
+    words: str  # "word:trait, word:trait|word:trait, ...", place by place
     handshapes: tuple[str, ...]
-    places: str
-    orientation: str
+    places: str  # "location/movement location/movement ..."
+    orientation: str  # like hands, the same for the whole class, since both hand crop and pose show them
     hands: int
 
     def signs(self) -> Iterator[Sign]:
@@ -82,13 +68,3 @@ class Grid:
 def form(sign: Sign) -> tuple[str, ...]:
     """Return all that can be seen of a sign."""
     return (sign.handshape, sign.location, sign.movement, sign.orientation, str(sign.hands), sign.mouth)
-
-
-def form_without(sign: Sign, *streams: str) -> tuple[str, ...]:
-    """Return what can be seen of a sign when streams are taken away; equal forms cannot be kept apart.
-
-    Args:
-        streams: "hands" (no handshape), "pose" (no location and movement), "face" (no mouth).
-    """
-    hidden = {place for stream in streams for place in {"hands": (0,), "pose": (1, 2), "face": (5,)}[stream]}
-    return tuple(part for place, part in enumerate(form(sign)) if place not in hidden)

@@ -17,11 +17,13 @@ import torch
 from torch.utils.data import DataLoader
 
 from slt.corpora.folder import LsaTMultiStream
-from slt.streams.batch import Batch, Collate, LengthBatches
+from slt.streams.batch import Batch, Batching, Collate, LengthBatches
 from slt.training import processes
 
+Tokenizes = Callable[[list[str]], tuple[torch.Tensor, torch.Tensor]]
 
-def outlast_signal(worker: int) -> None:
+
+def ignore_first_signal(worker: int) -> None:
     """Makes a loader process take no notice of the first SIGTERM and SIGINT; the second is as ever.
 
     Ctrl-C and batch systems signal the whole process group. That is the training process's to answer, which saves and
@@ -38,12 +40,8 @@ def outlast_signal(worker: int) -> None:
 class EpochKeys:
     """A batch sampler that never ends: lists of (epoch, index), from batch number `consumed` on.
 
-    Because each key says its epoch, workers read ahead over the end of an epoch and are never restarted.
-
-    Args:
-        sampler: of whole batches.
-        consumed: batches to pass over.
-        rank, world: which part of each batch: every `world`-th clip from number `rank` on, clips of like length in all.
+    Because each key says its epoch, workers read ahead over the end of an epoch and are never restarted. A process has
+    every `world`-th clip of each batch from number `rank` on, so that clips are of like length in all of them.
     """
 
     def __init__(self, sampler: LengthBatches, consumed: int, *, rank: int, world: int) -> None:
@@ -79,25 +77,20 @@ class TrainBatches:
 
     Args:
         clips: the split.
-        sampler: which clips go together; shuffled.
         tokenize: sentences (B) -> tokens (B, L) and mask.
-        num_workers: loader processes; 0 loads in the training process.
+        batching: of all processes together.
         pin_memory: for copies to a GPU beside the computation.
-        seed: of the loader's own generator.
+        seed: of the order, and of the loader's own generator.
     """
 
     def __init__(
-        self,
-        clips: LsaTMultiStream,
-        sampler: LengthBatches,
-        tokenize: Callable[[list[str]], tuple[torch.Tensor, torch.Tensor]],
-        *,
-        num_workers: int,
-        pin_memory: bool,
-        seed: int,
+        self, clips: LsaTMultiStream, tokenize: Tokenizes, batching: Batching, *, pin_memory: bool, seed: int
     ) -> None:
-        self.clips, self.sampler, self.tokenize = clips, sampler, tokenize
-        self.num_workers, self.pin_memory, self.seed = num_workers, pin_memory, seed
+        self.clips, self.tokenize, self.batching = clips, tokenize, batching
+        self.pin_memory, self.seed = pin_memory, seed
+        self.sampler = LengthBatches(
+            clips.lengths, batch_size=batching.batch_size, batch_frames=batching.batch_frames, shuffle=True, seed=seed
+        )
 
     def start(self, consumed: int) -> Iterator[Batch]:
         """This process's part of the batches from number `consumed` on, for ever, whatever ran before.
@@ -114,42 +107,35 @@ class TrainBatches:
         counted = EpochKeys(self.sampler, consumed, **place).counted()
         return (replace(batch, counts=counts) for batch, counts in zip(loader, counted, strict=False))
 
-    def _loader(self, keys: Any) -> DataLoader[Any]:
+    def _loader(self, keys: EpochKeys) -> DataLoader[Any]:
         # The loader draws a seed for its workers from the global generator unless it has its own, and then a resumed
         # run, which builds its loader at another moment, has other dropout masks than the uninterrupted one.
         own = torch.Generator().manual_seed(self.seed)
         return DataLoader(
             self.clips,
-            batch_sampler=keys,
+            batch_sampler=keys,  # type: ignore[arg-type]
             collate_fn=Collate(self.tokenize),
-            num_workers=self.num_workers,
+            num_workers=self.batching.num_workers,
             pin_memory=self.pin_memory,
             generator=own,
-            prefetch_factor=4 if self.num_workers else None,
-            worker_init_fn=outlast_signal,
+            prefetch_factor=4 if self.batching.num_workers else None,
+            worker_init_fn=ignore_first_signal,
         )
 
 
-def evaluation_batches(
-    clips: LsaTMultiStream,
-    tokenize: Callable[[list[str]], tuple[torch.Tensor, torch.Tensor]],
-    *,
-    batch_size: int | None,
-    batch_frames: int | None,
-    num_workers: int,
-) -> DataLoader[Any]:
+def evaluation_batches(clips: Any, tokenize: Tokenizes, batching: Batching) -> DataLoader[Any]:
     """One pass over a split, longest clips first; batches of like length.
 
     Each clip comes exactly once, over all processes together. They share the limits: what they hold at once is what one
     process would, a clip each at the least.
     """
-    world = processes.world()
+    world, size, frames = processes.world(), batching.batch_size, batching.batch_frames
     sampler = LengthBatches(
-        clips.lengths, batch_size=None if batch_size is None else -(-batch_size // world),
-        batch_frames=None if batch_frames is None else max(batch_frames // world, int(clips.lengths.max())),
+        clips.lengths, batch_size=None if size is None else -(-size // world),
+        batch_frames=None if frames is None else max(frames // world, int(clips.lengths.max())),
         shuffle=False, seed=0, rank=processes.rank(), world=world,
     )  # fmt: skip
     return DataLoader(
-        clips, batch_sampler=sampler, collate_fn=Collate(tokenize), num_workers=num_workers,
-        generator=torch.Generator().manual_seed(0), worker_init_fn=outlast_signal,
+        clips, batch_sampler=sampler, collate_fn=Collate(tokenize), num_workers=batching.num_workers,
+        generator=torch.Generator().manual_seed(0), worker_init_fn=ignore_first_signal,
     )  # fmt: skip

@@ -79,7 +79,7 @@ def find_checkpoint(run: Path, name: str) -> Path:
     """The checkpoint file for a run folder or a file.
 
     Raises:
-        FileNotFoundError: nothing there, naming what was looked for.
+        FileNotFoundError: nothing there.
     """
     if run.is_file():
         return run

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
+from slt.settings import choice, not_negative
 from slt.training.lineage import Item, checkpoint
 
 log = logging.getLogger(__name__)
@@ -25,18 +27,37 @@ NO_KEY = (
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Board:
+    """What is told to wandb, and how; the values are those of `wandb` in conf/.
+
+    Args:
+        mode: disabled, offline or online. Where online cannot be reached the run is kept offline, with a warning.
+        project, entity, group, name, tags: as wandb has them.
+        log_tables: whether `translations` and `table` log anything.
+        examples: clips whose translations are shown at each evaluation.
+        log_checkpoints: whether weights are uploaded; otherwise artifacts only say where they lie.
+    """
+
+    mode: str = choice("disabled", "offline", "online")
+    project: str
+    entity: str | None
+    group: str | None
+    name: str | None
+    tags: list[str]
+    log_tables: bool
+    examples: int = not_negative()
+    log_checkpoints: bool
+
+
 class Dashboard:
     """A wandb run, or nothing at all with `mode=disabled`: then wandb is not even imported.
 
     Args:
         folder: the run folder; wandb's files go under it, so that an offline run is complete there.
         config: resolved configuration, plain values.
+        board: what is told, and how.
         job_type: train, eval, pretrain, extract, export or sweep.
-        mode: disabled, offline or online. Where online cannot be reached the run is kept offline, with a warning.
-        project, entity, group, name, tags: as wandb has them.
-        log_tables: whether `translations` and `table` log anything.
-        examples: clips whose translations are shown at each evaluation.
-        log_checkpoints: whether weights are uploaded; otherwise artifacts only say where they lie.
 
     Raises:
         ImportError: wandb is not installed.
@@ -45,34 +66,18 @@ class Dashboard:
 
     _staging: ClassVar[str | None] = None
 
-    def __init__(
-        self,
-        folder: Path,
-        config: Any,
-        *,
-        job_type: str,
-        mode: Literal["disabled", "offline", "online"],
-        project: str,
-        entity: str | None,
-        group: str | None,
-        name: str | None,
-        tags: Sequence[str],
-        log_tables: bool,
-        examples: int,
-        log_checkpoints: bool,
-    ) -> None:
-        self.log_checkpoints = log_checkpoints
-        self.examples = examples if log_tables and mode != "disabled" else 0
-        self.log_tables = log_tables
+    def __init__(self, folder: Path, config: Any, board: Board, *, job_type: str) -> None:
+        self.log_checkpoints, self.log_tables = board.log_checkpoints, board.log_tables
+        self.examples = board.examples if board.log_tables and board.mode != "disabled" else 0
         self.logged: set[str] = set()
         self.rows: dict[str, list[list[Any]]] = {}
         self.run: Any = None
-        if mode == "disabled":
+        if board.mode == "disabled":
             return
-        settings = {"dir": str(folder), "config": config, "project": project, "entity": entity, "name": name}
-        settings |= {"tags": list(tags), "job_type": job_type, "group": group}
+        settings = {"dir": str(folder), "config": config, "project": board.project, "entity": board.entity}
+        settings |= {"name": board.name, "tags": list(board.tags), "job_type": job_type, "group": board.group}
         self._stage(folder)
-        self.run = self._begin(mode, folder, settings)
+        self.run = self._begin(board.mode, folder, settings)
         self._define_metrics()
 
     def _stage(self, folder: Path) -> None:
@@ -110,13 +115,9 @@ class Dashboard:
         self._tell(lambda run: run.log({"step": step, **metrics}))
 
     def translations(self, name: str, step: int, predictions: Sequence[Any], pictures: Mapping[str, Any]) -> None:
-        """A table of translations, which grows when told of several steps.
+        """A table of translations, named `split/name`, which grows when told of several steps.
 
-        Args:
-            name: of the table, `split/name`.
-            step: that the model was trained.
-            predictions: with id, reference, hypothesis and score (chrF).
-            pictures: clip id -> filmstrip (H, W, 3) uint8, or what an earlier step gave.
+        `pictures` maps a clip's id to its filmstrip (H, W, 3) uint8; one that an earlier step gave is kept.
         """
 
         def send(run: Any) -> None:
@@ -187,9 +188,7 @@ class Dashboard:
     def _tell(self, act: Callable[[Any], object], lost: str | None = None) -> None:
         """Does something with the run; a server that goes away comes as almost any error, and stops nothing.
 
-        Args:
-            act: what to do.
-            lost: what is missing where it fails and the dashboard goes on; None = it ends.
+        `lost` says what is missing where it fails and the dashboard goes on; None = it ends.
         """
         if self.run is None:
             return

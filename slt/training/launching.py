@@ -1,6 +1,9 @@
 """Starts the processes of a run on this machine and looks after them: one that dies takes the others along.
 
-A SLURM job or torchrun does this for several machines; see `slt.training.processes.outside`.
+A SLURM job or torchrun does this for several machines; see `slt.training.processes.outside`. torch's elastic launcher
+is not used here (2.14): it ends processes one by one and not their groups, so that loaders of a killed one stay; it
+waits 30 seconds for those that hold a SIGTERM back until they have saved, which ours do while they wait for the lost
+one; and it reports the process that failed first, which may be one that only lost its connection to the killed one.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from contextlib import contextmanager, suppress
 from multiprocessing import connection as pipes
 from multiprocessing import get_context, get_start_method, parent_process, set_start_method
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -33,19 +36,17 @@ _GRACE = 3.0
 _SIGNAL, _ERROR, _LEFT, _STATUS = range(4)
 
 
+class _Failure(NamedTuple):
+    far: int
+    when: float
+    error: BaseException
+
+
 def launch(task: Callable[..., Any], arguments: Sequence[Any], *, count: int) -> Any:
-    """Runs `task(*arguments)` in `count` processes of this machine at once, joined to a run.
+    """Runs `task(*arguments)`, which can be pickled, in `count` processes of this machine; returns rank 0's answer.
 
     Signals that come here (SIGTERM, Ctrl-C) are passed on, so that the run can save and leave; a second Ctrl-C ends it
     at once. Where a process fails the others are ended, and whatever ends this process ends them too.
-
-    Args:
-        task: a function that can be pickled by name.
-        arguments: picklable.
-        count: of processes.
-
-    Returns:
-        What rank 0 returned.
 
     Raises:
         ChildProcessError: a process was killed; the message says which, and by what.
@@ -53,15 +54,33 @@ def launch(task: Callable[..., Any], arguments: Sequence[Any], *, count: int) ->
         Exception: what a process raised.
     """
     store = dist.TCPStore("127.0.0.1", 0, count + 1, is_master=True, wait_for_workers=False)
-    places = [Place(rank, count, rank, "127.0.0.1", store.port, "devices") for rank in range(count)]
-    group = _Group(count)
-    with group.signals_passed_on(), _environment_of_workers():
-        try:
-            for place in places:
-                group.start(place, task, arguments)
-            return group.result()
-        finally:
-            group.end()
+    started: dict[pipes.Connection, tuple[int, Any]] = {}  # pipe -> rank, process
+    caught: list[int] = []
+    try:
+        with _signals_passed_on(caught, started), _environment_of_workers():
+            for rank in range(count):
+                here, there = get_context("spawn").Pipe()  # neither CUDA nor torch's threads survive a fork
+                place = Place(rank, count, rank, "127.0.0.1", store.port, "devices")
+                process = get_context("spawn").Process(
+                    target=_serve, args=(there, get_start_method(), place, task, arguments), name=f"rank {rank}"
+                )
+                process.start()
+                there.close()  # so that the death of the process is the end of the pipe
+                started[here] = rank, process
+            answer, failures = _result(started)
+            if not failures:
+                return answer
+            if caught and not any(failure.far == _ERROR for failure in failures):
+                raise SystemExit(128 + caught[0])
+            raise min(failures, key=lambda failure: failure[:2]).error
+    finally:
+        for here, (_, process) in started.items():
+            if process.exitcode != 0:  # with the loader processes that it had started: each has a group of its own
+                with suppress(ProcessLookupError, PermissionError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.kill()
+            process.join()
+            here.close()
 
 
 @contextmanager
@@ -79,105 +98,65 @@ def _environment_of_workers() -> Iterator[None]:
             del os.environ[key]
 
 
-class _Group:
-    """The processes that `launch` has started, as it sees them."""
+@contextmanager
+def _signals_passed_on(caught: list[int], started: dict[pipes.Connection, tuple[int, Any]]) -> Iterator[None]:
+    """Passes SIGTERM and SIGINT on to the processes, which are not in this one's process group."""
 
-    def __init__(self, count: int) -> None:
-        self.count = count
-        self.processes: dict[pipes.Connection, Any] = {}
-        self.ranks: dict[pipes.Connection, int] = {}
-        self.running: set[pipes.Connection] = set()
-        self.caught: list[int] = []
-        self.answer: Any = None
-        self.failures: list[tuple[int, float, BaseException]] = []  # how far from the cause, when, what
+    def catch(number: int, frame: object) -> None:
+        caught.append(number)
+        for _, process in list(started.values()):
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(process.pid, signal.SIGKILL if len(caught) > 1 else number)
 
-    def start(self, place: Place, task: Callable[..., Any], arguments: Sequence[Any]) -> None:
-        """Starts one process: spawned, since neither CUDA nor torch's threads survive a fork."""
-        here, there = get_context("spawn").Pipe()
-        process = get_context("spawn").Process(
-            target=_serve, args=(there, get_start_method(), place, task, arguments), name=f"rank {place.rank}"
-        )
-        process.start()
-        there.close()  # so that the death of the process is the end of the pipe
-        self.processes[here], self.ranks[here] = process, place.rank
-        self.running.add(here)
+    if threading.current_thread() is not threading.main_thread():  # as joblib's threads are
+        yield
+        return
+    before = {number: signal.signal(number, catch) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
-    @contextmanager
-    def signals_passed_on(self) -> Iterator[None]:
-        """Passes SIGTERM and SIGINT on to the processes, which are not in this one's process group."""
 
-        def catch(number: int, frame: object) -> None:
-            self.caught.append(number)
-            for process in list(self.processes.values()):
-                with suppress(ProcessLookupError, PermissionError):
-                    os.kill(process.pid, signal.SIGKILL if len(self.caught) > 1 else number)
-
-        if threading.current_thread() is not threading.main_thread():  # as joblib's threads are
-            yield
-            return
-        before = {number: signal.signal(number, catch) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def result(self) -> Any:
-        """What rank 0 returns, once all have ended."""
-        deadline: float | None = None
-        while self.running and (deadline is None or time.monotonic() < deadline):
-            for connection in pipes.wait(list(self.running), None if deadline is None else 0.1):
-                assert isinstance(connection, pipes.Connection)
-                self._hear(connection)
-            if deadline is None and any(far != _LEFT for far, *_ in self.failures):
-                deadline = time.monotonic() + _GRACE
-        if not self.failures:
-            return self.answer
-        if self.caught and not any(far == _ERROR for far, *_ in self.failures):
-            raise SystemExit(128 + self.caught[0])
-        raise min(self.failures, key=lambda failure: failure[:2])[2]
-
-    def _hear(self, connection: pipes.Connection) -> None:
-        """Takes what a process says, or notes how it ended."""
-        rank, process = self.ranks[connection], self.processes[connection]
-        try:
-            kind, value = pickle.loads(connection.recv_bytes())
-        except (EOFError, ConnectionResetError):
-            self.running.discard(connection)
-            process.join()
-            code = process.exitcode
-            if code < 0:
-                self.failures.append((_SIGNAL, time.time(), ChildProcessError(_killed(rank, self.count, -code))))
-            elif code in (128 + signal.SIGTERM, 128 + signal.SIGINT):
-                self.failures.append((_LEFT, time.time(), SystemExit(code)))
-            elif code:
-                what = f"process {rank} of {self.count} ended with status {code}"
-                self.failures.append((_STATUS, time.time(), ChildProcessError(what)))
-        else:
-            if kind == "error":
-                when, name, text, trace = value
-                error = next((known for known in _KNOWN if known.__name__ == name), RuntimeError)(text)
-                error.__cause__ = RuntimeError(f"in process {rank} of {self.count}:\n{trace}")
-                self.failures.append((_ERROR, when, error))
+def _result(started: dict[pipes.Connection, tuple[int, Any]]) -> tuple[Any, list[_Failure]]:
+    """What rank 0 returns once all have ended, and the failures of those that had any."""
+    answer: Any = None
+    failures: list[_Failure] = []
+    running, deadline = {*started}, float("inf")
+    while running and time.monotonic() < deadline:
+        for here in pipes.wait(list(running), 0.1 if failures else None):
+            assert isinstance(here, pipes.Connection)
+            rank, process = started[here]
+            which = f"process {rank} of {len(started)}"
+            try:
+                told = pickle.loads(here.recv_bytes())
+            except (EOFError, ConnectionResetError):
+                running.discard(here)
+                process.join()
+                failures += _ended(which, process.exitcode)
+                continue
+            if "answer" in told:
+                answer = told["answer"]
             else:
-                self.answer = value
-
-    def end(self) -> None:
-        """Ends what is left, with the loader processes that it had started: each process has a group of its own."""
-        for connection, process in self.processes.items():
-            if process.exitcode != 0:
-                with suppress(ProcessLookupError, PermissionError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.kill()
-            process.join()
-            connection.close()
+                error = next((known for known in _KNOWN if known.__name__ == told["name"]), RuntimeError)(told["text"])
+                error.__cause__ = RuntimeError(f"in {which}:\n{told['trace']}")
+                failures.append(_Failure(_ERROR, told["when"], error))
+        if deadline == float("inf") and any(failure.far != _LEFT for failure in failures):
+            deadline = time.monotonic() + _GRACE
+    return answer, failures
 
 
-def _killed(rank: int, count: int, number: int) -> str:
-    return (
-        f"process {rank} of {count} was killed by {signal.Signals(number).name}, and the others were ended; where "
-        "memory ran out (SIGKILL), lower batch_size or num_workers. Checkpoints are as they were: resume=auto goes on"
-    )
+def _ended(which: str, code: int) -> list[_Failure]:
+    if code < 0:
+        said = (
+            f"{which} was killed by {signal.Signals(-code).name}, and the others were ended; where memory ran out "
+            "(SIGKILL), lower batch_size or num_workers. Checkpoints are as they were: resume=auto goes on"
+        )
+        return [_Failure(_SIGNAL, time.time(), ChildProcessError(said))]
+    if code in (128 + signal.SIGTERM, 128 + signal.SIGINT):
+        return [_Failure(_LEFT, time.time(), SystemExit(code))]
+    return [_Failure(_STATUS, time.time(), ChildProcessError(f"{which} ended with status {code}"))] if code else []
 
 
 def _serve(
@@ -191,11 +170,16 @@ def _serve(
     threading.Thread(target=_die_with_parent, daemon=True).start()
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max((os.cpu_count() or 1) // place.world, 1))
+
+    def tell(**told: Any) -> None:
+        # As bytes: torch would have a pipe's tensors fetched later, from a process that has ended by then.
+        there.send_bytes(pickle.dumps(told))
+
     try:
         with joined(place):
             answer = task(*arguments)
             if place.rank == 0:
-                _tell(there, "done", answer)
+                tell(answer=answer)
         return
     except SystemExit as leaving:
         status = leaving.code if isinstance(leaving.code, int) else 1
@@ -204,17 +188,12 @@ def _serve(
     except BaseException as error:
         name = next((known.__name__ for known in _KNOWN if isinstance(error, known)), "")
         text = str(error) if name else f"process {place.rank} of {place.world}: {type(error).__name__}: {error}"
-        _tell(there, "error", (time.time(), name, text, traceback.format_exc()))
+        tell(when=time.time(), name=name, text=text, trace=traceback.format_exc())
         status = 1
     sys.stdout.flush()
     sys.stderr.flush()
     # At once: tidying up would wait for processes that wait for this one, and for loaders that outlast a signal.
     os._exit(status)
-
-
-def _tell(there: pipes.Connection, kind: str, value: Any) -> None:
-    # As bytes: torch would have a pipe's tensors fetched later, from a process that has ended by then.
-    there.send_bytes(pickle.dumps((kind, value)))
 
 
 def _die_with_parent() -> None:

@@ -13,38 +13,30 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from slt.files import sha256
+
 TYPES = {"checkpoint": "model", "backbone": "model", "export": "model"}  # the others are their own type
 
 
 @dataclass(frozen=True)
 class Item:
-    """A thing that runs hand on.
+    """A thing that runs hand on."""
 
-    Attributes:
-        kind: dataset, checkpoint, backbone, predictions or export.
-        files: name within the artifact -> file.
-        facts: plain values that stand for it where its files are too many to read: a corpus and its fingerprint.
-        about: plain values to show beside it; they do not tell one item from another.
-        light: its files are small and always uploaded; of the others only with `wandb.log_checkpoints`.
-    """
-
-    kind: str
-    files: Mapping[str, Path] = field(default_factory=dict)
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    about: Mapping[str, Any] = field(default_factory=dict)
-    light: bool = False
+    kind: str  # dataset, checkpoint, backbone, predictions or export
+    files: Mapping[str, Path] = field(default_factory=dict)  # name within the artifact -> file
+    facts: Mapping[str, Any] = field(default_factory=dict)  # stand for it where its files are too many: a corpus
+    about: Mapping[str, Any] = field(default_factory=dict)  # shown beside it; they do not tell one item from another
+    light: bool = False  # its files are small and always uploaded; others only with `wandb.log_checkpoints`
 
     def artifact(self, *, upload: bool) -> Any:
-        """As a wandb artifact, not yet logged.
+        """As a wandb artifact, not yet logged; without `upload` it says where files that are not light lie.
 
-        Args:
-            upload: whether files that are not light are uploaded; otherwise the artifact says where they lie. Both
-                have the same digest, so it is the same artifact.
+        Both have the same digest, so it is the same artifact.
         """
         import wandb
 
         text = json.dumps(self.facts, sort_keys=True)
-        parts = [text, *(f"{name} {_sha256(path)}" for name, path in sorted(self.files.items()))]
+        parts = [text, *(f"{name} {sha256(path)}" for name, path in sorted(self.files.items()))]
         digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()
         made = wandb.Artifact(
             f"{self.kind}-{digest[:12]}", type=TYPES.get(self.kind, self.kind), metadata={**self.facts, **self.about}
@@ -61,18 +53,12 @@ class Item:
 
 
 def dataset(root: Path, *, fingerprint: str, extractor: str | None) -> Item:
-    """A corpus by its fingerprint; its data is never read for it and never uploaded.
-
-    Args:
-        root: its folder.
-        fingerprint: as `LsaTMultiStream` has it.
-        extractor: fingerprint of what extracted its clips; None = not known.
-    """
+    """A corpus by its fingerprint; its data is never read for it and never uploaded."""
     return Item("dataset", facts={"fingerprint": fingerprint, "extractor": extractor}, about={"root": str(root)})
 
 
 def checkpoint(path: Path, **about: Any) -> Item:
-    """A checkpoint file; `about` is what to show beside it, such as its score."""
+    """A checkpoint file, with what to show beside it, such as its score."""
     return Item("checkpoint", {"checkpoint.pt": path}, about={"file": path.name, **about})
 
 
@@ -93,8 +79,3 @@ def exported(folder: Path) -> Item:
     """An exported folder, whole."""
     files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
     return Item("export", files, about={"folder": folder.name})
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,9 +1,8 @@
 """The training loop: plain PyTorch, in plain sight; run -> step and evaluate, each on one screen.
 
-Shape letters: B clips. The loop knows nothing of streams: a batch goes from the loader to the objective, and anything
-with an endless iterator of batches and an objective trains here. With several processes each runs this same loop on
-its part of every batch; `slt.training.sharding` says what they have of the model, `slt.training.processes` what they
-tell each other.
+The loop knows nothing of streams: a batch goes from the loader to the objective, and anything with an endless iterator
+of batches and an objective trains here. With several processes each runs this same loop on its part of every batch;
+`slt.training.sharding` says what they have of the model, `slt.training.processes` what they tell each other.
 """
 
 from __future__ import annotations
@@ -12,8 +11,9 @@ import logging
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,7 +26,8 @@ from slt.training.checkpoint import load_weights, save_checkpoint
 from slt.training.machine import Compute
 from slt.training.record import Record
 from slt.training.schedule import cosine
-from slt.training.sharding import spread
+from slt.training.settings import LoopSettings
+from slt.training.sharding import wrap_model
 
 log = logging.getLogger(__name__)
 
@@ -40,68 +41,65 @@ class Batches(Protocol):
         """Batches from number `consumed` on, for ever."""
 
 
+@dataclass(frozen=True)
+class Run:
+    """Where a training happens and what it leaves.
+
+    Args:
+        folder: where `last.pt` and `best.pt` go.
+        compute: the device, on which the model is, and the precision.
+        record: where metrics go.
+        carried: plain values that every checkpoint carries: configuration, tokenizer, fingerprint.
+        profiler: of `slt.training.machine`, told of every update; None profiles nothing.
+    """
+
+    folder: Path
+    compute: Compute
+    record: Record
+    carried: dict[str, Any]
+    profiler: torch.profiler.profile | None = None
+
+
 class Trainer:
     """Trains a model for `max_steps` updates.
 
     Args:
         model: on its device.
-        strategy: ddp or fsdp2, where there are several processes.
         objective: (model, batch) -> mean loss, over the items of all processes (`processes.share`). Where it has a
             method `after_step(step)`, that is called after updates and on resuming; where it has `report() -> metrics`,
             these are logged with the loss.
         optimizer: over parameter groups of `model` with a `base_lr` each.
         schedule: (step, max_steps=) -> factor of the base rates.
-        batches: endless, this process's part of each; a batch has `to(device)` and a length in `unit`.
+        batches: endless, this process's part of each; a batch has `to(device)` and a length in `settings.unit`.
         evaluate: () -> metrics named `val/...`, the same ones in each process; None never evaluates.
-        select: the metric that picks `best.pt`, higher is better.
-        patience: evaluations without a better `select` before stopping; None never stops early.
-        record: where metrics go.
-        folder: where `last.pt` and `best.pt` go.
-        carried: plain values that every checkpoint carries: configuration, tokenizer, fingerprint.
-        device, precision, accumulate, grad_clip, max_steps, eval_every, log_every: as in conf/train.yaml.
-        weight_decay_end: what the weight decay of the groups that have one comes to, along half a cosine from the
-            first update to the last (Caron et al. 2021, section 3.2); None keeps it as it is.
-        unit: what batches are of, for the progress bar and the metric `train/UNIT_per_second`.
-        profiler: of `slt.training.profile`, told of every update; None profiles nothing.
+        run: see there.
+        settings: see there.
     """
 
     def __init__(
         self,
         *,
         model: nn.Module,
-        strategy: str,
         objective: Objective,
         optimizer: torch.optim.Optimizer,
         schedule: Callable[..., float],
         batches: Batches,
         evaluate: Callable[[], dict[str, float]] | None,
-        select: str,
-        patience: int | None,
-        record: Record,
-        folder: Path,
-        carried: dict[str, Any],
-        device: torch.device,
-        precision: str,
-        accumulate: int,
-        grad_clip: float | None,
-        max_steps: int,
-        eval_every: int,
-        log_every: int,
-        weight_decay_end: float | None = None,
-        unit: str = "clips",
-        profiler: torch.profiler.profile | None = None,
+        run: Run,
+        settings: LoopSettings,
     ) -> None:
-        if precision == "fp16" and device.type != "cuda":
-            raise ValueError(f"precision=fp16 trains on CUDA only (loss scaling), device is {device}; use bf16 or fp32")
+        self.compute, self.device = run.compute, run.compute.device
+        half = self.compute.precision == "fp16"
+        if half and self.device.type != "cuda":
+            raise ValueError(
+                f"precision=fp16 trains on CUDA only (loss scaling), device is {self.device}; use bf16 or fp32"
+            )
         self.model, self.objective, self.optimizer, self.schedule = model, objective, optimizer, schedule
-        self.batches, self.evaluate, self.select, self.patience = batches, evaluate, select, patience
-        self.record, self.folder, self.carried = record, folder, carried
-        self.device, self.precision, self.accumulate, self.grad_clip = device, precision, accumulate, grad_clip
-        self.max_steps, self.eval_every, self.log_every = max_steps, eval_every, log_every
-        self.weight_decay_end, self.unit, self.profiler = weight_decay_end, unit, profiler
+        self.batches, self.evaluate, self.settings = batches, evaluate, settings
+        self.record, self.folder, self.carried, self.profiler = run.record, run.folder, run.carried, run.profiler
         self.decays = [group["weight_decay"] for group in optimizer.param_groups]
-        self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
-        self.spread = spread(model, optimizer, strategy, device)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=half)
+        self.parallel = wrap_model(model, optimizer, settings.strategy, self.device)
         processes.own_randomness()
         self.step_count = 0
         self.best = -math.inf
@@ -115,29 +113,29 @@ class Trainer:
             SystemExit: after a signal, with the shell's customary status (130, 143), once `last.pt` is written.
             ValueError: the loss is not finite; the last checkpoint stays as it was.
         """
-        stream = self.batches.start(self.step_count * self.accumulate)
+        s = self.settings
+        stream = self.batches.start(self.step_count * s.accumulate)
         since, count = time.perf_counter(), 0
-        bar = tqdm(
-            total=self.max_steps, initial=self.step_count, unit="step", desc="train", disable=not processes.first()
-        )
+        bar = tqdm(total=s.max_steps, initial=self.step_count, unit="step", desc="train", disable=not processes.first())
         with self.profiler or nullcontext(), signals() as caught, bar:
-            while self.step_count < self.max_steps and not self.exhausted and not processes.agreed(caught):
+            while self.step_count < s.max_steps and not self.exhausted and not processes.max_signal(caught):
                 loss, passed = self.step(stream)
                 if self.profiler is not None:
                     self.profiler.step()
                 count += passed
                 bar.update()
-                if self.step_count % self.log_every == 0 or self.step_count == self.max_steps:
+                last = self.step_count == s.max_steps
+                if self.step_count % s.log_every == 0 or last:
                     seconds = time.perf_counter() - since
-                    count = int(processes.total(torch.tensor(count)))
-                    bar.set_postfix_str(f"loss {loss.item():.3f}, {count / seconds:.0f} {self.unit}/s")
-                    self.log_step(loss.item(), count / seconds, self.waited / seconds)
+                    rate = int(processes.total(torch.tensor(count))) / seconds
+                    bar.set_postfix_str(f"loss {loss.item():.3f}, {rate:.0f} {s.unit}/s")
+                    self.log_step(loss.item(), rate, self.waited / seconds)
                     since, count, self.waited = time.perf_counter(), 0, 0.0
-                if self.step_count % self.eval_every == 0 or self.step_count == self.max_steps:
+                if self.step_count % s.eval_every == 0 or last:
                     self.check()
                     since, count, self.waited = time.perf_counter(), 0, 0.0
-        if stopped := processes.agreed(caught):
-            with self.spread.whole():
+        if stopped := processes.max_signal(caught):
+            with self.parallel.full_weights():
                 self.save("last.pt")
             log.warning("stopped by signal %d at step %d; go on with resume=auto", stopped, self.step_count)
             raise SystemExit(128 + stopped)
@@ -145,26 +143,22 @@ class Trainer:
     @property
     def exhausted(self) -> bool:
         """Whether patience has run out."""
-        return self.patience is not None and self.since_best >= self.patience
+        return self.settings.patience is not None and self.since_best >= self.settings.patience
 
     def step(self, stream: Iterator[Any]) -> tuple[Tensor, int]:
         """One update over `accumulate` batches -> the mean loss of all processes (detached), and what this one saw."""
-        self.spread.loss.train()
-        factor = self.schedule(self.step_count, max_steps=self.max_steps)
-        left = cosine(self.step_count, max_steps=self.max_steps, warmup_steps=0, floor=0.0)
-        for group, decay in zip(self.optimizer.param_groups, self.decays, strict=True):
-            group["lr"] = group["base_lr"] * factor
-            if decay and self.weight_decay_end is not None:
-                group["weight_decay"] = self.weight_decay_end + (decay - self.weight_decay_end) * left
+        accumulate = self.settings.accumulate
+        self.parallel.loss.train()
+        self.set_rates()
         total, count = torch.zeros((), device=self.device), 0
-        for turn in range(self.accumulate):
+        for turn in range(accumulate):
             before = time.perf_counter()
             batch = next(stream)
             self.waited += time.perf_counter() - before
             batch = batch.to(self.device)
-            with self.spread.exchanging(last=turn == self.accumulate - 1):
-                with Compute(self.device, self.precision).autocast():
-                    loss = self.spread.loss(self.objective, batch) / self.accumulate
+            with self.parallel.sync_gradients(last=turn == accumulate - 1):
+                with self.compute.autocast():
+                    loss = self.parallel.loss(self.objective, batch) / accumulate
                 self.scaler.scale(loss).backward()
             total += loss.detach()
             count += len(batch)
@@ -174,15 +168,25 @@ class Trainer:
                 f"the loss is {total.item()} at step {self.step_count + 1}; checkpoints are as they were. "
                 "Lower optimizer.lr, lengthen schedule.warmup_steps, or use precision=fp32"
             )
-        if self.grad_clip is not None:
+        if self.settings.grad_clip is not None:
             self.scaler.unscale_(self.optimizer)
-            nn.utils.clip_grad_norm_(self.spread.parameters(), self.grad_clip)
+            nn.utils.clip_grad_norm_(self.parallel.parameters(), self.settings.grad_clip)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         self.step_count += 1
         self.tell_objective()
         return total, count
+
+    def set_rates(self) -> None:
+        """Gives each parameter group the learning rate and weight decay of the next update."""
+        s = self.settings
+        factor = self.schedule(self.step_count, max_steps=s.max_steps)
+        left = cosine(self.step_count, max_steps=s.max_steps, warmup_steps=0, floor=0.0)
+        for group, decay in zip(self.optimizer.param_groups, self.decays, strict=True):
+            group["lr"] = group["base_lr"] * factor
+            if decay and s.weight_decay_end is not None:
+                group["weight_decay"] = s.weight_decay_end + (decay - s.weight_decay_end) * left
 
     def tell_objective(self) -> None:
         """Tells an objective that wants to know how many updates are done."""
@@ -191,19 +195,19 @@ class Trainer:
 
     def log_step(self, loss: float, per_second: float, data_wait: float) -> None:
         """Writes the step's metrics; `train/data_wait` is the share of the time spent waiting for the loader."""
-        rate = {"train/lr": self.optimizer.param_groups[0]["lr"], f"train/{self.unit}_per_second": per_second}
-        told = self.objective.report() if hasattr(self.objective, "report") else {}
-        self.record.log(self.step_count, {"train/loss": loss, **rate, "train/data_wait": data_wait, **told})
+        rate = {"train/lr": self.optimizer.param_groups[0]["lr"], f"train/{self.settings.unit}_per_second": per_second}
+        own = self.objective.report() if hasattr(self.objective, "report") else {}
+        self.record.log(self.step_count, {"train/loss": loss, **rate, "train/data_wait": data_wait, **own})
 
     def check(self) -> None:
         """Evaluates, keeps the best, saves the last."""
-        with self.spread.whole():
+        with self.parallel.full_weights():
             if self.evaluate is not None:
                 self.model.eval()
                 metrics = self.evaluate()
                 self.record.log(self.step_count, metrics)
-                if metrics[self.select] > self.best:
-                    self.best, self.since_best = metrics[self.select], 0
+                if metrics[self.settings.select] > self.best:
+                    self.best, self.since_best = metrics[self.settings.select], 0
                     self.save("best.pt", resumable=False)
                 else:
                     self.since_best += 1
@@ -220,7 +224,7 @@ class Trainer:
         if resumable:
             states = processes.random_states(self.device)
             payload |= {
-                "optimizer": self.spread.optimizer_state(self.optimizer),
+                "optimizer": self.parallel.optimizer_state(self.optimizer),
                 "scaler": self.scaler.state_dict(),
                 "since_best": self.since_best,
                 "rng": states[0][0],
@@ -243,8 +247,8 @@ class Trainer:
         if "optimizer" not in payload:
             raise ValueError(f"resume={source}: holds weights only (a best.pt does); resume from last.pt")
         load_weights(self.model, payload["model"], source=source)
-        self.spread.take()
-        self.spread.load_optimizer(self.optimizer, payload["optimizer"])
+        self.parallel.load_from_model()
+        self.parallel.load_optimizer(self.optimizer, payload["optimizer"])
         self.scaler.load_state_dict(payload["scaler"])
         self.step_count, self.best, self.since_best = payload["step"], payload["best"], payload["since_best"]
         self.tell_objective()
@@ -252,27 +256,16 @@ class Trainer:
         processes.set_random_state(states, self.device)
 
 
-def parameter_groups(
-    model: nn.Module, *, lr: float, backbone_lr: float | None, decoder_lr: float | None
-) -> list[dict[str, Any]]:
-    """Parameters by learning rate and weight decay: vectors (norms, biases) never decay.
+def parameter_groups(model: nn.Module, *, lr: float, rates: Mapping[str, float | None]) -> list[dict[str, Any]]:
+    """Parameters by base learning rate and weight decay: vectors (norms, biases) never decay.
 
-    Args:
-        model: a translator; parameters under `encoder.backbones` and `decoder.model` can have rates of their own.
-        lr: base rate of everything else.
-        backbone_lr: base rate of the backbones; None = `lr`.
-        decoder_lr: base rate of the Hugging Face model; None = `lr`.
+    `rates` maps what names of parameters begin with to their own rate; of all others, and of None, it is `lr`.
     """
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        rate = lr
-        if "encoder.backbones." in name and backbone_lr is not None:
-            rate = backbone_lr
-        elif "decoder.model." in name and decoder_lr is not None:
-            rate = decoder_lr
-        groups.setdefault((rate, parameter.dim() >= 2), []).append(parameter)
+        if parameter.requires_grad:
+            own = (rate for prefix, rate in rates.items() if name.startswith(prefix) and rate is not None)
+            groups.setdefault((next(own, lr), parameter.dim() >= 2), []).append(parameter)
     return [
         {"params": parameters, "lr": rate, "base_lr": rate} | ({} if decays else {"weight_decay": 0.0})
         for (rate, decays), parameters in groups.items()

@@ -1,16 +1,25 @@
-"""The machine that a run uses: its device, and the precision that it computes in there."""
+"""The machine that a run uses: device, precision, random numbers, and the profiler of where its time goes."""
 
 from __future__ import annotations
 
+import logging
+import os
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
+from torch.profiler import ProfilerActivity, profile, schedule
 
 from slt.training import processes
+from slt.training.settings import Profile
+
+log = logging.getLogger(__name__)
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+ROWS = 40  # of the profile's table; what lies below them is noise
+TABLE, TRACE = "profile.txt", "trace.json.gz"
 
 
 @dataclass(frozen=True)
@@ -26,9 +35,7 @@ class Compute:
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto` is the GPU where there is one; a device that was asked for and is not there is an error.
-
-    Of several processes on a machine, each gets a GPU of its own.
+    """`auto` is the GPU where there is one; of several processes on a machine, each gets a GPU of its own.
 
     Raises:
         ValueError: no such device here.
@@ -48,3 +55,42 @@ def choose_device(name: str) -> torch.device:
     if device.type == "cuda" and processes.world() > 1:
         torch.cuda.set_device(device)
     return device
+
+
+def fix_randomness(seed: int, *, deterministic: bool) -> None:
+    """Seeds torch and says whether only operations with one possible result may be used, which may raise.
+
+    On a CPU a seed repeats a run on the same machine and number of threads as it is
+    (https://docs.pytorch.org/docs/stable/notes/randomness.html).
+    """
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA makes its first handle
+    # Both ways are set, because the jobs of a sweep may share a process.
+    torch.use_deterministic_algorithms(deterministic)
+    torch.backends.cudnn.deterministic = deterministic
+    torch.backends.cudnn.benchmark = False
+    torch.manual_seed(seed)
+
+
+def profiler(folder: Path, device: torch.device, updates: Profile) -> profile | None:
+    """What the training loop steps after each update, which writes once and then costs nothing; None for no steps.
+
+    `profile.txt` (operations, most time of their own first) and `trace.json.gz` (for https://ui.perfetto.dev or
+    chrome://tracing) go to the folder; a run that ends early writes what it has.
+    """
+    if not updates.steps or not processes.first():
+        return None
+
+    def write(done: profile) -> None:
+        own = "self_cuda_time_total" if device.type == "cuda" else "self_cpu_time_total"
+        table = done.key_averages().table(sort_by=own, row_limit=ROWS, max_name_column_width=60)
+        (folder / TABLE).write_text(table + "\n", encoding="utf-8")
+        done.export_chrome_trace(str(folder / TRACE))
+        log.info("profile: %s and %s", folder / TABLE, folder / TRACE)
+
+    if device.type == "cpu":
+        os.environ.setdefault("KINETO_LOG_LEVEL", "5")  # or it calls it an error that there is no GPU
+    activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (device.type == "cuda")
+    # The profiler's own first step is slow too: it is the last one of ours that pass.
+    plan = schedule(wait=updates.warmup - 1, warmup=1, active=updates.steps, repeat=1)
+    return profile(activities=activities, schedule=plan, on_trace_ready=write, acc_events=True)

@@ -33,8 +33,8 @@ class TranslationLoss:
 
     Args:
         label_smoothing: of the sentence's tokens (Szegedy et al. 2016, section 7).
-        glosses: the gloss inventory; empty = only sentences.
-        gloss_weight: of the recognition loss; 0 = only sentences.
+        glosses: the gloss inventory; empty, or a `gloss_weight` of 0 = only sentences.
+        gloss_weight: of the recognition loss.
         flat_start: updates with evenly spread signs, before CTC.
     """
 
@@ -76,17 +76,11 @@ def sentence_loss(logits: Tensor, tokens: Tensor, tokens_mask: Tensor, *, label_
 
 
 def gloss_loss(scores: Tensor, present: Tensor, targets: Sequence[Sequence[int]], *, flat: bool) -> Tensor:
-    """Recognition loss of a batch.
+    """Recognition loss of scores (B, T', G), present (B, T') and the gloss classes of each clip in signed order.
 
-    Args:
-        scores: (B, T', G) of every gloss and the blank in each frame.
-        present: (B, T') bool, True on real frames.
-        targets: gloss classes of each clip in signed order.
-        flat: frame-wise cross entropy with the signs spread evenly, in place of CTC.
-
-    Returns:
-        Nats a gloss (CTC; Graves et al. 2006) or a frame (flat), a scalar. A clip with fewer frames than CTC needs for
-        its glosses (one each, and a blank between equal neighbours) adds nothing instead of infinity.
+    Nats a gloss (CTC; Graves et al. 2006) or, where `flat`, a frame: cross entropy with the signs spread evenly. A clip
+    with fewer frames than CTC needs for its glosses (one each, and a blank between equal neighbours) adds nothing
+    instead of infinity.
     """
     lengths = present.sum(dim=1)
     if flat:
@@ -105,22 +99,16 @@ def gloss_loss(scores: Tensor, present: Tensor, targets: Sequence[Sequence[int]]
 
 
 def name_too_short(clips: LsaTMultiStream, temporal: nn.Module) -> list[str]:
-    """Warns, once for the split, of clips that CTC cannot teach from, and returns their ids.
+    """Warns, once for the split, of clips with glosses that CTC cannot teach from, and returns their ids.
 
-    Args:
-        clips: with glosses, in the length that they have when nothing is augmented.
-        temporal: the temporal encoder; its `steps(frames)` says how many are left of them, without it all are.
+    The temporal encoder's `steps(frames)` says how many frames are left of a clip; without it all are.
     """
     steps = getattr(temporal, "steps", lambda frames: frames)
-    signs = (gloss.split() for gloss in clips.columns["gloss"])
-    needed = [
-        len(each) + sum(one == two for one, two in pairwise(each)) for each in signs
-    ]  # a blank between equal ones
-    short = [
-        name
-        for name, count, frames in zip(clips.ids, needed, clips.lengths.tolist(), strict=True)
-        if count > steps(frames)
-    ]
+    short = []
+    for name, gloss, frames in zip(clips.ids, clips.columns["gloss"], clips.lengths.tolist(), strict=True):
+        signs = gloss.split()
+        if len(signs) + sum(one == two for one, two in pairwise(signs)) > steps(frames):  # a blank between equal ones
+            short.append(name)
     if short:
         log.warning(
             "%d of %d clips of %s have fewer frames than CTC needs for their glosses, and teach it nothing: %s%s; "

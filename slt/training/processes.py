@@ -70,18 +70,13 @@ def mean(value: Tensor) -> Tensor:
 def share(count: Tensor) -> Tensor | float:
     """What a mean over this process's items weighs, so that the mean over processes is the mean over all items.
 
-    Gradients are averaged over processes, but batches have more clips, tokens or frames in one than in another.
-
-    Args:
-        count: of the items, a scalar on the device; 0 where there are none.
-
-    Returns:
-        count of this process over the mean count of all; 1 in one process, so that nothing there is changed.
+    Gradients are averaged over processes, but batches have more clips, tokens or frames in one than in another. `count`
+    is a scalar on the device, 0 where there are no items; in one process the weight is 1, so that nothing is changed.
     """
     return count * world() / total(count).clamp_min(1) if world() > 1 else 1.0
 
 
-def same(value: Any) -> Any:
+def broadcast(value: Any) -> Any:
     """Rank 0's value, on each process; it must be picklable."""
     if world() == 1:
         return value
@@ -104,14 +99,14 @@ def wait() -> None:
         gather(None)  # and not dist.barrier, which takes a GPU for it
 
 
-def by_first(act: Callable[[], Any] | None) -> Any:
-    """What `act` returns; rank 0 does it and the others, who need not have it, are told."""
-    return same(act() if act is not None and first() else None)
+def on_rank_zero(function: Callable[[], Any] | None) -> Any:
+    """Calls it on rank 0 and broadcasts the result; the other processes need not have it."""
+    return broadcast(function() if function is not None and first() else None)
 
 
 @contextmanager
-def one_ahead() -> Iterator[None]:
-    """One process of each machine goes ahead and makes the files that the others then find (a corpus, a download)."""
+def first_per_machine() -> Iterator[None]:
+    """Runs the block on one process per machine, then on the others, which find its files (a corpus, a download)."""
     ahead = world() == 1 or local_rank() == 0
     if not ahead:
         wait()
@@ -120,14 +115,9 @@ def one_ahead() -> Iterator[None]:
         wait()
 
 
-def agreed(caught: Sequence[int]) -> int:
+def max_signal(caught: Sequence[int]) -> int:
     """The signal that any process has caught, the same on each of them; 0 where none has."""
-    mine = caught[0] if caught else 0
-    if world() > 1:
-        told = torch.tensor(mine)
-        dist.all_reduce(told, dist.ReduceOp.MAX)
-        mine = int(told)
-    return mine
+    return int(highest(torch.tensor(caught[:1] or [0])))
 
 
 def local_rank() -> int:
@@ -138,9 +128,8 @@ def local_rank() -> int:
 def outside(environment: Mapping[str, str]) -> Place | None:
     """The place that torchrun or srun has given to this process; None where neither has started it.
 
-    Args:
-        environment: of the process. torchrun: RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT. srun: SLURM_*;
-            there MASTER_ADDR is this machine unless given, and MASTER_PORT follows from the job's number.
+    torchrun sets RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT. srun sets SLURM_*; there MASTER_ADDR is
+    this machine unless given, and MASTER_PORT follows from the job's number.
 
     Raises:
         ValueError: tasks of srun on several machines without MASTER_ADDR.
@@ -199,15 +188,10 @@ def random_states(device: torch.device) -> list[list[Tensor]]:
 
 
 def set_random_state(states: Sequence[Sequence[Tensor]], device: torch.device) -> None:
-    """Puts this process's generators where they were; a process that there was not keeps its own.
-
-    Args:
-        states: as `random_states` gives them; a process of old noted the states of all its machine's GPUs.
-        device: of this process.
-    """
+    """Puts this process's generators where `random_states` found them; a process that there was not keeps its own."""
     if rank() >= len(states):
         return
-    cpu, *cuda = states[rank()]
+    cpu, *cuda = states[rank()]  # a process of old noted the states of all its machine's GPUs
     torch.set_rng_state(cpu)
     if device.type == "cuda" and cuda:
         torch.cuda.set_rng_state(cuda[(device.index or 0) if len(cuda) > 1 else 0], device)

@@ -15,6 +15,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -38,12 +39,7 @@ class Sink(Protocol):
 
 
 class Record:
-    """Metrics of one run, in memory and in `<folder>/metrics.csv`.
-
-    Args:
-        folder: the run folder.
-        sinks: others that are told every metric.
-    """
+    """Metrics of one run, in memory and in `<folder>/metrics.csv`; `sinks` are told of them too."""
 
     def __init__(self, folder: Path, sinks: list[Sink]) -> None:
         self.path = folder / "metrics.csv"
@@ -67,13 +63,8 @@ class Record:
             self.curves.setdefault(name, []).append((step, float(value)))
         for sink in self.sinks:
             sink.log(step, metrics)
-        shown = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
-        log.log(
-            logging.INFO if any(name.startswith("val/") for name in metrics) else logging.DEBUG,
-            "step %d: %s",
-            step,
-            shown,
-        )
+        level = logging.INFO if any(name.startswith("val/") for name in metrics) else logging.DEBUG
+        log.log(level, "step %d: %s", step, ", ".join(f"{name} {value:.4g}" for name, value in metrics.items()))
 
     def carry_over(self, earlier: Path | None, step: int) -> None:
         """Starts with the rows of an earlier run's metrics.csv up to `step`, so that a resumed run's file is whole.
@@ -119,26 +110,6 @@ def read_metrics(path: Path) -> dict[str, list[tuple[int, float]]]:
     return curves
 
 
-def draw_curves(curves: Mapping[str, list[tuple[int, float]]], path: Path) -> None:
-    """One panel a metric name, splits together, as a PNG."""
-    from matplotlib.figure import Figure
-
-    names = sorted({name.split("/", 1)[1] for name in curves})
-    figure = Figure(figsize=(4 * min(len(names), 3), 2.8 * -(-len(names) // 3)), layout="constrained")
-    for position, name in enumerate(names):
-        axes = figure.add_subplot(-(-len(names) // 3), min(len(names), 3), position + 1)
-        for full, points in sorted(curves.items()):
-            if full.split("/", 1)[1] == name:
-                steps, values = zip(*points, strict=True)
-                axes.plot(steps, values, label=full.split("/", 1)[0], marker="." if len(points) < 30 else "")
-        axes.set_title(name, fontsize=10)
-        axes.set_xlabel("step", fontsize=8)
-        axes.tick_params(labelsize=8)
-        axes.grid(alpha=0.3)
-        axes.legend(fontsize=8)
-    figure.savefig(path, dpi=110)
-
-
 def write_origin(folder: Path) -> dict[str, Any]:
     """Writes `<folder>/origin.json`: command, git revision, package versions, machine."""
     origin = {
@@ -158,13 +129,11 @@ def write_origin(folder: Path) -> dict[str, Any]:
 
 def _processor() -> str:
     """Its name as the maker gives it, where the system says so."""
-    try:
-        names = [
-            line for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if "model name" in line
-        ]
-    except OSError:
-        names = []
-    return names[0].partition(":")[2].strip() if names else platform.processor()
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if "model name" in line:
+                return line.partition(":")[2].strip()
+    return platform.processor()
 
 
 def _git(*arguments: str) -> str | None:

@@ -1,6 +1,6 @@
 """Learning-rate schedules: step -> factor of the base rate, all with linear warm-up.
 
-A schedule is a plain function of the step, so a resumed run needs no schedule state.
+A schedule is a plain function of the step (updates done, from 0), so a resumed run needs no schedule state.
 """
 
 from __future__ import annotations
@@ -9,31 +9,23 @@ import math
 
 
 def cosine(step: int, *, max_steps: int, warmup_steps: int, floor: float) -> float:
-    """Half a cosine from 1 to `floor` after warm-up (Loshchilov and Hutter 2017, without restarts).
-
-    Args:
-        step: updates done so far, from 0.
-        max_steps: updates in the run.
-        warmup_steps: updates until the factor is 1.
-        floor: factor at the end.
-    """
-    return _warm(step, warmup_steps) * (
-        floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * _done(step, max_steps, warmup_steps)))
-    )
+    """Half a cosine from 1 to `floor` after warm-up (Loshchilov and Hutter 2017, without restarts)."""
+    half = 0.5 * (1 + math.cos(math.pi * _done(step, max_steps, warmup_steps)))
+    return _warm(step, warmup_steps) * (floor + (1 - floor) * half)
 
 
 def linear(step: int, *, max_steps: int, warmup_steps: int, floor: float) -> float:
-    """A straight line from 1 to `floor` after warm-up; arguments as `cosine`."""
+    """A straight line from 1 to `floor` after warm-up."""
     return _warm(step, warmup_steps) * (1 - (1 - floor) * _done(step, max_steps, warmup_steps))
 
 
 def constant(step: int, *, max_steps: int, warmup_steps: int) -> float:
-    """1 after warm-up; arguments as `cosine`."""
+    """1 after warm-up."""
     return _warm(step, warmup_steps)
 
 
 def inverse_sqrt(step: int, *, max_steps: int, warmup_steps: int) -> float:
-    """sqrt(warmup_steps / step) after warm-up (Vaswani et al. 2017, section 5.3); arguments as `cosine`."""
+    """sqrt(warmup_steps / step) after warm-up (Vaswani et al. 2017, section 5.3)."""
     warmup_steps = max(warmup_steps, 1)
     return min((step + 1) / warmup_steps, math.sqrt(warmup_steps / (step + 1)))
 

@@ -22,8 +22,6 @@ from torch.utils._pytree import tree_map_only
 
 from slt.training import processes
 
-STRATEGIES = ("ddp", "fsdp2")
-
 
 class _Loss(nn.Module):
     """A model and its objective as one module: DDP and FSDP2 act on what goes through a `forward`."""
@@ -37,12 +35,8 @@ class _Loss(nn.Module):
         return objective(self.model, batch)
 
 
-class Alone:
-    """One process: the model as it is.
-
-    Args:
-        model: on its device.
-    """
+class SingleProcess:
+    """One process: the model as it is."""
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
@@ -52,15 +46,15 @@ class Alone:
         """What gradients are of."""
         return self.loss.parameters()
 
-    def exchanging(self, last: bool) -> AbstractContextManager[Any]:
+    def sync_gradients(self, last: bool) -> AbstractContextManager[Any]:
         """Forward and backward within it average gradients over processes where `last`, and else only add them up."""
         return nullcontext()
 
-    def whole(self) -> AbstractContextManager[Any]:
+    def full_weights(self) -> AbstractContextManager[Any]:
         """Within it the plain model has the weights trained so far, alike on each process."""
         return nullcontext()
 
-    def take(self) -> None:
+    def load_from_model(self) -> None:
         """Takes over what was loaded into the plain model."""
 
     def optimizer_state(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
@@ -72,7 +66,7 @@ class Alone:
         optimizer.load_state_dict(state)
 
 
-class Replicated(Alone):
+class Replicated(SingleProcess):
     """DDP: each process has the whole model and its part of the batch.
 
     Buffers are rank 0's: running statistics of batch normalisation, if any, are those of its part of the batch.
@@ -84,18 +78,16 @@ class Replicated(Alone):
         # nobody shows at all leaves it untouched, as in one process.
         self.loss = DistributedDataParallel(self.loss, find_unused_parameters=True)
 
-    def exchanging(self, last: bool) -> AbstractContextManager[Any]:
-        """See `Alone`."""
+    def sync_gradients(self, last: bool) -> AbstractContextManager[Any]:
         return nullcontext() if last else self.loss.no_sync()  # type: ignore[operator]
 
     @contextmanager
-    def whole(self) -> Iterator[None]:
-        """See `Alone`."""
-        _spread_buffers(self.model)
+    def full_weights(self) -> Iterator[None]:
+        _broadcast_buffers(self.model)
         yield
 
 
-class Sharded(Alone):
+class Sharded(SingleProcess):
     """FSDP2 (`fully_shard`; Zhao et al. 2023, PyTorch FSDP): parameters, gradients and optimizer state are divided.
 
     A twin of the model is trained in shards: each layer of a transformer is gathered when it is needed, the rest (the
@@ -122,7 +114,7 @@ class Sharded(Alone):
         self.model = model.cpu()
         twin = _Loss(copy.deepcopy(self.model))
         for value in twin.state_dict().values():
-            _from_first(value)
+            _broadcast(value)
         mesh = init_device_mesh(device.type, (dist.get_world_size(),))
         for layer in _layers(twin.model):
             layer.register_forward_hook(_no_views)
@@ -136,8 +128,7 @@ class Sharded(Alone):
             group["params"] = [shards[id(parameter)] for parameter in group["params"]]
 
     @contextmanager
-    def exchanging(self, last: bool) -> Iterator[None]:
-        """See `Alone`."""
+    def sync_gradients(self, last: bool) -> Iterator[None]:
         self.loss.set_requires_gradient_sync(last)  # type: ignore[operator]
         yield
         if last:
@@ -155,18 +146,16 @@ class Sharded(Alone):
                 parameter.grad = None
 
     @contextmanager
-    def whole(self) -> Iterator[None]:
-        """See `Alone`."""
+    def full_weights(self) -> Iterator[None]:
         self.model.to(self.device)
         with torch.no_grad():
             for mine, trained in self._pairs():
                 mine.copy_(trained.full_tensor() if isinstance(trained, DTensor) else trained)
-        _spread_buffers(self.model)
+        _broadcast_buffers(self.model)
         yield
         self.model.cpu()
 
-    def take(self) -> None:
-        """See `Alone`."""
+    def load_from_model(self) -> None:
         with torch.no_grad():
             for mine, trained in self._pairs():
                 trained.copy_(_shard(mine.to(self.device), trained))
@@ -176,12 +165,8 @@ class Sharded(Alone):
         yield from zip(self.model.state_dict().values(), self.loss.state_dict().values(), strict=True)
 
     def optimizer_state(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-        """See `Alone`.
-
-        Not through `torch.distributed.checkpoint.state_dict`: its optimizer state goes by parameters' names, and takes
-        a step with zero gradients to give state to parameters that never had a gradient.
-        """
-
+        # Not through `torch.distributed.checkpoint.state_dict`: its optimizer state goes by parameters' names, and it
+        # takes a step with zero gradients to give state to parameters that never had a gradient.
         def whole(shard: DTensor) -> Tensor | None:
             full = shard.full_tensor()  # by all processes, kept by one
             return full.cpu() if processes.first() else None
@@ -189,7 +174,6 @@ class Sharded(Alone):
         return tree_map_only(DTensor, whole, optimizer.state_dict())
 
     def load_optimizer(self, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-        """See `Alone`."""
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         parts = {
             place: {key: _shard(value.to(self.device), parameters[place]) if getattr(value, "ndim", 0) else value
@@ -199,17 +183,12 @@ class Sharded(Alone):
         optimizer.load_state_dict({**state, "state": parts})
 
 
-def spread(model: nn.Module, optimizer: torch.optim.Optimizer, strategy: str, device: torch.device) -> Alone:
-    """The model as it is trained by this many processes.
-
-    Args:
-        model: plain, on `device`; the same on each process.
-        optimizer: over its parameters.
-        strategy: ddp or fsdp2; nothing to one process.
-        device: of this process.
-    """
+def wrap_model(
+    model: nn.Module, optimizer: torch.optim.Optimizer, strategy: str, device: torch.device
+) -> SingleProcess:
+    """A plain model, the same on each process and on its device, as it is trained by this many of them."""
     if processes.world() == 1:
-        return Alone(model)
+        return SingleProcess(model)
     return Replicated(model) if strategy == "ddp" else Sharded(model, optimizer, device)
 
 
@@ -235,11 +214,11 @@ def _shard(value: Tensor, like: Tensor) -> Tensor:
     return distribute_tensor(value, like.device_mesh, like.placements, src_data_rank=None)
 
 
-def _spread_buffers(model: nn.Module) -> None:
+def _broadcast_buffers(model: nn.Module) -> None:
     """Gives each process rank 0's buffers."""
     for buffer in model.buffers():
-        _from_first(buffer)
+        _broadcast(buffer)
 
 
-def _from_first(value: Tensor) -> None:
+def _broadcast(value: Tensor) -> None:
     dist.broadcast(value, src=0)

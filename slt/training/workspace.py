@@ -6,15 +6,10 @@ from typing import Any
 
 
 def layout(*, entity: str, project: str, title: str) -> Any:
-    """The saved view of a project, not yet sent: a `wandb_workspaces.workspaces.Workspace`.
+    """The view of a project, not yet sent: a `wandb_workspaces.workspaces.Workspace`.
 
     Runs stand by sweep and job type; scores that validation picks by are shown at their best, as `Dashboard` sums
     them up.
-
-    Args:
-        entity: whose project it is.
-        project: its name.
-        title: of the view.
 
     Raises:
         ModuleNotFoundError: wandb-workspaces is not installed.

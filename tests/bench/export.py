@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from slt.config import assemble
+from slt.config import build
 from slt.export import open_run
 from slt.exporting import graphs
 from slt.exporting.encoder import ExportedEncoder
@@ -56,7 +56,7 @@ def report(title: str, seconds: Mapping[str, float], count: int) -> None:
 def run_figures(run: Path, scratch: Path, *, clips: int, turns: int, threads: int, limit: int | None) -> None:
     """Export the run, then time its encoder and its search of sentences."""
     trained, config = open_run(run)
-    split = assemble.build_splits(config, ["test"], augment=False)["test"]
+    split = build.build_splits(config, ["test"], augment=False)["test"]
     translators: dict[str, Any] = {"eager PyTorch": CheckpointTranslator(trained, precision="fp32")}
     for precision in ("fp32", "int8"):
         print(f"export, {precision}")

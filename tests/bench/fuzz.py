@@ -59,7 +59,8 @@ def names_one(text: str, folder: Path) -> bool:
 
 def judge(error: BaseException, command: str, folder: Path, named: bool) -> tuple[str, str, str]:
     """Return (outcome, key, text): `message` where an entry point would have said it in one, else `fault`."""
-    from slt.config.entry import USER_ERRORS, explain
+    from slt.config.entry import USER_ERRORS
+    from slt.config.messages import explain
 
     where = f"{type(error).__name__} in {place_of(error)}"
     if not isinstance(error, USER_ERRORS):

@@ -30,12 +30,13 @@ def _config(name: str, *overrides: str) -> Any:
 def read_sources(root: Path, *, kind: str = "films", format: str, more: Sequence[str] = (), **given: Any) -> Any:
     from omegaconf import OmegaConf
 
-    from slt.extraction.sources import find_sources
+    from slt.extraction.captions import Captions
+    from slt.extraction.sources import Footage, find_sources
 
     keys = [f"kind={kind}", f"captions.format={format}", *more]
     cfg = OmegaConf.to_container(_config("extract", "source=x", "out=y", *keys), resolve=True)
     same = {key: cfg[key] for key in ("mirrored", "pictures_fps", "openpose", "signer")}
-    return find_sources(root, kind=kind, **cfg["captions"], **{"boxes": None, **same, **given})[0]
+    return find_sources(root, Footage(kind, **{**same, **given}), Captions(**cfg["captions"]))[0]
 
 
 def read_boxes(root: Path) -> None:
@@ -69,8 +70,7 @@ def read_runs(root: Path) -> None:
 
 
 def write_page(root: Path) -> None:
-    from slt.sweeps.ending import summary
-    from slt.sweeps.page import write_sweep
+    from slt.sweeps.page import summary, write_sweep
 
     summary(write_sweep(root))
 
@@ -149,12 +149,13 @@ def read_film(root: Path, *, ending: str) -> None:
 
 
 def read_points(root: Path, *, file: str) -> None:
-    from slt.extraction.poses import clip_names, read_keypoints
+    from slt.extraction.lsa_t import clip_names
+    from slt.extraction.poses import read_keypoints
     from slt.extraction.source import Source
 
     if file.endswith(".h5"):
         clip_names(root / file)
-    read_keypoints(Source("clip", root / file, 0.0, 0.5, {}))
+    read_keypoints(Source("clip", root / file, 0.0, 0.5))
 
 
 def read_checkpoint(root: Path) -> None:

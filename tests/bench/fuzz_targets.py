@@ -173,7 +173,7 @@ def damage_export(dice: random.Random, root: Path) -> None:
 
 @cache
 def _keys(command: str) -> list[str]:
-    from slt.config.entry import known_keys
+    from slt.config.messages import known_keys
 
     return known_keys(command)
 

@@ -20,19 +20,20 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from slt.config import assemble
 from slt.config.checks import CONF
-from slt.pretraining.augmentation import Views
-from slt.pretraining.networks import Twins
-from slt.training.loop import Trainer, parameter_groups
+from slt.pretrain import build_twins, build_views
+from slt.pretraining.networks import StudentTeacher
+from slt.pretraining.views import Views
+from slt.training.loop import Run, Trainer, parameter_groups
 from slt.training.machine import Compute, choose_device
 from slt.training.record import Record
+from slt.training.settings import LoopSettings
 
 WINDOWS = 4  # the first one holds the loader's start and is not counted
 
 
 def bare(
-    twins: Twins, batch: Views, *, taught: bool, headed: bool, device: torch.device, precision: str, steps: int
+    twins: StudentTeacher, batch: Views, *, taught: bool, headed: bool, device: torch.device, precision: str, steps: int
 ) -> float:
     """Images/s of the passes alone over random pictures shaped as `batch`, after a quarter of the steps."""
     whole = torch.randint(0, 256, batch.whole.flatten(0, 1).shape, dtype=torch.uint8, device=device)
@@ -61,24 +62,25 @@ def wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def whole_step(cfg: DictConfig, steps: int) -> tuple[Twins, Views, dict[str, float], dict[str, bool]]:
+def whole_step(cfg: DictConfig, steps: int) -> tuple[StudentTeacher, Views, dict[str, float], dict[str, bool]]:
     """Pretrain for `steps` updates with slt's own loop -> twins, a batch, rates; are teacher, head asked?"""
     torch.manual_seed(cfg.seed)
     device = choose_device(cfg.device)
-    _, batches = assemble.build_views(cfg, pin_memory=device.type == "cuda")
-    twins, loss = assemble.build_twins(cfg)
+    _, batches = build_views(cfg, pin_memory=device.type == "cuda")
+    twins, loss = build_twins(cfg)
     twins = twins.to(device)
-    groups = parameter_groups(twins, lr=cfg.optimizer.lr, backbone_lr=None, decoder_lr=None)
+    groups = parameter_groups(twins, lr=cfg.optimizer.lr, rates={})
     batch = batches[0]
     with tempfile.TemporaryDirectory() as folder:
         record = Record(Path(folder), [])
         Trainer(
-            unit="crops", model=twins, objective=loss, optimizer=instantiate(cfg.optimizer, _convert_="all")(groups),
-            schedule=instantiate(cfg.schedule, _convert_="all"), batches=batches, evaluate=None, select="",
-            patience=None,
-            record=record, folder=Path(folder), carried={}, device=device, precision=cfg.precision,
-            accumulate=cfg.accumulate, grad_clip=cfg.grad_clip, max_steps=steps, eval_every=steps + 1, strategy="ddp",
-            log_every=steps // WINDOWS,
+            model=twins, objective=loss, optimizer=instantiate(cfg.optimizer, _convert_="all")(groups),
+            schedule=instantiate(cfg.schedule, _convert_="all"), batches=batches, evaluate=None,
+            run=Run(Path(folder), Compute(device, cfg.precision), record, {}),
+            settings=LoopSettings(
+                strategy="ddp", max_steps=steps, accumulate=cfg.accumulate, grad_clip=cfg.grad_clip, select="",
+                eval_every=steps + 1, log_every=steps // WINDOWS, unit="crops",
+            ),
         ).run()  # fmt: skip
         measured = {name: [value for _, value in points[1:]] for name, points in record.curves.items()}
     views = len(batch.whole) + len(batch.parts)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from slt.config import assemble
+from slt.config import runs
 from slt.train import train
 
 SMALL = ("max_steps=3", "eval_every=3", "device=cpu", "evaluation.bootstrap=20", "num_workers=0")
@@ -32,13 +32,13 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=6)
     parser.add_argument("overrides", nargs="*", default=SMALL, help="of conf/train.yaml")
     args = parser.parse_intermixed_args()
-    begin, found = assemble.begin_run, []
+    begin, found = runs.begin_run, []
 
     def measured(cfg: object) -> Path:
         found.append(round(resident()))
         return begin(cfg)
 
-    assemble.begin_run = measured
+    runs.begin_run = measured
     with tempfile.TemporaryDirectory() as folder:
         sys.argv = ["slt.train", "-m", *args.overrides, f"seed=range({args.jobs})", f"hydra.sweep.dir={folder}/sweep"]
         with contextlib.redirect_stdout(sys.stderr):

@@ -23,21 +23,24 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from slt.config import assemble
+from slt.config import build
 from slt.config.checks import CONF
 from slt.corpora import layout
 from slt.corpora.folder import LsaTMultiStream
 from slt.evaluation.translation import translate
 from slt.models import MultiStreamEncoder, Translator
+from slt.models.search import Search
 from slt.models.tokenizer import Tokenize, encode
+from slt.models.trained import Model
 from slt.streams.arrays import write_features
-from slt.streams.batch import Batch, LengthBatches, collate
+from slt.streams.batch import Batch, Batching, collate
 from slt.training.batches import TrainBatches, evaluation_batches
 from slt.training.checkpoint import find_checkpoint, load_checkpoint
-from slt.training.loop import Trainer, parameter_groups
-from slt.training.machine import choose_device
+from slt.training.loop import Run, Trainer, parameter_groups
+from slt.training.machine import Compute, choose_device
 from slt.training.objective import TranslationLoss
 from slt.training.record import Record
+from slt.training.settings import LoopSettings
 
 WINDOWS = 4  # the first one holds the loader's start and is not counted
 
@@ -65,26 +68,26 @@ def train(cfg: DictConfig, steps: int) -> tuple[Translator, Any, LsaTMultiStream
     """Train a fresh model for `steps` updates with slt's own loop, and return it, its tokenizer, clips and rates."""
     torch.manual_seed(cfg.seed)
     device = choose_device(cfg.device)
-    clips = assemble.build_splits(cfg, ["train"], augment=True)["train"]
-    tokenizer = assemble.build_tokenizer(cfg, {"train": clips})
-    glosses = assemble.gloss_inventory(clips, cfg.gloss_weight)
-    shapes = assemble.stream_shapes(clips)
-    model = assemble.build_translator(cfg, tokenizer, shapes, num_glosses=len(glosses)).to(device)
-    limits = {"batch_size": cfg.batch_size, "batch_frames": cfg.batch_frames}
-    sampler = LengthBatches(clips.lengths, **limits, shuffle=True, seed=cfg.seed)
+    clips = build.build_splits(cfg, ["train"], augment=True)["train"]
+    tokenizer = build.build_tokenizer(cfg, {"train": clips})
+    glosses = build.gloss_inventory(clips, cfg.gloss_weight)
+    shapes = build.stream_shapes(clips)
+    model = build.build_translator(cfg, tokenizer, shapes, num_glosses=len(glosses)).to(device)
     objective = Counted(TranslationLoss(label_smoothing=cfg.label_smoothing, glosses=glosses,
                                         gloss_weight=cfg.gloss_weight, flat_start=0))  # fmt: skip
-    groups = parameter_groups(model, lr=cfg.optimizer.lr, backbone_lr=cfg.backbone_lr, decoder_lr=cfg.decoder_lr)
+    groups = parameter_groups(model, lr=cfg.optimizer.lr, rates={})
     with tempfile.TemporaryDirectory() as folder:
         record = Record(Path(folder), [])
         Trainer(
             model=model, objective=objective, optimizer=instantiate(cfg.optimizer, _convert_="all")(groups),
             schedule=instantiate(cfg.schedule, _convert_="all"),
-            batches=TrainBatches(clips, sampler, Tokenize(tokenizer, cfg.decoder.max_tokens), seed=cfg.seed,
-                                 num_workers=cfg.num_workers, pin_memory=device.type == "cuda"),
-            evaluate=None, select="val/bleu", patience=None, record=record, folder=Path(folder), carried={},
-            device=device, precision=cfg.precision, accumulate=cfg.accumulate, grad_clip=cfg.grad_clip,
-            max_steps=steps, eval_every=steps, log_every=steps // WINDOWS, strategy="ddp",
+            batches=TrainBatches(clips, Tokenize(tokenizer, cfg.decoder.max_tokens), build.batching(cfg), seed=cfg.seed,
+                                 pin_memory=device.type == "cuda"),
+            evaluate=None, run=Run(Path(folder), Compute(device, cfg.precision), record, {}),
+            settings=LoopSettings(
+                strategy="ddp", max_steps=steps, accumulate=cfg.accumulate, grad_clip=cfg.grad_clip,
+                select="val/bleu", eval_every=steps, log_every=steps // WINDOWS,
+            ),
         ).run()  # fmt: skip
         measured = {name: np.mean([value for _, value in points[1:]]) for name, points in record.curves.items()}
     rates = {"clips/s": float(measured["train/clips_per_second"]), "data_wait": float(measured["train/data_wait"])}
@@ -121,15 +124,15 @@ def features_only(root: Path, streams: Sequence[str]) -> list[str]:
     ]
 
 
-def search(model: Translator, tokenizer: Any, clips: LsaTMultiStream, cfg: DictConfig, num_beams: int) -> list[float]:
+def rates_of(model: Translator, tokenizer: Any, clips: LsaTMultiStream, cfg: DictConfig, num_beams: int) -> list[float]:
     """Translate the clips, loading and encoding included: sentences/s, and tokens a sentence."""
-    batches = evaluation_batches(clips, Tokenize(tokenizer, cfg.decoder.max_tokens), batch_size=64, batch_frames=None,
-                                 num_workers=cfg.num_workers)  # fmt: skip
+    tokenize = Tokenize(tokenizer, cfg.decoder.max_tokens)
+    batches = evaluation_batches(clips, tokenize, Batching(64, None, cfg.num_workers))
+    search = Search(num_beams=num_beams, length_penalty=cfg.evaluation.length_penalty, nbest=1,
+                    max_tokens=cfg.decoder.max_tokens)  # fmt: skip
     begin = time.perf_counter()
-    predictions, _ = translate(
-        model, batches, tokenizer, device=next(model.parameters()).device, precision=cfg.precision, nbest=1,
-        num_beams=num_beams, length_penalty=cfg.evaluation.length_penalty, max_tokens=cfg.decoder.max_tokens,
-    )  # fmt: skip
+    compute = Compute(next(model.parameters()).device, cfg.precision)
+    predictions, _ = translate(Model(translator=model, tokenizer=tokenizer, search=search), batches, search, compute)
     seconds = time.perf_counter() - begin
     tokens = sum(map(len, encode(tokenizer, [p.hypothesis for p in predictions])))
     return [len(predictions) / seconds, tokens / len(predictions)]
@@ -148,11 +151,11 @@ def main() -> None:
     common = [f"dataset.limit={args.clips}", *([f"dataset.root={args.root}"] if args.root else [])]
     cfg = configuration(common)
     path = find_checkpoint(args.checkpoint, "best.pt") if args.checkpoint else None
-    restored = assemble.restore(load_checkpoint(path), path) if path else None
+    restored = build.restore(load_checkpoint(path), path) if path else None
     model, tokenizer, clips, crops = train(cfg, args.steps)
     with tempfile.TemporaryDirectory() as folder:
         whole = configuration([*common, "dataset.fps=null", "dataset.max_frames=null"])
-        plain = assemble.build_splits(whole, ["train"], augment=False)["train"]
+        plain = build.build_splits(whole, ["train"], augment=False)["train"]
         write_features(model.encoder, plain, Path(folder), next(model.parameters()).device)
         lean = configuration([common[0], *features_only(Path(folder), list(clips.streams))])
         features = train(lean, args.steps)[-1]
@@ -163,8 +166,8 @@ def main() -> None:
     if restored:
         _, model, tokenizer = restored
         model = model.to(choose_device(cfg.device))
-    val = assemble.build_splits(cfg, ["val"], augment=False)["val"]
-    found = {beams: search(model, tokenizer, val, cfg, beams) for beams in (1, 4)}
+    val = build.build_splits(cfg, ["val"], augment=False)["val"]
+    found = {beams: rates_of(model, tokenizer, val, cfg, beams) for beams in (1, 4)}
     print(f"translation of {len(val)} clips, loading and encoding included: sentences/s  tokens a sentence")
     for beams, (rate, tokens) in found.items():
         print(f"  {'greedy' if beams == 1 else f'beam of {beams}':14s} {rate:8.1f} {tokens:8.1f}")

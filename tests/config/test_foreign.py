@@ -8,7 +8,7 @@ import torch
 import yaml
 from omegaconf import OmegaConf
 
-from slt.config.assemble import REBUILT, carried, restore, stream_shapes
+from slt.config.build import REBUILT, carried, restore, stream_shapes
 from slt.config.checks import CONF
 from slt.config.foreign import refuse_code
 from slt.inference.open import fit_extractor

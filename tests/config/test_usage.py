@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 from slt.__main__ import COMMANDS
 from slt.config.checks import CONF, HOME
-from slt.config.entry import known_keys
+from slt.config.messages import known_keys
 from slt.config.usage import keys_of, usage
 
 JOBS = [command for command in COMMANDS if (CONF / f"{command}.yaml").is_file()]

@@ -432,7 +432,7 @@ def test_a_hand_without_its_partner_cannot_be_mirrored(root):
 
 
 def test_only_some_streams_are_read_where_only_they_are_asked_for(compose, corpus):
-    from slt.config.assemble import build_splits, stream_shapes
+    from slt.config.build import build_splits, stream_shapes
 
     cfg = compose(f"dataset.root={corpus}", "dataset.only=[face,pose]")
     assert [*stream_shapes(build_splits(cfg, ["val"], augment=False)["val"])] == ["face", "pose"]

@@ -9,20 +9,21 @@ import pytest
 from slt.config.checks import HOME
 from slt.corpora import layout
 from slt.corpora.splits import clips_of_signers, write_splits
+from slt.extraction.captions import Captions
 from slt.extraction.source import Source
-from slt.extraction.sources import find_sources
-from slt.extraction.splitting import split_ids
+from slt.extraction.sources import Footage, find_sources
+from slt.extraction.splitting import Splitting
 
 SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}
 META = HOME.parent / "shared" / "data" / "lsa_t" / "meta.csv"
 
 
 def clips(films: int, each: int, **row: str) -> list[Source]:
-    return [
-        Source(f"f{f}_{n}", Path(f"f{f}.mp4"), None, None, {"video_id": f"f{f}_{n}", "texto": "a", **row})
-        for f in range(films)
-        for n in range(each)
-    ]
+    return [Source(f"f{f}_{n}", Path(f"f{f}.mp4"), text="a", columns=row) for f in range(films) for n in range(each)]
+
+
+def split_ids(found: list[Source], **keys) -> dict[str, list[str]]:
+    return Splitting(**keys).deal(found)
 
 
 def test_splits_share_no_clip_and_depend_on_the_seed_alone():
@@ -47,13 +48,13 @@ def test_a_film_s_clips_stay_together():
 
 
 def test_a_film_is_the_column_video_where_there_is_one():
-    one = [Source(f"c{n}", Path("keypoints.h5"), None, None, {"video": f"v{n // 10}"}) for n in range(100)]
+    one = [Source(f"c{n}", Path("keypoints.h5"), video=f"v{n // 10}") for n in range(100)]
     splits = split_ids(one, by="film", **SHARES, seed=3)
     assert [len(splits[split]) for split in layout.SPLITS] == [80, 10, 10]
 
 
 def test_a_signer_s_clips_stay_together_whatever_the_film():
-    found = [Source(f"c{n}", Path(f"{n}.mp4"), None, None, {"signer": f"s{n % 10}"}) for n in range(100)]
+    found = [Source(f"c{n}", Path(f"{n}.mp4"), columns={"signer": f"s{n % 10}"}) for n in range(100)]
     splits = split_ids(found, by="signer", **SHARES, seed=1)
     assert {len({int(name[1:]) % 10 for name in names}) for names in splits.values()} == {8, 1}
 
@@ -88,8 +89,7 @@ def test_the_real_table_of_lsa_t_comes_near_its_shares_film_by_film(seed, tmp_pa
     if not META.is_file():
         pytest.skip("LSA-T's table is not on this machine (../shared/data/lsa_t/meta.csv)")
     (tmp_path / "some.mp4").write_bytes(b"")
-    keys = {"unquoted": False, "min_seconds": 0.3, "signer": "auto", "boxes": None}
-    found, _ = find_sources(tmp_path, kind="films", path=META, format="lsa_t", **keys)
+    found, _ = find_sources(tmp_path, Footage("films", "auto"), Captions(META, "lsa_t", False, 0.3))
     splits = split_ids(found, by="film", **SHARES, seed=seed)
     assert all(abs(len(splits[split]) / len(found) - share) < 0.02 for split, share in SHARES.items())
 

@@ -10,26 +10,34 @@ from typing import Any
 import pytest
 import torch
 
-from slt.config.assemble import build_translator, stream_shapes
-from slt.evaluation.assessment import ALL, assess, examine, strips
+from slt.config.build import build_translator, stream_shapes
+from slt.evaluation.assessment import ALL, score_split
 from slt.evaluation.floors import best_constant
 from slt.evaluation.prediction import headline, read_predictions
-from slt.models.tokenizer import Tokenize
+from slt.evaluation.report import Shown
+from slt.evaluation.results import write_results
+from slt.evaluation.settings import Scoring
+from slt.models.search import Search
+from slt.models.trained import Model
+from slt.streams.batch import Batching
 from slt.training.dashboard import Dashboard
+from slt.training.machine import Compute
 
 OPTIONS: dict[str, Any] = {
-    "device": torch.device("cpu"), "precision": "fp32", "batch_size": 6, "batch_frames": None, "num_workers": 0,
-    "num_beams": 2, "length_penalty": 1.0, "nbest": 2, "max_tokens": 10, "bootstrap": 10, "gloss_beam": 3,
-    "blanked": True, "shuffled": True, "frozen": True, "neighbour": 10, "seed": 1, "drop": [], "glosses": [],
+    "bootstrap": 10, "gloss_beam": 3, "blanked": True, "shuffled": True, "frozen": True, "neighbour": 10, "seed": 1,
+    "report_strips": 2,
 }  # fmt: skip
+SEARCH = Search(num_beams=2, length_penalty=1.0, nbest=2, max_tokens=64)
+COMPUTE = Compute(torch.device("cpu"), "fp32")
 
 
 @pytest.fixture
 def examined(build: Any, clips: Any, tokenizer: Any) -> Callable[..., Any]:
-    """Assess the tiny translator on the training split; keyword arguments replace options."""
+    """Score the tiny translator on the training split; keyword arguments replace options."""
 
-    def run(**changes: Any) -> Any:
-        return assess(build(), clips, clips, tokenizer, Tokenize(tokenizer, 64), **OPTIONS | changes)
+    def run(translator: Any = None, glosses: tuple[str, ...] = (), **changes: Any) -> Any:
+        model = Model(translator=translator or build(), tokenizer=tokenizer, search=SEARCH, glosses=glosses)
+        return score_split(model, clips, clips, Batching(6, None, 0), Scoring(**OPTIONS | changes), COMPUTE)
 
     return run
 
@@ -66,12 +74,11 @@ def test_signers_are_known_to_predictions_groups_and_intervals(examined: Callabl
 
 
 def test_glosses_are_recognised_by_a_model_that_learned_them(
-    compose: Any, tiny: list[str], clips: Any, tokenizer: Any
+    examined: Callable[..., Any], compose: Any, tiny: list[str], clips: Any, tokenizer: Any
 ) -> None:
     glosses = sorted({gloss for text in clips.columns["gloss"] for gloss in text.split()})
     model = build_translator(compose(*tiny), tokenizer, stream_shapes(clips), num_glosses=len(glosses))
-    given = OPTIONS | {"glosses": glosses, "blanked": False}
-    found = assess(model, clips, clips, tokenizer, Tokenize(tokenizer, 64), **given)
+    found = examined(model, tuple(glosses), blanked=False)
     assert {"gloss_wer", "gloss_wer_beam"} <= found.scores.keys()
     assert found.scores["gloss_wer"].low is not None
     assert all("gloss_wer" in scores for scores in [*found.controls.values(), found.neighbour.scores])
@@ -101,22 +108,8 @@ def test_summary_of_more_examples_than_clips_shows_each_once(examined: Callable[
     assert examined(blanked=False).summary(examples=50).count("reference:") == 12
 
 
-@pytest.mark.parametrize(("most", "shown"), [(0, 0), (1, 1), (5, 5), (100, 12)])
-def test_filmstrips_are_of_the_worst_to_the_best_clip(
-    examined: Callable[..., Any], clips: Any, most: int, shown: int
-) -> None:
-    said = examined(blanked=False).predictions
-    pictures = strips(clips, said, most, columns=4)
-    assert len(pictures) == shown
-    assert all(picture.ndim == 3 and picture.shape[2] == 3 for picture in pictures.values())
-    if most > 1:
-        scores = {p.id: p.score for p in said}
-        kept = [scores[name] for name in pictures]
-        assert (min(kept), max(kept)) == (min(scores.values()), max(scores.values()))
-
-
 def test_examination_writes_everything_tells_the_dashboard_and_prints(
-    build: Any, clips: Any, tokenizer: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    examined: Callable[..., Any], clips: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     class Board(Dashboard):
         def __init__(self) -> None:
@@ -132,10 +125,10 @@ def test_examination_writes_everything_tells_the_dashboard_and_prints(
             self.told.append({name: path.is_file() for name, path in item.files.items()})
 
     board = Board()
-    found = examine(
-        build(), clips, clips, tokenizer, Tokenize(tokenizer, 64), folder=tmp_path, curves={"val/bleu": [(1, 2.0)]},
-        config_text="seed: 1", about={"checkpoint": "best.pt", "corpus": "f1", "step": 7}, dashboard=board,
-        report_strips=2, **OPTIONS,
+    found = examined()
+    write_results(
+        found, clips, tmp_path, about={"checkpoint": "best.pt", "corpus": "f1", "step": 7}, strips=2, dashboard=board,
+        shown=Shown({"val/bleu": [(1, 2.0)]}, "seed: 1"),
     )  # fmt: skip
     content = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))
     assert {

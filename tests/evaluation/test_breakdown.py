@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from slt.evaluation import Prediction
 from slt.evaluation.breakdown import Variety, by_group, gloss_scores, worst
 from slt.evaluation.metrics import score
+from slt.evaluation.prediction import Prediction
 
 
 def said(hypothesis: str, reference: str, **beside) -> Prediction:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from slt.evaluation import Prediction
-from slt.evaluation.examples import Examples
+from slt.evaluation.prediction import Prediction
+from slt.evaluation.results import Examples
 
 
 class Board(SimpleNamespace):

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from slt.evaluation import best_constant, constant_floor
+from slt.evaluation.floors import best_constant, constant_floor
 from slt.evaluation.metrics import bleu
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 
-from slt.evaluation import leak_report
+from slt.evaluation.leaks import leak_report
 
 TRAIN = [{"text": "Hola.", "signer": "ana", "film": "1"}, {"text": "¿Qué ves?", "signer": "eva", "film": "2"}]
 
@@ -30,7 +28,7 @@ def test_shared_sentences_signers_and_films_are_counted():
 
 
 def test_what_the_corpus_does_not_say_is_none_not_zero():
-    rows = [SimpleNamespace(text="Hola.", signer=None, film="")]
+    rows = [{"text": "Hola.", "signer": None, "film": ""}]
     leaks = leak_report(rows, rows, examples=1)
     assert leaks.signers is None
     assert leaks.films is None

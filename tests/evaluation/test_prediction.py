@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from slt.evaluation import Prediction, constant_floor, leak_report, write_predictions, write_scores
+from slt.evaluation.floors import constant_floor
+from slt.evaluation.leaks import leak_report
 from slt.evaluation.metrics import score
-from slt.evaluation.prediction import headline, read_predictions
+from slt.evaluation.prediction import Prediction, headline, read_predictions, write_predictions, write_scores
 
 PREDICTIONS = [
     Prediction("a", 'dijo "sí"\tno\\tab', "línea\nnueva", 12.34),

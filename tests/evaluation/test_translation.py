@@ -18,14 +18,17 @@ from torch.nn import functional
 
 from slt.corpora.folder import LsaTMultiStream
 from slt.evaluation.translation import blank, seen_share, translate, validate
+from slt.models.search import Search
 from slt.models.tokenizer import Tokenize, decode
+from slt.models.trained import Model
 from slt.streams.arrays import read_pose, write_pose
-from slt.streams.batch import Collate
+from slt.streams.batch import Batching, Collate
 from slt.streams.packed import PackedCrops
 from slt.training.batches import evaluation_batches
+from slt.training.machine import Compute
 
-CPU = {"device": torch.device("cpu"), "precision": "fp32"}
-SEARCH: dict[str, Any] = {**CPU, "num_beams": 3, "length_penalty": 1.0, "nbest": 2, "max_tokens": 12}
+CPU = Compute(torch.device("cpu"), "fp32")
+SEARCH = Search(num_beams=3, length_penalty=1.0, nbest=2, max_tokens=12)
 
 
 def split(root: Path, clips: Any) -> LsaTMultiStream:
@@ -36,13 +39,17 @@ def split(root: Path, clips: Any) -> LsaTMultiStream:
     )  # fmt: skip
 
 
+def of(translator: Any, tokenizer: Any) -> Model:
+    return Model(translator=translator, tokenizer=tokenizer, search=SEARCH)
+
+
 @pytest.fixture
 def batches(corpus: Path, clips: Any, tokenizer: Any) -> Callable[[int], Any]:
     """All 12 training clips, `size` in a batch."""
     whole = split(corpus, clips)
 
     def make(size: int) -> Any:
-        return evaluation_batches(whole, Tokenize(tokenizer, 64), batch_size=size, batch_frames=None, num_workers=0)
+        return evaluation_batches(whole, Tokenize(tokenizer, 64), Batching(size, None, 0))
 
     return make
 
@@ -50,7 +57,7 @@ def batches(corpus: Path, clips: Any, tokenizer: Any) -> Callable[[int], Any]:
 def test_every_clip_is_translated_once_in_the_order_of_ids(
     build: Any, batches: Any, clips: Any, tokenizer: Any
 ) -> None:
-    said, _ = translate(build(), batches(5), tokenizer, **SEARCH)
+    said, _ = translate(of(build(), tokenizer), batches(5), SEARCH, CPU)
     assert [p.id for p in said] == sorted(clips.ids)
     assert {p.id: p.reference for p in said} == dict(zip(clips.ids, clips.texts, strict=True))
     assert all(len(p.nbest) == 2 and p.nbest[0][0] == p.hypothesis for p in said)
@@ -59,7 +66,7 @@ def test_every_clip_is_translated_once_in_the_order_of_ids(
 
 def test_neither_batches_nor_a_second_time_change_a_sentence(build: Any, batches: Any, tokenizer: Any) -> None:
     model = build()
-    alone, by_five, again = (translate(model, batches(size), tokenizer, **SEARCH) for size in (1, 5, 5))
+    alone, by_five, again = (translate(of(model, tokenizer), batches(size), SEARCH, CPU) for size in (1, 5, 5))
     assert [p.hypothesis for p in alone[0]] == [p.hypothesis for p in by_five[0]]
     assert by_five == again
     assert alone[1] == pytest.approx(by_five[1], rel=1e-5)
@@ -67,15 +74,15 @@ def test_neither_batches_nor_a_second_time_change_a_sentence(build: Any, batches
 
 def test_dropout_is_off_and_the_global_generator_left_alone(build: Any, batches: Any, tokenizer: Any) -> None:
     model, before = build().train(), torch.get_rng_state()
-    said = translate(model, batches(5), tokenizer, **SEARCH)
+    said = translate(of(model, tokenizer), batches(5), SEARCH, CPU)
     assert not model.training
     assert torch.equal(torch.get_rng_state(), before)
-    assert said == translate(model, batches(5), tokenizer, **SEARCH)
+    assert said == translate(of(model, tokenizer), batches(5), SEARCH, CPU)
 
 
 def test_loss_is_the_mean_over_all_tokens_of_the_split(build: Any, batches: Any, tokenizer: Any) -> None:
     model, whole = build(), next(iter(batches(12)))
-    _, loss = translate(model, batches(5), tokenizer, **SEARCH)
+    _, loss = translate(of(model, tokenizer), batches(5), SEARCH, CPU)
     with torch.no_grad():
         logits, mask = model(whole), whole.tokens_mask
     assert loss == pytest.approx(functional.cross_entropy(logits[mask], whole.tokens[mask]).item(), rel=1e-5)
@@ -87,9 +94,9 @@ def test_dropped_stream_is_as_one_that_was_never_seen(build: Any, clips: Any, to
     assert not unseen.seen["face"].any()
     assert not unseen.streams["face"].any()
     assert torch.equal(unseen.seen["pose"], batch.seen["pose"])
-    dropped = translate(model, [batch], tokenizer, drop=["face"], **SEARCH)
-    assert dropped == translate(model, [unseen], tokenizer, **SEARCH)
-    assert dropped[1] != translate(model, [batch], tokenizer, **SEARCH)[1]
+    dropped = translate(of(model, tokenizer), [batch], SEARCH, CPU, drop=["face"])
+    assert dropped == translate(of(model, tokenizer), [unseen], SEARCH, CPU)
+    assert dropped[1] != translate(of(model, tokenizer), [batch], SEARCH, CPU)[1]
     assert batch.seen["face"].any()  # the batch itself is left as it was
 
 
@@ -105,8 +112,8 @@ def test_validation_names_its_scores_and_they_are_of_greedy_sentences(build: Any
 
     model = build()
     shown: list[Any] = []
-    scores = validate(model, batches(5), tokenizer, **CPU, max_tokens=12, show=shown.extend)
-    said, loss = translate(model, batches(5), tokenizer, **{**SEARCH, "num_beams": 1, "nbest": 1})
+    scores = validate(of(model, tokenizer), batches(5), CPU, show=shown.extend)
+    said, loss = translate(of(model, tokenizer), batches(5), SEARCH.with_(num_beams=1, nbest=1), CPU)
     sentences = [p.hypothesis for p in said], [p.reference for p in said]
     assert scores == {"val/loss": loss, "val/bleu": bleu(*sentences), "val/chrf": chrf(*sentences)}
     assert shown == said
@@ -117,7 +124,7 @@ def test_perfect_model_scores_100(build: Any, batches: Any, tokenizer: Any, monk
     given = type(model.decoder.generate(*model.encoder(whole.streams, whole.seen, whole.frames), num_beams=1, nbest=1,
                                         length_penalty=1.0, max_tokens=2))  # fmt: skip
     monkeypatch.setattr(model.decoder, "generate", lambda *_, **__: given(whole.tokens[:, None], torch.zeros(12, 1)))
-    scores = validate(model, [whole], tokenizer, **CPU, max_tokens=64)
+    scores = validate(of(model, tokenizer), [whole], CPU)
     assert (scores["val/bleu"], scores["val/chrf"]) == (pytest.approx(100), pytest.approx(100))
     assert decode(tokenizer, whole.tokens) == whole.texts
 

@@ -11,8 +11,8 @@ from omegaconf import OmegaConf
 
 from slt.config.checks import HOME
 from slt.extraction import captions as reading
-from slt.extraction.captions import Caption, read_captions
-from slt.extraction.source import Fault
+from slt.extraction.captions import Captions
+from slt.extraction.source import Fault, Source
 from slt.text import clean, plain_name
 
 LSA_T = HOME.parent / "shared" / "data" / "lsa_t"
@@ -21,12 +21,12 @@ STRIP = OmegaConf.load(HOME / "conf" / "extract.yaml").captions.strip
 META = "id;text;video;playlist;start;end;duration;split;prev_delta;post_delta\n"
 
 
-def read(path: Path, form: str, *, unquoted: bool = False, least: float = 0.3) -> tuple[list[Caption], list[Fault]]:
-    return read_captions(path, format=form, unquoted=unquoted, min_seconds=least, strip=STRIP)
+def read(path: Path, form: str, *, unquoted: bool = False, **keys) -> tuple[list[Source], list[Fault]]:
+    return Captions(path, form, unquoted, 0.3, **{"strip": STRIP, **keys}).read()
 
 
 def clean_caption(text: str) -> str:
-    return reading.clean_caption(text, reading.strip_patterns(STRIP))
+    return reading.clean_caption(text, Captions(None, "none", False, 0.3, strip=STRIP).patterns)
 
 
 def table(path: Path, text: str) -> Path:
@@ -34,7 +34,7 @@ def table(path: Path, text: str) -> Path:
     return path
 
 
-def spans(captions: list[Caption]) -> list[tuple[str, str, float | None, float | None, str]]:
+def spans(captions: list[Source]) -> list[tuple[str, str, float | None, float | None, str]]:
     return [(c.video_id, c.video, c.start, c.end, c.text) for c in captions]
 
 
@@ -119,13 +119,12 @@ def test_an_unquoted_semicolon_is_refused_unless_asked_for(tmp_path):
 def test_a_key_that_does_not_fit_is_named(tmp_path, keys, message):
     path = table(tmp_path / "subs.csv", "video_id;texto\na;uno\n")
     with pytest.raises(ValueError, match=message):
-        read_captions(path, format="subs", unquoted=False, min_seconds=0.3, **keys)
+        read(path, "subs", **keys)
 
 
 def test_a_pattern_set_to_null_leaves_in_what_it_finds(tmp_path):
     path = table(tmp_path / "subs.csv", "video_id;texto\na;ANA: uno [risas]\n")
-    keys = {"format": "subs", "unquoted": False, "min_seconds": 0.3}
-    assert read_captions(path, strip={**STRIP, "names": None}, **keys)[0][0].text == "ANA: uno"
+    assert read(path, "subs", strip={**STRIP, "names": None})[0][0].text == "ANA: uno"
 
 
 @pytest.mark.parametrize("line", [";uno", "a;uno\na;dos"])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from slt.extraction.captions import read_captions
+from slt.extraction.captions import Captions
 from slt.extraction.cues import choose_languages, read_cues, unroll
 
 # As YouTube writes them: the line before, the new one with its words' times, and 10 ms without anything new.
@@ -63,7 +63,7 @@ def lines(text: str, kind: str) -> list[tuple[int, float, float, str]]:
 
 def test_rolling_captions_of_youtube_have_each_line_once_with_its_own_times(tmp_path: Path):
     (tmp_path / "f.es.vtt").write_text(ROLLING, encoding="utf-8")
-    captions, faults = read_captions(tmp_path, format="vtt", unquoted=False, min_seconds=0.3, films=["f"])
+    captions, faults = Captions(tmp_path, "vtt", False, 0.3).read(["f"])
     assert [(int(c.video_id[2:]), c.start, c.end, c.text) for c in captions] == LINES
     assert [(fault.dropped, "6 lines that repeat" in fault.reason) for fault in faults] == [(False, True)]
 
@@ -71,7 +71,7 @@ def test_rolling_captions_of_youtube_have_each_line_once_with_its_own_times(tmp_
 def test_the_encoding_of_files_that_are_not_utf_8_is_said_once(tmp_path: Path):
     for name in "ab":
         (tmp_path / f"{name}.srt").write_bytes(srt((0, 2, "mañana")).encode("cp1252"))
-    captions, faults = read_captions(tmp_path, format="srt", unquoted=False, min_seconds=0.3)
+    captions, faults = Captions(tmp_path, "srt", False, 0.3).read()
     assert [caption.text for caption in captions] == ["mañana"] * 2
     assert [("cp1252 in 2 of 2 files" in fault.reason, fault.dropped) for fault in faults] == [(True, False)]
 
@@ -80,7 +80,7 @@ def test_two_files_of_one_name_are_refused(tmp_path: Path):
     for name in ("a.srt", "a\u200c.srt"):
         (tmp_path / name).write_text(srt((0, 2, "uno")))
     with pytest.raises(ValueError, match=r"has the same name"):
-        read_captions(tmp_path, format="srt", unquoted=False, min_seconds=0.3)
+        Captions(tmp_path, "srt", False, 0.3).read()
 
 
 def test_rolling_captions_without_times_of_words_are_known_by_their_lines():
@@ -127,7 +127,7 @@ def test_only_an_empty_line_ends_a_cue_of_webvtt():
 
 def test_text_under_an_empty_line_is_taken_and_listed(tmp_path: Path):
     (tmp_path / "f.vtt").write_text(ROLLING.replace("\n \n", "\n\n"), encoding="utf-8")
-    captions, faults = read_captions(tmp_path, format="vtt", unquoted=False, min_seconds=0.3)
+    captions, faults = Captions(tmp_path, "vtt", False, 0.3).read()
     assert [(int(c.video_id[2:]), c.start, c.end, c.text) for c in captions] == LINES
     assert [(fault.where, fault.dropped) for fault in faults if fault.video_id] == [("f.vtt cue 1", False)]
 

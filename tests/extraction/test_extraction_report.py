@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from slt.corpora import layout
-from slt.drawing.curves import draw_histogram
+from slt.drawing.charts import draw_histogram
 from slt.extraction import report as overview
 from slt.extraction.contact_sheet import Moment, draw_sheet
 from slt.extraction.report import choose_worst, write_overview

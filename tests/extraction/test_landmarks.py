@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 import yaml
 
-from slt.extraction import landmarks
 from slt.extraction import mediapipe_models as landmark_models
 from slt.extraction.geometry import assign_hands, cut_box, cut_square, hide_beyond, in_pixels, is_person, middle
 from slt.extraction.landmarks import MediaPipeLandmarker
 from slt.extraction.mediapipe_models import MODELS, build_models, cache_folder, check_sum, read_models
+from slt.extraction.mediapipe_tasks import quiet
 from slt.extraction.video import read_frames
 
 HOUSE = Path(__file__).parents[2]
@@ -149,7 +149,9 @@ def test_a_folder_without_a_model_says_what_it_must_hold(tmp_path):
 
 
 def test_an_absent_mediapipe_names_the_extra():
-    code = "import sys; sys.modules['mediapipe'] = None; from slt.extraction.landmarks import _mediapipe; _mediapipe()"
+    code = (
+        "import sys; sys.modules['mediapipe'] = None; from slt.extraction.mediapipe_tasks import Tasks; Tasks({}, None)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=HOUSE, check=False)
     assert 'pip install "slt[media]"' in done.stderr
 
@@ -262,11 +264,11 @@ def test_a_stranger_who_walks_past_in_front_does_not_stay_the_signer(height):
 
 
 def test_what_libraries_write_is_kept_off_the_screen_until_the_last_thread_is_through(capfd):
-    landmarks._quiet.__enter__()
-    with landmarks._quiet:
+    quiet.__enter__()
+    with quiet:
         os.write(2, b"W0000 inner\n")
     os.write(2, b"W0000 outer\n")
-    landmarks._quiet.__exit__()
+    quiet.__exit__()
     os.write(2, b"ours\n")
     assert capfd.readouterr().err == "ours\n"
 

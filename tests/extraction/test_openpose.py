@@ -9,15 +9,19 @@ import pytest
 from bench.openpose_files import person, write_people
 
 from slt.corpora import layout
+from slt.extraction.captions import Captions
 from slt.extraction.openpose import read_people
 from slt.extraction.poses import read_keypoints
 from slt.extraction.source import Source
-from slt.extraction.sources import find_sources
+from slt.extraction.sources import Footage, find_sources
 from slt.streams.pose import shoulders_seen
 
-KEYS = {"unquoted": False, "min_seconds": 0.3, "signer": "auto", "boxes": None}
 FILMS = {"size": [640, 360], "fps": 25.0}
 LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_WRIST = 11, 12, 15
+
+
+def find(folder, form, films):
+    return find_sources(folder, Footage("poses", "auto", openpose=films), Captions(None, form, False, 0.3))
 
 
 def test_the_signers_sides_and_hands_come_at_their_places(tmp_path):
@@ -52,9 +56,7 @@ def test_clips_are_found_in_folders_of_their_own_and_beside_one_another(tmp_path
         write_people(tmp_path / "flat" / "deep", name, [[person(300, 200)]] * count)
     for folder in ("folders", "flat"):
         layout.write_table(tmp_path / folder / "subs.csv", [{"video_id": name, "texto": "uno"} for name in ids])
-        sources, faults = find_sources(
-            tmp_path / folder, kind="poses", path=None, format="subs", openpose=FILMS, **KEYS
-        )
+        sources, faults = find(tmp_path / folder, "subs", FILMS)
         assert ([source.video_id for source in sources], faults) == (ids, [])
         poses = [read_keypoints(source) for source in sources]
         assert [(len(pose.points), pose.size, pose.fps) for pose in poses] == [(n, (640, 360), 25.0) for n in (4, 6)]
@@ -68,10 +70,10 @@ def test_size_and_rate_of_the_films_are_asked_for_by_their_keys(tmp_path):
     write_people(tmp_path / "a", "a", [[person(300, 200)]])
     for given in (None, {"size": None, "fps": 25.0}, {"size": [640], "fps": 25.0}, {"size": [640, 360], "fps": None}):
         with pytest.raises(ValueError, match=r"openpose\.size=\[1280,720\] openpose\.fps=25"):
-            find_sources(tmp_path, kind="poses", path=None, format="none", openpose=given, **KEYS)
+            find(tmp_path, "none", given)
     (tmp_path / "b.pose").touch()
     with pytest.raises(ValueError, match=r"b\.pose: .* in one folder"):
-        find_sources(tmp_path, kind="poses", path=None, format="none", openpose=FILMS, **KEYS)
+        find(tmp_path, "none", FILMS)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +97,7 @@ def test_a_file_that_is_not_openposes_is_refused_by_name(tmp_path, text):
 
 def test_a_frame_without_its_file_is_refused_and_one_without_people_is_not_seen(tmp_path):
     folder = write_people(tmp_path / "a", "a", [[person(300, 200)], [], [person(300, 200)]])
-    pose = read_keypoints(Source("a", folder, None, None, {}, size=(640, 360), fps=25))
+    pose = read_keypoints(Source("a", folder, size=(640, 360), fps=25))
     assert shoulders_seen(pose.points).tolist() == [True, False, True]
     (folder / "a_000000000001_keypoints.json").unlink()
     with pytest.raises(ValueError, match="no file of frame 1"):
@@ -110,4 +112,4 @@ def test_shares_in_place_of_pixels_are_refused(tmp_path):
     found["people"][0] = {"pose_keypoints_2d": body.ravel().tolist()}
     path.write_text(json.dumps(found))
     with pytest.raises(ValueError, match="normalised before they were saved"):
-        read_keypoints(Source("a", folder, None, None, {}, size=(640, 360), fps=25))
+        read_keypoints(Source("a", folder, size=(640, 360), fps=25))

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from slt.config.checks import HOME
-from slt.extraction.poses import LSA_T_POINTS, read_keypoints, write_pose_format
+from slt.extraction import lsa_t
+from slt.extraction.captions import Captions
+from slt.extraction.poses import read_keypoints, write_pose_format
 from slt.extraction.source import Source
-from slt.extraction.sources import find_sources
+from slt.extraction.sources import Footage, find_sources
 from slt.streams.pose import shoulders_seen
 from slt.streams.skeletons import BODY_NAMES
 
@@ -20,11 +22,15 @@ pose_format = pytest.importorskip("pose_format", reason='pose-format is absent: 
 
 DATA = HOME.parent / "shared" / "data"
 real = pytest.mark.skipif(not DATA.is_dir(), reason="the real data are not on this machine (../shared/data)")
-KEYS = {"unquoted": False, "min_seconds": 0.3, "signer": "auto", "boxes": None}
 
 
 def clip(path: Path, *, start: float | None = None, end: float | None = None, person: int = 0) -> Source:
-    return Source("v_1", path, start, end, {"video_id": "v_1", "texto": "uno"}, person=person)
+    return Source("v_1", path, start, end, "uno", person=person)
+
+
+def find(path: Path, kind: str, table: Path | None = None):
+    captions = Captions(table, "lsa_t" if kind == "keypoints" else "none", False, 0.3)
+    return find_sources(path, Footage(kind, "auto"), captions)
 
 
 def points(frames: int = 6) -> np.ndarray:
@@ -46,7 +52,7 @@ def h5(path: Path, rows: np.ndarray, *, signer: str = "signer_0", **attributes: 
 
 def rows_of(found: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Lay points (T, 75, 3) out as LSA-T has them, (T, 2172): body, face, right hand, left hand, each x, y, z, c."""
-    rows = np.full((len(found), LSA_T_POINTS, 4), np.nan, np.float16)
+    rows = np.full((len(found), lsa_t.POINTS, 4), np.nan, np.float16)
     for here, there in ((slice(33), slice(33)), (slice(33, 54), slice(522, 543)), (slice(54, 75), slice(501, 522))):
         rows[:, there, :2] = found[:, here, :2] * size
         rows[:, there, 3] = found[:, here, 2]
@@ -92,7 +98,7 @@ def test_key_points_that_are_none_are_refused_by_name(tmp_path):
     with pytest.raises(ValueError, match=r"\(T, 2172\) .* came float16 \(6, 2171\)"):
         read_keypoints(clip(h5(tmp_path / "a.h5", np.zeros((6, 2171), np.float16)), start=0, end=1))
     with pytest.raises(ValueError, match=r"a\.h5: w\.mp4: no such clip"):
-        read_keypoints(Source("w", tmp_path / "a.h5", 0, 1, {}))
+        read_keypoints(Source("w", tmp_path / "a.h5", 0, 1))
     with pytest.raises(ValueError, match="start and end of the clip are needed"):
         read_keypoints(clip(h5(tmp_path / "b.h5", rows_of(points(), (1, 1)))))
     with pytest.raises(ValueError, match=r"from \.h5 and \.pose"):
@@ -119,9 +125,8 @@ def test_a_damaged_h5_is_named_whatever_its_library_says(tmp_path):
 
 @real
 def test_the_published_layout_is_read_and_each_hand_is_at_its_own_wrist():
-    lsa_t = DATA / "lsa_t"
-    path = lsa_t / "layout_meta_sample.csv"
-    sources, faults = find_sources(lsa_t / "layout_sample.h5", kind="keypoints", path=path, format="lsa_t", **KEYS)
+    folder = DATA / "lsa_t"
+    sources, faults = find(folder / "layout_sample.h5", "keypoints", folder / "layout_meta_sample.csv")
     assert (len(sources), faults) == (3, [])
     for source in sources:
         pose = read_keypoints(source)
@@ -307,7 +312,7 @@ def test_real_files_of_other_skeletons_say_what_they_lack(name, missing, shoulde
 
 @real
 def test_the_real_pose_files_are_read():
-    sources, faults = find_sources(DATA / "poses_es", kind="poses", path=None, format="none", **KEYS)
+    sources, faults = find(DATA / "poses_es", "poses")
     assert (len(sources), faults) == (30, [])
     poses = [read_keypoints(source) for source in sources]
     assert {(pose.size, pose.fps, pose.points.shape[1:]) for pose in poses} == {((500, 500), 25.0, (75, 3))}

@@ -8,17 +8,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from slt.extraction.poses import LSA_T_POINTS, read_keypoints
+from slt.extraction import lsa_t
+from slt.extraction.captions import Captions
+from slt.extraction.poses import read_keypoints
 from slt.extraction.source import Source
-from slt.extraction.sources import find_sources, read_boxes
+from slt.extraction.sources import Footage, find_sources, read_boxes
 
 CUTS = "video_id;video;start;end;texto\n"
 FORMS = {"subs": "video_id;texto\n", "cuts": CUTS}
 
 
-def find(source: Path, form: str = "subs", **keys):
-    usual = {"kind": "films", "path": None, "unquoted": False, "min_seconds": 0.3, "signer": "auto", "boxes": None}
-    return find_sources(source, format=form, **{**usual, **keys})
+def find(source: Path, form: str = "subs", path: Path | None = None, **keys):
+    return find_sources(
+        source, Footage(**{"kind": "films", "signer": "auto", **keys}), Captions(path, form, False, 0.3)
+    )
 
 
 @pytest.fixture
@@ -39,7 +42,7 @@ def table(folder: Path, rows: str, form: str = "subs") -> Path:
 def test_whole_films_are_found_by_their_names(folder):
     table(folder, "a;uno\nb;dos <i></i>\nc;tres\n")
     sources, faults = find(folder)
-    assert sources[1] == Source("b", folder / "b.MKV", None, None, {"video_id": "b", "texto": "dos"})
+    assert sources[1] == Source("b", folder / "b.MKV", text="dos")
     assert ([s.video_id for s in sources], faults) == (["a", "b", "c"], [])
 
 
@@ -47,8 +50,8 @@ def test_cuts_keep_film_times_and_further_columns_in_their_row(folder):
     rows = "a_1;a;0;2.5;uno\na_2;a.mp4;3;4;dos\nb_1;b;;;tres\nc_1;c;1;2;x\n"
     table(folder, rows, "cuts")
     sources, faults = find(folder, "cuts")
-    row = {"video_id": "a_1", "texto": "uno", "video": "a", "start": "0.0", "end": "2.5"}
-    assert (sources[0], faults) == (Source("a_1", folder / "a.mp4", 0.0, 2.5, row), [])
+    assert (sources[0], faults) == (Source("a_1", folder / "a.mp4", 0.0, 2.5, "uno", "a"), [])
+    assert sources[0].row == {"video_id": "a_1", "texto": "uno", "video": "a", "start": 0.0, "end": 2.5}
     assert [s.path.name for s in sources] == ["a.mp4", "a.mp4", "b.MKV", "c.gif"]
     assert {tuple(s.row) for s in sources} == {("video_id", "texto", "video", "start", "end")}
 
@@ -135,7 +138,7 @@ def test_ids_and_films_are_one_in_whatever_way_their_accents_are_written(folder)
 def test_key_points_whose_names_spell_accents_otherwise_are_found(tmp_path):
     h5py = pytest.importorskip("h5py", reason='h5py is absent: pip install "slt[media]"')
     with h5py.File(tmp_path / "keypoints.h5", "w") as file:
-        file["sen\u0303a.mp4/signer_0/keypoints"] = np.full((4, 4 * LSA_T_POINTS), 9, np.float16)
+        file["sen\u0303a.mp4/signer_0/keypoints"] = np.full((4, 4 * lsa_t.POINTS), 9, np.float16)
     (tmp_path / "meta.csv").write_text("id;text;video;start;end;split\nse\u00f1a;uno;v;1;3;[]\n", encoding="utf-8")
     sources, faults = find(tmp_path / "keypoints.h5", "auto", kind="keypoints")
     assert (faults, read_keypoints(sources[0]).fps) == ([], 2)

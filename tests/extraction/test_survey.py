@@ -17,7 +17,7 @@ pytest.importorskip("av", reason='PyAV is absent: pip install "slt[media]"')
 
 def look(path: Path, *cuts: tuple[float | None, float | None]) -> list[str]:
     """The numbers of the cuts that cannot be extracted; the film has pictures for 0.6 s."""
-    clips = [Source(str(n), path, start, end, {}) for n, (start, end) in enumerate(cuts)]
+    clips = [Source(str(n), path, start, end) for n, (start, end) in enumerate(cuts)]
     return sorted(foresee(clips, kind="films"))
 
 
@@ -39,7 +39,7 @@ def test_a_film_that_may_not_be_read_is_told_with_what_to_do(tmp_path, monkeypat
 
     write_film(tmp_path / "a.mp4")
     monkeypatch.setattr(Path, "open", denied)
-    clip = Source("0", tmp_path / "a.mp4", None, None, {})
+    clip = Source("0", tmp_path / "a.mp4")
     assert "cannot be read (Permission denied); mend the rights" in foresee([clip], kind="films")["0"]
 
 

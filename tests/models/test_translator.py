@@ -108,7 +108,7 @@ def test_half_precision_gives_finite_logits_near_the_full_ones(build, batch):
 
 @pytest.mark.parametrize("streams", [["pose"], ["face", "pose"], ["left_hand", "right_hand"]])
 def test_fewer_streams_make_a_smaller_translator(build, batch, compose, tiny, tokenizer, clips, streams):
-    from slt.config.assemble import build_translator, stream_shapes
+    from slt.config.build import build_translator, stream_shapes
 
     shapes = {name: shape for name, shape in stream_shapes(clips).items() if name in streams}
     translator = build_translator(compose(*tiny), tokenizer, shapes).eval()

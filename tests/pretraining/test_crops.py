@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from slt.corpora import layout
-from slt.pretraining.augmentation import CropViews
 from slt.pretraining.crops import CropPool, Shuffled, ViewBatches
+from slt.pretraining.views import CropViews
 from slt.streams.packed import write_frames, write_packed
 
 FOLDERS = {"face": "face", "left_hand": "hand_l", "right_hand": "hand_r"}

@@ -1,4 +1,4 @@
-"""Twins: the teacher follows, hidden patches are hidden, sizes are refused before the first step."""
+"""StudentTeacher: the teacher follows, hidden patches are hidden, sizes are refused before the first step."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from slt.models.backbones import ConvSmall, ViTLight
-from slt.pretraining.augmentation import Views
 from slt.pretraining.losses import Centring
-from slt.pretraining.networks import PrototypeHead, Twins
+from slt.pretraining.networks import PrototypeHead, StudentTeacher
 from slt.pretraining.objective import SelfDistillation
+from slt.pretraining.views import Views
 
 HEAD = partial(PrototypeHead, hidden=16, bottleneck=8, depth=2, batch_norm=False)
 LOSS = {
@@ -26,11 +26,11 @@ def vit(size: int = 24) -> ViTLight:
     return ViTLight(img_size=size, patch_size=8, embed_dim=16, depth=2, num_heads=2, weights=None, frozen=False)
 
 
-def twins(backbone=None, *, patches: bool = True, tied: bool = False, drop_path: float = 0.0) -> Twins:
+def twins(backbone=None, *, patches: bool = True, tied: bool = False, drop_path: float = 0.0) -> StudentTeacher:
     torch.manual_seed(0)
     balance = partial(Centring, momentum=0.9)
-    return Twins(backbone or vit(), head=HEAD, patches=patches, tied_heads=tied, drop_path=drop_path, balance=balance,
-                 num_prototypes=6)  # fmt: skip
+    return StudentTeacher(backbone or vit(), head=HEAD, patches=patches, tied_heads=tied, drop_path=drop_path,
+                          balance=balance, num_prototypes=6)  # fmt: skip
 
 
 def views(count: int = 4, part: int = 16) -> Views:
@@ -48,11 +48,11 @@ def moments(count: int) -> tuple[torch.Tensor, torch.Tensor]:
 def test_teacher_begins_as_the_student_and_follows_it():
     model = twins()
     first = {name: value.clone() for name, value in model.teacher.state_dict().items()}
-    model.move_teacher(0.5)
+    model.update_teacher(0.5)
     assert all(torch.equal(value, first[name]) for name, value in model.teacher.state_dict().items())
     with torch.no_grad():
         model.student.mask_token.fill_(1.0)
-    model.move_teacher(0.75)
+    model.update_teacher(0.75)
     assert model.teacher.mask_token.tolist() == [0.25] * 16
 
 

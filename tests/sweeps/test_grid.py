@@ -18,7 +18,7 @@ import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from slt.config.checks import CONF, HOME, check
-from slt.config.entry import explain
+from slt.config.messages import explain
 from slt.sweeps import grid
 from slt.sweeps.status import read_status
 

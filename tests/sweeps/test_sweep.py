@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from slt.config import assemble
+from slt.config import runs
 from slt.models import Translator
-from slt.sweeps.ending import close
-from slt.sweeps.page import write_sweep
+from slt.sweeps.page import close, write_sweep
 from slt.sweeps.status import read_status
 
 ONE = ("final=null", "max_steps=1", "eval_every=1")
@@ -117,14 +116,14 @@ def test_the_objective_is_a_validation_score_and_never_test(entry, tiny, monkeyp
 
 
 def test_a_job_s_model_is_gone_when_the_next_one_begins(entry, tiny, monkeypatch):
-    alive, begin = [], assemble.begin_run
+    alive, begin = [], runs.begin_run
 
     def count(cfg):
         alive.append(sum(type(thing) is Translator for thing in gc.get_objects()))
         return begin(cfg)
 
     gc.collect()
-    monkeypatch.setattr(assemble, "begin_run", count)
+    monkeypatch.setattr(runs, "begin_run", count)
     gc.disable()  # what only chance would collect is not gone
     try:
         assert entry("train", "-m", *tiny, *ONE, "seed=1,2").status == 0

@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import sacrebleu
+from minimal_pairs import form_without
 
 from slt.synthetic.grammar import (
     GRAMMARS,
@@ -23,7 +24,7 @@ from slt.synthetic.grammar import (
     translate,
 )
 from slt.synthetic.lexicon import lexicon
-from slt.synthetic.phonology import Sign, form_without
+from slt.synthetic.phonology import Sign
 
 SIGNS = {sign.gloss: sign for sign in lexicon("hard")}
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 
 import pytest
+from minimal_pairs import form_without
 
 from slt.synthetic.lexicon import describe, lexicon
-from slt.synthetic.phonology import HANDSHAPES, LOCATIONS, MOUTHS, MOVEMENTS, ORIENTATIONS, Sign, form, form_without
+from slt.synthetic.phonology import HANDSHAPES, LOCATIONS, MOUTHS, MOVEMENTS, ORIENTATIONS, Sign, form
 
 
 @pytest.mark.parametrize(("size", "least"), [("default", 60), ("hard", 300)])

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from slt.config.checks import HOME
 from slt.corpora import layout
 from slt.streams.arrays import read_pose
 from slt.streams.packed import PackedCrops
@@ -80,13 +84,30 @@ def test_the_same_parameters_give_the_same_bytes_from_any_number_of_workers(
     assert digest(again) == digest(corpus)
 
 
-def test_a_worker_that_fails_is_told_and_leaves_nothing(
-    tmp_path: Path, parameters: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(writing.sys, "executable", "false")
-    with pytest.raises(RuntimeError, match="a drawing process ended with code 1"):
-        corpus_folder(cache=str(tmp_path), **parameters | {"workers": 2})
+def test_a_worker_that_fails_is_told_and_leaves_nothing(tmp_path: Path, parameters: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="fps=3: a sign must last"):
+        corpus_folder(cache=str(tmp_path), **parameters | {"workers": 2, "fps": 3.0})
     assert [path.suffix for path in tmp_path.iterdir()] == [".lock"]
+
+
+SCRIPT = """
+import json, sys
+print("main module")
+from slt.synthetic import corpus_folder
+print(corpus_folder(cache=sys.argv[1], **json.loads(sys.argv[2])))
+"""
+
+
+def test_a_script_without_a_guard_may_ask_for_the_corpus(tmp_path: Path, parameters: dict[str, Any]) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT)
+    small = parameters | {"clips": dict.fromkeys(SPLITS, 1), "workers": 2}
+    command = [sys.executable, str(tmp_path / "script.py"), str(tmp_path), json.dumps(small)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(HOME)}
+    )
+    first, folder = done.stdout.splitlines()
+    assert first == "main module"
+    assert layout.read_index(Path(folder) / "index" / "test.csv") == ["test_00000"]
 
 
 def test_another_seed_gives_another_folder(corpus: Path, tmp_path: Path, parameters: dict[str, Any]) -> None:
@@ -129,7 +150,7 @@ def test_jpeg_crops_look_like_raw_ones(corpus: Path, tmp_path: Path, parameters:
     ("change", "message"),
     [({"size": "huge"}, "size='huge'"), ({"encoding": "png"}, "encoding='png'"), ({"crop_size": 4}, "crop_size=4"),
      ({"left_handed": 2.0}, "left_handed=2.0"), ({"fps": 3.0}, "fps=3"),
-     ({"noise": {"jitter": 0.1}}, "noise: jitter, missed"),
+     ({"noise": {"jitter": 0.1}}, "noise: jitter, missed"), ({"sede": 1}, "came .*sede; did you mean seed"),
      ({"clips": {"train": 3, "val": 1, "test": 0}}, "clips: a number of at least 1"),
      ({"signers": {"train": 3, "val": 1}}, "signers: a number of at least 1 for each of train, val and test")],
 )  # fmt: skip

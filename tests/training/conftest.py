@@ -6,7 +6,7 @@ B rows.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from slt.training.loop import Trainer
+from slt.training.loop import Run, Trainer
+from slt.training.machine import Compute
 from slt.training.record import Record
 from slt.training.schedule import constant
+from slt.training.settings import LoopSettings
+
+LOOP: dict[str, Any] = {
+    "strategy": "ddp", "select": "val/bleu", "accumulate": 1, "grad_clip": None, "max_steps": 6, "eval_every": 3,
+    "log_every": 1,
+}  # fmt: skip
+FIELDS = {part.name for part in fields(LoopSettings)}
 
 
 @dataclass
@@ -67,12 +75,13 @@ def trainer(tmp_path: Path) -> Callable[..., Trainer]:
         model = nn.Sequential(nn.Linear(3, 16), nn.ReLU(), nn.Dropout(dropout), nn.Linear(16, 1))
         model = changes.pop("model", model)
         groups = [{"params": list(model.parameters()), "lr": lr, "base_lr": lr}]
+        compute = Compute(torch.device("cpu"), changes.pop("precision", "fp32"))
+        carried, profiler = changes.pop("carried", {"config": "a: 1"}), changes.pop("profiler", None)
+        run = Run(folder / "checkpoints", compute, Record(folder, []), carried, profiler)
+        settings = LoopSettings(**LOOP | {key: changes.pop(key) for key in [*changes] if key in FIELDS})
         options: dict[str, Any] = {
-            "model": model, "strategy": "ddp", "objective": squared_error, "optimizer": torch.optim.AdamW(groups),
-            "batches": Endless(4), "schedule": partial(constant, warmup_steps=0), "evaluate": None,
-            "select": "val/bleu", "patience": None, "record": Record(folder, []), "folder": folder / "checkpoints",
-            "carried": {"config": "a: 1"}, "device": torch.device("cpu"), "precision": "fp32", "accumulate": 1,
-            "grad_clip": None, "max_steps": 6, "eval_every": 3, "log_every": 1,
+            "model": model, "objective": squared_error, "optimizer": torch.optim.AdamW(groups), "evaluate": None,
+            "batches": Endless(4), "schedule": partial(constant, warmup_steps=0), "run": run, "settings": settings,
         }  # fmt: skip
         return Trainer(**options | changes)
 

@@ -11,7 +11,7 @@ import torch
 
 from slt.corpora.folder import LsaTMultiStream
 from slt.models.tokenizer import Tokenize
-from slt.streams.batch import Batch, LengthBatches
+from slt.streams.batch import Batch, Batching, LengthBatches
 from slt.training.batches import EpochKeys, TrainBatches, evaluation_batches
 
 # From Python 3.12 on a fork beside threads warns, such as tqdm's; ours and the loader's do nothing with them.
@@ -30,10 +30,7 @@ def start(clips: Any, tokenizer: Any) -> Start:
             root=clips.root, split="train", streams=_mirrored(clips), fps=None, max_frames=20, length_tolerance=0,
             augment=augment, seed=1,
         )  # fmt: skip
-        sampler = LengthBatches(split.lengths, batch_size=5, batch_frames=None, shuffle=True, seed=1)
-        batches = TrainBatches(
-            split, sampler, Tokenize(tokenizer, 64), num_workers=workers, pin_memory=False, seed=1
-        )  # fmt: skip
+        batches = TrainBatches(split, Tokenize(tokenizer, 64), Batching(5, None, workers), pin_memory=False, seed=1)
         return list(islice(batches.start(consumed), count))
 
     return take
@@ -103,7 +100,7 @@ def test_keys_say_their_epoch() -> None:
 
 @pytest.mark.parametrize("limits", [{"batch_size": 5, "batch_frames": None}, {"batch_size": None, "batch_frames": 60}])
 def test_evaluation_takes_each_clip_once_long_ones_first(clips: Any, tokenizer: Any, limits: dict[str, Any]) -> None:
-    batches = list(evaluation_batches(clips, Tokenize(tokenizer, 64), **limits, num_workers=0))
+    batches = list(evaluation_batches(clips, Tokenize(tokenizer, 64), Batching(**limits, num_workers=0)))
     assert sorted(name for batch in batches for name in batch.ids) == sorted(clips.ids)
     lengths = batches[0].frames.sum(1).tolist() + batches[-1].frames.sum(1).tolist()
     assert lengths == sorted(lengths, reverse=True)
@@ -112,5 +109,5 @@ def test_evaluation_takes_each_clip_once_long_ones_first(clips: Any, tokenizer: 
 
 def test_evaluation_pass_leaves_the_global_generator_alone(clips: Any, tokenizer: Any) -> None:
     before = torch.get_rng_state()
-    list(evaluation_batches(clips, Tokenize(tokenizer, 64), batch_size=8, batch_frames=None, num_workers=0))
+    list(evaluation_batches(clips, Tokenize(tokenizer, 64), Batching(8, None, 0)))
     assert torch.equal(torch.get_rng_state(), before)

@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 import wandb
 
-from slt.evaluation import Prediction
+from slt.evaluation.prediction import Prediction
 from slt.training import lineage
-from slt.training.dashboard import COLUMNS, Dashboard, key_fault
+from slt.training.dashboard import COLUMNS, Board, Dashboard, key_fault
 
 KEY = "0123456789" * 4
 OPTIONS: dict[str, Any] = {
-    "job_type": "train", "mode": "offline", "project": "slt", "entity": None, "group": "seeds", "name": "short",
+    "mode": "offline", "project": "slt", "entity": None, "group": "seeds", "name": "short",
     "tags": ["a"], "log_tables": True, "examples": 2, "log_checkpoints": False,
 }  # fmt: skip
 Open = Callable[..., Dashboard]
@@ -30,7 +30,7 @@ Open = Callable[..., Dashboard]
 
 def opened(folder: Path, **changes: Any) -> Dashboard:
     folder.mkdir(exist_ok=True)
-    return Dashboard(folder, {"seed": 4, "optimizer": {"lr": 0.5}}, **OPTIONS | changes)
+    return Dashboard(folder, {"seed": 4, "optimizer": {"lr": 0.5}}, Board(**OPTIONS | changes), job_type="train")
 
 
 @pytest.fixture
@@ -195,10 +195,11 @@ def test_no_key_is_in_any_file(told: Any) -> None:
 
 def test_disabled_does_nothing_writes_nothing_and_needs_no_wandb(tmp_path: Path) -> None:
     code = (
-        "import sys, pathlib; sys.modules['wandb'] = None; from slt.training.dashboard import Dashboard, key_fault\n"
+        "import sys, pathlib; sys.modules['wandb'] = None\n"
+        "from slt.training.dashboard import Board, Dashboard, key_fault\n"
         "from slt.training import lineage; folder = pathlib.Path(sys.argv[1])\n"
-        "board = Dashboard(folder, {}, job_type='eval', mode='disabled', project='p', entity=None, group=None, "
-        "name=None, tags=[], log_tables=True, examples=3, log_checkpoints=True)\n"
+        "board = Dashboard(folder, {}, Board(mode='disabled', project='p', entity=None, group=None, name=None, "
+        "tags=[], log_tables=True, examples=3, log_checkpoints=True), job_type='eval')\n"
         "board.log(1, {'train/loss': 1.0}); board.translations('a/b', 1, [], {}); board.summary({'test/bleu': 1.0})\n"
         "board.uses(lineage.checkpoint(folder / 'absent.pt')); board.makes(lineage.exported(folder)); board.close()\n"
         "assert board.examples == 0 and key_fault('disabled') is None and key_fault('offline') is None"

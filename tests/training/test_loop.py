@@ -275,7 +275,7 @@ def test_checkpoints_carry_what_they_are_given(trainer: Make) -> None:
 
 def test_parts_have_their_own_rates_and_vectors_do_not_decay(build: Callable[..., nn.Module]) -> None:
     model = build()
-    groups = parameter_groups(model, lr=1.0, backbone_lr=0.1, decoder_lr=0.3)
+    groups = parameter_groups(model, lr=1.0, rates={"encoder.backbones.": 0.1, "decoder.model.": 0.3})
     found = {id(p): (group["base_lr"], group.get("weight_decay")) for group in groups for p in group["params"]}
     rates = {"encoder.backbones.": 0.1, "decoder.model.": 0.3}
     for name, p in model.named_parameters():
@@ -286,15 +286,13 @@ def test_parts_have_their_own_rates_and_vectors_do_not_decay(build: Callable[...
 
 
 def test_parts_without_a_rate_share_the_base_rate(build: Callable[..., nn.Module]) -> None:
-    groups = parameter_groups(build(), lr=0.5, backbone_lr=None, decoder_lr=None)
+    groups = parameter_groups(build(), lr=0.5, rates={"encoder.backbones.": None})
     assert [group["base_lr"] for group in groups] == [0.5, 0.5]
     assert all(group["lr"] == group["base_lr"] for group in groups)
 
 
 def test_frozen_parameters_are_in_no_group(build: Callable[..., nn.Module]) -> None:
     model = build("streams.face.frozen=true")
-    there = {
-        id(p) for group in parameter_groups(model, lr=1.0, backbone_lr=0.1, decoder_lr=None) for p in group["params"]
-    }
+    there = {id(p) for group in parameter_groups(model, lr=1.0, rates={}) for p in group["params"]}
     assert not there & {id(p) for p in model.encoder.backbones["face"].parameters()}
     assert there & {id(p) for p in model.encoder.backbones["left_hand"].parameters()}

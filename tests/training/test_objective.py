@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from slt.config.assemble import build_translator, stream_shapes
+from slt.config.build import build_translator, stream_shapes
 from slt.models.temporal import TransformerTemporal
 from slt.training.objective import TranslationLoss, gloss_loss, name_too_short, sentence_loss
 

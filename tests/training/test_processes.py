@@ -24,10 +24,12 @@ from slt.training import processes
 from slt.training.batches import EpochKeys
 from slt.training.checkpoint import load_checkpoint
 from slt.training.launching import launch
-from slt.training.loop import Trainer
+from slt.training.loop import Run, Trainer
+from slt.training.machine import Compute
 from slt.training.processes import Place, outside
 from slt.training.record import Record, read_metrics
 from slt.training.schedule import constant
+from slt.training.settings import LoopSettings
 
 SCORES = torch.randn(9, 4, generator=torch.Generator().manual_seed(1))
 
@@ -86,12 +88,14 @@ def trainer(folder: Path, strategy: str, **changes: Any) -> Trainer:
     torch.manual_seed(0)
     model = Fork()
     groups = [{"params": [p for p in model.parameters() if p.requires_grad], "lr": 0.05, "base_lr": 0.05}]
+    compute = Compute(torch.device("cpu"), changes.pop("precision", "fp32"))
+    steps = {key: changes.pop(key) for key in ("max_steps", "eval_every") if key in changes}
+    settings = LoopSettings(strategy=strategy, select="val/bleu", accumulate=2, grad_clip=0.5, log_every=1,
+                            **{"max_steps": 6, "eval_every": 3} | steps)  # fmt: skip
+    run = Run(folder / "checkpoints", compute, Record(folder, []), {})
     options: dict[str, Any] = {
-        "model": model, "strategy": strategy, "objective": error, "optimizer": torch.optim.AdamW(groups),
-        "batches": Parts(), "schedule": partial(constant, warmup_steps=0), "evaluate": None, "select": "val/bleu",
-        "patience": None, "record": Record(folder, []), "folder": folder / "checkpoints", "carried": {},
-        "device": torch.device("cpu"), "precision": "fp32", "accumulate": 2, "grad_clip": 0.5, "max_steps": 6,
-        "eval_every": 3, "log_every": 1,
+        "model": model, "objective": error, "optimizer": torch.optim.AdamW(groups), "batches": Parts(),
+        "schedule": partial(constant, warmup_steps=0), "evaluate": None, "run": run, "settings": settings,
     }  # fmt: skip
     return Trainer(**options | changes)
 
@@ -116,7 +120,11 @@ def together(folder: Path) -> list[dict[str, Any]]:
     """Everything that the tests below ask about, done by one of two processes; what each of them saw."""
     mine = SCORES[:9] if processes.first() else SCORES[9:]  # all in one process, none in the other
     halves = SCORES[processes.rank() :: 2]
-    seen: dict[str, Any] = {"rank": processes.rank(), "world": processes.world(), "same": processes.same(os.getpid())}
+    seen: dict[str, Any] = {
+        "rank": processes.rank(),
+        "world": processes.world(),
+        "same": processes.broadcast(os.getpid()),
+    }
     seen["share"] = [float(processes.share(torch.tensor(n))) for n in ((3, 1)[processes.rank()], 0)]
     for name, part in (("uneven", mine), ("even", halves)):
         centring = Centring(num_prototypes=4, momentum=0.5)
@@ -144,7 +152,7 @@ def together(folder: Path) -> list[dict[str, Any]]:
 
 
 def _local(run: Trainer) -> list[Tensor]:
-    return [getattr(p, "_local_tensor", p) for p in run.spread.parameters()]
+    return [getattr(p, "_local_tensor", p) for p in run.parallel.parameters()]
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from slt.training.loop import Trainer
-from slt.training.profile import profiler
+from slt.training.machine import profiler
+from slt.training.settings import Profile
 
 CPU = torch.device("cpu")
 
@@ -27,7 +28,7 @@ def recorded(folder: Path) -> int:
 def test_updates_after_the_warm_up_are_in_the_table_and_the_trace(
     trainer: Callable[..., Trainer], tmp_path: Path, updates: int, expected: int
 ) -> None:
-    watching = profiler(tmp_path, device=CPU, warmup=2, steps=2)
+    watching = profiler(tmp_path, CPU, Profile(warmup=2, steps=2))
     trainer(profiler=watching, max_steps=updates).run()
     assert recorded(tmp_path) == expected
     with gzip.open(tmp_path / "trace.json.gz", "rt") as file:
@@ -37,14 +38,14 @@ def test_updates_after_the_warm_up_are_in_the_table_and_the_trace(
 
 
 def test_a_run_that_ends_early_leaves_what_was_recorded(trainer: Callable[..., Trainer], tmp_path: Path) -> None:
-    trainer(profiler=profiler(tmp_path, device=CPU, warmup=2, steps=50), max_steps=4).run()
+    trainer(profiler=profiler(tmp_path, CPU, Profile(warmup=2, steps=50)), max_steps=4).run()
     assert recorded(tmp_path) >= 2
     assert (tmp_path / "trace.json.gz").is_file()
 
 
 def test_a_profiled_run_learns_what_the_plain_one_does(trainer: Callable[..., Trainer], tmp_path: Path) -> None:
     losses = []
-    for folder, watching in (("plain", None), ("watched", profiler(tmp_path, device=CPU, warmup=1, steps=1))):
+    for folder, watching in (("plain", None), ("watched", profiler(tmp_path, CPU, Profile(warmup=1, steps=1)))):
         run = trainer(folder=tmp_path / folder, profiler=watching)
         run.run()
         losses.append(run.record.curves["train/loss"])

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from slt.training.randomness import fix_randomness
+from slt.training.machine import fix_randomness
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 import slt.training.record
-from slt.training.record import Record, draw_curves, read_metrics, write_origin
+from slt.drawing.charts import save_curves
+from slt.training.record import Record, read_metrics, write_origin
 
 
 class Sink:
@@ -120,7 +121,7 @@ def test_nothing_to_carry_over_is_an_empty_file(tmp_path: Path) -> None:
 
 
 def test_curves_become_a_picture(record: Record, tmp_path: Path) -> None:
-    draw_curves(record.curves, tmp_path / "curves.png")
+    save_curves(record.curves, tmp_path / "curves.png")
     with Image.open(tmp_path / "curves.png") as picture:
         assert picture.width > 600
         assert len(picture.convert("L").getcolors() or []) > 10  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Curves of a run as small line charts, and histograms of a corpus: inline SVG for the reports."""
+"""Curves of a run and histograms of a corpus as small charts: inline SVG for the pages, a PNG beside a run."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -19,13 +21,11 @@ Curve = Sequence[tuple[float, float]]
 
 
 def draw_curves(curves: Mapping[str, Curve]) -> dict[str, str]:
-    """Draws one chart a metric, with a line for each split.
+    """Draws one chart a metric, with a line for each split: name -> SVG text in the ink of the page around it.
 
     Args:
-        curves: `split/name` -> (step, value) pairs, as logged. Points that are not finite break the line.
-
-    Returns:
-        name -> SVG text, its ink the colour of the text around it; curves without a point are left out.
+        curves: `split/name` -> (step, value) pairs, as logged. Points that are not finite break the line; curves
+            without a point are left out.
     """
     charts: dict[str, dict[str, Curve]] = {}
     for key, curve in curves.items():
@@ -46,18 +46,36 @@ def _chart(name: str, lines: Mapping[str, Curve]) -> str:
         axes.set_title(name)
         axes.set_xlabel("step")
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(color=INK, alpha=0.12)
+        plain(axes)
         if len(lines) > 1:
             axes.legend(frameon=False)
         ends = "; ".join(f"{split} {curve[0][1]:.4g} to {curve[-1][1]:.4g}" for split, curve in lines.items())
         return inline(figure, f"{name} over steps: {ends}")
 
 
+def save_curves(curves: Mapping[str, Curve], path: Path) -> None:
+    """Writes `curves.png`: one panel a metric name, splits together."""
+    names = sorted({name.split("/", 1)[1] for name in curves})
+    rows, columns = -(-len(names) // 3), min(len(names), 3)
+    figure = Figure(figsize=(4 * columns, 2.8 * rows), layout="constrained")
+    for position, name in enumerate(names):
+        axes = figure.add_subplot(rows, columns, position + 1)
+        for full, points in sorted(curves.items()):
+            if full.split("/", 1)[1] == name:
+                steps, values = zip(*points, strict=True)
+                axes.plot(steps, values, label=full.split("/", 1)[0], marker="." if len(points) < 30 else "")
+        axes.set_title(name, fontsize=10)
+        axes.set_xlabel("step", fontsize=8)
+        axes.tick_params(labelsize=8)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8)
+    figure.savefig(path, dpi=110)
+
+
 def draw_histogram(
     title: str, values: Sequence[float], *, axis: str, counted: str, limits: tuple[float, float] | None, bins: int
 ) -> str:
-    """Draws how many of something there are of each value.
+    """Draws how many of something there are of each value: SVG text as of `draw_curves`; "" where there are no values.
 
     Args:
         title: of the chart.
@@ -66,9 +84,6 @@ def draw_histogram(
         counted: what is counted, such as "clips".
         limits: lowest and highest value of the axis; None = those of the values.
         bins: bars.
-
-    Returns:
-        SVG text as `draw_curves` gives it; "" where there are no values.
     """
     if not len(values):
         return ""
@@ -82,12 +97,10 @@ def draw_histogram(
         axes.set_xlabel(axis)
         axes.set_ylabel(counted)
         axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(axis="y", color=INK, alpha=0.12)
+        plain(axes, grid="y")
         low, middle, high = np.quantile(data, (0, 0.5, 1))
-        return inline(
-            figure, f"{title}: {len(data)} {counted}, {axis} from {low:.4g} to {high:.4g}, median {middle:.4g}"
-        )
+        label = f"{title}: {len(data)} {counted}, {axis} from {low:.4g} to {high:.4g}, median {middle:.4g}"
+        return inline(figure, label)
 
 
 @contextmanager
@@ -95,9 +108,15 @@ def look(name: str) -> Iterator[None]:
     """The style of all charts; `name` is this one's, of which no other on the page has the like."""
     # The salt keeps the ids of several charts on one page apart, and equal from run to run.
     inked = ("text.color", "xtick.color", "ytick.color", "axes.edgecolor", "axes.labelcolor")
-    look: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": name, "font.family": "sans-serif", "font.size": 9}
-    with rc_context(look | dict.fromkeys(inked, INK)):
+    style: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": name, "font.family": "sans-serif", "font.size": 9}
+    with rc_context(style | dict.fromkeys(inked, INK)):
         yield
+
+
+def plain(axes: Axes, *, grid: Any = "both") -> None:
+    """Two spines and a faint grid."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis=grid, color=INK, alpha=0.12)
 
 
 def inline(figure: Figure, label: str) -> str:
@@ -108,7 +127,7 @@ def inline(figure: Figure, label: str) -> str:
     svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'(<g) id="[^"]*"', r"\1", svg)  # group names repeat from chart to chart
+    for edge in ("width", "height"):  # the page's own
+        svg = re.sub(rf'(<svg[^>]*?) {edge}="[^"]*"', r"\1", svg, count=1)
     label = re.sub(r'[<>&"]', " ", label)
-    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
-    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
     return svg.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from slt.drawing.filmstrip import filmstrip
+from slt.drawing.strip import filmstrip
 
 FRAMES = 12
 

@@ -1,4 +1,4 @@
-"""Watching features without captions: what can be read off them, whether they collapse, which crops they hold alike.
+"""Evaluation without captions: what can be read off features, whether they collapse, which crops they hold alike.
 
 Shape letters: N crops, R crop side, F features.
 """
@@ -20,7 +20,7 @@ from slt.pretraining.probe import Probe, in_parts, neighbour_sheet, rank, raw_pi
 from slt.training.machine import Compute
 
 
-class Watch:
+class PretrainingEvaluator:
     """What the training loop calls to evaluate: metrics named `val/...`, and a sheet of nearest neighbours.
 
     Args:
@@ -28,7 +28,7 @@ class Watch:
         pool: of the crops that are trained on; some of them are looked at.
         probe: on labels; None = there are none.
         size: side in pixels at which crops are shown to the backbone.
-        device, precision: of the run.
+        compute: of the run.
         folder: where the sheets go.
         show: takes (name, picture) too, such as a dashboard.
         seed: of the choice of crops.
@@ -41,14 +41,13 @@ class Watch:
         probe: Probe | None,
         *,
         size: int,
-        device: torch.device,
-        precision: str,
+        compute: Compute,
         folder: Path,
         show: Callable[[str, np.ndarray], object],  # type: ignore[type-arg]
         seed: int,
     ) -> None:
-        self.backbone, self.probe, self.size = backbone, probe, size
-        self.device, self.precision, self.folder, self.show = device, precision, folder, show
+        self.backbone, self.probe, self.size, self.compute = backbone, probe, size, compute
+        self.folder, self.show = folder, show
         chosen = np.random.default_rng(seed).choice(len(pool), min(len(pool), 512), replace=False)
         self.crops = torch.stack([pool[int(place)] for place in chosen])
         self.floor: dict[str, float] = {}
@@ -62,19 +61,19 @@ class Watch:
         """(N, 3, R, R) uint8 crops of any side -> (N, F)."""
         if crops.shape[-1] != self.size:
             crops = functional.interpolate(crops.float(), size=self.size, mode="area").round().byte()
-        seen = torch.ones(len(crops), 1, dtype=torch.bool, device=self.device)
-        with Compute(self.device, self.precision).autocast():
-            return self.backbone(crops.to(self.device)[:, None], seen)[:, 0]
+        seen = torch.ones(len(crops), 1, dtype=torch.bool, device=self.compute.device)
+        with self.compute.autocast():
+            return self.backbone(crops.to(self.compute.device)[:, None], seen)[:, 0]
 
     def __call__(self) -> dict[str, float]:
         """Looks now."""
         self.backbone.eval()
-        found = in_parts(self.features, self.crops)
-        unit = functional.normalize(found, dim=-1)
-        metrics = {"val/rank": rank(found), "val/feature_std": float(unit.std(dim=0).mean()) * found.shape[1] ** 0.5}
+        features = in_parts(self.features, self.crops)
+        deviation = float(functional.normalize(features, dim=-1).std(dim=0).mean()) * features.shape[1] ** 0.5
+        metrics = {"val/rank": rank(features), "val/feature_std": deviation}
         if self.probe is not None:
             metrics |= {f"val/{name}": value for name, value in self.probe(self.features).items()} | self.floor
-        sheet = neighbour_sheet(found, self.crops, queries=min(12, len(self.crops)), k=min(8, len(self.crops) - 1))
+        sheet = neighbour_sheet(features, self.crops, queries=min(12, len(self.crops)), k=min(8, len(self.crops) - 1))
         self.folder.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(self.folder / "neighbours.png"), sheet[..., ::-1])
         self.show("val/neighbours", sheet)

@@ -1,0 +1,345 @@
+"""The keys that every run has, their types and what they may be; groups are typed by the constructors they name.
+
+A key without a value here has it in `conf/`. Values that a room takes together are declared there, once, as its
+settings; a checkpoint's or command's own keys stand here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+
+from slt.evaluation.settings import Controls
+from slt.settings import choice, keys, not_negative, positive
+from slt.training.dashboard import Board as Told
+from slt.training.settings import Profile as Profiled
+from slt.training.settings import Updates
+
+SPLITS = ("train", "val", "test")
+
+
+@keys(Told)
+class Wandb:
+    """Keys of `wandb`."""
+
+
+@keys(Profiled)
+class Profile:
+    """Keys of `profile`."""
+
+
+@keys(Controls)
+class Evaluation:
+    """Keys of `evaluation`: how sentences are searched for and what is reported of them."""
+
+    num_beams: int = positive()
+    length_penalty: float
+    nbest: int = positive()
+
+
+@keys()
+class Study:
+    """Keys of `study`: what a recipe asks, and what its table in the lab notebook shows (slt/sweeps/notebook.py)."""
+
+    question: str
+    metrics: list[str]
+    baseline: str | None = None
+    rows: dict[str, str] = field(default_factory=dict)
+    shared: dict[str, str] = field(default_factory=dict)
+
+
+@keys(Updates)
+class Loop:
+    """The fixed keys that training and pretraining share; groups are `Any`: their constructors are their schema."""
+
+    dataset: Any
+    backbone: Any
+    optimizer: Any
+    schedule: Any
+    seed: int | None
+    deterministic: bool
+    device: str
+    devices: int = positive()
+    precision: str = choice("fp32", "bf16", "fp16")
+    num_workers: int
+    resume: str | None
+    wandb: Wandb
+    profile: Profile
+    debug: Any = None
+
+
+@keys()
+class Train(Loop):
+    """The fixed keys of `conf/train.yaml`."""
+
+    streams: dict[str, Any]
+    tied: dict[str, str | None]
+    projector: Any
+    fusion: Any
+    temporal: Any
+    decoder: Any
+    embed_dim: int = positive()
+    compile: bool
+    batch_size: int | None = positive()
+    batch_frames: int | None = positive()
+    label_smoothing: float
+    gloss_weight: float
+    flat_start: int
+    backbone_lr: float | None
+    decoder_lr: float | None
+    select: str = choice("bleu", "chrf")
+    patience: int | None = positive()
+    val: str = choice(*SPLITS)
+    final: str | None = choice(*SPLITS)
+    evaluation: Evaluation
+    study: Study | None = None
+
+
+@keys()
+class Corpus:
+    """Keys of `dataset` where a checkpoint says the rest."""
+
+    root: str | None
+
+
+@keys()
+class Dropped:
+    """Keys of `streams` in `conf/eval.yaml`."""
+
+    drop: list[str]
+
+
+@keys()
+class Eval:
+    """The fixed keys of `conf/eval.yaml`."""
+
+    checkpoint: str
+    split: str = choice(*SPLITS)
+    dataset: Corpus
+    other_extractor: bool
+    trust: list[str]
+    streams: Dropped
+    device: str
+    precision: str | None = choice("fp32", "bf16", "fp16")
+    batch_size: int | None = positive()
+    batch_frames: int | None = positive()
+    num_workers: int
+    seed: int
+    evaluation: Evaluation
+    wandb: Wandb
+
+
+@keys()
+class Captions:
+    """Keys of `captions`."""
+
+    path: str | None
+    format: str = choice("auto", "subs", "cuts", "lsa_t", "subtitles", "srt", "vtt", "none")
+    unquoted: bool
+    min_seconds: float = not_negative()
+    language: str | None
+    strip: dict[str, str | None] | None
+
+
+@keys()
+class Split:
+    """Keys of `split` in extraction: how clips are dealt to the three index files."""
+
+    by: str = choice("film", "signer", "random", "all_train")
+    train: float
+    val: float
+    test: float
+    seed: int
+    nobody: bool
+
+
+@keys()
+class OpenPose:
+    """Keys of `openpose` in `conf/extract.yaml`."""
+
+    size: list[int] | None
+    fps: float | None = positive()
+
+
+@keys()
+class Extract:
+    """The fixed keys of `conf/extract.yaml`."""
+
+    source: str | None
+    kind: str = choice("films", "keypoints", "poses")
+    out: str | None
+    check: str | None
+    captions: Captions
+    fps: float | None = positive()
+    max_fps: float = positive()
+    pictures_fps: float = positive()
+    mirrored: bool
+    max_failures: int = not_negative()
+    workers: int = positive()
+    shard: str | None
+    packed: bool
+    encoding: str = choice("raw", "jpeg")
+    quality: int
+    folders: dict[str, str]
+    points: str = choice("body", "body_hands")
+    pose_format: bool
+    report: bool
+    report_worst: int = not_negative()
+    split: Split
+    signer: str = choice("auto", "largest", "box")
+    boxes: str | None
+    openpose: OpenPose
+    min_seen: float = not_negative()
+    landmarker: Any
+    extractor: Any
+    wandb: Wandb
+
+
+@keys()
+class ExportSearch:
+    """Keys of `search` in `conf/export.yaml`; null = as the run was evaluated."""
+
+    num_beams: int | None = positive()
+    length_penalty: float | None
+    max_tokens: int | None = positive()
+
+
+@keys()
+class Parity:
+    """Keys of `parity`: what an exported folder is held against the checkpoint on."""
+
+    batches: int = positive()
+    split: str | None = choice(*SPLITS)
+    limit: int | None = positive()
+
+
+@keys()
+class Export:
+    """The fixed keys of `conf/export.yaml`."""
+
+    checkpoint: str
+    out: str
+    name: str | None
+    precision: str = choice("fp32", "fp16", "int8")
+    program: bool
+    dataset: Corpus
+    other_extractor: bool
+    trust: list[str]
+    seed: int
+    search: ExportSearch
+    parity: Parity
+    wandb: Wandb
+
+
+@keys()
+class DemoSearch(ExportSearch):
+    """Keys of `search` in `conf/demo.yaml`; null = as the model was exported."""
+
+    nbest: int | None = positive()
+
+
+@keys()
+class Segment:
+    """Keys of `segment`: where a sentence begins and ends."""
+
+    raised: float
+    moving: float
+    staying: float
+    window: float
+    start_seconds: float
+    lowered_seconds: float
+    still_seconds: float
+    margin: float
+    min_seconds: float
+    max_seconds: float
+
+
+@keys()
+class Web:
+    """Keys of `web`."""
+
+    host: str
+    port: int = positive()
+    max_mb: int = positive()
+    max_seconds: float = positive()
+
+
+@keys()
+class Demo:
+    """The fixed keys of `conf/demo.yaml`."""
+
+    model: str
+    source: str | None
+    out: str | None
+    ui: str = choice("screen", "web")
+    live: bool
+    encoder: str = choice("onnx", "ts")
+    tokenizer: str | None
+    device: str
+    threads: int | None = positive()
+    other_extractor: bool
+    trust: list[str]
+    search: DemoSearch
+    fps: float | None = positive()
+    max_fps: float = positive()
+    segments: str | None = choice("whole", "auto")
+    whole_seconds: float = not_negative()
+    segment: Segment
+    draw: bool
+    partial_seconds: float = not_negative()
+    queue: int = positive()
+    headless: bool
+    panel: bool
+    record: str | None
+    signer: str = choice("auto", "largest", "box")
+    box: list[float] | None
+    web: Web
+    landmarker: Any
+    extractor: Any
+
+
+@keys()
+class Probe:
+    """Keys of `probe` in `conf/pretrain.yaml`."""
+
+    enabled: bool
+    dataset: Any
+    examples: int = positive()
+    questions: int = positive()
+    split: str = choice(*SPLITS)
+    k: int = positive()
+    temperature: float
+    penalty: float
+
+
+@keys()
+class Pretrain(Loop):
+    """The fixed keys of `conf/pretrain.yaml`."""
+
+    objective: Any
+    augment: Any
+    stream: str = choice("face", "left_hand", "right_hand", "hands")
+    corpora: list[str]
+    splits: list[str]
+    seconds: float = not_negative()
+    drift: float = not_negative()
+    fps: float = positive()
+    adapters: Any = None
+    probe: Probe
+    batch_size: int = positive()
+    clips: int | None
+    weight_decay_end: float | None
+
+
+@keys()
+class Board:
+    """The fixed keys of `conf/board.yaml`."""
+
+    title: str
+    wandb: Wandb
+
+
+for command in (Train, Eval, Export, Pretrain, Extract, Demo, Board):
+    ConfigStore.instance().store(name=f"{command.__name__.lower()}_schema", node=command)

@@ -1,0 +1,97 @@
+"""The last stage of a run: a model's scores on a split as files, on the dashboard and on the screen."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from slt.corpora.folder import LsaTMultiStream
+from slt.drawing.strip import filmstrip
+from slt.evaluation.assessment import Assessment
+from slt.evaluation.breakdown import worst
+from slt.evaluation.prediction import Prediction, headline, write_predictions, write_scores
+from slt.evaluation.report import Shown, write_report
+from slt.training import lineage
+from slt.training.dashboard import Dashboard
+
+COLUMNS = 12  # frames of a filmstrip
+
+
+class Examples:
+    """As many clips as the dashboard wants, evenly spaced over a split: the same ones at every evaluation."""
+
+    def __init__(self, clips: LsaTMultiStream, dashboard: Dashboard) -> None:
+        self.clips, self.dashboard = clips, dashboard
+        places = np.linspace(0, len(clips) - 1, min(dashboard.examples, len(clips))).astype(int)
+        self.names = [clips.ids[int(place)] for place in places]
+        self.drawn = False
+
+    def show(self, step: int, predictions: Sequence[Prediction]) -> None:
+        """Shows the translations of the handful among `predictions`, of a model trained `step` steps."""
+        if not self.names:
+            return
+        # The dashboard keeps the filmstrips: a clip looks the same at every step.
+        pictures = {} if self.drawn else draw_clips(self.clips, self.names)
+        chosen = [p for p in predictions if p.id in self.names]
+        self.dashboard.translations(f"{self.clips.split}/examples", step, chosen, pictures)
+        self.drawn = True
+
+
+def draw_clips(clips: LsaTMultiStream, names: Sequence[str]) -> dict[str, Any]:
+    """Clip id -> filmstrip (H, W, 3) uint8 of the named clips."""
+    place = {name: i for i, name in enumerate(clips.ids)}
+    pictures = {}
+    for name in names:
+        sample = clips[place[name]]
+        arrays = {name: x.numpy() for name, x in sample.streams.items()}
+        pictures[sample.id] = filmstrip(arrays, {k: m.numpy() for k, m in sample.seen.items()}, columns=COLUMNS)
+    return pictures
+
+
+def choose_clips(predictions: Sequence[Prediction], count: int) -> list[str]:
+    """Ids of `count` clips, evenly spread from the worst to the best score: what is worth a filmstrip."""
+    ranked = sorted(predictions, key=lambda p: (p.score, p.id))
+    return [ranked[int(place)].id for place in np.linspace(0, len(ranked) - 1, min(count, len(ranked)))]
+
+
+def write_results(
+    found: Assessment,
+    clips: LsaTMultiStream,
+    folder: Path,
+    *,
+    about: Mapping[str, Any],
+    shown: Shown,
+    strips: int,
+    dashboard: Dashboard,
+) -> None:
+    """Writes scores.json, predictions.tsv and report.html, tells the dashboard and prints the summary.
+
+    Args:
+        found: of `clips`.
+        clips: the split.
+        folder: of the run.
+        about: plain values to keep with the scores: checkpoint, its step, corpus fingerprint.
+        shown: what stands in the report beside the scores.
+        strips: filmstrips in the report.
+        dashboard: of the run.
+    """
+    # `blanked` is a part of `controls`, under the name that readers of scores.json know.
+    write_scores(
+        folder / "scores.json", found.scores, loss=found.loss, floor=found.floor, neighbour=found.neighbour,
+        controls=found.controls, blanked=found.blanked, groups=found.groups,
+        worst={kind: worst(each) for kind, each in found.groups.items()}, variety=found.variety, leaks=found.leaks,
+        **about,
+    )  # fmt: skip
+    write_predictions(folder / "predictions.tsv", found.predictions)
+    pictures = draw_clips(clips, sorted(choose_clips(found.predictions, strips)))
+    write_report(folder / "report.html", found, pictures, shown, about)
+    dashboard.translations(f"{clips.split}/translations", about["step"], found.predictions, pictures)
+    written = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+    dashboard.summary({f"{clips.split}/{name}": value for name, value in headline(written).items()})
+    dashboard.makes(lineage.predictions(folder, split=clips.split))
+    print(found.summary(examples=5))
+    print(f"report: {folder / 'report.html'}")

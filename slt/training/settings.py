@@ -1,0 +1,45 @@
+"""How long and by which steps a model is trained: plain values, without torch, which the configuration knows too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from slt.settings import choice, not_negative, positive
+
+
+@dataclass(frozen=True, kw_only=True)
+class Updates:
+    """What every training says of its updates; the values are explained in conf/train.yaml."""
+
+    strategy: str = choice("ddp", "fsdp2")
+    max_steps: int = positive()
+    accumulate: int = positive()
+    grad_clip: float | None = positive()
+    log_every: int = positive()
+    eval_every: int = positive()
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopSettings(Updates):
+    """All that the training loop is told in plain values.
+
+    Args:
+        select: the metric that picks `best.pt`, higher is better.
+        patience: evaluations without a better `select` before stopping; None never stops early.
+        weight_decay_end: what the weight decay of the groups that have one comes to, along half a cosine from the
+            first update to the last (Caron et al. 2021, section 3.2); None keeps it as it is.
+        unit: what batches are of, for the progress bar and the metric `train/UNIT_per_second`.
+    """
+
+    select: str
+    patience: int | None = None
+    weight_decay_end: float | None = None
+    unit: str = "clips"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """Updates that pass before (first ones allocate, compile and fill the loader), and those that are recorded."""
+
+    warmup: int = positive()
+    steps: int = not_negative()
