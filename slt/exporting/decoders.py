@@ -162,19 +162,19 @@ class StepOfT5(FastStep):
         self.embedding, self.head, self.norm = stack.embed_tokens, model.lm_head, RmsNorm(stack.final_layer_norm)
         self.layers = nn.ModuleList()
         for block in stack.block:
-            maps = [[each.q, each.k, each.v, each.o] for each in (block.layer[0].SelfAttention,
-                                                                  block.layer[1].EncDecAttention)]  # fmt: skip
+            attentions = (block.layer[0].SelfAttention, block.layer[1].EncDecAttention)
+            own, cross = ([each.q, each.k, each.v, each.o] for each in attentions)
             norms = [RmsNorm(part.layer_norm) for part in block.layer]
-            self.layers.append(Layer(*maps, norms, block.layer[2].DenseReluDense, first=True,
+            self.layers.append(Layer(own, cross, norms, block.layer[2].DenseReluDense, first=True,
                                      num_heads=config.num_heads, scale=1.0))  # fmt: skip
         # The relative position bias as a table over distances: beyond the last bucket it does not change any more.
-        own = stack.block[0].layer[0].SelfAttention
-        self.reach = int(own.relative_attention_max_distance)
-        buckets = own._relative_position_bucket(
-            torch.arange(-self.reach, 1), bidirectional=False, num_buckets=own.relative_attention_num_buckets,
+        holder = stack.block[0].layer[0].SelfAttention
+        self.reach = int(holder.relative_attention_max_distance)
+        buckets = holder._relative_position_bucket(
+            torch.arange(-self.reach, 1), bidirectional=False, num_buckets=holder.relative_attention_num_buckets,
             max_distance=self.reach,
         )  # fmt: skip
-        self.register_buffer("table", own.relative_attention_bias.weight.detach()[buckets])  # (reach + 1, H)
+        self.register_buffer("table", holder.relative_attention_bias.weight.detach()[buckets])  # (reach + 1, H)
         # T5 v1.0 ties its embeddings and scales what its head reads; mT5 has the key too, and does not look at it.
         tied = config.model_type == "t5" and config.scale_decoder_outputs
         self.scale = config.d_model**-0.5 if tied else 1.0
@@ -201,11 +201,11 @@ class StepOfBart(FastStep):
         self.register_buffer("bias", model.final_logits_bias.detach())
         self.layers = nn.ModuleList()
         for each in stack.layers:
-            maps = [[part.q_proj, part.k_proj, part.v_proj, part.out_proj] for part in (each.self_attn,
-                                                                                        each.encoder_attn)]  # fmt: skip
+            own, cross = ([part.q_proj, part.k_proj, part.v_proj, part.out_proj]
+                          for part in (each.self_attn, each.encoder_attn))  # fmt: skip
             norms = [each.self_attn_layer_norm, each.encoder_attn_layer_norm, each.final_layer_norm]
             perceptron = nn.Sequential(each.fc1, each.activation_fn, each.fc2)
-            self.layers.append(Layer(*maps, norms, perceptron, first=first, num_heads=each.self_attn.num_heads,
+            self.layers.append(Layer(own, cross, norms, perceptron, first=first, num_heads=each.self_attn.num_heads,
                                      scale=float(each.self_attn.scaling)))  # fmt: skip
 
     def enter(self, tokens: Tensor, places: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from slt.evaluation.metrics import bleu
-from slt.exporting import families, graphs, parity
-from slt.exporting.encoder import ExportedEncoder
+from slt.exporting import graphs, parity
 from slt.exporting.precision import PRECISIONS, Converted, convert
 from slt.exporting.tokens import write_tokenizer
 from slt.inference.checkpoint import CheckpointTranslator
@@ -96,12 +95,9 @@ def _whole(out: Path) -> Iterator[Path]:
 
 def _write_graphs(trained: Trained, folder: Path, name: str, program: bool) -> tuple[dict[str, GraphSpec], int]:
     """Writes the three ONNX graphs, TorchScript and, where asked for, the program; gives their specs and the opset."""
-    model, hidden = trained.translator.decoder.model, trained.translator.decoder.bridge.out_features
-    step = families.step(model)
     made = {
-        "encoder": graphs.encoder_graph(ExportedEncoder(trained.translator), trained.streams, hidden),
-        "cross": graphs.cross_graph(families.cross(model), hidden, step),
-        "decoder": graphs.decoder_graph(step, model.config.vocab_size),
+        "encoder": graphs.encoder_graph(trained.translator, trained.streams),
+        **graphs.decoder_graphs(trained.translator.decoder),
     }
     opset = 0
     for graph, exportable in made.items():

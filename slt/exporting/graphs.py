@@ -67,8 +67,9 @@ class Encoder(nn.Module):
 
 def fast_forms(module: nn.Module) -> nn.Module:
     """A copy with the faster form of every part that offers one (`fast_form`)."""
-    if hasattr(module, "fast_form"):
-        return module.fast_form()
+    form = getattr(module, "fast_form", None)
+    if form is not None:
+        return form()
     copied = copy.copy(module)
     copied._modules = {name: child and fast_forms(child) for name, child in module._modules.items()}
     return copied
@@ -99,7 +100,12 @@ def decoder_graphs(decoder: TextSeq2SeqDecoder) -> dict[str, Exportable]:
 
     args = (torch.zeros(rows, 1, dtype=torch.long), torch.ones(rows, 5, dtype=torch.bool), *cross,
             *(torch.zeros(rows, heads, past, width) for _ in cross))  # fmt: skip
-    inputs: Named = [("tokens", ("N", 1)), ("present", ("N", "T'")), *named("cross", "N", "T'"), *named("past", "N", "L")]
+    inputs: Named = [
+        ("tokens", ("N", 1)),
+        ("present", ("N", "T'")),
+        *named("cross", "N", "T'"),
+        *named("past", "N", "L"),
+    ]
     logits: Named = [("logits", ("N", decoder.model.config.vocab_size))]
     memory: Named = [("memory", ("B", "T'", hidden))]
     return {
@@ -141,6 +147,7 @@ def to_onnx(graph: Exportable, path: Path) -> int:
     assert program is not None
     for tensor, value in zip(graph.spec.inputs, program.model.graph.inputs, strict=True):
         # An exporter that meets a length it must know takes the example's, and says nothing.
+        assert value.shape is not None
         for length, made in zip(tensor.shape, value.shape.dims, strict=True):
             assert isinstance(length, str) != isinstance(made, int), f"{path.name}: {tensor.name} {value.shape}"
     save(program.model_proto, path)

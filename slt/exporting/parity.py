@@ -133,9 +133,7 @@ def real_batches(trained: Trained, clips: Any, count: int, seed: int) -> Iterato
 def encoded(trained: Trained, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
     """The model's own: the encoder's output (B, T', width), what cross-attention reads (B, T', D), mask (B, T')."""
     out, present = trained.translator.encoder(batch.streams, batch.seen, batch.frames)
-    memory = trained.translator.decoder._encode(out, present).last_hidden_state
-    assert memory is not None
-    return out, memory, present
+    return out, trained.translator.decoder.encode(out, present), present
 
 
 def feeds(trained: Trained, batch: Batch) -> dict[str, Tensor]:

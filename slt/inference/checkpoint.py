@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from slt.files import rebuilding
-from slt.inference.onnx import Encoded, Hypothesis, Inputs, OnnxTranslator, check_inputs, pad_clips
+from slt.inference.onnx import Encoded, Hypothesis, Inputs, OnnxTranslator, asked, check_inputs, pad_clips
+from slt.models.search import Found
 from slt.models.tokenizer import decode
 from slt.models.trained import Trained
 from slt.training.machine import Compute
@@ -125,23 +126,15 @@ class CheckpointTranslator:
         Raises:
             ValueError: `nbest` above `num_beams`.
         """
-        search = self.trained.search
-        num_beams = search.num_beams if num_beams is None else num_beams
+        options = asked(
+            self.trained.search, num_beams=num_beams, length_penalty=length_penalty, nbest=nbest, max_tokens=max_tokens
+        )
         with Compute(self.device, self.precision).autocast():
-            out = self.translator.decoder.generate(
-                *encoded, num_beams=num_beams, nbest=num_beams if nbest is None else nbest,
-                length_penalty=search.length_penalty if length_penalty is None else length_penalty,
-                max_tokens=search.max_tokens if max_tokens is None else max_tokens,
-            )  # fmt: skip
+            found = self.translator.decoder.generate(*encoded, options)
         return [
-            [Hypothesis(text, score, self._written(ids)) for text, score, ids in zip(texts, scores, rows, strict=True)]
-            for texts, scores, rows in zip(
-                (decode(self.trained.tokenizer, ids.cpu()) for ids in out.ids),
-                out.scores.tolist(), out.ids.tolist(), strict=True,
-            )
-        ]  # fmt: skip
+            [Hypothesis(text, one.score, one.ids) for text, one in zip(self._texts(sentences), sentences, strict=True)]
+            for sentences in found
+        ]
 
-    def _written(self, ids: list[int]) -> tuple[int, ...]:
-        """The tokens up to the end token, without the padding behind it."""
-        eos = self.trained.tokens.eos
-        return tuple(ids[: ids.index(eos) + 1] if eos in ids else ids)
+    def _texts(self, sentences: Sequence[Found]) -> list[str]:
+        return decode(self.trained.tokenizer, [one.ids for one in sentences])

@@ -7,7 +7,7 @@ head, L tokens written, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from slt.files import rebuilding
-from slt.models.search import Floats, Found, Ids, search
+from slt.models.search import Floats, Found, Ids, Search, likeliest, search
 from slt.models.signature import FILE, GraphSpec, StreamSpec, check_extractor, read_manifest
 from slt.text import clean
 
@@ -198,25 +198,16 @@ class OnnxTranslator:
         Raises:
             ValueError: `nbest` above `num_beams`, or `max_tokens` above that of the manifest.
         """
-        default, tokens = self.manifest.search, self.manifest.tokens
-        num_beams = default.num_beams if num_beams is None else num_beams
-        max_tokens = default.max_tokens if max_tokens is None else max_tokens
-        if max_tokens > default.max_tokens:
-            raise ValueError(
-                f"max_tokens={max_tokens}: the folder was exported for sentences of at most {default.max_tokens} tokens"
-            )
-        found = search(
-            _Step(self._sessions["decoder"], self.manifest.graphs["decoder"], encoded, self.folder),
-            len(encoded.present),
-            start=tokens.start,
-            eos=tokens.eos,
-            pad=tokens.pad,
-            forced_bos=tokens.forced_bos,
-            num_beams=num_beams,
-            length_penalty=default.length_penalty if length_penalty is None else length_penalty,
-            max_tokens=max_tokens,
-            nbest=num_beams if nbest is None else nbest,
+        options = asked(
+            self.manifest.search, num_beams=num_beams, length_penalty=length_penalty, nbest=nbest, max_tokens=max_tokens
         )
+        longest = self.manifest.search.max_tokens
+        if options.max_tokens > longest:
+            raise ValueError(
+                f"max_tokens={max_tokens}: the folder was exported for sentences of at most {longest} tokens"
+            )
+        step = _Step(self._sessions["decoder"], self.manifest.graphs["decoder"], encoded, self.folder)
+        found = search(step, len(encoded.present), self.manifest.tokens, options)
         return [[self._hypothesis(one) for one in sentences] for sentences in found]
 
     def _hypothesis(self, found: Found) -> Hypothesis:
@@ -240,8 +231,8 @@ class _Step:
         self._counted = any(each.name == "position" for each in graph.inputs)
         self._length = 0
 
-    def __call__(self, tokens: Ids, order: Ids) -> Floats:
-        """Return logits (N, V); see `slt.models.search.Step`."""
+    def __call__(self, tokens: Ids, order: Ids, count: int) -> tuple[Floats, Ids]:
+        """See `slt.models.search.Step`."""
         rows = len(self._fixed["present"])
         if len(order) != rows:  # clips keep their order, so as many rows as before are of the same clips
             self._fixed = {name: array.take(order, axis=0) for name, array in self._fixed.items()}
@@ -255,7 +246,12 @@ class _Step:
         kept = dict(zip(self._outputs[1:], new, strict=True))
         self._past = {name: kept[name.replace("past_", "new_", 1)] for name in self._past}
         self._length += 1
-        return np.asarray(logits)
+        return likeliest(logits, count)
+
+
+def asked(default: Search, **given: Any) -> Search:
+    """Return a model's search with what a caller gives (not None) in place of its own; `nbest` is the caller's alone."""
+    return replace(default, nbest=None).with_(**given)
 
 
 def check_inputs(clip: Inputs, streams: Sequence[StreamSpec], max_frames: int | None) -> None:

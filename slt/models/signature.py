@@ -40,7 +40,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slt.corpora.provenance import refuse_other_extractor
-from slt.models.search import Search
+from slt.models.search import Search, Tokens
 
 FORMAT = 1
 FILE = "manifest.json"
@@ -106,16 +106,6 @@ class GraphSpec:
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tokens:
-    """Ids that the search needs: `forced_bos` is the first token of a multilingual model's sentence, or None."""
-
-    start: int
-    eos: int
-    pad: int
-    forced_bos: int | None
 
 
 @dataclass(frozen=True, kw_only=True)

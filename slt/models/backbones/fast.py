@@ -61,7 +61,7 @@ def quicken(network: Any) -> None:
     if type(network) is not timm.models.VisionTransformer:
         return
     for block in network.blocks:
-        own = getattr(block, "attn", None)
+        own: Any = getattr(block, "attn", None)
         plain = type(own) is Attention and own.gate is None
         if plain and isinstance(own.q_norm, nn.Identity) and isinstance(own.k_norm, nn.Identity):
             block.attn = FusedAttention(own)
