@@ -250,7 +250,7 @@ class _Step:
 
 
 def asked(default: Search, **given: Any) -> Search:
-    """Return a model's search with what a caller gives (not None) in place of its own; `nbest` is the caller's alone."""
+    """Return a model's search with what a caller gives (not None) in its place; `nbest` is the caller's alone."""
     return replace(default, nbest=None).with_(**given)
 
 
