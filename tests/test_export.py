@@ -16,6 +16,7 @@ import torch
 
 from slt.export import open_run
 from slt.exporting import folder as folders
+from slt.exporting import parity
 from slt.inference import OnnxTranslator
 from slt.inference.checkpoint import CheckpointTranslator, TorchScriptTranslator
 from slt.inference.inputs import inputs_from_sample
@@ -282,3 +283,41 @@ def test_export_is_on_the_board_between_its_checkpoint_and_its_folder(
     assert {"val/bleu", "val/checkpoint_bleu", "val/differing"} <= {  # its run has no final split
         update.key for each in found["summary"] for update in each.update
     }
+
+
+class Recurrent(torch.nn.Module):
+    """A temporal encoder of one's own, (B, T, D) and (B, T) -> the same: all that it takes to be trained and exported."""
+
+    stride = 1
+
+    def __init__(self, embed_dim: int) -> None:
+        super().__init__()
+        self.network = torch.nn.GRU(embed_dim, embed_dim, batch_first=True)
+
+    def forward(self, x: Any, frames: Any) -> Any:
+        return self.network(x)[0], frames
+
+
+def test_a_temporal_encoder_of_one_s_own_trains_exports_and_is_searched(run: Path, clips: Any, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    made, _ = open_run(run)
+    made.translator.encoder.temporal = Recurrent(made.translator.decoder.bridge.in_features)
+    batch = next(iter(parity.real_batches(made, clips, 1, 0))).batch
+    made.translator.train()
+    optimizer = torch.optim.SGD(made.translator.encoder.temporal.parameters(), 0.1)
+    before = made.translator.encoder.temporal.network.weight_hh_l0.detach().clone()
+    logits = made.translator(batch)
+    torch.nn.functional.cross_entropy(logits[batch.tokens_mask], batch.tokens[batch.tokens_mask]).backward()
+    optimizer.step()
+    assert not torch.equal(made.translator.encoder.temporal.network.weight_hh_l0, before)
+    made.translator.eval()
+    manifest = folders.export_folder(
+        made, tmp_path / "own", name="own", precision="fp32", program=False, clips=clips, batches=3, limit=3, seed=1,
+        say=lambda line: None,
+    )  # fmt: skip
+    assert max(manifest.parity["largest_difference"].values()) < 1e-4  # of ONNX graphs and TorchScript
+    assert not any(manifest.parity["sentences"]["differing"].values())
+    clip = inputs_from_sample(clips[0])
+    wanted = OnnxTranslator(tmp_path / "own").translate(clip, num_beams=3)
+    scripted = TorchScriptTranslator(tmp_path / "own").translate(clip, num_beams=3)
+    assert [one.ids for one in scripted] == [one.ids for one in wanted]

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from slt.corpora.folder import LsaTMultiStream
 from slt.evaluation.translation import blank, seen_share, translate, validate
-from slt.models.search import Search
+from slt.models.search import Found, Search
 from slt.models.tokenizer import Tokenize, decode
 from slt.models.trained import Model
 from slt.streams.arrays import read_pose, write_pose

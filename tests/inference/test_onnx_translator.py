@@ -18,7 +18,7 @@ import torch
 
 from slt.inference import Inputs, OnnxTranslator
 from slt.inference.onnx import pad_clips
-from slt.models.search import Found, search
+from slt.models.search import Found, Search, likeliest, search
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -38,7 +38,7 @@ class Afresh:
         self.cross, self.prefix = model.cross(memory), torch.zeros(1, 0, dtype=torch.int64)
 
     @torch.no_grad()
-    def __call__(self, tokens: Any, order: Any) -> Any:
+    def __call__(self, tokens: Any, order: Any, count: int) -> Any:
         self.prefix = torch.cat([self.prefix[torch.from_numpy(order)], torch.from_numpy(tokens)[:, None]], 1)
         rows = len(tokens)
         past = [torch.zeros(rows, 2, 0, 4)] * 2
@@ -47,15 +47,11 @@ class Afresh:
             logits, *past = self.model.decoder(
                 self.prefix[:, place : place + 1], self.present.expand(rows, -1), torch.tensor(place), *fixed, *past
             )
-        return logits.numpy()
+        return likeliest(logits.numpy(), count)
 
 
 def expected(model: Any, clip: Inputs, translator: OnnxTranslator, **options: Any) -> Any:
-    tokens = translator.manifest.tokens
-    return search(
-        Afresh(model, clip, translator), 1, start=tokens.start, eos=tokens.eos, pad=tokens.pad, forced_bos=None,
-        **options,
-    )[0]  # fmt: skip
+    return search(Afresh(model, clip, translator), 1, translator.manifest.tokens, Search(**options))[0]
 
 
 @pytest.mark.parametrize("num_beams", [1, 4])

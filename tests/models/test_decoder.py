@@ -14,7 +14,8 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from slt.models import TextSeq2SeqDecoder
-from slt.models.tokenizer import decode, encode, load_tokenizer, train_tokenizer
+from slt.models.search import Found, Search
+from slt.models.tokenizer import encode, load_tokenizer, train_tokenizer
 
 SENTENCES = ["¿Dónde está la casa?", "Mañana el niño no compra pan.", "¡Qué lindo!"]
 T5 = {"d_model": 16, "d_kv": 8, "num_heads": 2, "d_ff": 32, "num_layers": 2, "dropout_rate": 0.1}
@@ -23,7 +24,7 @@ BART = {
     "decoder_attention_heads": 2, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32, "max_position_embeddings": 64,
 }  # fmt: skip
 CONFIGS = {"t5": T5, "mt5": T5, "bart": BART, "mbart": BART}
-SEARCH = {"length_penalty": 1.0, "max_tokens": 8}
+SEARCH: dict[str, Any] = {"length_penalty": 1.0, "max_tokens": 8}
 
 every_family = pytest.mark.parametrize("architecture", CONFIGS)
 encoder_on_and_off = pytest.mark.parametrize("text_encoder", [True, False])
