@@ -286,7 +286,7 @@ def test_export_is_on_the_board_between_its_checkpoint_and_its_folder(
 
 
 class Recurrent(torch.nn.Module):
-    """A temporal encoder of one's own, (B, T, D) and (B, T) -> the same: all that it takes to be trained and exported."""
+    """A temporal encoder of one's own, (B, T, D) and (B, T) -> the same: what training and export need."""
 
     stride = 1
 

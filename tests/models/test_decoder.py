@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from slt.models import TextSeq2SeqDecoder
 from slt.models.search import Found, Search
-from slt.models.tokenizer import encode, load_tokenizer, train_tokenizer
+from slt.models.tokenizer import decode, encode, load_tokenizer, train_tokenizer
 
 SENTENCES = ["¿Dónde está la casa?", "Mañana el niño no compra pan.", "¡Qué lindo!"]
 T5 = {"d_model": 16, "d_kv": 8, "num_heads": 2, "d_ff": 32, "num_layers": 2, "dropout_rate": 0.1}
