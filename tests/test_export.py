@@ -312,8 +312,8 @@ def test_a_temporal_encoder_of_one_s_own_trains_exports_and_is_searched(run: Pat
     assert not torch.equal(made.translator.encoder.temporal.network.weight_hh_l0, before)
     made.translator.eval()
     manifest = folders.export_folder(
-        made, tmp_path / "own", name="own", precision="fp32", program=False, clips=clips, batches=3, limit=3, seed=1,
-        say=lambda line: None,
+        made, tmp_path / "own", folders.Comparison(clips=clips, batches=3, limit=3, seed=1), name="own",
+        precision="fp32", program=False, say=lambda line: None,
     )  # fmt: skip
     assert max(manifest.parity["largest_difference"].values()) < 1e-4  # of ONNX graphs and TorchScript
     assert not any(manifest.parity["sentences"]["differing"].values())

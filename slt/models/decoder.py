@@ -88,18 +88,8 @@ class TextSeq2SeqDecoder(nn.Module):
         # would have a hidden say, and be lost when the model is rebuilt from a checkpoint.
         self.model.generation_config = GenerationConfig()
         settings = self.model.config
-        positions = getattr(settings, "max_position_embeddings", None)
-        if positions is not None and max_tokens > positions:
-            raise ValueError(
-                f"decoder.max_tokens={max_tokens}, but {settings.model_type} has {positions} positions; "
-                "lower it, or raise config.max_position_embeddings of a model built from scratch"
-            )
-        if settings.decoder_start_token_id is None:
-            raise ValueError(
-                f"decoder: this {settings.model_type} does not say what a sentence starts with; "
-                "give config.decoder_start_token_id (of an mBART of the first kind, the id of the language)"
-            )
-        self.positions = positions if text_encoder else None
+        _check_model(settings, max_tokens)
+        self.positions = getattr(settings, "max_position_embeddings", None) if text_encoder else None
         self.text_encoder = text_encoder
         self.max_tokens = max_tokens
         self.tokens = Tokens(
@@ -305,6 +295,21 @@ def _check_keys(config: Mapping[str, Any], settings: PretrainedConfig, what: str
     for key in config:
         if key not in known:
             raise ValueError(f"decoder.config.{key}: {what} does not know this key{near(key, known)}")
+
+
+def _check_model(settings: PretrainedConfig, max_tokens: int) -> None:
+    """Refuses a model that has too few positions, or does not say what a sentence starts with."""
+    positions = getattr(settings, "max_position_embeddings", None)
+    if positions is not None and max_tokens > positions:
+        raise ValueError(
+            f"decoder.max_tokens={max_tokens}, but {settings.model_type} has {positions} positions; "
+            "lower it, or raise config.max_position_embeddings of a model built from scratch"
+        )
+    if settings.decoder_start_token_id is None:
+        raise ValueError(
+            f"decoder: this {settings.model_type} does not say what a sentence starts with; "
+            "give config.decoder_start_token_id (of an mBART of the first kind, the id of the language)"
+        )
 
 
 def language_id(tokenizer: PreTrainedTokenizerBase, language: str) -> int:

@@ -22,7 +22,7 @@ import torch
 from slt.config import build
 from slt.export import open_run
 from slt.exporting import graphs
-from slt.exporting.folder import export_folder
+from slt.exporting.folder import Comparison, export_folder
 from slt.exporting.precision import convert
 from slt.inference import OnnxTranslator
 from slt.inference.checkpoint import CheckpointTranslator
@@ -60,8 +60,9 @@ def run_figures(run: Path, scratch: Path, *, clips: int, turns: int, threads: in
     for precision in ("fp32", "int8"):
         print(f"export, {precision}")
         folder = scratch / precision
-        export_folder(trained, folder, name="bench", precision=precision, program=False, clips=split, batches=3,
-                      limit=limit, seed=1, say=lambda line: print(f"  {line}"))  # fmt: skip
+        compared = Comparison(clips=split, batches=3, limit=limit, seed=1)
+        export_folder(trained, folder, compared, name="bench", precision=precision, program=False,
+                      say=lambda line: print(f"  {line}"))  # fmt: skip
         for spinning in (False, True):
             name = f"onnxruntime {precision}{', threads spin' if spinning else ''}"
             translators[name] = OnnxTranslator(folder, threads=threads, spinning=spinning)
