@@ -1,12 +1,17 @@
 """Names of the corpus readers as configurations and notebooks know them; each stands in the room that it belongs to."""
 
-from slt.corpora.folder import Augment, LsaTMultiStream
-from slt.streams.batch import Batch, Collate, LengthBatches, Sample, collate
-from slt.streams.readers import Crops, Features, Landmarks
+from slt.corpora.clips import Augment, Clips
+from slt.corpora.folder import LsaTMultiStream
+from slt.streams.batch import Batch, Collate, LengthBatches, collate
+from slt.streams.crops import Crops
+from slt.streams.features import Features
+from slt.streams.pose import Landmarks
+from slt.streams.sample import Sample
 
 __all__ = [
     "Augment",
     "Batch",
+    "Clips",
     "Collate",
     "Crops",
     "Features",

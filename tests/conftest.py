@@ -220,7 +220,7 @@ def compose() -> Callable[..., Any]:
 def clips(corpus: Path) -> Any:
     """The training split of `corpus`, not augmented."""
     from slt.corpora.folder import LsaTMultiStream
-    from slt.streams.readers import Crops, Landmarks
+    from slt.data import Crops, Landmarks
 
     folders = {"face": "face", "left_hand": "hand_l", "right_hand": "hand_r"}
     readers: dict[str, Any] = {n: Crops(folder=f, size=CROPS, jitter=0.0, colour=0.0) for n, f in folders.items()}

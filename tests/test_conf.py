@@ -26,9 +26,11 @@ from slt.config.build import (
 from slt.config.checks import CONF, HOME, check
 from slt.models.tokenizer import Tokenize, decode
 
-# Files of conf/sweep/ that begin with wandb_ are for `wandb sweep`.
+# Files of conf/sweep/ that begin with wandb_ are for `wandb sweep`; those of conf/skeleton/ a pose's reader takes.
 OPTIONS = sorted(
-    str(path.relative_to(CONF).with_suffix("")) for path in CONF.glob("*/*.yaml") if not path.name.startswith("wandb_")
+    str(path.relative_to(CONF).with_suffix(""))
+    for path in CONF.glob("*/*.yaml")
+    if not path.name.startswith("wandb_") and path.parent.name != "skeleton"
 )
 PUBLISHED = ["t5", "mt5", "byt5", "bart", "mbart"]
 

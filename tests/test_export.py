@@ -19,7 +19,6 @@ from slt.exporting import folder as folders
 from slt.exporting import parity
 from slt.inference import OnnxTranslator
 from slt.inference.checkpoint import CheckpointTranslator, TorchScriptTranslator
-from slt.inference.inputs import inputs_from_sample
 from slt.models.signature import read_manifest
 
 LIGHT = ("parity.batches=3", "parity.limit=3")
@@ -83,7 +82,7 @@ def exported(entry: Any, run: Path, keep: Any) -> Path:
 @pytest.fixture
 def inputs(clips: Any) -> list[Any]:
     """Three clips as an encoder reads them."""
-    return [inputs_from_sample(clips[index]) for index in range(3)]
+    return [clips[index] for index in range(3)]
 
 
 def the_message(ran: Any) -> str:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -34,11 +35,20 @@ def small(corpus: Path) -> list[str]:
     return [f"dataset.root={corpus}", f"probe.dataset.root={corpus}", *SMALL]
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("kept") / "run"
+
+
 @pytest.fixture
-def ran(entry: Any, small: list[str]) -> Any:
-    found = entry("pretrain", *small, "stream=hands")
-    assert found.status == 0, found.err
-    return found
+def ran(entry: Any, small: list[str], kept: Path) -> Any:
+    """The folder of one run of all these tests, which none of them changes."""
+    if not kept.exists():
+        found = entry("pretrain", *small, "stream=hands")
+        assert found.status == 0, found.err
+        assert found.named_folder
+        found.folder.rename(kept)
+    return SimpleNamespace(folder=kept)
 
 
 def test_run_folder_holds_curves_neighbours_and_a_backbone_that_says_what_it_is(ran: Any) -> None:
@@ -49,7 +59,6 @@ def test_run_folder_holds_curves_neighbours_and_a_backbone_that_says_what_it_is(
     assert (about["stream"], about["objective"], about["steps"], about["img_size"]) == ("hands", "dinov2", 4, 32)
     assert about["form"] == {"network": "VisionTransformer", "patch_size": 8, "embed_dim": 16, "depth": 2}
     assert len(about["data"]) == 64
-    assert ran.named_folder
     curves = read_metrics(ran.folder / "metrics.csv")
     assert {"train/loss_dino", "train/loss_ibot", "train/loss_koleo", "train/teacher_entropy", "train/momentum"} < set(
         curves
@@ -207,8 +216,8 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(entry: An
 
 
 def test_profile_of_a_drawn_seed_with_deterministic_operations(entry: Any, small: list[str]) -> None:
-    kept = [word for word in small if not word.startswith(("max_steps", "eval_every"))]
-    ran = entry("pretrain", *kept, "debug=profile", "seed=null", "deterministic=true", "probe.enabled=false")
+    words = [word for word in small if not word.startswith(("max_steps", "eval_every"))]
+    ran = entry("pretrain", *words, "debug=profile", "seed=null", "deterministic=true", "probe.enabled=false")
     assert ran.status == 0, ran.err
     assert "aten::" in (ran.folder / "profile.txt").read_text(encoding="utf-8")
     config = OmegaConf.load(ran.folder / "config.yaml")

@@ -32,6 +32,7 @@ from slt.models.search import Search
 from slt.models.tokenizer import check_lengths, tokenizer_files, tokenizer_from_files
 from slt.models.trained import Model
 from slt.streams.batch import Batching
+from slt.streams.skeleton import spell_out
 from slt.training import processes
 from slt.training.checkpoint import load_weights, no_larger_than, part
 
@@ -185,7 +186,7 @@ def config_text(cfg: DictConfig) -> str:
 
     What lies in the home folder, the suite's own or the working one is named by it, so that it is found here again.
     """
-    text = OmegaConf.to_yaml(cfg, resolve=True)
+    text = OmegaConf.to_yaml(_spelled_out(cfg), resolve=True)
     places = {
         os.environ.get("HOME"): "${oc.env:HOME}/",
         os.environ["SLT_HOME"]: "${oc.env:SLT_HOME}/",
@@ -195,6 +196,16 @@ def config_text(cfg: DictConfig) -> str:
         if folder and folder != "/":
             text = re.sub(rf"(?<![\w./-]){re.escape(folder)}/", name, text)
     return text
+
+
+def _spelled_out(cfg: DictConfig) -> DictConfig:
+    """The configuration with what files of this folder say of skeletons in place of their names."""
+    named = OmegaConf.create(OmegaConf.to_container(cfg, resolve=False))
+    assert isinstance(named, DictConfig)
+    for name, reader in (OmegaConf.select(cfg, "dataset.streams") or {}).items():
+        if isinstance(points := reader.get("points"), str):
+            OmegaConf.update(named, f"dataset.streams.{name}.points", spell_out(points))
+    return named
 
 
 def carried(

@@ -13,8 +13,6 @@ from typing import Any
 LIBRARIES = ("slt", "torch.nn", "timm", "transformers")  # whose modules of networks may be built
 # What else a configuration of ours builds; no other function is called, for some write files or import by name.
 FACTORIES = {
-    "slt.corpora.folder.LsaTMultiStream",
-    *(f"slt.streams.readers.{name}" for name in ("Crops", "Features", "Landmarks")),
     "slt.models.backbones.load_dinov2_backbone",
     "slt.synthetic.writing.corpus_folder",
     "slt.models.tokenizer.load_tokenizer",
@@ -78,6 +76,7 @@ def _known(target: Any, trust: Sequence[str]) -> bool:
     from torch import nn  # here: an exported folder needs no torch
 
     from slt.config.checks import locate
+    from slt.corpora.clips import Clips
 
     if target in trust:
         return True
@@ -95,4 +94,6 @@ def _known(target: Any, trust: Sequence[str]) -> bool:
         return True
     if isinstance(made, type) and issubclass(made, nn.Module):
         return any(home.startswith(f"{name}.") for name in LIBRARIES)
+    if isinstance(made, type) and home.startswith(("slt.corpora.", "slt.streams.")):
+        return issubclass(made, Clips) or hasattr(made, "from_regions") or hasattr(made, "fingerprint")
     return f"{home}{getattr(made, '__qualname__', '')}" in FACTORIES

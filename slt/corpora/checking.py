@@ -6,16 +6,18 @@ T frames, R crop side, K landmarks, F feature width.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from slt.corpora import layout
-from slt.corpora.stream_checks import STREAMS, Say, check_clips, check_names, list_folder
+from slt.corpora.provenance import ONE_EXTRACTOR, extractor_fault
+from slt.corpora.stream_checks import check_clips, check_names, list_folder
+from slt.streams.stream import STREAMS, Say
 
 LISTED = 20  # faults of one kind that are written out; the rest is counted
 LONGEST = 2000  # signs of a line; a library's words on a damaged file can be as long as the file
@@ -145,30 +147,13 @@ def _number_faults(row: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
 
 def _check_index(root: Path, rows: Mapping[str, Any], say: Say) -> None:
-    paths = sorted((root / "index").glob("*.csv"))
-    if root / "index" / "train.csv" not in paths:
+    names = sorted(path.stem for path in (root / "index").glob("*.csv"))
+    if "train" not in names:
         say("index", f"{root / 'index' / 'train.csv'}: no such file; expected the ids to train on, one a line")
-    where: dict[str, str] = {}
-    for path in paths:
-        for line, name, fault in layout.index_rows(path):
-            if fault:
-                say("index", fault)
-            if not name:
-                continue
-            if rows and name not in rows:
-                say(
-                    "index: ids", f"{path} line {line}: id {name!r} has no row in subs.csv; add the row, or take it out"
-                )
-            if path.stem in layout.SPLITS and where.setdefault(name, path.name) != path.name:
-                say(
-                    "index: splits",
-                    f"{path} line {line}: clip {name!r} stands in {where[name]} too; a clip belongs to one split: "
-                    "take it out of one",
-                )
-    for fault in layout.index_faults(root):
-        say("index: SHA256SUMS", fault)
-    unused = [name for name in rows if name not in where]
-    if paths and unused:
+    splits = layout.read_splits(root, rows, say, names)
+    used = {*chain(*splits.values())}
+    unused = [name for name in rows if name not in used]
+    if names and unused:
         say("index", f"note: {len(unused)} clips of subs.csv are in no split, the first is {unused[0]!r}")
 
 
@@ -180,14 +165,12 @@ def _check_metadata(root: Path, rows: Mapping[str, Any], say: Say) -> dict[str, 
         say("metadata", f"note: {path}: no such file; which extractor made the clips cannot be checked")
         return made
     failed = set()
-    # Not splitlines(): that also breaks at U+2028 and its like, which JSON leaves as they are.
-    for number, text in enumerate(path.read_text(encoding="utf-8", errors="replace").split("\n"), 1):
-        if not text.strip():
-            continue
-        line, fault = _read_json(text)
+    for number, line, fault in layout.metadata_rows(path):
         name = str(line.get("video_id", ""))
-        if fault or not name:
-            say("metadata", f"{path} line {number}: {fault or 'no key `video_id`'}; extract anew, or remove the line")
+        if fault:
+            say("metadata", fault)
+        elif not name:
+            say("metadata", f"{path} line {number}: no key `video_id`; extract anew, or remove the line")
         elif name in made or name in failed:
             say("metadata", f"{path} line {number}: clip {name!r} came before; remove one of the lines")
         elif "failure" in line:
@@ -204,21 +187,8 @@ def _check_metadata(root: Path, rows: Mapping[str, Any], say: Say) -> dict[str, 
             say("metadata: ids", f"{path}: clip {name!r} of subs.csv has no line here; extract it, or take its row out")
     prints = Counter(line["fingerprint"] for line in made.values())
     if len(prints) > 1:
-        counts = ", ".join(f"{count} by {name or 'one that is not named'}" for name, count in prints.most_common())
-        say(
-            "metadata: extractors",
-            f"{path}: clips of {len(prints)} extractors ({counts}); expected one for all: extract all with one, or "
-            "train with dataset.mixed_extractors=true",
-        )
+        say("metadata: extractors", f"{path}: {extractor_fault(prints)}; {ONE_EXTRACTOR}")
     return made
-
-
-def _read_json(text: str) -> tuple[dict[str, Any], str]:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        return {}, f"not JSON ({error})"
-    return (value, "") if isinstance(value, dict) else ({}, f"one JSON object expected, came {type(value).__name__}")
 
 
 def _check_ends(root: Path, say: Say) -> None:
@@ -230,6 +200,6 @@ def _check_ends(root: Path, say: Say) -> None:
     if not path.is_file():
         say("corpus.json", f"note: {path}: no such file; without it training cannot tell a folder that is not finished")
         return
-    _, fault = _read_json(path.read_text(encoding="utf-8", errors="replace"))
+    _, fault = layout.json_object(path.read_text(encoding="utf-8", errors="replace"))
     if fault:
         say("corpus.json", f"{path}: {fault}; training refuses it: make the corpus anew, or remove the file")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import difflib
-import hashlib
 import json
 import logging
 import re
@@ -14,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from slt.corpora import tables
-from slt.files import TextLines, atomic, existing
+from slt.files import TextLines, atomic, existing, sha256
+from slt.streams.stream import Say
+from slt.text import near
 
 log = logging.getLogger(__name__)
 REQUIRED_COLUMNS = ("video_id", "texto")
@@ -59,13 +59,18 @@ def read_table(path: Path | str, *, captions: bool = True) -> list[dict[str, str
     """
     rows: list[dict[str, str]] = []
     for _, row, fault in table_rows(path):
-        if fault.startswith(NOTE):
-            _say_once(fault)
-            continue
         if fault and (captions or not lacks_only_text(fault)):
-            raise ValueError(fault)
-        rows.append(row)
+            refuse("table", fault)
+        if not fault.startswith(NOTE):
+            rows.append(row)
     return rows
+
+
+def refuse(kind: str, fault: str) -> None:
+    """Raise ValueError for the first fault of whoever lists them, and log a note once."""
+    if not fault.startswith(NOTE):
+        raise ValueError(fault)
+    _say_once(fault)
 
 
 @cache
@@ -162,11 +167,10 @@ def _column_faults(path: Path, columns: Sequence[str]) -> Iterator[str]:
         if column in columns[:place]:
             yield f"{path} line 1: column {column!r} stands twice; name each column once"
         elif column not in REQUIRED_COLUMNS + OPTIONAL_COLUMNS:
-            near = difflib.get_close_matches(column, REQUIRED_COLUMNS + OPTIONAL_COLUMNS, 1)
+            hint = near(column, REQUIRED_COLUMNS + OPTIONAL_COLUMNS)
             yield (
-                f"{path} line 1: unknown column {column!r}"
-                + (f", did you mean {near[0]!r}?" if near else ";")
-                + f" Beside `video_id` and `texto` these are read: {', '.join(OPTIONAL_COLUMNS)}; rename or remove it"
+                f"{path} line 1: unknown column {column!r}; beside `video_id` and `texto` these are read: "
+                f"{', '.join(OPTIONAL_COLUMNS)}; rename or remove it{hint}"
             )
 
 
@@ -208,13 +212,45 @@ def read_index(path: Path | str) -> list[str]:
     """
     ids: list[str] = []
     for _, name, fault in index_rows(path):
-        if fault.startswith(NOTE):
-            _say_once(fault)
-            continue
         if fault:
-            raise ValueError(fault)
-        ids.append(name)
+            refuse("index", fault)
+        if name:
+            ids.append(name)
     return ids
+
+
+def read_splits(root: Path, table: Mapping[str, Any], say: Say, names: Iterable[str]) -> dict[str, list[str]]:
+    """Return the ids of those splits of `names` that there are, and say every fault in them and between them."""
+    for fault in index_faults(root):
+        say("index: SHA256SUMS", fault)
+    splits: dict[str, list[str]] = {}
+    where: dict[str, str] = {}
+    strange = 0
+    for split in names:
+        path = root / "index" / f"{split}.csv"
+        if not path.is_file():
+            continue
+        splits[split] = []
+        for line, name, fault in index_rows(path):
+            if fault:
+                say("index", fault)
+            if not name:
+                continue
+            splits[split].append(name)
+            if table and name not in table:
+                hint = "" if strange else near(name, table)  # of the first alone: it looks through the whole table
+                strange += 1
+                say(
+                    "index: ids",
+                    f"{path} line {line}: id {name!r} has no row in subs.csv; add the row, or take it out{hint}",
+                )
+            if split in SPLITS and where.setdefault(name, path.name) != path.name:
+                say(
+                    "index: splits",
+                    f"{path} line {line}: clip {name!r} stands in {where[name]} too; a clip belongs to one split, or "
+                    "scores mean nothing: take it out of one",
+                )
+    return splits
 
 
 def index_rows(path: Path | str) -> Iterator[tuple[int, str, str]]:
@@ -270,7 +306,7 @@ def index_faults(folder: Path | str) -> list[str]:
     for name, digest in stated.items():
         if not (index / name).is_file():
             faults.append(f"{index / name}: no such file, but {path.name} lists it; {todo}")
-        elif (came := hashlib.sha256((index / name).read_bytes()).hexdigest()) != digest:
+        elif (came := sha256(index / name)) != digest:
             faults.append(f"{index / name}: sha256 {digest[:12]} expected by {path.name}, came {came[:12]}; {todo}")
     for name in sorted(f"{split}.csv" for split in SPLITS):
         if (index / name).is_file() and name not in stated:
@@ -283,3 +319,27 @@ def write_metadata(path: Path | str, rows: Iterable[Mapping[str, Any]]) -> None:
     with atomic(path) as file:
         for row in rows:
             file.write((json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8"))
+
+
+def metadata_rows(path: Path) -> Iterator[tuple[int, dict[str, Any], str]]:
+    """Yield (line, object, fault) for each line of `metadata.jsonl`; nothing where there is no such file."""
+    if not path.is_file():
+        return
+    data = path.read_bytes()
+    text = data.decode("utf-8", errors="replace")
+    if data != text.encode("utf-8"):
+        yield 0, {}, f"{path}: not utf-8; extract anew"
+    # Not splitlines(): that also breaks at U+2028 and its like, which JSON leaves as they are.
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            value, fault = json_object(line)
+            yield number, value, fault and f"{path} line {number}: {fault}; extract anew, or remove the line"
+
+
+def json_object(text: str) -> tuple[dict[str, Any], str]:
+    """Return a JSON object, and what is wrong with it: "" = nothing."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        return {}, f"not JSON ({error})"
+    return (value, "") if isinstance(value, dict) else ({}, f"one JSON object expected, came {type(value).__name__}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 
 log = logging.getLogger(__name__)
 
@@ -30,3 +31,15 @@ def refuse_other_extractor(trained: str | None, came: str | None, *, where: str,
                 "and parameters (metadata.jsonl of the training corpus names them), or set other_extractor=true"
             )
         log.warning("%s, taken as other_extractor says", message)
+
+
+def extractor_fault(clips: Counter[str]) -> str:
+    """Return what is to be said of clips that several extractors made, as counted by their fingerprints."""
+    counts = ", ".join(f"{count} by {name or 'one that is not named'}" for name, count in clips.most_common())
+    return f"clips of {len(clips)} extractors ({counts})"
+
+
+ONE_EXTRACTOR = (
+    "expected one for all: their crops differ in ways that have nothing to do with signing. Extract all with one, take "
+    "the others out of subs.csv and index/, or set dataset.mixed_extractors=true (in evaluation other_extractor=true)"
+)

@@ -37,7 +37,7 @@ def draw_curves(curves: Mapping[str, Curve]) -> dict[str, str]:
 
 def _chart(name: str, lines: Mapping[str, Curve]) -> str:
     with look(name):
-        figure = Figure(figsize=(4.4, 2.5), layout="constrained")
+        figure = panels(4.4, 2.5)
         axes = figure.add_subplot()
         for (split, curve), colour in zip(lines.items(), LINES * len(lines), strict=False):
             steps, values = zip(*curve, strict=True)
@@ -57,7 +57,7 @@ def save_curves(curves: Mapping[str, Curve], path: Path) -> None:
     """Writes `curves.png`: one panel a metric name, splits together."""
     names = sorted({name.split("/", 1)[1] for name in curves})
     rows, columns = -(-len(names) // 3), min(len(names), 3)
-    figure = Figure(figsize=(4 * columns, 2.8 * rows), layout="constrained")
+    figure = panels(4 * columns, 2.8 * rows)
     for position, name in enumerate(names):
         axes = figure.add_subplot(rows, columns, position + 1)
         for full, points in sorted(curves.items()):
@@ -67,9 +67,19 @@ def save_curves(curves: Mapping[str, Curve], path: Path) -> None:
         axes.set_title(name, fontsize=10)
         axes.set_xlabel("step", fontsize=8)
         axes.tick_params(labelsize=8)
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
     figure.savefig(path, dpi=110)
+
+
+def panels(width: float, height: float) -> Figure:
+    """A figure of so many inches with fixed margins: a layout engine draws everything twice."""
+    figure = Figure(figsize=(width, height))
+    figure.subplots_adjust(
+        left=0.55 / width, right=1 - 0.15 / width, bottom=0.5 / height, top=1 - 0.35 / height, wspace=0.2, hspace=0.45
+    )
+    return figure
 
 
 def draw_histogram(

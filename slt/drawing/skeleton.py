@@ -1,6 +1,6 @@
 """One pose on paper or over a film: which points are joined, in which colours, and the strokes.
 
-K landmarks: MediaPipe's body (0-32), then the signer's left hand (33-53) and right hand (54-74).
+K landmarks.
 """
 
 from __future__ import annotations
@@ -11,16 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ImageDraw
 
-from slt.streams.pose import BODY, HAND
+from slt.streams.skeleton import Skeleton, first_points
 
-HEAD = [(6, 5), (5, 4), (1, 2), (2, 3), (9, 10)]  # eyes and mouth; the outline is an ellipse over the ears
-TRUNK = [(11, 12), (11, 23), (12, 24), (23, 24)]
-ARMS = {"left": [(11, 13), (13, 15)], "right": [(12, 14), (14, 16)]}
-PALMS = {"left": [(15, 17), (17, 19), (19, 15), (15, 21)], "right": [(16, 18), (18, 20), (20, 16), (16, 22)]}
-FINGERS = [(0, 5), (5, 9), (9, 13), (13, 17), (17, 0), (0, 1)]
-FINGERS += [(a, a + 1) for root in (1, 5, 9, 13, 17) for a in range(root, root + 3)]
-FIRST = {"left": BODY, "right": BODY + HAND}
-RIGHT_EAR, LEFT_EAR = 8, 7
 COLOURS = {"left": (0, 114, 178), "right": (213, 94, 0), "body": (96, 100, 110)}  # told apart by colour-blind eyes too
 Colour = tuple[int, int, int]
 Array = npt.NDArray[Any]
@@ -34,17 +26,25 @@ class Part(NamedTuple):
     bones: list[tuple[int, int]]
 
 
-def parts(landmarks: int) -> list[Part]:
-    """Bones among the first `landmarks` points, in the order of drawing; without points of hands palms stand in."""
-    found = [Part("head", "body", HEAD), Part("trunk", "body", TRUNK)]
-    for side, first in FIRST.items():
-        hand = [(first + a, first + b) for a, b in FINGERS] if landmarks > BODY else PALMS[side]
-        found += [Part("arm", side, ARMS[side]), Part("hand", side, hand)]
-    return [part._replace(bones=[bone for bone in part.bones if max(bone) < landmarks]) for part in found]
+def parts(skeleton: Skeleton) -> list[Part]:
+    """Bones in the order of drawing, without nose and legs; a hand without points of its own is the body's palm."""
+    groups = [("head", "body", "body.head"), ("trunk", "body", "body.trunk")]
+    for side in ("left", "right"):
+        hand = f"{side}_hand"
+        groups.append(("arm", side, f"body.{side}_arm"))
+        drawn = ("palm", "fingers") if hand in skeleton.parts else ()
+        groups += [("hand", side, f"{hand}.{group}") for group in drawn] or [("hand", side, f"body.{side}_palm")]
+    return [Part(name, side, [*skeleton.edges.get(group, ())]) for name, side, group in groups]
 
 
 def draw_skeleton(
-    draw: ImageDraw.ImageDraw, places: Array, there: npt.NDArray[np.bool_], *, pixel: int, halo: Colour | None
+    draw: ImageDraw.ImageDraw,
+    places: Array,
+    there: npt.NDArray[np.bool_],
+    *,
+    pixel: int,
+    halo: Colour | None,
+    skeleton: Skeleton | None = None,
 ) -> None:
     """Draws one pose.
 
@@ -54,12 +54,15 @@ def draw_skeleton(
         there: bool (K,): the points that were detected; others and their bones are not drawn.
         pixel: width of the thinnest line; arms and trunk are twice as wide.
         halo: colour around each line, for a ground that is not white.
+        skeleton: of the points; None = the first K of the usual one.
     """
-    if there[[RIGHT_EAR, LEFT_EAR]].all():
-        _draw_head(draw, places[RIGHT_EAR], places[LEFT_EAR], pixel, halo)
+    skeleton = skeleton or first_points(len(places))
+    ears = [skeleton.points.index(name) for name in ("RIGHT_EAR", "LEFT_EAR") if name in skeleton.points]
+    if len(ears) == 2 and there[ears].all():
+        _draw_head(draw, places[ears[0]], places[ears[1]], pixel, halo)
     strokes = [
         (tuple(places[a]), tuple(places[b]), COLOURS[part.side], pixel * (2 if part.name in ("trunk", "arm") else 1))
-        for part in parts(len(places))
+        for part in parts(skeleton)
         for a, b in part.bones
         if there[a] and there[b]
     ]

@@ -14,24 +14,32 @@ from matplotlib import colormaps
 from PIL import Image, ImageDraw, ImageFont
 
 from slt.drawing.skeleton import Array, draw_skeleton
+from slt.streams.skeleton import Skeleton, first_points
 
 CELL, TALL, GAP, MARGIN, LABEL, HEAT = 72, 84, 2, 6, 78, 30  # pixels
 PAPER, INK, ABSENT, STRIPE = (250, 250, 248), (70, 74, 82), (226, 227, 230), (206, 208, 213)
 FINE = 3  # a skeleton is drawn this much larger and then reduced: smooth lines
-BELOW = slice(23, 33)  # hips and legs tell nothing: they may leave the picture
+BELOW = {"HIP", "KNEE", "ANKLE", "HEEL", "FOOT"}  # they tell nothing and may leave the picture
 
 Picture = npt.NDArray[np.uint8]
 Marks = npt.NDArray[np.bool_]
 
 
-def filmstrip(streams: Mapping[str, Any], seen: Mapping[str, Any], *, columns: int) -> Picture:
+def filmstrip(
+    streams: Mapping[str, Any],
+    seen: Mapping[str, Any],
+    *,
+    columns: int,
+    skeletons: Mapping[str, Skeleton] | None = None,
+) -> Picture:
     """Draws evenly spaced frames of a clip, one row a stream: uint8 (H, W, 3) RGB.
 
     Args:
-        streams: name -> crops uint8 (T, 3, R, R) or (T, R, R, 3) RGB; pose (T, K, 3) of x, y, confidence in
-            MediaPipe's order, K of 25, 33 or 75; features (T, F). Arrays or CPU tensors, as in a `Sample`.
+        streams: name -> crops uint8 (T, 3, R, R) or (T, R, R, 3) RGB; pose (T, K, 3) of x, y, confidence;
+            features (T, F). Arrays or CPU tensors, as in a `Sample`.
         seen: name -> bool (T,), True = seen. Other frames are hatched, points of confidence 0 are not drawn.
         columns: frames to show; a shorter clip shows all it has.
+        skeletons: name of a pose -> what its points are, where they are not MediaPipe's first K.
 
     Raises:
         ValueError: no streams, no frames, streams of different length, or a shape that is none of the three.
@@ -51,7 +59,7 @@ def filmstrip(streams: Mapping[str, Any], seen: Mapping[str, Any], *, columns: i
         marks = np.asarray(seen[name]).astype(bool) if name in seen else np.ones(length, dtype=bool)
         if marks.shape != (length,):
             raise ValueError(f"filmstrip: expected seen marks of {name} of shape ({length},), got {marks.shape}")
-        rows.append(_labelled(name, _row(name, array, marks, shown)))
+        rows.append(_labelled(name, _row(name, array, marks, shown, (skeletons or {}).get(name))))
     width = max(row.width for row in rows) + 2 * MARGIN
     strip = Image.new("RGB", (width, sum(row.height + GAP for row in rows) + 2 * MARGIN - GAP), PAPER)
     y = MARGIN
@@ -70,15 +78,16 @@ def hatched(width: int, height: int) -> Image.Image:
     return cell
 
 
-def _row(name: str, array: Array, seen: Marks, shown: npt.NDArray[np.int_]) -> Image.Image:
+def _row(name: str, array: Array, seen: Marks, shown: npt.NDArray[np.int_], skeleton: Skeleton | None) -> Image.Image:
     if array.ndim == 2:
         return _heat(array, seen, len(shown))
     if array.ndim == 4 and 3 in (array.shape[1], array.shape[-1]):
         crops = array if array.shape[-1] == 3 else np.moveaxis(array, 1, -1)
         return _side_by_side([_crop(crops[t]) if seen[t] else hatched(CELL, CELL) for t in shown])
     if array.ndim == 3 and array.shape[-1] == 3:
-        window = _window(array, seen)
-        return _side_by_side([_pose(array[t], window) if seen[t] else hatched(CELL, TALL) for t in shown])
+        skeleton = skeleton or first_points(array.shape[1])
+        window = _window(array, seen, skeleton)
+        return _side_by_side([_pose(array[t], window, skeleton) if seen[t] else hatched(CELL, TALL) for t in shown])
     raise ValueError(
         f"filmstrip: expected {name} to be crops (T, 3, R, R), a pose (T, K, 3) or features (T, F), "
         f"got the shape {array.shape}"
@@ -96,10 +105,10 @@ def _crop(frame: Array) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(frame, dtype=np.uint8)).resize((CELL, CELL), Image.Resampling.LANCZOS)
 
 
-def _window(pose: Array, seen: Marks) -> tuple[float, float, float]:
+def _window(pose: Array, seen: Marks, skeleton: Skeleton) -> tuple[float, float, float]:
     """Centre x, centre y and pixels per unit of the clip's upper body and hands."""
     points = pose[seen].astype(float)
-    points[:, BELOW, 2] = 0
+    points[:, [bool(BELOW & {*name.split("_")}) for name in skeleton.points], 2] = 0
     points = points[points[..., 2] > 0][:, :2]
     if not len(points):
         return 0.0, 0.0, 1.0
@@ -109,12 +118,12 @@ def _window(pose: Array, seen: Marks) -> tuple[float, float, float]:
     return float(x), float(y), float(min(CELL / width, TALL / height))
 
 
-def _pose(pose: Array, window: tuple[float, float, float]) -> Image.Image:
+def _pose(pose: Array, window: tuple[float, float, float], skeleton: Skeleton) -> Image.Image:
     """One pose (K, 3) in a cell."""
     x, y, scale = window
     places = (pose[:, :2].astype(float) - (x, y)) * scale * FINE + (CELL * FINE / 2, TALL * FINE / 2)
     cell = Image.new("RGB", (CELL * FINE, TALL * FINE), (255, 255, 255))
-    draw_skeleton(ImageDraw.Draw(cell), places, pose[:, 2] > 0, pixel=FINE, halo=None)
+    draw_skeleton(ImageDraw.Draw(cell), places, pose[:, 2] > 0, pixel=FINE, halo=None, skeleton=skeleton)
     return cell.resize((CELL, TALL), Image.Resampling.LANCZOS)
 
 

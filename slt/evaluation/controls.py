@@ -10,11 +10,10 @@ from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 from torch.utils.data import Dataset
 
 from slt.corpora.folder import LsaTMultiStream
-from slt.streams.batch import Sample
+from slt.streams.sample import Array, Sample
 
 
 class Swapped(Dataset[Sample]):
@@ -43,8 +42,8 @@ class Frozen(Dataset[Sample]):
         return len(self.clips)
 
     def __getitem__(self, index: int) -> Sample:
-        def held(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-            return {name: x[len(x) // 2].expand_as(x).clone() for name, x in tensors.items()}
+        def held(arrays: dict[str, Array]) -> dict[str, Array]:
+            return {name: np.repeat(x[len(x) // 2][None], len(x), 0) for name, x in arrays.items()}
 
         sample = self.clips[index]
         return replace(sample, streams=held(sample.streams), seen=held(sample.seen))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from slt.corpora.folder import LsaTMultiStream
 from slt.evaluation.metrics import Score, gloss_wer, score
-from slt.streams.frames import frame_index
+from slt.streams.sample import frame_index
 
 STEPS = 32
 BAND = 8  # steps by which two clips may run apart

@@ -15,6 +15,7 @@ from slt.evaluation.assessment import Assessment
 from slt.evaluation.breakdown import worst
 from slt.evaluation.prediction import Prediction, headline, write_predictions, write_scores
 from slt.evaluation.report import Shown, write_report
+from slt.streams.pose import Landmarks
 from slt.training import lineage
 from slt.training.dashboard import Dashboard
 
@@ -44,11 +45,11 @@ class Examples:
 def draw_clips(clips: LsaTMultiStream, names: Sequence[str]) -> dict[str, Any]:
     """Clip id -> filmstrip (H, W, 3) uint8 of the named clips."""
     place = {name: i for i, name in enumerate(clips.ids)}
+    skeletons = {name: reader.skeleton for name, reader in clips.streams.items() if isinstance(reader, Landmarks)}
     pictures = {}
     for name in names:
         sample = clips[place[name]]
-        arrays = {name: x.numpy() for name, x in sample.streams.items()}
-        pictures[sample.id] = filmstrip(arrays, {k: m.numpy() for k, m in sample.seen.items()}, columns=COLUMNS)
+        pictures[sample.id] = filmstrip(sample.streams, sample.seen, columns=COLUMNS, skeletons=skeletons)
     return pictures
 
 

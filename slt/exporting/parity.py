@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from slt.inference.checkpoint import load_torchscript
-from slt.inference.inputs import inputs_from_sample
 from slt.inference.onnx import Inputs, open_session
 from slt.models.tokenizer import Tokenize
 from slt.models.trained import Trained
@@ -94,8 +93,7 @@ def random_batches(trained: Trained, count: int, seed: int) -> Iterator[Given]:
 
 
 def _noise(trained: Trained, length: int, rng: np.random.Generator, dropped: set[str]) -> Sample:
-    streams: dict[str, Tensor] = {}
-    seen: dict[str, Tensor] = {}
+    noise = Sample(id="random", text="", streams={}, seen={})
     for stream in trained.streams:
         there = rng.random(length) < 0.8
         if dropped & {stream.name, "all"}:
@@ -105,8 +103,8 @@ def _noise(trained: Trained, length: int, rng: np.random.Generator, dropped: set
         if stream.kind == "pose":
             x[..., 2] = rng.random(shape[:-1]) * (rng.random(shape[:-1]) < 0.9)  # some points without confidence
         x[~there] = 0
-        streams[stream.name], seen[stream.name] = torch.from_numpy(x.astype(stream.dtype)), torch.from_numpy(there)
-    return Sample("random", "", streams, seen)
+        noise.streams[stream.name], noise.seen[stream.name] = x.astype(stream.dtype), there
+    return noise
 
 
 def real_batches(trained: Trained, clips: Any, count: int, seed: int) -> Iterator[Given]:
@@ -120,8 +118,8 @@ def real_batches(trained: Trained, clips: Any, count: int, seed: int) -> Iterato
         name = f"clips {', '.join(sample.id for sample in samples)}"
         if number % 3 == 2:
             dropped = trained.streams[number % len(trained.streams)].name
-            samples[0].streams[dropped] = torch.zeros_like(samples[0].streams[dropped])
-            samples[0].seen[dropped] = torch.zeros_like(samples[0].seen[dropped])
+            samples[0].streams[dropped] = np.zeros_like(samples[0].streams[dropped])
+            samples[0].seen[dropped] = np.zeros_like(samples[0].seen[dropped])
             name += f", {dropped} of {samples[0].id} not seen"
         yield Given(tokenize(samples), name)
 
@@ -267,7 +265,7 @@ def sentences_of(translator: Any, clips: Any, count: int, num_beams: int) -> lis
 
 def _chunks(clips: Any, count: int) -> Iterator[list[Inputs]]:
     for begin in range(0, count, BATCH):
-        yield [inputs_from_sample(clips[index]) for index in range(begin, min(begin + BATCH, count))]
+        yield [clips[index] for index in range(begin, min(begin + BATCH, count))]
 
 
 def write_sentences(trained: Trained, translator: Any, asked: Any, clips: Any, limit: int | None) -> Sentences:

@@ -21,6 +21,7 @@ from slt.extraction.openpose import is_clip, read_people
 from slt.extraction.source import Source
 from slt.extraction.video import END_ROOM
 from slt.streams.pose import BODY, HAND, range_fault
+from slt.streams.skeleton import MEDIAPIPE
 from slt.streams.skeletons import BODY_NAMES, missing_points, place_components, take_points
 
 POINTS = BODY + 2 * HAND
@@ -174,14 +175,11 @@ def write_pose_format(
             raise ValueError(f"{path}: {frames} frames expected, came {done}")
 
 
-# fmt: off
-BODY_LIMBS = (
-    (0, 1), (1, 2), (2, 3), (3, 7), (0, 4), (4, 5), (5, 6), (6, 8), (9, 10), (11, 12), (11, 23), (12, 24), (23, 24),
-    *((point, point + 2) for point in (*range(11, 17), *range(23, 31))),
-    (15, 19), (16, 20), (15, 21), (16, 22), (17, 19), (18, 20), (27, 31), (28, 32),
-)
-FINGERS = ("THUMB", "INDEX_FINGER", "MIDDLE_FINGER", "RING_FINGER", "PINKY")
-# fmt: on
+def _limbs(part: str) -> list[tuple[int, int]]:
+    """Return the bones of a part, by the places of its own points, each from the lower one on."""
+    first = MEDIAPIPE.parts[part][0]
+    groups = [bones for group, bones in MEDIAPIPE.edges.items() if group.startswith(f"{part}.")]
+    return sorted((min(bone) - first, max(bone) - first) for bones in groups for bone in bones)
 
 
 def _header(size: tuple[int, int]) -> Any:
@@ -191,13 +189,11 @@ def _header(size: tuple[int, int]) -> Any:
     """
     with _pose_format():
         from pose_format.pose_header import PoseHeader, PoseHeaderComponent, PoseHeaderDimensions
-    joints = dict.fromkeys(FINGERS, ("MCP", "PIP", "DIP", "TIP")) | {"THUMB": ("CMC", "MCP", "IP", "TIP")}
-    names = ["WRIST", *(f"{finger}_{joint}" for finger in FINGERS for joint in joints[finger])]
-    bones = [(point, point + 1) for first in range(1, HAND, 4) for point in range(first, first + 3)]
-    palm = [(0, 1), (0, 5), (5, 9), (9, 13), (13, 17), (0, 17)]
     fingers = [(192, 0, 0), (192, 192, 0), (0, 192, 0), (0, 192, 192), (0, 0, 192)]
     colours = [(128, 128, 128), *(colour for colour in fingers for _ in range(4))]
-    components = [PoseHeaderComponent("POSE_LANDMARKS", list(BODY_NAMES), list(BODY_LIMBS), [(255, 0, 0)], "XYC")]
-    for side in ("LEFT", "RIGHT"):
-        components.append(PoseHeaderComponent(f"{side}_HAND_LANDMARKS", names, bones + palm, colours, "XYC"))
+    components = [PoseHeaderComponent("POSE_LANDMARKS", list(BODY_NAMES), _limbs("body"), [(255, 0, 0)], "XYC")]
+    for part in ("left_hand", "right_hand"):
+        side = part.upper()
+        names = [MEDIAPIPE.points[place].removeprefix(f"{side}_") for place in MEDIAPIPE.parts[part]]
+        components.append(PoseHeaderComponent(f"{side}_LANDMARKS", names, _limbs(part), colours, "XYC"))
     return PoseHeader(0.2, PoseHeaderDimensions(*size), components)

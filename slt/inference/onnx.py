@@ -18,22 +18,10 @@ from tokenizers import Tokenizer
 from slt.files import rebuilding
 from slt.models.search import Floats, Found, Ids, Search, likeliest, search
 from slt.models.signature import FILE, GraphSpec, StreamSpec, check_extractor, read_manifest
+from slt.streams.sample import Inputs
 from slt.text import clean
 
 Array = NDArray[Any]
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """One clip as an encoder reads it: `slt.inference.inputs` makes it.
-
-    Attributes:
-        streams: name -> crops uint8 (T, 3, R, R), pose float32 (T, K, 3) or features float32 (T, F).
-        seen: name -> bool (T,), True where the stream was seen; where it was not, the stream is zero.
-    """
-
-    streams: dict[str, Array]
-    seen: dict[str, NDArray[np.bool_]]
 
 
 @dataclass(frozen=True)
@@ -50,7 +38,7 @@ class SentenceTranslator(Protocol):
 
     Attributes:
         streams: what a clip must have, in this order.
-        fps, max_frames: which frames of a clip it wants (`slt.streams.frames`); None = all.
+        fps, max_frames: which frames of a clip it wants (`slt.streams.sample`); None = all.
         extractor: fingerprint of what cut the crops it was trained on; None = not known.
     """
 

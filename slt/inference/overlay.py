@@ -21,6 +21,7 @@ from PIL import Image, ImageDraw, ImageFont
 from slt.drawing.skeleton import parts
 from slt.inference.subtitles import Caption, clock
 from slt.streams.pose import BODY, DETECTED, FOLLOWED
+from slt.streams.skeleton import MEDIAPIPE
 
 Picture = NDArray[np.uint8]
 Colour = tuple[int, int, int]
@@ -166,7 +167,7 @@ class Overlay:
         places = np.nan_to_num(points[:, :2] * (self.width, self.height) * 16).round().astype(int)
         there = points[:, 2] > np.where(np.arange(len(points)) < BODY, DRAWN, 0)
         strokes = []
-        for part in parts(len(points)):
+        for part in parts(MEDIAPIPE):
             colour = COLOURS["pose" if part.side == "body" else f"{part.side}_hand"]
             # Fingers thinner than arms, or they hide the hand.
             thick = max(1, self.line - 1) if part.name == "hand" else self.line

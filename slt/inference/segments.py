@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from slt.extraction.geometry import HIPS, SHOULDERS, WRISTS
 from slt.extraction.regions import Regions
 from slt.models.signature import StreamSpec
-from slt.streams.frames import resize_crops
+from slt.streams.crops import resize_crops
 
 Item = TypeVar("Item")
 

@@ -36,59 +36,13 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
-import numpy as np
-from numpy.typing import NDArray
-
 from slt.corpora.provenance import refuse_other_extractor
 from slt.models.search import Search, Tokens
+from slt.streams.sample import StreamSpec
 
 FORMAT = 1
 FILE = "manifest.json"
 GRAPHS = ("encoder", "cross", "decoder")
-# One frame: crops (3, R, R), pose (K, 3), features (F).
-KINDS = {"crops": 3, "pose": 2, "features": 1}
-
-
-@dataclass(frozen=True, kw_only=True)
-class StreamSpec:
-    """One stream that the encoder reads.
-
-    Attributes:
-        name: of the stream, and of the graph's input.
-        kind: crops, pose or features.
-        dtype: numpy's name of it: uint8 of crops, float32 of all else.
-        shape: of one frame: crops (3, R, R), pose (K, 3), features (F).
-        folder: where a corpus has it.
-        points: which landmarks a pose has (`slt.streams.pose.POINTS`); None for others.
-        size: side R of crops; None for others.
-    """
-
-    name: str
-    kind: str
-    dtype: str
-    shape: tuple[int, ...]
-    folder: str
-    points: str | None
-    size: int | None
-
-    def __post_init__(self) -> None:
-        if len(self.shape) != KINDS.get(self.kind):
-            raise ValueError(
-                f"stream {self.name!r}: expected crops (3, R, R), pose (K, 3) or features (F), came {self.kind} "
-                f"{self.shape}"
-            )
-
-    def check(self, array: NDArray[Any], seen: NDArray[Any]) -> None:
-        """Refuse a clip's stream (T, ...) and its seen marks (T,) that the encoder cannot read.
-
-        Raises:
-            ValueError: another shape or dtype, or no frame.
-        """
-        expected = f"stream {self.name!r}: expected {self.dtype} (T, {', '.join(map(str, self.shape))}) with T > 0"
-        if array.dtype != self.dtype or array.shape[1:] != self.shape or not len(array):
-            raise ValueError(f"{expected}, came {array.dtype} {array.shape}; make it with slt.inference.inputs")
-        if seen.dtype != np.bool_ or seen.shape != array.shape[:1]:
-            raise ValueError(f"{expected} and seen marks bool ({len(array)},), came marks {seen.dtype} {seen.shape}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,7 +168,7 @@ def _build(kind: Any, value: Any, where: str) -> Any:
     parts, origin = get_args(kind), get_origin(kind)
     if origin is UnionType:
         for part in parts:
-            if part in (NoneType, type(value)) and (part is not NoneType or value is None):
+            if (get_origin(part) or part) is type(value):
                 return _build(part, value, where)
         return _build(parts[0], value, where)
     if is_dataclass(kind) and isinstance(value, Mapping):

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from slt.models.search import Search, Tokens
-from slt.models.signature import KINDS, StreamSpec
+from slt.models.signature import StreamSpec
 from slt.models.translator import Translator
+from slt.streams.stream import Stream
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,22 +61,9 @@ class Trained(Model):
         return None if positions is None else positions * stride
 
 
-def stream_specs(shapes: Mapping[str, Sequence[int]], readers: Mapping[str, Any]) -> tuple[StreamSpec, ...]:
-    """What each stream of a trained model is.
-
-    Args:
-        shapes: stream -> shape of one frame, in the model's order: crops [3, R, R], pose [K, 3], features [F].
-        readers: stream -> what reads it from a corpus (`slt.streams.readers`).
-    """
-    kinds = {dimensions: kind for kind, dimensions in KINDS.items()}
-    return tuple(
-        StreamSpec(
-            name=name, kind=kinds[len(shape)], dtype="uint8" if len(shape) == 3 else "float32", shape=tuple(shape),
-            folder=readers[name].folder, points=getattr(readers[name], "points", None),
-            size=int(shape[-1]) if len(shape) == 3 else None,
-        )
-        for name, shape in shapes.items()
-    )  # fmt: skip
+def stream_specs(shapes: Mapping[str, Sequence[int]], readers: Mapping[str, Stream]) -> tuple[StreamSpec, ...]:
+    """What each stream of a trained model is, in the model's order; `shapes` are of one frame."""
+    return tuple(readers[name].spec(name, shape) for name, shape in shapes.items())
 
 
 def extractor_settings(root: Path, fingerprint: str | None) -> dict[str, Any] | None:

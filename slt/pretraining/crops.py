@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from slt.corpora.folder import read_corpus, read_metadata
+from slt.corpora.folder import FolderCorpus
 from slt.pretraining.views import CropViews, Draws, Views
+from slt.streams.crops import Crops
 from slt.streams.packed import PackedCrops, decode_jpeg, frame_path
-from slt.streams.readers import Crops
 from slt.streams.seen import Share, seen_lines
 from slt.training import processes
 from slt.training.batches import ignore_first_signal
@@ -91,10 +91,10 @@ class CropPool(Dataset[Tensor]):
         self.stream, self.parts = stream, list[PoolPart]()
         facts: list[Any] = []
         for root in map(Path, roots):
-            table, index = read_corpus(root, "train", captions=False)
-            ids = [name for split in splits for name in index.get(split, ())]
-            facts.append([sorted(ids), sorted({str(clip.get("fingerprint", "")) for clip in read_metadata(root)})])
-            rate = float(table[ids[0]].get("fps") or fps) if ids else fps
+            corpus = FolderCorpus(root, captions=False)
+            ids = [name for split in splits for name in corpus.splits.get(split, ())]
+            facts.append([sorted(ids), sorted({str(clip.get("fingerprint", "")) for clip in corpus.metadata})])
+            rate = float(corpus.table[ids[0]].get("fps") or fps) if ids else fps
             for part, mirrored in POOLS[stream]:
                 if not (root / folders[part]).is_dir():
                     raise FileNotFoundError(f"{root / folders[part]}: no such folder; there are no crops of {part}")
@@ -211,7 +211,7 @@ def _marks(root: Path, folder: str, name: str) -> tuple[NDArray[np.bool_], int]:
     if clip is not None:
         return clip.seen, clip.size
     reader = Crops(folder=folder, size=1, jitter=0, colour=0)
-    frames = np.arange(reader.length(root, name))
+    frames = np.arange(reader.lengths(root, [name])[0])
     return reader.read(root, name, frames).seen, len(_single(root / folder, name, 0))
 
 

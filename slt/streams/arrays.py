@@ -6,7 +6,7 @@ T frames, K landmarks, F feature width.
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -22,8 +22,8 @@ class PoseClip(NamedTuple):
 
     Attributes:
         points: float32 (T, K, 3): x, y in [0, 1] of the picture's width and height, confidence in [0, 1].
-        size: picture width and height in pixels; (1, 1) where the file does not say, that is a square picture.
-        seen: seen marks bool (T,) of crop streams, by folder, where the file holds them.
+        size: picture width and height in pixels; (1, 1), a square, where the file does not say.
+        seen: crop folder -> seen marks bool (T,), where the file holds them.
     """
 
     points: NDArray[np.float32]
@@ -39,13 +39,13 @@ def write_pose(
     seen: Mapping[str, NDArray[np.bool_] | NDArray[np.uint8]] | None,
     boxes: Mapping[str, NDArray[np.floating[Any]]] | None = None,
 ) -> None:
-    """Write `pose/<id>.npz` from (T, K, 3).
+    """Write `pose/<id>.npz`.
 
     Args:
-        pose: x, y in [0, 1] of the picture's width and height, confidence in [0, 1]: 0 = not detected.
+        pose: (T, K, 3), x, y in [0, 1] of the picture's width and height, confidence in [0, 1]: 0 = not detected.
         size: the picture's (width, height) in pixels; None = square.
-        seen: seen marks (T,), bool or uint8, of crop streams by folder, for crops that are written one JPEG a frame.
-        boxes: centre x, y and side (T, 3) of crop streams by folder, in pixels of the picture; 0 where not seen.
+        seen: crop folder -> marks (T,), bool or uint8, for crops that are written one JPEG a frame.
+        boxes: crop folder -> centre x, y and side (T, 3), in pixels of the picture; 0 where not seen.
     """
     path = Path(path)
     if pose.ndim != 3 or pose.shape[2] != 3 or 0 in pose.shape:
@@ -86,13 +86,7 @@ def write_pose_blocks(
 
 
 def read_pose(path: Path | str) -> PoseClip:
-    """Read `pose/<id>.npz`.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: not an npz, pickled content, no key `pose`, a shape other than (T, 3K), NaN, a confidence outside
-            [0, 1], or seen marks of another length.
-    """
+    """Read `pose/<id>.npz`; raises FileNotFoundError, or ValueError with the first of `pose_faults`."""
     arrays = pose_arrays(path)
     for fault in pose_faults(path, arrays):
         raise ValueError(fault)
@@ -102,12 +96,7 @@ def read_pose(path: Path | str) -> PoseClip:
 
 
 def pose_arrays(path: Path | str) -> dict[str, NDArray[Any]]:
-    """Return all arrays of `pose/<id>.npz` as they are stored.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: not an npz, or pickled content.
-    """
+    """Return all arrays of `pose/<id>.npz` as they are stored; raises ValueError for no npz, or pickled content."""
     path = existing(path, "the pose of a clip")
     with _readable_array(path), _archive(path), np.load(path, allow_pickle=False) as file:
         return {key: file[key] for key in file.files}
@@ -149,6 +138,12 @@ def pose_faults(path: Path | str, arrays: Mapping[str, NDArray[Any]]) -> Iterato
             yield f"{path}: `{key}` must be ({len(pose)},) like the pose, came {marks.shape}"
         if key.startswith("box_") and (marks.shape != (len(pose), 3) or not np.isfinite(marks).all()):
             yield f"{path}: `{key}` must be ({len(pose)}, 3) of finite numbers, x, y and side; came {marks.shape}"
+
+
+def check_marks(path: Path, key: str, marks: NDArray[Any], say: Callable[[str, str], None]) -> None:
+    """Say as a fault of the kind "marks" what else a clip's seen marks (T,) hold than 0, 1 and 2."""
+    if strange := [value for value in np.unique(marks).tolist() if value not in (0, 1, 2)]:
+        say("marks", f"{path}: `{key}` holds {strange[:5]}; expected 0 not seen, 1 detected, 2 followed: write it anew")
 
 
 def read_marks(path: Path, folder: str) -> NDArray[np.bool_] | None:

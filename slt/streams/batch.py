@@ -5,7 +5,6 @@ B clips, T frames, R crop side, K landmarks, F feature width, L tokens.
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -16,24 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.utils.data import Sampler
 
-
-@dataclass
-class Sample:
-    """One clip: every stream has the same T.
-
-    Attributes:
-        id: the clip's `video_id`.
-        text: its sentence, clean.
-        streams: name -> crops uint8 (T, 3, R, R), pose float32 (T, K, 3) or features float32 (T, F).
-        seen: name -> bool (T,), True where the stream was seen; where it was not, the stream is zero.
-        gloss: its signs in signed order, blanks between them; empty where the corpus does not say.
-    """
-
-    id: str
-    text: str
-    streams: dict[str, Tensor]
-    seen: dict[str, Tensor]
-    gloss: str = ""
+from slt.streams.sample import Sample, pad_clips
 
 
 @dataclass
@@ -83,18 +65,17 @@ class Batch:
 
 def collate(samples: Sequence[Sample]) -> Batch:
     """Pad clips to the longest with zeros; no tokens."""
-    lengths = [len(next(iter(sample.seen.values()))) for sample in samples]
-    streams: dict[str, Tensor] = {}
-    seen: dict[str, Tensor] = {}
-    for name, first in samples[0].streams.items():
-        streams[name] = first.new_zeros((len(samples), max(lengths), *first.shape[1:]))  # (B, T, ...)
-        seen[name] = torch.zeros(len(samples), max(lengths), dtype=torch.bool)  # (B, T)
-        for place, sample in enumerate(samples):
-            streams[name][place, : lengths[place]] = sample.streams[name]
-            seen[name][place, : lengths[place]] = sample.seen[name]
-    frames = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]  # (B, T)
-    glosses = [s.gloss for s in samples]
-    return Batch([s.id for s in samples], [s.text for s in samples], streams, seen, frames, None, None, glosses)
+    streams, seen, frames = pad_clips(samples)
+    return Batch(
+        ids=[s.id for s in samples],
+        texts=[s.text for s in samples],
+        streams={name: torch.from_numpy(array) for name, array in streams.items()},
+        seen={name: torch.from_numpy(array) for name, array in seen.items()},
+        frames=torch.from_numpy(frames),
+        tokens=None,
+        tokens_mask=None,
+        glosses=[s.gloss for s in samples],
+    )
 
 
 class Collate:
@@ -125,11 +106,8 @@ class Batching:
 class LengthBatches(Sampler[list[int]]):
     """A batch sampler: clips of like length together, in an order that depends on (seed, epoch) only.
 
-    Clips are sorted by length with a tenth of noise, cut into batches, and the batches shuffled. Every clip comes
-    exactly once an epoch, over all ranks together. Training (`shuffle=True`): all ranks get as many batches, because
-    the largest batches are halved until their number divides by `world`; the batches of one step are neighbours in
-    length, so that no rank waits long. Evaluation (`shuffle=False`): batches from long to short, dealt out in turn, so
-    that a rank may have one fewer.
+    Training (`shuffle=True`): clips are sorted by length with a tenth of noise, cut into batches, and the batches
+    shuffled. Evaluation: batches from long to short. Every clip comes exactly once an epoch.
 
     Args:
         lengths: frames of each clip (N,).
@@ -137,12 +115,10 @@ class LengthBatches(Sampler[list[int]]):
         batch_frames: most frames in a batch, padding counted; None = no such limit.
         shuffle: True for training, False for evaluation.
         seed: of the order.
-        rank: which of the `world` processes this is.
-        world: number of processes.
+        rank, world: which part of an evaluation: every `world`-th batch from number `rank` on.
 
     Raises:
-        ValueError: no clips, no limit at all, a limit below one, a clip longer than `batch_frames`, in training fewer
-            clips than processes.
+        ValueError: no clips, no limit at all, a limit below one, or a clip longer than `batch_frames`.
     """
 
     NOISE = 0.1
@@ -163,17 +139,15 @@ class LengthBatches(Sampler[list[int]]):
             raise ValueError("batch_size and batch_frames are both null; give a number of clips, of frames, or both")
         if (batch_size is not None and batch_size < 1) or (batch_frames is not None and batch_frames < 1):
             raise ValueError(f"batch_size and batch_frames are at least 1, came {batch_size} and {batch_frames}")
-        if len(self.lengths) == 0 or (shuffle and len(self.lengths) < world):
-            raise ValueError(f"{len(self.lengths)} clips for {world} processes; expected at least one clip for each")
+        if not len(self.lengths):
+            raise ValueError("0 clips; expected at least one")
         if batch_frames is not None and self.lengths.max() > batch_frames:
             raise ValueError(
                 f"batch_frames={batch_frames} is below the longest clip, {self.lengths.max()} frames (clip number "
                 f"{self.lengths.argmax()}); raise batch_frames or set max_frames"
             )
-        if not 0 <= rank < world:
-            raise ValueError(f"rank must be in 0..{world - 1}, came {rank}")
-        self.batch_size, self.batch_frames, self.shuffle = batch_size, batch_frames, shuffle
-        self.seed, self.rank, self.world = seed, rank, world
+        self.batch_size, self.batch_frames, self.shuffle, self.seed = batch_size, batch_frames, shuffle, seed
+        self.part = slice(rank, None, world)
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
@@ -182,7 +156,7 @@ class LengthBatches(Sampler[list[int]]):
         self.batches = self._plan(np.random.default_rng((self.seed, epoch)))
 
     def start_at(self, batch_index: int) -> None:
-        """Begin the epoch at this rank's batch number `batch_index` (for resuming); `set_epoch` begins at 0 again."""
+        """Begin the epoch at batch number `batch_index` (for resuming); `set_epoch` begins at 0 again."""
         if not 0 <= batch_index <= len(self.batches):
             raise ValueError(
                 f"batch {batch_index} asked for, the epoch has {len(self.batches)}; was the corpus changed?"
@@ -193,19 +167,16 @@ class LengthBatches(Sampler[list[int]]):
         return iter([batch.tolist() for batch in self.batches[self.start :]])
 
     def __len__(self) -> int:
-        """Return this rank's batches in the whole epoch, also after `start_at`."""
+        """Return the batches of the whole epoch, also after `start_at`."""
         return len(self.batches)
 
     def _plan(self, rng: np.random.Generator) -> list[NDArray[np.int64]]:
         if not self.shuffle:
-            order = np.argsort(-self.lengths, kind="stable")
-            return self._cut(order)[self.rank :: self.world]
+            return self._cut(np.argsort(-self.lengths, kind="stable"))[self.part]
         noisy = self.lengths * rng.uniform(1 - self.NOISE, 1 + self.NOISE, len(self.lengths))
-        batches = self._halved(self._cut(np.argsort(noisy)))
+        batches = self._cut(np.argsort(noisy))
         batches.sort(key=lambda batch: (int(self.lengths[batch].max()), int(batch[0])))
-        steps = rng.permutation(len(batches) // self.world)
-        # which rank gets which batch of a step changes too: the longer one must not always go to the last
-        return [batches[step * self.world + (self.rank + turn) % self.world] for turn, step in enumerate(steps)]
+        return [batches[turn] for turn in rng.permutation(len(batches))]
 
     def _cut(self, order: NDArray[np.int64]) -> list[NDArray[np.int64]]:
         """Cut the clips of `order` (N,) into batches within both limits."""
@@ -221,14 +192,3 @@ class LengthBatches(Sampler[list[int]]):
                 batches.append(order[begin:end])
                 begin, longest = end, int(self.lengths[clip])
         return [*batches, order[begin:]]
-
-    def _halved(self, batches: list[NDArray[np.int64]]) -> list[NDArray[np.int64]]:
-        """Halve the largest batches until every rank gets as many."""
-        heap = [(-len(batch), place, batch) for place, batch in enumerate(batches)]
-        heapq.heapify(heap)
-        while len(heap) % self.world:
-            size, place, batch = heapq.heappop(heap)
-            middle = -size // 2
-            heapq.heappush(heap, (-middle, place, batch[:middle]))
-            heapq.heappush(heap, (size + middle, len(heap) + len(batches), batch[middle:]))
-        return [batch for *_, batch in heap]

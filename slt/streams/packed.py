@@ -34,10 +34,8 @@ def write_packed(
 
     Args:
         frames: RGB squares, uint8 (T, R, R, 3). What is not seen is written black.
-        seen: bool (T,), True where the crop shows what its stream is named for; or uint8 marks (T,), 0 = not seen,
-            1 = detected, 2 = followed (`slt.streams.pose`).
-        encoding: "raw" (fast, for small crops) or "jpeg" (small files).
-        quality: JPEG quality, 1..100; unused by "raw".
+        seen: bool (T,), or uint8 marks (T,): 0 = not seen, 1 = detected, 2 = followed.
+        encoding: "raw" (fast, for small crops) or "jpeg" (small files, of this `quality` from 1 to 100).
         extractor: fingerprint of what made the crops.
     """
     path = Path(path)
@@ -74,12 +72,10 @@ def write_packed_blocks(
     metadata by a hash that changes from process to process, so that the same seed would not give the same file.
 
     Args:
-        file: opened for writing.
         blocks: what all crops are, one behind the other.
         marks: uint8 (T,).
         offsets: of the T JPEGs, int64 (T + 1,); None = raw pixels.
         size: crop side R.
-        extractor: fingerprint of what made the crops.
     """
     tensors: list[tuple[str, str, list[int], int, Iterable[Any]]] = []  # wide types first: all stay aligned
     if offsets is None:
@@ -107,21 +103,20 @@ class PackedCrops:
 
     Attributes:
         length: frames T.
-        marks: as stored, uint8 (T,): 0 not seen, 1 detected, 2 followed (`slt.streams.pose`).
+        marks: as stored, uint8 (T,): 0 not seen, 1 detected, 2 followed.
         seen: marks above 0, bool (T,).
         size: crop side R in pixels.
         encoding: "raw" or "jpeg".
         extractor: fingerprint of what made the crops ("" if the file does not say).
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: not a safetensors file of this layout, or cut short.
+        FileNotFoundError, ValueError: no such file, not of this layout, or cut short.
     """
 
     def __init__(self, path: Path | str) -> None:
         self.path = existing(path, "the packed crops of a clip")
         try:
-            self._file = _open_safetensors(self.path)
+            self._file: Any = safe_open(str(self.path), framework="np")
             metadata = self._file.metadata() or {}
             self.marks: NDArray[np.uint8] = self._file.get_tensor("seen")
             self.seen: NDArray[np.bool_] = self.marks.astype(bool)
@@ -167,10 +162,6 @@ class PackedCrops:
         for place, t in enumerate(index - low):
             out[place] = decode_jpeg(data[offsets[t] : offsets[t + 1]], f"{self.path} frame {t + low}", self.size)
         return out
-
-
-def _open_safetensors(path: Path) -> Any:
-    return safe_open(str(path), framework="np")
 
 
 def encode_jpeg(frame: NDArray[np.uint8], quality: int) -> bytes:

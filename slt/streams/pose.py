@@ -1,60 +1,158 @@
-"""Landmarks to what a model sees: the one normalisation of a pose, its point subsets and its mirror.
+"""The stream of landmarks: the one normalisation of a pose, and its reader.
 
-T frames, K landmarks.
+T frames, n of them chosen, K landmarks.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-# MediaPipe's numbering: 33 points of the body, then, where there are 75, 21 of the left and 21 of the right hand.
-BODY, HAND = 33, 21
-LEFT_SHOULDER, RIGHT_SHOULDER = 11, 12
+from slt.streams.arrays import check_marks, pose_arrays, pose_faults, pose_shape, read_pose
+from slt.streams.sample import Array, Seen, StreamSpec
+from slt.streams.skeleton import MEDIAPIPE, Skeleton, find_skeleton, spell_out
+from slt.streams.stream import Found, Marks, Say, Stored, list_clips
+
+BODY, HAND = (len(MEDIAPIPE.parts[part]) for part in ("body", "left_hand"))
+LEFT_SHOULDER, RIGHT_SHOULDER = MEDIAPIPE.centre
 # What extraction says of a stream in a frame: its part was found, or its crop followed the arm while it was missed.
 NOT_SEEN, DETECTED, FOLLOWED = 0, 1, 2
 UPPER = 13  # points of head and shoulders, the first of the body
 # Key points are none of this picture where more than this share of those of head and shoulders is outside it, or where
 # all of them span less than this share of its sides.
 MOST_OUTSIDE, LEAST_SPAN = 0.5, 0.05
-_BODY_PAIRS = ((1, 4), (2, 5), (3, 6), *((left, left + 1) for left in range(7, BODY, 2)))
-
-POINTS = {
-    "body": np.arange(BODY),
-    "upper_body": np.arange(25),  # face, arms and hips: legs stand still in signing and are mostly out of the picture
-    "body_hands": np.arange(BODY + 2 * HAND),
-}
 
 
-def check_points(points: str, landmarks: int, where: str) -> None:
-    """Raise ValueError unless a pose of `landmarks` points is in MediaPipe's numbering and has the subset `points`."""
-    if points not in POINTS:
-        raise ValueError(f"{where}: points must be one of {', '.join(POINTS)}, came {points!r}")
-    if landmarks not in (BODY, BODY + 2 * HAND):
-        raise ValueError(
-            f"{where}: a pose has {BODY} landmarks (MediaPipe's body) or {BODY + 2 * HAND} (body, left hand, right "
-            f"hand), came {landmarks}; convert it to MediaPipe's numbering"
+@dataclass(frozen=True, kw_only=True)
+class Landmarks:
+    """A reader of poses, centred on the shoulders and scaled by their width (`centre_on_shoulders`).
+
+    A frame is seen when both shoulders are; a point that was not detected is x = y = confidence = 0.
+
+    Args:
+        folder: under the dataset's root: `pose`.
+        points: the name of a skeleton or subset, that of its file in a folder `skeleton` (body, upper_body, ...), or
+            what such a file holds.
+        jitter: greatest random zoom (share), turn (radians) and shift (shoulder widths); 0 = none.
+        noise: standard deviation of the noise on each point, in shoulder widths; 0 = none.
+        mirror: as in `Crops`.
+    """
+
+    folder: str
+    points: str | Mapping[str, Any]
+    jitter: float
+    noise: float
+    mirror: str | None = None
+
+    def __post_init__(self) -> None:
+        try:
+            self.skeleton  # noqa: B018  a fault is said before any file is read
+        except ValueError as error:
+            raise ValueError(f"landmarks of {self.folder!r}: {error}") from error
+        if not 0 <= self.jitter < 1 or self.noise < 0:
+            raise ValueError(
+                f"landmarks of {self.folder!r}: 0 <= jitter < 1 and noise >= 0, came {self.jitter} and {self.noise}"
+            )
+
+    @cached_property
+    def skeleton(self) -> Skeleton:
+        """What its points are."""
+        return find_skeleton(self.points)
+
+    def spec(self, name: str, shape: Sequence[int]) -> StreamSpec:
+        """Return what a model reads: float32 (K, 3)."""
+        made = spell_out(self.points)
+        points = made if isinstance(made, str) else dict(made)
+        return StreamSpec(
+            name=name, kind="pose", dtype="float32", shape=tuple(shape), folder=self.folder, points=points, size=None
         )
-    if len(POINTS[points]) > landmarks:
-        raise ValueError(
-            f"{where}: points={points} takes {len(POINTS[points])} landmarks, came {landmarks}; use points=body"
-        )
+
+    def lengths(self, root: Path, ids: Sequence[str]) -> NDArray[np.int64]:
+        """Return the frames of each clip (N,); raises ValueError for other landmarks than the skeleton's."""
+        stored = list_clips(root, self.folder, ids, ("pose",))
+        frames = []
+        for path in map(stored.file, ids):
+            length, landmarks = pose_shape(path)
+            self.skeleton.check_file(landmarks, str(path))
+            frames.append(length)
+        return np.array(frames, np.int64)
+
+    def read(self, root: Path, video_id: str, index: NDArray[np.int64]) -> Seen:
+        """Return float32 (n, K, 3) in shoulder widths, and seen (n,)."""
+        path = root / self.folder / f"{video_id}.npz"
+        clip = read_pose(path)
+        return self._choose(clip.points, clip.size, index, str(path))
+
+    def read_seen(self, root: Path, video_id: str, index: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return seen (n,)."""
+        return self.read(root, video_id, index).seen
+
+    def from_regions(self, name: str, regions: Sequence[Any], index: NDArray[np.int64]) -> Seen:
+        """Return float32 (n, K, 3) in shoulder widths, and seen (n,), of the frames of a camera or film."""
+        return self._choose(np.stack([one.points for one in regions]), regions[0].size, index, f"stream {name!r}")
+
+    def _choose(self, pose: Array, size: tuple[int, int], index: NDArray[np.int64], where: str) -> Seen:
+        self.skeleton.check_file(pose.shape[1], where)
+        whole = self.skeleton.whole or self.skeleton
+        # centred over the whole clip, so that the same frame looks the same whatever other frames were chosen
+        centred = centre_on_shoulders(pose, size, whole)[index][:, self.skeleton.places]
+        return Seen(centred, shoulders_seen(pose, whole)[index])
+
+    def flip(self, array: Array) -> Array:
+        """Return (n, K, 3) with x negated and the sides of the body exchanged."""
+        out = array[:, self.skeleton.mirror_order]
+        out[..., 0] *= -1
+        return out
+
+    def augment(self, array: Array, rng: np.random.Generator) -> Array:
+        """Zoom, turn and shift the clip, and move each point a little: (n, K, 3) -> the same."""
+        zoom, turn, shift = rng.uniform(-1, 1), rng.uniform(-1, 1), rng.uniform(-1, 1, 2)
+        out = array.copy()
+        if self.jitter:
+            angle = self.jitter * turn
+            matrix = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]], np.float32)
+            out[..., :2] = out[..., :2] @ (matrix * np.float32(1 + self.jitter * zoom))
+            out[..., :2] += (self.jitter * shift).astype(np.float32)
+        if self.noise:
+            out[..., :2] += np.float32(self.noise) * rng.standard_normal(out[..., :2].shape, np.float32)
+        return out
+
+    def finish(self, array: Array, seen: NDArray[np.bool_]) -> Array:
+        """Return float32 (n, K, 3), zero for every point and frame that was not seen."""
+        there = seen[:, None] & (array[..., 2] > 0)
+        return np.where(there[..., None], array, np.float32(0))
+
+    def examine(self, stored: Stored, video_id: str, marks: Marks, fingerprint: str, say: Say) -> Found:
+        """Read a clip whole and say every fault in it; the marks that it holds of crop folders go into `marks`."""
+        path = stored.file(video_id)
+        arrays = pose_arrays(path)
+        for fault in pose_faults(path, arrays):
+            say("pose", fault)
+        for key, values in arrays.items():
+            if key.startswith("seen_") and np.ndim(values) == 1:
+                check_marks(path, key, values, say)
+                marks[key.removeprefix("seen_")] = values
+        length, landmarks = pose_shape(path)
+        whole, seen = self.skeleton.whole or self.skeleton, 0
+        if landmarks > max(whole.centre):
+            points = arrays["pose"].reshape(length, landmarks, 3)
+            seen = int(shoulders_seen(points, whole).sum())
+            if fault := range_fault(points[..., :2], np.isfinite(points).all(-1) & (points[..., 2] > 0), (1, 1)):
+                say("range", f"{path}: {fault}; expected shares of the picture: divide pixels by its width and height")
+        try:
+            self.skeleton.check_file(landmarks, str(path))
+        except ValueError as error:
+            say("landmarks", str(error))
+        return Found(length, seen, landmarks)
 
 
-def mirror_order(landmarks: int) -> NDArray[np.int64]:
-    """Return for each of the `landmarks` (25, 33 or 75) the one on the other side of the body, int64 (K,)."""
-    order = np.arange(landmarks)
-    for left, right in _BODY_PAIRS:
-        if right < landmarks:
-            order[[left, right]] = right, left
-    if landmarks > BODY:
-        order[BODY:] = np.roll(order[BODY:], HAND)
-    return order
-
-
-def centre_on_shoulders(pose: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+def centre_on_shoulders(pose: Array, size: tuple[int, int], skeleton: Skeleton = MEDIAPIPE) -> Array:
     """Put the signer's mid-shoulder at 0 and make one shoulder width the unit.
 
     The centre and the width are medians over the frames in which both shoulders were seen, so that one bad frame moves
@@ -65,16 +163,17 @@ def centre_on_shoulders(pose: NDArray[np.float32], size: tuple[int, int]) -> NDA
     Args:
         pose: float32 (T, K, 3): x, y in [0, 1] of the picture's width and height, confidence in [0, 1].
         size: the picture's width and height, in pixels or any other unit.
+        skeleton: of the points, whose centre the shoulders are.
 
     Returns:
         float32 (T, K, 3): x, y in shoulder widths, confidence unchanged.
     """
-    seen = shoulders_seen(pose)
+    seen = shoulders_seen(pose, skeleton)
     out = np.zeros_like(pose)
     if not seen.any():
         return out
     places = pose[..., :2] * np.asarray(size, np.float32)
-    left, right = places[seen, LEFT_SHOULDER], places[seen, RIGHT_SHOULDER]
+    left, right = (places[seen, shoulder] for shoulder in skeleton.centre)
     width = float(np.median(np.linalg.norm(left - right, axis=1)))
     if width > 0:  # both shoulders at one spot is no pose: stays zero
         centre = np.median((left + right) / 2, axis=0)
@@ -84,9 +183,10 @@ def centre_on_shoulders(pose: NDArray[np.float32], size: tuple[int, int]) -> NDA
     return out
 
 
-def shoulders_seen(pose: NDArray[Any]) -> NDArray[np.bool_]:
+def shoulders_seen(pose: Array, skeleton: Skeleton = MEDIAPIPE) -> NDArray[np.bool_]:
     """Return bool (T,): the frames of (T, K, 3) in which both shoulders have a confidence above 0."""
-    return np.asarray((pose[:, LEFT_SHOULDER, 2] > 0) & (pose[:, RIGHT_SHOULDER, 2] > 0))
+    left, right = skeleton.centre
+    return np.asarray((pose[:, left, 2] > 0) & (pose[:, right, 2] > 0))
 
 
 def range_fault(places: NDArray[Any], there: NDArray[np.bool_], size: tuple[float, float]) -> str:

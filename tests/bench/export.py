@@ -26,7 +26,6 @@ from slt.exporting.folder import Comparison, export_folder
 from slt.exporting.precision import convert
 from slt.inference import OnnxTranslator
 from slt.inference.checkpoint import CheckpointTranslator
-from slt.inference.inputs import inputs_from_sample
 from slt.inference.onnx import open_session
 from slt.models import FuseGated, MultiStreamEncoder, StreamProjector, TransformerTemporal, ViTSmallPatch16
 from slt.models.signature import StreamSpec
@@ -66,7 +65,7 @@ def run_figures(run: Path, scratch: Path, *, clips: int, turns: int, threads: in
         for spinning in (False, True):
             name = f"onnxruntime {precision}{', threads spin' if spinning else ''}"
             translators[name] = OnnxTranslator(folder, threads=threads, spinning=spinning)
-    inputs = [inputs_from_sample(split[index]) for index in range(min(clips, len(split)))]
+    inputs = [split[index] for index in range(min(clips, len(split)))]
 
     def encoding(translator: Any) -> Callable[[], object]:
         return lambda: [translator.encode([clip]) for clip in inputs]

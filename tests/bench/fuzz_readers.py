@@ -102,7 +102,7 @@ def write_overview(root: Path) -> None:
 
 def read_clips(root: Path) -> None:
     from slt.corpora.folder import LsaTMultiStream
-    from slt.streams.readers import Crops, Features, Landmarks
+    from slt.data import Crops, Features, Landmarks
 
     streams = {f: Crops(folder=f, size=SIDE, jitter=0.0, colour=0.0) for f in ("face", "hand_l", "hand_r")}
     streams["pose"] = Landmarks(folder="pose", points="upper_body", jitter=0.0, noise=0.0)

@@ -23,10 +23,10 @@ from torch.utils.data import DataLoader
 
 from slt.corpora import layout
 from slt.corpora.folder import LsaTMultiStream
+from slt.data import Crops, Landmarks
 from slt.streams.arrays import write_pose
 from slt.streams.batch import LengthBatches, collate
 from slt.streams.packed import write_frames, write_packed
-from slt.streams.readers import Crops, Landmarks
 
 FOLDERS = {"face": "face", "left_hand": "hand_l", "right_hand": "hand_r"}
 MIRROR = {"left_hand": "right_hand", "right_hand": "left_hand"}

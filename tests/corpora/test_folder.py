@@ -7,16 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from torch.utils.data import DataLoader
 
 from slt.corpora import layout
-from slt.corpora.folder import Augment, LsaTMultiStream, Strings, frame_index
+from slt.corpora.folder import LsaTMultiStream
+from slt.data import Augment, Crops, Features, Landmarks
 from slt.files import write_json
 from slt.streams.arrays import read_pose, write_features, write_pose
 from slt.streams.batch import LengthBatches, collate
 from slt.streams.packed import PackedCrops, frame_path, write_frames, write_packed
-from slt.streams.readers import Crops, Features, Landmarks
+from slt.streams.sample import frame_index
 
 FRAMES = {"a": 6, "b": 12, "c": 9, "d": 7, "e": 5}
 SPLITS = {"train": ["a", "b", "c"], "val": ["d"], "test": ["e"]}
@@ -91,9 +91,9 @@ def test_a_sample_holds_text_streams_and_masks(tmp_path: Path, form):
     assert {name: tuple(stream.shape) for name, stream in sample.streams.items()} == {
         "face": (12, 3, 8, 8), "left_hand": (12, 3, 8, 8), "right_hand": (12, 3, 8, 8), "pose": (12, 33, 3)
     }  # fmt: skip
-    assert sample.streams["face"].dtype == torch.uint8
+    assert sample.streams["face"].dtype == np.uint8
     assert sample.seen["face"].tolist() == [t != 2 for t in range(12)]
-    assert sample.streams["left_hand"][5].float().mean() == pytest.approx(80 + 5 + 7.5, abs=2)
+    assert sample.streams["left_hand"][5].mean() == pytest.approx(80 + 5 + 7.5, abs=2)
     assert not sample.streams["face"][2].any()
     assert sample.seen["pose"].all()
 
@@ -101,9 +101,9 @@ def test_a_sample_holds_text_streams_and_masks(tmp_path: Path, form):
 def test_rows_lengths_and_columns_are_those_of_the_split(root):
     data = dataset(root)
     assert len(data) == 3
-    assert data.ids[:] == ["a", "b", "c"]
+    assert list(data.ids) == ["a", "b", "c"]
     assert data.texts[2] == "frase c;"
-    assert data.columns["signer"][:] == ["s1"] * 3
+    assert list(data.columns["signer"]) == ["s1"] * 3
     assert data.lengths.tolist() == [6, 12, 9]
 
 
@@ -139,7 +139,7 @@ def test_a_clip_alone_and_in_a_padded_batch_agree(root):
     data = dataset(root)
     batch = collate([data[0], data[1]])
     for name, stream in data[0].streams.items():
-        assert (batch.streams[name][0, :6] == stream).all()
+        assert (batch.streams[name][0, :6].numpy() == stream).all()
         assert not batch.streams[name][0, 6:].any()
         assert not batch.seen[name][0, 6:].any()
 
@@ -160,14 +160,6 @@ def test_the_extractor_is_the_one_that_all_clips_name(root):
     failed = {"video_id": "lost", "failure": "no picture"}
     layout.write_metadata(root / "metadata.jsonl", [*({"video_id": n, "fingerprint": "e1"} for n in FRAMES), failed])
     assert dataset(root).extractor == dataset(root, "val").extractor == "e1"
-
-
-def test_strings_are_a_sequence():
-    strings = Strings(["uno", "", "ñandú"])
-    assert list(strings) == ["uno", "", "ñandú"]
-    assert strings[-1] == strings[np.int64(2)] == "ñandú"
-    with pytest.raises(IndexError):
-        strings[3]
 
 
 # ---------------------------------------------------------------- frames chosen
@@ -249,10 +241,10 @@ def test_a_mirrored_signer_has_hands_exchanged_and_pictures_flipped(root):
     streams["pose"] = Landmarks(folder="pose", points="body", jitter=0, noise=0)
     plain = dataset(root)[1].streams
     mirrored = dataset(root, streams=streams, augment={**NOTHING, "mirror": 1.0})[1].streams
-    assert (mirrored["left_hand"] == plain["right_hand"].flip(-1)).all()
-    assert (mirrored["right_hand"] == plain["left_hand"].flip(-1)).all()
-    assert (mirrored["face"] == plain["face"].flip(-1)).all()
-    assert (mirrored["pose"][:, 16] == plain["pose"][:, 15] * torch.tensor([-1, 1, 1])).all()
+    assert (mirrored["left_hand"] == plain["right_hand"][..., ::-1]).all()
+    assert (mirrored["right_hand"] == plain["left_hand"][..., ::-1]).all()
+    assert (mirrored["face"] == plain["face"][..., ::-1]).all()
+    assert (mirrored["pose"][:, 16] == plain["pose"][:, 15] * np.array([-1, 1, 1])).all()
 
 
 @pytest.mark.parametrize("context", ["fork", "spawn"])
@@ -288,20 +280,20 @@ def test_missing_folders_and_splits_are_named(root, tmp_path):
 
 def test_an_id_without_a_row_is_named(root):
     layout.write_index(root / "index" / "train.csv", ["a", "bb"])
-    with pytest.raises(ValueError, match=r"train\.csv: id 'bb' has no row in .*subs\.csv, did you mean 'b'\?"):
+    with pytest.raises(ValueError, match=r"train\.csv line 3: id 'bb' has no row in subs\.csv; .*did you mean b\?"):
         dataset(root)
 
 
 def test_an_id_without_files_is_named(root):
     (root / "hand_l" / "b.safetensors").unlink()
-    with pytest.raises(FileNotFoundError, match=r"hand_l: 1 of the 3 clips .* 'b'; expected b\.safetensors"):
+    with pytest.raises(FileNotFoundError, match=r"hand_l/b\.safetensors: no such file, .*1 of the 3 clips"):
         dataset(root)
 
 
 def test_a_clip_in_two_splits_is_named_from_either(root):
     layout.write_index(root / "index" / "val.csv", ["b", "d"])
     for split in SPLITS:
-        with pytest.raises(ValueError, match=r"val\.csv: clip 'b' stands in train\.csv too"):
+        with pytest.raises(ValueError, match=r"val\.csv line 2: clip 'b' stands in train\.csv too"):
             dataset(root, split)
 
 
@@ -323,7 +315,7 @@ def test_a_text_that_is_empty_once_clean_is_named(root):
 def test_streams_of_different_length_are_named(root):
     pose = read_pose(root / "pose" / "b.npz").points
     write_pose(root / "pose" / "b.npz", pose[:9], size=None, seen=None)
-    with pytest.raises(ValueError, match=r"clip 'b': .*b\.safetensors has 12, .*b\.npz has 9; .*length_tolerance=1"):
+    with pytest.raises(ValueError, match=r"clip 'b': .*face has 12, .*pose has 9 frames; .*length_tolerance=1"):
         dataset(root, length_tolerance=1)
 
 
@@ -387,7 +379,7 @@ def test_a_split_that_does_not_fit_its_sha256_is_refused(root):
 def test_a_json_that_is_none_is_named(root, data):
     for name in ("metadata.jsonl", "corpus.json"):
         (root / name).write_bytes(data)
-        with pytest.raises(ValueError, match=rf"{name}: not "):
+        with pytest.raises(ValueError, match=rf"{name}.*: not "):
             dataset(root)
         (root / name).unlink()
 
@@ -397,7 +389,7 @@ def test_a_half_written_corpus_json_is_named(root):
     with pytest.raises(ValueError, match=r"corpus\.json: not JSON"):
         dataset(root)
     (root / "corpus.json").write_text(json.dumps([1]))
-    with pytest.raises(ValueError, match=r"corpus\.json: one JSON object expected, came list"):
+    with pytest.raises(ValueError, match=r"corpus\.json: keys with values expected, came list"):
         dataset(root)
 
 
@@ -408,7 +400,7 @@ def test_a_half_written_corpus_json_is_named(root):
         ({"max_frames": 0}, r"dataset\.max_frames must be at least 1"),
         ({"length_tolerance": -1}, r"dataset\.length_tolerance must be 0"),
         ({"streams": {}}, r"dataset\.streams is empty"),
-        ({"augment": {**STRONG, "miror": 1}}, r"unknown key 'miror', did you mean 'mirror'"),
+        ({"augment": {**STRONG, "miror": 1}}, r"unknown key 'miror'; .*did you mean mirror"),
         ({"augment": {"speed": [1, 1]}}, r"augment: missing \['frame_dropout'"),
         ({"augment": {**STRONG, "speed": [2, 1]}}, r"augment\.speed must be two numbers"),
         ({"augment": {**STRONG, "mirror": 2}}, r"augment\.mirror is a chance from 0 to 1, came 2"),
@@ -466,7 +458,7 @@ def test_the_share_of_frames_seen_is_what_the_samples_hold(tmp_path: Path, form)
         data = dataset(root, streams=features, **keys)
         samples = [data[n] for n in range(len(data))]
         for name, share in data.seen_shares().items():
-            seen = torch.cat([sample.seen[name] for sample in samples])
+            seen = np.concatenate([sample.seen[name] for sample in samples])
             assert (share.seen, share.frames, share.clips) == (int(seen.sum()), len(seen), 3)
 
 

@@ -174,7 +174,7 @@ def test_a_table_comes_back_with_separators_quotes_and_line_breaks_in_its_texts(
         ("video_id;text\na;b\n", r"line 1: no column 'texto'"),
         ("video_id,text\na,b\n", r"line 1: no column 'texto'; .* came \['video_id', 'text'\]"),
         ("video_id;texto\na/b;c\n", r"line 2: video_id 'a/b' cannot name files"),
-        ("video_id;texto;singer\na;b;c\n", r"line 1: unknown column 'singer', did you mean 'signer'"),
+        ("video_id;texto;singer\na;b;c\n", r"line 1: unknown column 'singer'; .*did you mean signer\?"),
         ("video_id;texto;texto\na;b;c\n", r"line 1: column 'texto' stands twice"),
         ("video_id;texto\n", r"a header and no rows"),
         ("", r"no column 'video_id'"),

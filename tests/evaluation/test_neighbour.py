@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from slt.corpora.folder import LsaTMultiStream
+from slt.data import Features
 from slt.evaluation.neighbour import STEPS, _moves, nearest, neighbour_floor, warped
-from slt.streams.readers import Features
 
 SAME: dict[str, Any] = {"bootstrap": 10, "seed": 1, "signers": None}
 

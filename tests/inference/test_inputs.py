@@ -15,11 +15,12 @@ import pytest
 
 from slt.corpora import layout
 from slt.corpora.folder import LsaTMultiStream
-from slt.extraction.regions import STREAMS, Clip, Regions
+from slt.data import Crops, Landmarks
+from slt.extraction.regions import STREAMS, Regions
 from slt.extraction.writer import ClipWriter
-from slt.inference.inputs import inputs_from_clip, inputs_from_regions, inputs_from_sample
+from slt.inference import Inputs
+from slt.inference.inputs import inputs_from_regions
 from slt.models.signature import StreamSpec
-from slt.streams.readers import Crops, Landmarks
 
 FOLDERS = {"face": "face", "left_hand": "hand_l", "right_hand": "hand_r", "pose": "pose"}
 SIDE = 12
@@ -114,7 +115,7 @@ def test_live_frames_are_what_the_dataset_reads_from_their_files(tmp_path, point
     streams = specs(size, points)
     for sample in dataset:
         live = inputs_from_regions(clips[sample.id], streams, clip_fps=clip_fps, **chosen)
-        assert_equal(live, inputs_from_sample(sample))
+        assert_equal(live, sample)
         for stream in streams:
             stream.check(live.streams[stream.name], live.seen[stream.name])
     assert len(dataset[0].seen["pose"]) <= (max_frames or 61)
@@ -125,23 +126,9 @@ def test_jpeg_files_are_the_live_frames_within_the_error_of_jpeg(tmp_path):
     root = written(tmp_path / "corpus", {"a": regions}, fps=25, encoding="jpeg")
     sample = read(root, size=SIDE, points="body", fps=None, max_frames=None)[0]
     live = inputs_from_regions(regions, specs(SIDE, "body"), clip_fps=25, fps=None, max_frames=None)
-    assert_equal(live, inputs_from_sample(sample), tolerance=48)
-    error = [np.abs(live.streams[n].astype(float) - sample.streams[n].numpy()).mean() for n in STREAMS]
+    assert_equal(live, sample, tolerance=48)
+    error = [np.abs(live.streams[n].astype(float) - sample.streams[n]).mean() for n in STREAMS]
     assert max(error) < 6
-
-
-def test_a_clip_extracted_as_a_whole_is_its_frames_one_by_one():
-    regions = filmed(30)
-    clip = Clip(
-        points=np.stack([one.points for one in regions]),
-        crops={name: np.stack([one.crops[name] for one in regions]) for name in STREAMS},
-        marks={name: np.array([one.marks[name] for one in regions], np.uint8) for name in STREAMS},
-        boxes={name: np.stack([one.boxes[name] for one in regions]) for name in STREAMS},
-        size=regions[0].size,
-    )
-    options: dict[str, Any] = {"clip_fps": 25.0, "fps": 10.0, "max_frames": 8}
-    whole = inputs_from_clip(clip, specs(8, "upper_body"), **options)
-    assert_equal(whole, inputs_from_regions(regions, specs(8, "upper_body"), **options))
 
 
 def test_what_was_not_seen_is_black_whatever_the_crop_shows():
@@ -152,13 +139,8 @@ def test_what_was_not_seen_is_black_whatever_the_crop_shows():
     assert not live.streams["pose"][15].any()
 
 
-def test_a_sample_is_not_copied(clips):
-    sample = clips[0]
-    inputs = inputs_from_sample(sample)
-    assert list(inputs.streams) == list(sample.streams)
-    for name, tensor in sample.streams.items():
-        assert np.shares_memory(inputs.streams[name], tensor.numpy())
-        assert inputs.seen[name].dtype == np.bool_
+def test_a_sample_is_what_an_encoder_reads(clips):
+    assert isinstance(clips[0], Inputs)
 
 
 def test_features_and_unknown_streams_are_refused_by_name():

@@ -1,9 +1,8 @@
 """The one normalisation of a pose: the same signing looks the same, whatever the camera."""
 
 import numpy as np
-import pytest
 
-from slt.streams.pose import POINTS, centre_on_shoulders, check_points, mirror_order, shoulders_seen
+from slt.streams.pose import centre_on_shoulders, shoulders_seen
 
 SQUARE = (1, 1)
 
@@ -68,34 +67,3 @@ def test_a_clip_without_shoulders_is_zero():
     pose = poses()
     pose[:, 11] = pose[:, 12]
     assert not centre_on_shoulders(pose, SQUARE).any()
-
-
-@pytest.mark.parametrize("landmarks", [25, 33, 75])
-def test_the_mirror_of_the_mirror_is_the_signer(landmarks):
-    order = mirror_order(landmarks)
-    assert (order[order] == np.arange(landmarks)).all()
-    assert order[0] == 0, "the nose stays"
-    assert (order[11], order[15], order[9]) == (12, 16, 10)
-
-
-def test_the_mirror_exchanges_the_hands_point_by_point():
-    order = mirror_order(75)
-    assert (order[33:54] == np.arange(54, 75)).all()
-
-
-def test_subsets_hold_the_shoulders():
-    assert {name: len(points) for name, points in POINTS.items()} == {"body": 33, "upper_body": 25, "body_hands": 75}
-    assert all({11, 12} <= set(points) for points in POINTS.values())
-
-
-@pytest.mark.parametrize(
-    ("points", "landmarks", "message"),
-    [
-        ("hands", 75, "points must be one of body, upper_body, body_hands, came 'hands'"),
-        ("body", 17, "a.npz: a pose has 33 landmarks .* came 17"),
-        ("body_hands", 33, "points=body_hands takes 75 landmarks, came 33; use points=body"),
-    ],
-)
-def test_a_pose_in_another_numbering_is_named(points, landmarks, message):
-    with pytest.raises(ValueError, match=message):
-        check_points(points, landmarks, "a.npz")

@@ -4,11 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
+from slt.data import Crops, Features, Landmarks
 from slt.streams.arrays import write_features, write_pose
 from slt.streams.packed import frame_path, write_frames, write_packed
-from slt.streams.readers import Crops, Features, Landmarks
 
 ALL = np.arange(5)
 
@@ -50,9 +49,7 @@ def test_every_form_gives_the_same_crops(tmp_path: Path, frames, form):
     write(tmp_path, form, frames)
     reader = crops()
     array, seen = reader.read(tmp_path, "a", np.array([3, 0, 1]))
-    assert reader.length(tmp_path, "a") == 5
     assert reader.lengths(tmp_path, ["a"]).tolist() == [5]
-    assert all(path.exists() for path in reader.files(tmp_path, "a"))
     assert np.abs(array[:2].astype(int) - frames[[3, 0]]).max() <= 6
     assert seen.tolist() == [True, True, False]
 
@@ -77,13 +74,13 @@ def test_what_was_not_seen_is_zero_also_after_augmentation(frames):
     reader = crops(colour=0.9)
     out = reader.finish(reader.augment(frames, np.random.default_rng(0)), SEEN)
     assert out.shape == (5, 3, 16, 16)
-    assert out.dtype == torch.uint8
-    assert out.flatten(1).any(1).tolist() == SEEN.tolist()
+    assert out.dtype == np.uint8
+    assert out.reshape(5, -1).any(1).tolist() == SEEN.tolist()
 
 
 def test_crops_keep_their_channels(frames):
     out = crops().finish(frames, np.ones(5, bool))
-    assert (out[2].permute(1, 2, 0).numpy() == frames[2]).all()
+    assert (out[2].transpose(1, 2, 0) == frames[2]).all()
 
 
 def test_flipped_twice_is_the_picture(frames):
@@ -115,7 +112,7 @@ def test_a_gap_in_the_frame_numbers_is_named(tmp_path: Path, frames):
     write(tmp_path, "frames", frames)
     frame_path(tmp_path / "face", "a", 2).unlink()
     with pytest.raises(
-        ValueError, match=r"a_f000002\.jpg: no such frame, but the clip goes on to frame 4 \(1 missing\)"
+        ValueError, match=r"a_f000002\.jpg: no such frame, but the clip goes on to frame 4 \(frame 2 missing\)"
     ):
         crops().lengths(tmp_path, ["a"])
 
@@ -136,9 +133,7 @@ def test_both_forms_in_one_folder_are_refused(tmp_path: Path, frames):
 
 def test_clips_without_files_and_missing_folders_are_named(tmp_path: Path, frames):
     write(tmp_path, "raw", frames)
-    with pytest.raises(
-        FileNotFoundError, match=r"1 of the 2 clips .* first is 'b'; expected b\.safetensors or b_f000000"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"face/b\.safetensors: no such file, .*1 of the 2 clips of the split"):
         crops().lengths(tmp_path, ["a", "b"])
     with pytest.raises(FileNotFoundError, match=r"hand_l: no such folder of a stream; .* holds the folders \['face'\]"):
         crops(folder="hand_l").lengths(tmp_path, ["a"])
@@ -183,7 +178,7 @@ def test_unseen_points_and_frames_stay_zero_after_augmentation(tmp_path: Path):
     reader = landmarks("body_hands")
     array, seen = reader.read(tmp_path, "a", ALL)
     out = reader.finish(reader.augment(array, np.random.default_rng(0)), seen)
-    assert out.dtype == torch.float32
+    assert out.dtype == np.float32
     assert not out[1].any()
     assert not out[2, 40].any()
     assert out[2, 41].any()
@@ -213,11 +208,11 @@ def test_a_flipped_pose_raises_the_other_arm(tmp_path: Path):
 
 def test_landmarks_in_another_numbering_and_missing_poses_are_named(tmp_path: Path):
     write_pose(tmp_path / "pose" / "a.npz", pose()[:, :17], size=None, seen=None)
-    with pytest.raises(ValueError, match=r"a\.npz: a pose has 33 landmarks .* came 17"):
+    with pytest.raises(ValueError, match=r"a\.npz: a pose of mediapipe_75 has 33 landmarks .* came 17"):
         landmarks().lengths(tmp_path, ["a"])
-    with pytest.raises(FileNotFoundError, match=r"first is 'b'; expected b\.npz"):
+    with pytest.raises(FileNotFoundError, match=r"pose/b\.npz: no such file, but clip 'b'"):
         landmarks().lengths(tmp_path, ["b"])
-    with pytest.raises(ValueError, match="points must be one of body, upper_body, body_hands, came 'hand'"):
+    with pytest.raises(ValueError, match="landmarks of 'pose': points must be one of body, body_hands, .*came 'hand'"):
         landmarks("hand")
 
 
@@ -228,8 +223,8 @@ def test_features_are_mapped_and_not_copied(tmp_path: Path):
     array, seen = reader.read(tmp_path, "a", ALL)
     out = reader.finish(array, seen)
     assert isinstance(array, np.memmap)
-    assert out.data_ptr() == array.ctypes.data
-    assert (out.numpy() == stored).all()
+    assert np.shares_memory(out, array)
+    assert (out == stored).all()
     assert (reader.read(tmp_path, "a", np.array([4, 1])).array == stored[[4, 1]]).all()
 
 
@@ -241,7 +236,7 @@ def test_a_feature_row_of_nan_was_not_seen(tmp_path: Path, dtype):
     reader = Features(folder="feats")
     out = reader.finish(*reader.read(tmp_path, "a", ALL))
     assert reader.read(tmp_path, "a", ALL).seen.tolist() == SEEN.tolist()
-    assert out.dtype == torch.float32
+    assert out.dtype == np.float32
     assert out.sum(1).tolist() == [4, 0, 4, 4, 4]
     assert np.isnan(np.load(tmp_path / "feats" / "a.npy")[1]).all(), "the file stays as it is"
 

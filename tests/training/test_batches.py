@@ -37,7 +37,7 @@ def start(clips: Any, tokenizer: Any) -> Start:
 
 
 def _mirrored(clips: Any) -> dict[str, Any]:
-    from slt.streams.readers import Crops
+    from slt.data import Crops
 
     hands = {"left_hand": ("hand_l", "right_hand"), "right_hand": ("hand_r", "left_hand")}
     made = {n: Crops(folder=f, size=32, jitter=0.1, colour=0.1, mirror=m) for n, (f, m) in hands.items()}

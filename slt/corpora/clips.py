@@ -1,0 +1,329 @@
+"""A corpus' split as samples: which frames and streams of each clip, what is changed in them, and how much is seen.
+
+T frames, N clips of the split, S streams. A new corpus is one class with what `Corpus` asks for, and one YAML file.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from slt.corpora.splits import clips_of_signers
+from slt.streams.features import Features
+from slt.streams.sample import Sample, frame_index, frame_step
+from slt.streams.seen import Share, seen_faults, seen_lines
+from slt.streams.stream import Stream
+from slt.text import clean, near
+
+log = logging.getLogger(__name__)
+
+LOOKED = 300  # clips of a split of which it is read how often their streams are seen
+
+
+class Row(NamedTuple):
+    """A clip: its id, which its streams' files bear, its sentence, and what else is known of it, as text.
+
+    `columns` may hold gloss, signer, film, fps, frame_count ...; all rows of a corpus hold the same.
+    """
+
+    id: str
+    text: str
+    columns: Mapping[str, str]
+
+
+class Corpus(Protocol):
+    """What is read of a corpus.
+
+    Attributes:
+        root: the folder under which its streams' folders lie.
+        extractor: fingerprint of what extracted its clips; None = not known.
+        fingerprint: of all that training takes from it but the streams' bytes; the same for every split.
+    """
+
+    @property
+    def root(self) -> Path: ...
+
+    @property
+    def extractor(self) -> str | None: ...
+
+    @property
+    def fingerprint(self) -> str: ...
+
+    def rows(self, split: str) -> Sequence[Row]:
+        """Return the clips of a split in their order; raise ValueError or FileNotFoundError for what is wrong."""
+
+
+@dataclass(frozen=True)
+class Augment:
+    """What is changed at random in a clip as a whole (each stream has its own keys beside).
+
+    Attributes:
+        speed: slowest and fastest signing, (0.8, 1.25) = from 20 % slower to 25 % faster; (1, 1) = none.
+        frame_dropout: chance of each frame to be left out.
+        stream_dropout: chance of each stream to be not seen in the whole clip (one stream always stays).
+        mirror: chance of a signer of the other handedness: pictures flipped, sides of the pose and hands exchanged.
+    """
+
+    speed: tuple[float, float]
+    frame_dropout: float
+    stream_dropout: float
+    mirror: float
+
+    def __post_init__(self) -> None:
+        if len(self.speed) != 2 or not 0 < self.speed[0] <= self.speed[1]:
+            raise ValueError(f"augment.speed must be two numbers, 0 < slowest <= fastest, came {list(self.speed)}")
+        for key in ("frame_dropout", "stream_dropout", "mirror"):
+            if not 0 <= getattr(self, key) <= 1 - (key == "frame_dropout") * 1e-9:
+                raise ValueError(f"augment.{key} is a chance from 0 to 1, came {getattr(self, key)}")
+
+    @classmethod
+    def of(cls, value: Mapping[str, Any] | Augment | None) -> Augment | None:
+        """Return `value` as an `Augment`, from a mapping of exactly its keys."""
+        if value is None or isinstance(value, cls):
+            return value
+        assert isinstance(value, Mapping)
+        keys = [field.name for field in fields(cls)]
+        if unknown := [key for key in value if key not in keys]:
+            raise ValueError(f"augment: unknown key {unknown[0]!r}; expected {keys}{near(str(unknown[0]), keys)}")
+        if missing := [key for key in keys if key not in value]:
+            raise ValueError(f"augment: missing {missing}; expected all of {keys}, or augment=null for none")
+        return cls(**{**value, "speed": tuple(value["speed"])})
+
+
+class Clips(Dataset[Sample]):
+    """One split of a corpus, as a map-style dataset of `Sample`.
+
+    Everything that is wrong with its clips is looked for here, at the start, by listing each stream's folder once and
+    opening headers; what only a full read can show (a cut JPEG, NaN) is said by the read that meets it.
+
+    Args:
+        corpus: what is read.
+        split: `train`, `val`, `test`, or another that the corpus knows.
+        streams: name -> reader (`slt.streams.stream`).
+        fps: frames a second to keep, by the column `fps`; clips at that rate or below keep all; None = all.
+        max_frames: longer clips are thinned evenly to this; None = any length.
+        length_tolerance: by how many frames the streams of a clip may differ in length (they are cut to the shortest).
+        augment: an `Augment` or a mapping of its keys; None switches off the streams' own augmentation too.
+        seed: of the augmentation, which depends on (seed, epoch, index) and on nothing else.
+        only: names of the streams to read; None = all of them.
+        limit: only the first so many clips of `train`; None = all. Other splits are whole.
+        signers: only clips of so many signers of `train`, as `clips_of_signers` takes them; None = all.
+        min_seen: least share of the frames in which each stream is to be seen, see `check_seen`.
+
+    Attributes:
+        ids, texts: of the split's clips, in its order: no object a row that workers would touch and so copy.
+        columns: column name -> the split's values, for every other column.
+        lengths: int64 (N,), frames of each clip as given out when nothing is augmented.
+        root, fingerprint, extractor: of the corpus.
+
+    Raises:
+        FileNotFoundError, ValueError: one message that names the file and line, row or key.
+    """
+
+    def __init__(
+        self,
+        *,
+        corpus: Corpus,
+        split: str,
+        streams: Mapping[str, Stream],
+        fps: float | None,
+        max_frames: int | None,
+        length_tolerance: int,
+        augment: Mapping[str, Any] | Augment | None,
+        seed: int,
+        only: Sequence[str] | None = None,
+        limit: int | None = None,
+        signers: int | None = None,
+        min_seen: float = 0.0,
+    ) -> None:
+        _check_numbers(fps, max_frames, length_tolerance, min_seen)
+        self.corpus, self.root, self.split = corpus, corpus.root, split
+        self.streams = _chosen(streams, only)
+        self.max_frames, self.length_tolerance, self.seed = max_frames, length_tolerance, seed
+        self.min_seen = min_seen
+        self.augment = Augment.of(augment)
+        if self.augment and self.augment.mirror:
+            _check_mirrors(self.streams)
+        rows = corpus.rows(split)
+        if split == "train":
+            who = {row.id: row.columns.get("signer", "") for row in rows}
+            kept = set([*who][:limit] if signers is None
+                       else clips_of_signers([*who], who, signers=signers, limit=limit, seed=seed))  # fmt: skip
+            rows = [row for row in rows if row.id in kept]
+        self.ids = _strings(row.id for row in rows)
+        self.texts = _strings(_clean_text(row) for row in rows)
+        self.columns = {key: _strings(row.columns[key] for row in rows) for key in rows[0].columns}
+        self.extractor, self.fingerprint = corpus.extractor, corpus.fingerprint
+        self.steps = self._steps(fps)  # (N,): source frames from one kept frame to the next
+        self.frame_counts = self._shortest()  # (N,): frames on disk
+        counts = zip(self.frame_counts.tolist(), self.steps.tolist(), strict=True)
+        self.lengths = np.array([len(frame_index(*pair, max_frames)) for pair in counts], np.int64)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, key: int | tuple[int, int]) -> Sample:
+        """Return clip `index`, or `(epoch, index)` with the augmentation of that epoch: streams (T, ...), seen (T,).
+
+        The epoch comes with the key and not from a setting, so that workers may read ahead over the end of an epoch.
+        """
+        epoch, index = key if isinstance(key, tuple) else (0, key)
+        video_id = self.ids[index]
+        rng = np.random.default_rng((self.seed, epoch, int(index)))
+        frames = self._choose_frames(int(index), rng)
+        mirror = self.augment is not None and rng.random() < self.augment.mirror
+        dropped = self._choose_dropped(rng)
+        sample = Sample(id=video_id, text=self.texts[index], gloss=self.gloss(index), streams={}, seen={})
+        for name, reader in self.streams.items():
+            source = self.streams[reader.mirror] if mirror and reader.mirror else reader
+            array, seen = source.read(self.root, video_id, frames)
+            if mirror:
+                array = source.flip(array)
+            if self.augment:
+                array = reader.augment(array, rng)
+            if name in dropped:
+                seen = np.zeros_like(seen)
+            sample.streams[name] = reader.finish(array, seen)
+            sample.seen[name] = np.ascontiguousarray(seen)
+        return sample
+
+    def gloss(self, index: int) -> str:
+        """Return the glosses of a clip, "" where the corpus does not say."""
+        return str(self.columns["gloss"][index]) if "gloss" in self.columns else ""
+
+    def seen_shares(self) -> dict[str, Share]:
+        """Return how often each stream is seen, nothing augmented, in `LOOKED` clips at most, evenly spread."""
+        shares = dict.fromkeys(self.streams, Share())
+        for clip in np.unique(np.linspace(0, len(self) - 1, min(len(self), LOOKED)).astype(int)).tolist():
+            frames = frame_index(int(self.frame_counts[clip]), float(self.steps[clip]), self.max_frames)
+            for name, reader in self.streams.items():
+                seen = reader.read_seen(self.root, self.ids[clip], frames)
+                shares[name] = shares[name].add(int(seen.sum()), len(seen))
+        return shares
+
+    def check_seen(self, *, strict: bool) -> None:
+        """Say in a line a stream in what share of the frames a model will see it.
+
+        Raises:
+            ValueError: with `strict`, a stream is seen in less than `min_seen` of them or never; else a warning.
+        """
+        shares = self.seen_shares()
+        for line in seen_lines(shares):
+            log.info("%s of the %s of %s", line, f"{len(self):,}", self.split)
+        said = seen_faults(shares, self.min_seen, key="dataset.min_seen")
+        if faults := "\n  ".join(f"{self.root}, split {self.split}: {fault}" for fault in said):
+            if strict:
+                raise ValueError(faults)
+            log.warning(faults)
+
+    def _choose_frames(self, index: int, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Return the frames on disk that the clip is made of, int64 (T,)."""
+        frames, step = int(self.frame_counts[index]), float(self.steps[index])
+        if self.augment is None:
+            return frame_index(frames, step, self.max_frames)
+        chosen = frame_index(frames, step * float(rng.uniform(*self.augment.speed)), self.max_frames)
+        kept = rng.random(len(chosen)) >= self.augment.frame_dropout
+        return chosen[kept] if kept.any() else chosen[:1]
+
+    def _choose_dropped(self, rng: np.random.Generator) -> list[str]:
+        if self.augment is None or not self.augment.stream_dropout:
+            return []
+        draws = rng.random(len(self.streams))
+        draws[draws.argmax()] = 1  # a clip of which nothing is seen teaches nothing
+        return [name for name, draw in zip(self.streams, draws, strict=True) if draw < self.augment.stream_dropout]
+
+    def _steps(self, fps: float | None) -> NDArray[np.float64]:
+        if fps is None:
+            return np.ones(len(self))
+        if "fps" not in self.columns:
+            raise ValueError(f"{self.root}: dataset.fps={fps} needs the column `fps`; add it or set dataset.fps=null")
+        return np.array([frame_step(self._number(clip, "fps"), fps) for clip in range(len(self))])
+
+    def _number(self, clip: int, key: str) -> float:
+        text = self.columns[key][clip]
+        try:
+            value = float(text)
+        except ValueError:
+            value = -1.0
+        if not 0 < value < float("inf"):
+            raise ValueError(f"{self.root}: clip {self.ids[clip]!r} has {key} {text!r}; expected a number above 0")
+        return value
+
+    def _shortest(self) -> NDArray[np.int64]:
+        """Return the frames of each clip's shortest stream (N,), and check that the others are about as long."""
+        counts = np.stack([reader.lengths(self.root, self.ids) for reader in self.streams.values()])  # (S, N)
+        shortest: NDArray[np.int64] = counts.min(0)
+        apart: NDArray[np.int64] = counts.max(0) - shortest
+        if len(uneven := np.flatnonzero(apart > self.length_tolerance)):
+            said = ", ".join(f"{name} has {n}" for name, n in zip(self.streams, counts[:, uneven[0]], strict=True))
+            raise ValueError(
+                f"{self.root}: clip {self.ids[uneven[0]]!r}: streams of different length ({said} frames; {len(uneven)} "
+                f"such clips); expected as many frames within length_tolerance={self.length_tolerance}; extract it "
+                "anew or raise the tolerance"
+            )
+        if apart.any():
+            log.warning(
+                "%s, split %s: %d of %d clips have streams of different length (up to %d frames), cut to the shortest",
+                self.root, self.split, int((apart > 0).sum()), len(self), int(apart.max()),
+            )  # fmt: skip
+        for clip, stated in enumerate(self.columns.get("frame_count", ())):
+            if stated and abs(self._number(clip, "frame_count") - shortest[clip]) > self.length_tolerance:
+                raise ValueError(
+                    f"{self.root}: clip {self.ids[clip]!r} has frame_count {stated}, its streams have "
+                    f"{shortest[clip]} frames; extract it anew, or correct or remove the column"
+                )
+        return shortest
+
+
+def _strings(values: Iterable[str]) -> Any:
+    return np.array([*values], np.dtypes.StringDType())
+
+
+def _chosen(streams: Mapping[str, Stream], only: Sequence[str] | None) -> dict[str, Stream]:
+    if unknown := [name for name in only or () if name not in streams]:
+        raise ValueError(f"dataset.only: there is no stream {unknown[0]!r}; the corpus has {', '.join(streams)}")
+    chosen = {name: stream for name, stream in streams.items() if only is None or name in only}
+    if not chosen:
+        raise ValueError("dataset.streams is empty; a clip needs at least one stream")
+    return chosen
+
+
+def _check_numbers(fps: float | None, max_frames: int | None, length_tolerance: int, min_seen: float) -> None:
+    if fps is not None and fps <= 0:
+        raise ValueError(f"dataset.fps must be above 0, or null for all frames, came {fps}")
+    if max_frames is not None and max_frames < 1:
+        raise ValueError(f"dataset.max_frames must be at least 1, or null for any length, came {max_frames}")
+    if length_tolerance < 0:
+        raise ValueError(f"dataset.length_tolerance must be 0 frames or more, came {length_tolerance}")
+    if not 0 <= min_seen <= 1:
+        raise ValueError(f"dataset.min_seen must be a share from 0 to 1, came {min_seen}")
+
+
+def _check_mirrors(streams: Mapping[str, Any]) -> None:
+    for name, reader in streams.items():
+        if isinstance(reader, Features):
+            raise ValueError(f"stream {name!r}: features cannot be mirrored; set augment.mirror=0")
+        partner = streams.get(reader.mirror)
+        if reader.mirror is None or (
+            partner is not None and replace(partner, folder=reader.folder, mirror=reader.mirror) == reader
+            and partner.mirror == name
+        ):  # fmt: skip
+            continue
+        raise ValueError(
+            f"stream {name!r}: mirror={reader.mirror!r}, but there is no stream of that name with mirror={name!r} and "
+            "the same other keys; add it, or set augment.mirror=0"
+        )
+
+
+def _clean_text(row: Row) -> str:
+    text = clean(row.text)
+    if not text:
+        raise ValueError(f"clip {row.id!r} has an empty texto; give its sentence or remove the row")
+    return text

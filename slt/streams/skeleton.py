@@ -1,0 +1,178 @@
+"""What the points of a pose are: their names, parts, sides, bones and centre, each skeleton and subset one YAML file.
+
+K landmarks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from slt.text import near
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+# In a checkout `conf/` stands beside the package; a wheel carries it inside.
+OWN = next(folder for home in (_PACKAGE.parent, _PACKAGE) if (folder := home / "conf" / "skeleton").is_dir())
+
+Points = str | Mapping[str, Any]  # how a configuration says it: the name of a file, or what such a file holds
+Edges = Mapping[str, Sequence[tuple[int, int]]]
+
+
+@dataclass(frozen=True, eq=False)
+class Skeleton:
+    """The points of a pose, in the order of its arrays.
+
+    Attributes:
+        name: of its file.
+        points: names (K,); those that differ in LEFT and RIGHT alone change places in a mirror.
+        parts: part -> places of its points.
+        edges: `part.group` -> the two places that each bone joins.
+        centre: the two points that a pose is centred on, LEFT then RIGHT.
+        places: where its points stand in `whole`, (K,).
+        whole: the skeleton of the files, which a subset is taken out of; None = itself.
+    """
+
+    name: str
+    points: tuple[str, ...]
+    parts: Mapping[str, tuple[int, ...]]
+    edges: Edges
+    centre: tuple[int, int]
+    places: NDArray[np.int64]
+    whole: Skeleton | None = None
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    @cached_property
+    def mirror_order(self) -> NDArray[np.int64]:
+        """For each point the one on the other side of the body, itself where there is none: int64 (K,)."""
+        place = {name: n for n, name in enumerate(self.points)}
+        swapped = {"LEFT": "RIGHT", "RIGHT": "LEFT"}
+        others = ("_".join(swapped.get(word, word) for word in name.split("_")) for name in self.points)
+        return np.array([place.get(other, n) for n, other in enumerate(others)])
+
+    def subset(self, name: str, points: Sequence[str]) -> Skeleton:
+        """Return the skeleton of some points, each named by itself or with all of its part.
+
+        Raises:
+            ValueError: a name that is neither, a point that stands twice, or no centre.
+        """
+        known = {point: (n,) for n, point in enumerate(self.points)} | dict(self.parts)
+        if strange := [point for point in points if point not in known]:
+            raise ValueError(f"skeleton {name!r}: {self.name} has no point {strange[0]!r}{near(strange[0], known)}")
+        places = [place for point in points for place in known[point]]
+        order = {place: n for n, place in enumerate(places)}
+        if len(order) < len(places) or not set(self.centre) <= set(order):
+            centre = " and ".join(self.points[place] for place in self.centre)
+            raise ValueError(f"skeleton {name!r}: expected each point once, {centre} among them, came {list(points)}")
+        return Skeleton(
+            name=name,
+            points=tuple(self.points[place] for place in places),
+            parts={part: kept for part, every in self.parts.items()
+                   if (kept := tuple(order[place] for place in every if place in order))},
+            edges={group: [(order[a], order[b]) for a, b in pairs if a in order and b in order]
+                   for group, pairs in self.edges.items()},
+            centre=(order[self.centre[0]], order[self.centre[1]]),
+            places=np.array(places),
+            whole=self,
+        )  # fmt: skip
+
+    def check_file(self, landmarks: int, where: str) -> None:
+        """Raise ValueError, naming `where`, unless a file of so many points holds it: its whole, or its first part."""
+        whole = self.whole or self
+        first = len(next(iter(whole.parts.values())))
+        if landmarks not in (first, len(whole)):
+            raise ValueError(
+                f"{where}: a pose of {whole.name} has {first} landmarks ({next(iter(whole.parts))}) or {len(whole)} "
+                f"({', '.join(whole.parts)}), came {landmarks}; convert it to this numbering"
+            )
+        if self.places.max() >= landmarks:
+            raise ValueError(
+                f"{where}: points={self.name} takes landmarks up to number {self.places.max() + 1}, came {landmarks}; "
+                "use points=body"
+            )
+
+
+def find_skeleton(points: Points) -> Skeleton:
+    """Return the skeleton of a name or of what its file holds.
+
+    Raises:
+        ValueError: no such file, or a content that is no skeleton.
+    """
+    points = spell_out(points)
+    return _own(points) if isinstance(points, str) else _built(points)
+
+
+@cache
+def _own(name: str) -> Skeleton:
+    return _built({"name": name, **_content(OWN / f"{name}.yaml")})
+
+
+def _built(content: Mapping[str, Any]) -> Skeleton:
+    name = str(content.get("name"))
+    try:
+        if "of" in content:
+            return find_skeleton(content["of"]).subset(name, content["points"])
+        return _whole(name, content)
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        raise ValueError(
+            f"skeleton {name!r}: expected `of` and `points`, or `parts`, `edges` and `centre` as in {OWN}; came "
+            f"{sorted(map(str, content))} ({type(error).__name__}: {error})"
+        ) from error
+
+
+def spell_out(points: Points) -> Points:
+    """Return a name of the suite's own as it is, and instead of any other what its file holds.
+
+    Such files stand in `conf/skeleton` or `skeleton` of the working folder. So a checkpoint or an export is whole
+    without the files of whoever trained it.
+
+    Raises:
+        ValueError: no such file.
+    """
+    if isinstance(points, Mapping):
+        return dict(points) | ({"of": spell_out(points["of"])} if "of" in points else {})
+    if (OWN / f"{points}.yaml").is_file():
+        return points
+    folders = (OWN, Path.cwd() / "conf" / "skeleton", Path.cwd() / "skeleton")
+    files = {path.stem: path for folder in folders for path in sorted(folder.glob("*.yaml"))}
+    if points not in files:
+        raise ValueError(f"points must be one of {', '.join(files)}, came {points!r}{near(str(points), files)}")
+    return spell_out({"name": points, **_content(files[points])})
+
+
+def _content(path: Path) -> dict[str, Any]:
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: keys with values expected, came {type(content).__name__}")
+    return content
+
+
+def _whole(name: str, content: Mapping[str, Any]) -> Skeleton:
+    points: list[str] = []
+    parts: dict[str, tuple[int, ...]] = {}
+    edges: dict[str, list[tuple[int, int]]] = {}
+    for part, names in content["parts"].items():
+        parts[part] = tuple(range(len(points), len(points) + len(names)))
+        points += names
+        for group, lines in content.get("edges", {}).get(part, {}).items():
+            edges[f"{part}.{group}"] = [(parts[part][a], parts[part][b]) for line in lines for a, b in pairwise(line)]
+    left, right = (points.index(point) for point in content["centre"])
+    return Skeleton(name, tuple(points), parts, edges, (left, right), np.arange(len(points)))
+
+
+MEDIAPIPE = find_skeleton("mediapipe_75")
+
+
+@cache
+def first_points(count: int) -> Skeleton:
+    """Return the skeleton of the first points of `MEDIAPIPE`, which is what a pose of an unnamed one holds."""
+    return MEDIAPIPE.subset(f"mediapipe_{count}", MEDIAPIPE.points[:count])

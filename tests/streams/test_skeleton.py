@@ -1,0 +1,140 @@
+"""A skeleton is its file: the mirror, the bones and the subsets follow, and a new subset runs from training to live."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from slt.data import Landmarks
+from slt.drawing.skeleton import parts
+from slt.drawing.strip import filmstrip
+from slt.inference import OnnxTranslator
+from slt.inference.inputs import inputs_from_regions
+from slt.streams.skeleton import MEDIAPIPE, find_skeleton, first_points, spell_out
+
+ARMS = "of: mediapipe_75\npoints: [LEFT_ELBOW, LEFT_SHOULDER, RIGHT_SHOULDER, RIGHT_ELBOW, left_hand, right_hand]\n"
+FACE = """
+centre: [LEFT_SHOULDER, RIGHT_SHOULDER]
+parts: {body: [NOSE, RIGHT_SHOULDER, LEFT_SHOULDER], face: [LEFT_CHEEK, CHIN, RIGHT_CHEEK]}
+edges: {body: {trunk: [[1, 2]]}, face: {outline: [[0, 1, 2, 0]]}}
+"""
+
+
+def own(text: str, name: str, folder: str = "skeleton") -> str:
+    path = Path.cwd() / folder / f"{name}.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return name
+
+
+@pytest.mark.parametrize("count", [25, 33, 75])
+def test_the_mirror_of_the_mirror_is_the_signer(count):
+    order = first_points(count).mirror_order
+    assert (order[order] == np.arange(count)).all()
+    assert order[0] == 0, "the nose stays"
+    assert (order[11], order[15], order[9]) == (12, 16, 10)
+
+
+def test_the_mirror_exchanges_the_hands_point_by_point():
+    assert (MEDIAPIPE.mirror_order[33:54] == np.arange(54, 75)).all()
+
+
+@pytest.mark.parametrize(("name", "count"), [("body", 33), ("upper_body", 25), ("body_hands", 75)])
+def test_a_subset_keeps_its_points_bones_and_centre(name, count):
+    skeleton = find_skeleton(name)
+    assert len(skeleton) == count
+    assert skeleton.places.tolist() == list(range(count))
+    assert skeleton.centre == (11, 12)
+    assert {part.name for part in parts(skeleton)} == {"head", "trunk", "arm", "hand"}
+    assert max(place for bones in skeleton.edges.values() for bone in bones for place in bone) < count
+
+
+@pytest.mark.parametrize("folder", ["skeleton", "conf/skeleton"])
+def test_a_subset_in_another_order_is_read_mirrored_and_drawn(folder):
+    reader = Landmarks(folder="pose", points=own(ARMS, "arms", folder), jitter=0, noise=0)
+    assert reader.skeleton.places.tolist() == [13, 11, 12, 14, *range(33, 75)]
+    assert reader.skeleton.mirror_order.tolist() == [3, 2, 1, 0, *range(25, 46), *range(4, 25)]
+    pose = np.random.default_rng(0).uniform(0.3, 0.7, (4, 75, 3)).astype(np.float32)
+    array, seen = reader.from_regions("pose", [SimpleNamespace(points=p, size=(4, 3)) for p in pose], np.arange(4))
+    usual = Landmarks(folder="pose", points="body_hands", jitter=0, noise=0)
+    whole = usual.from_regions("pose", [SimpleNamespace(points=p, size=(4, 3)) for p in pose], np.arange(4)).array
+    assert (array == whole[:, reader.skeleton.places]).all()
+    assert (reader.flip(array) == usual.flip(whole)[:, reader.skeleton.places]).all()
+    assert {bone for part in parts(reader.skeleton) if part.name == "arm" for bone in part.bones} == {(1, 0), (2, 3)}
+    alike = [filmstrip({"pose": array}, {"pose": seen}, columns=4, skeletons=known)
+             for known in ({}, {"pose": reader.skeleton})]  # fmt: skip
+    assert (alike[0] != alike[1]).any()
+
+
+def test_a_skeleton_of_its_own_is_one_file():
+    skeleton = find_skeleton(own(FACE, "face_3"))
+    assert skeleton.mirror_order.tolist() == [0, 2, 1, 5, 4, 3]
+    assert skeleton.edges["face.outline"] == [(3, 4), (4, 5), (5, 3)]
+    assert skeleton.centre == (2, 1)
+
+
+def test_a_name_of_this_folder_is_spelled_out_for_whoever_has_no_such_file():
+    points = spell_out(own(ARMS, "arms"))
+    (Path.cwd() / "skeleton" / "arms.yaml").unlink()
+    assert len(find_skeleton(points)) == 46
+    assert spell_out("upper_body") == "upper_body"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("of: mediapipe_75\npoints: [body, LEFT_ELBOV]", r"no point 'LEFT_ELBOV'; did you mean LEFT_ELBOW\?"),
+        ("of: mediapipe_75\npoints: [left_hand]", "expected each point once, LEFT_SHOULDER and RIGHT_SHOULDER among"),
+        ("of: mediapipe_75\npoints: [body, NOSE]", "expected each point once"),
+        ("of: mediapipe_99\npoints: [body]", r"points must be one of .*did you mean mediapipe_75\?"),
+        ("points: [body]", "expected `of` and `points`, or `parts`"),
+        ("[]", "keys with values expected"),
+    ],
+)
+def test_a_file_that_is_no_skeleton_is_named(text, message):
+    with pytest.raises(ValueError, match=message):
+        Landmarks(folder="pose", points=own(text, "mine"), jitter=0, noise=0)
+
+
+@pytest.mark.parametrize(
+    ("points", "landmarks", "message"),
+    [
+        ("body", 17, "a.npz: a pose of mediapipe_75 has 33 landmarks .* came 17"),
+        ("body_hands", 33, "points=body_hands takes landmarks up to number 75, came 33; use points=body"),
+    ],
+)
+def test_a_pose_in_another_numbering_is_named(points, landmarks, message):
+    with pytest.raises(ValueError, match=message):
+        find_skeleton(points).check_file(landmarks, "a.npz")
+
+
+def test_a_new_subset_trains_is_exported_and_read_live(entry: Any, tiny: list[str]):
+    """One YAML and no Python; the run and its export are whole without it."""
+    own(ARMS, "arms")
+    ran = entry("train", *tiny, "final=null", "dataset.streams.pose.points=arms")
+    assert ran.status == 0, ran.err
+    (Path.cwd() / "skeleton" / "arms.yaml").unlink()
+    made = entry("export", f"checkpoint={ran.folder}", "out=made", "parity.batches=1", "parity.limit=1")
+    assert made.status == 0, made.err
+    translator = OnnxTranslator("made")
+    rng = np.random.default_rng(0)
+    regions: list[Any] = [
+        SimpleNamespace(
+            points=rng.uniform(0.3, 0.7, (75, 3)).astype(np.float32),
+            crops={
+                name: rng.integers(0, 256, (40, 40, 3)).astype(np.uint8) for name in ("face", "left_hand", "right_hand")
+            },
+            marks={"face": 1, "left_hand": 1, "right_hand": 0},
+            size=(64, 48),
+        )
+        for _ in range(9)
+    ]
+    live = inputs_from_regions(
+        regions, translator.streams, clip_fps=8, fps=translator.fps, max_frames=translator.max_frames
+    )
+    assert live.streams["pose"].shape[1:] == (46, 3)
+    assert len(translator.translate(live)) == 2
