@@ -13,10 +13,10 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from bench.landmarker_stub import write_film
 
 from slt.export import open_run
 from slt.exporting import folder as folders
-from slt.exporting import parity
 from slt.inference import OnnxTranslator
 from slt.inference.checkpoint import CheckpointTranslator, TorchScriptTranslator
 from slt.models.signature import read_manifest
@@ -118,7 +118,7 @@ def test_folder_is_whole_and_says_what_it_is(exported: Path, run: Path) -> None:
 def test_translators_of_a_folder_and_of_its_checkpoint_write_the_same(
     exported: Path, run: Path, inputs: list[Any], options: dict[str, Any]
 ) -> None:
-    translators = [
+    translators: list[Any] = [
         CheckpointTranslator(open_run(run)[0], precision="fp32"), OnnxTranslator(exported),
         TorchScriptTranslator(exported),
     ]  # fmt: skip
@@ -247,8 +247,8 @@ def test_the_split_compared_is_the_run_s_own_and_a_missing_one_is_named_with_its
     own = trained("one split", f"dataset.root={corpus}", "val=train", "final=train", "max_steps=1", "eval_every=1")
     compared = []
 
-    def stop(*_: Any, clips: Any, **__: Any) -> None:
-        compared.append(clips.split)
+    def stop(_: Any, __: Any, given: Any, **___: Any) -> None:
+        compared.append(given.clips.split)
         raise ValueError("enough")
 
     monkeypatch.setattr("slt.export.export_folder", stop)
@@ -267,7 +267,7 @@ def test_manifest_s_own_record_is_json_without_strange_numbers(exported: Path) -
 def test_export_is_on_the_board_between_its_checkpoint_and_its_folder(
     entry: Any, run: Path, exported: Path, records: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def made_before(_: Any, out: Path, **__: Any) -> Any:
+    def made_before(_: Any, out: Path, *__: Any, **___: Any) -> Any:
         return read_manifest(Path(shutil.copytree(exported, out)))
 
     monkeypatch.setattr("slt.export.export_folder", made_before)
@@ -285,38 +285,38 @@ def test_export_is_on_the_board_between_its_checkpoint_and_its_folder(
 
 
 class Recurrent(torch.nn.Module):
-    """A temporal encoder of one's own, (B, T, D) and (B, T) -> the same: what training and export need."""
+    """A temporal encoder of one's own: a bidirectional GRU, (B, T, D) and (B, T) bool -> the same."""
 
     stride = 1
 
-    def __init__(self, embed_dim: int) -> None:
+    def __init__(self, *, embed_dim: int) -> None:
         super().__init__()
-        self.network = torch.nn.GRU(embed_dim, embed_dim, batch_first=True)
+        self.forth, self.back = (torch.nn.GRU(embed_dim, embed_dim // 2, batch_first=True) for _ in range(2))
 
-    def forward(self, x: Any, frames: Any) -> Any:
-        return self.network(x)[0], frames
+    def forward(self, x: torch.Tensor, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        # Each clip from its own end, so that padding comes last in both directions.
+        turned = (frames.sum(1, keepdim=True) - 1 - torch.arange(x.shape[1], device=x.device)) % x.shape[1]
+        back = self.back(x.gather(1, turned[..., None].expand_as(x)))[0]
+        return torch.cat([self.forth(x)[0], back.gather(1, turned[..., None].expand_as(back))], 2), frames
 
 
-def test_a_temporal_encoder_of_one_s_own_trains_exports_and_is_searched(run: Path, clips: Any, tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    made, _ = open_run(run)
-    made.translator.encoder.temporal = Recurrent(made.translator.decoder.bridge.in_features)
-    batch = next(iter(parity.real_batches(made, clips, 1, 0))).batch
-    made.translator.train()
-    optimizer = torch.optim.SGD(made.translator.encoder.temporal.parameters(), 0.1)
-    before = made.translator.encoder.temporal.network.weight_hh_l0.detach().clone()
-    logits = made.translator(batch)
-    torch.nn.functional.cross_entropy(logits[batch.tokens_mask], batch.tokens[batch.tokens_mask]).backward()
-    optimizer.step()
-    assert not torch.equal(made.translator.encoder.temporal.network.weight_hh_l0, before)
-    made.translator.eval()
-    manifest = folders.export_folder(
-        made, tmp_path / "own", folders.Comparison(clips=clips, batches=3, limit=3, seed=1), name="own",
-        precision="fp32", program=False, say=lambda line: None,
-    )  # fmt: skip
-    assert max(manifest.parity["largest_difference"].values()) < 1e-4  # of ONNX graphs and TorchScript
-    assert not any(manifest.parity["sentences"]["differing"].values())
-    clip = inputs_from_sample(clips[0])
-    wanted = OnnxTranslator(tmp_path / "own").translate(clip, num_beams=3)
-    scripted = TorchScriptTranslator(tmp_path / "own").translate(clip, num_beams=3)
-    assert [one.ids for one in scripted] == [one.ids for one in wanted]
+def test_a_temporal_encoder_of_one_s_own_trains_exports_and_runs_live(
+    entry: Any, trained: Callable[..., Path], tiny: list[str], inputs: list[Any], tmp_path: Path
+) -> None:
+    own = [f"temporal._target_={__name__}.Recurrent"]
+    own += [f"~temporal.{key}" for key in ("depth", "num_heads", "mlp_ratio", "dropout", "downsample")]
+    run = trained("own", *own, *(each for each in tiny if each.startswith("decoder.config=")))
+    rows = [line.split(",") for line in (run / "metrics.csv").read_text(encoding="utf-8").splitlines()]
+    losses = [float(value) for _, name, value in rows if name == "train/loss"]
+    assert losses[-1] < losses[0]
+    ran = entry("export", f"checkpoint={run}", "out=made/own", f"trust=[{__name__}]", *LIGHT)
+    assert ran.status == 0, ran.err
+    assert max(read_manifest("made/own").parity["largest_difference"].values()) < 1e-4  # of ONNX and TorchScript
+    assert "0 of 3 sentences differ" in ran.out
+    found = [made("made/own").translate_batch(inputs, num_beams=3) for made in (OnnxTranslator, TorchScriptTranslator)]
+    assert [[one.ids for one in each] for each in found[0]] == [[one.ids for one in each] for each in found[1]]
+    write_film(tmp_path / "a.mp4", count=10)
+    ran = entry("demo", "model=made/own", "source=a.mp4", "live=true", "headless=true", "queue=100", "out=live",
+                "landmarker._target_=bench.signing_stub.SigningLandmarker", "other_extractor=true")  # fmt: skip
+    assert ran.status == 0, ran.err
+    assert (tmp_path / "live" / "a.srt").stat().st_size > 0
