@@ -143,7 +143,7 @@ def test_streams_of_different_length_and_too_long_a_clip_are_refused(translator,
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"nbest": 4}, "nbest from 1 to num_beams"),
+        ({"nbest": 4}, "nbest=4: expected 1 to 3"),
         ({"max_tokens": 13}, "max_tokens=13: the folder was exported for sentences of at most 12"),
     ],
 )
