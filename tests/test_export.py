@@ -19,7 +19,9 @@ from slt.export import open_run
 from slt.exporting import folder as folders
 from slt.inference import OnnxTranslator
 from slt.inference.checkpoint import CheckpointTranslator, TorchScriptTranslator
+from slt.inference.onnx import feeds
 from slt.models.signature import read_manifest
+from slt.streams.sample import pad_clips
 
 LIGHT = ("parity.batches=3", "parity.limit=3")
 SIZES = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2,
@@ -132,10 +134,8 @@ def test_translators_of_a_folder_and_of_its_checkpoint_write_the_same(
 
 
 def test_program_gives_the_encoder_s_numbers_at_other_lengths(exported: Path, inputs: list[Any]) -> None:
-    from slt.inference.onnx import pad_clips
-
     manifest = read_manifest(exported)
-    arrays = pad_clips(inputs, manifest.streams)
+    arrays = feeds(*pad_clips(inputs))
     program = torch.export.load(exported / "encoder_plain.pt2").module()
     memory, present = program(*(torch.from_numpy(arrays[x.name]) for x in manifest.graphs["encoder"].inputs))
     script = TorchScriptTranslator(exported)

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from slt.exporting.decoders import Start, fast_step
-from slt.models.decoder import TextSeq2SeqDecoder
+from slt.models.decoder import TextSeq2SeqDecoder, entered
 from slt.models.signature import GraphSpec, StreamSpec, TensorSpec
 from slt.models.translator import Translator
 
@@ -55,14 +55,17 @@ class Encoder(nn.Module):
         super().__init__()
         self.streams = tuple(streams)
         self.stride = translator.encoder.temporal.stride
-        self.encoder, self.decoder = fast_forms(translator.encoder), translator.decoder
+        self.encoder = fast_forms(translator.encoder)
+        # Not the decoder whole: TorchScript would write its weights too.
+        self.norm, self.bridge, self.text_encoder = translator.decoder.entrance
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Each stream (B, T, ...), each one's seen marks (B, T), frames (B, T) -> (B, T', D) and its (B, T') mask."""
         count = len(self.streams)
         seen = dict(zip(self.streams, inputs[count:-1], strict=True))
         memory, present = self.encoder(dict(zip(self.streams, inputs[:count], strict=True)), seen, inputs[-1])
-        return self.decoder.encode(memory, present), present.clone()  # a graph's output must not be its input
+        hidden = entered(self.norm, self.bridge, self.text_encoder, memory, present)
+        return hidden, present.clone()  # a graph's output must not be its input
 
 
 def fast_forms(module: nn.Module) -> nn.Module:
@@ -188,6 +191,8 @@ def to_torchscript(graph: Exportable, path: Path) -> None:
         # with a compiler runs. The traced sizes that it warns of are those of the picture, which are fixed.
         warnings.filterwarnings("ignore", message="`torch.jit")
         warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
+        # It looks at every attribute of a module, the deprecated ones of transformers too.
+        warnings.filterwarnings("ignore", category=FutureWarning)
         torch.jit.save(torch.jit.trace(graph.module, graph.args, check_trace=False), buffer := io.BytesIO())
     with zipfile.ZipFile(buffer) as traced, zipfile.ZipFile(path, "w") as archive:
         for item in traced.infolist():

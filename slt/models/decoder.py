@@ -129,10 +129,12 @@ class TextSeq2SeqDecoder(nn.Module):
 
     def encode(self, memory: Tensor, present: Tensor) -> Tensor:
         """(B, T', D) and (B, T') bool -> what the cross-attention reads, (B, T', hidden size)."""
-        x = self.bridge(self.norm(memory))
-        if self.text_encoder:
-            x = self.model.get_encoder()(inputs_embeds=x, attention_mask=present.long()).last_hidden_state
-        return x
+        return entered(*self.entrance, memory, present)
+
+    @property
+    def entrance(self) -> tuple[nn.Module, nn.Module, Any]:
+        """The parts of `encode`: norm, bridge, and the text encoder or None."""
+        return self.norm, self.bridge, self.model.get_encoder() if self.text_encoder else None
 
     def check_length(self, memory: Tensor) -> None:
         """Refuses (B, T', D) of more frames than the text encoder has positions."""
@@ -184,6 +186,12 @@ class TextSeq2SeqDecoder(nn.Module):
         self.check_length(memory)
         with torch.inference_mode():
             return search(_Step(self, self.encode(memory, present), present), len(memory), self.tokens, options)
+
+
+def entered(norm: nn.Module, bridge: nn.Module, encoder: Any, memory: Tensor, present: Tensor) -> Tensor:
+    """What `TextSeq2SeqDecoder.encode` computes, by its parts alone."""
+    x = bridge(norm(memory))
+    return x if encoder is None else encoder(inputs_embeds=x, attention_mask=present.long()).last_hidden_state
 
 
 class _Step:

@@ -33,6 +33,7 @@ from slt.models import (
     ViTSmallPatch16,
     load_dinov2_backbone,
 )
+from slt.models.decoder import entered
 from slt.models.signature import StreamSpec
 
 D = 16
@@ -73,8 +74,9 @@ class Decoder(torch.nn.Module):
         super().__init__()
         self.norm, self.bridge = torch.nn.LayerNorm(D), torch.nn.Linear(D, 12)
 
-    def encode(self, memory: Tensor, present: Tensor) -> Tensor:
-        return self.bridge(self.norm(memory))
+    @property
+    def entrance(self) -> Any:
+        return self.norm, self.bridge, None
 
 
 class Model(torch.nn.Module):
@@ -97,7 +99,7 @@ class Model(torch.nn.Module):
     def reference(self, streams: Any, seen: Any, frames: Tensor) -> tuple[Tensor, Tensor]:
         """What the graph must give, by the models' own code."""
         memory, present = self.encoder(streams, seen, frames)
-        return self.decoder.encode(memory, present), present
+        return entered(*self.decoder.entrance, memory, present), present
 
 
 def build(kinds: Sequence[str], fusion: str, downsample: int, tied: dict[str, str] | None = None) -> Model:

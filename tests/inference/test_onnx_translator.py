@@ -17,8 +17,9 @@ import pytest
 import torch
 
 from slt.inference import Inputs, OnnxTranslator
-from slt.inference.onnx import pad_clips
+from slt.inference.onnx import feeds
 from slt.models.search import Found, Search, likeliest, search
+from slt.streams.sample import pad_clips
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -33,8 +34,8 @@ class Afresh:
 
     def __init__(self, model: Any, clip: Inputs, translator: OnnxTranslator) -> None:
         self.model = model
-        feeds = {name: torch.from_numpy(x) for name, x in pad_clips([clip], translator.streams).items()}
-        memory, self.present = model.encoder(**feeds)
+        given = {name: torch.from_numpy(x) for name, x in feeds(*pad_clips([clip])).items()}
+        memory, self.present = model.encoder(**given)
         self.cross, self.prefix = model.cross(memory), torch.zeros(1, 0, dtype=torch.int64)
 
     @torch.no_grad()
@@ -144,7 +145,7 @@ def test_streams_of_different_length_and_too_long_a_clip_are_refused(translator,
     ("options", "message"),
     [
         ({"nbest": 4}, "nbest=4: expected 1 to 3"),
-        ({"max_tokens": 13}, "max_tokens=13: the folder was exported for sentences of at most 12"),
+        ({"max_tokens": 13}, "max_tokens=13: the model writes at most 12"),
     ],
 )
 def test_options_of_the_search_that_cannot_be_are_refused(translator, clip, options, message):
