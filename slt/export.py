@@ -14,7 +14,7 @@ from slt.config import build, runs
 from slt.config.checks import check
 from slt.config.entry import main
 from slt.corpora.provenance import refuse_other_extractor
-from slt.exporting.folder import export_folder
+from slt.exporting.folder import Comparison, export_folder
 from slt.files import rebuilding
 from slt.models.signature import Search
 from slt.models.trained import Trained, extractor_settings, stream_specs
@@ -80,10 +80,10 @@ def export(cfg: DictConfig) -> None:
     dashboard = runs.open_dashboard(cfg, run, "export", uses=lambda: [
         *runs.corpus_items(clips.root), lineage.checkpoint(find_checkpoint(Path(cfg.checkpoint), "best.pt"))
     ])  # fmt: skip
+    compared = Comparison(clips=clips, batches=cfg.parity.batches, limit=cfg.parity.limit, seed=cfg.seed)
     manifest = export_folder(
-        trained, out, name=cfg.name or out.name, precision=cfg.precision, program=cfg.program, clips=clips,
-        batches=cfg.parity.batches, limit=cfg.parity.limit, seed=cfg.seed, say=print,
-    )  # fmt: skip
+        trained, out, compared, name=cfg.name or out.name, precision=cfg.precision, program=cfg.program, say=print
+    )
     dashboard.makes(lineage.exported(out))
     dashboard.summary(parity_scores(manifest.parity["sentences"]))
     dashboard.close()

@@ -6,13 +6,12 @@ import importlib.metadata
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from slt.evaluation.metrics import bleu
-from slt.exporting import families, graphs, parity
-from slt.exporting.encoder import ExportedEncoder
+from slt.exporting import graphs, parity
 from slt.exporting.precision import PRECISIONS, Converted, convert
 from slt.exporting.tokens import write_tokenizer
 from slt.inference.checkpoint import CheckpointTranslator
@@ -25,17 +24,31 @@ from slt.streams.pose import centre_on_shoulders
 LIBRARIES = ("slt", "torch", "transformers", "timm", "tokenizers", "onnx", "onnxruntime", "onnxscript", "numpy")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What an export is held against its model on.
+
+    Attributes:
+        clips: the split whose sentences are compared.
+        batches: random ones, and as many real ones, that graphs and model are asked.
+        limit: only so many clips' sentences; None = the whole split.
+        seed: of the random batches.
+    """
+
+    clips: Any
+    batches: int
+    limit: int | None
+    seed: int
+
+
 def export_folder(
     trained: Trained,
     out: Path,
+    compared: Comparison,
     *,
     name: str,
     precision: str,
     program: bool,
-    clips: Any,
-    batches: int,
-    limit: int | None,
-    seed: int,
     say: Callable[[str], None],
 ) -> Manifest:
     """Exports a trained translator, proves that it is the same, and puts it at `out`.
@@ -43,17 +56,14 @@ def export_folder(
     Args:
         trained: on the CPU, in float32.
         out: the folder to make; there must be none.
+        compared: what proves it.
         name: in the files' names.
         precision: of the ONNX graphs: fp32, fp16 or int8; TorchScript stays fp32.
         program: also write the encoder as a torch.export program.
-        clips: the split whose sentences are compared.
-        batches: random ones, and as many real ones, that the graphs are held against the model on.
-        limit: only so many clips' sentences; None = the whole split.
-        seed: of the random batches.
         say: takes lines of the report.
 
     Raises:
-        ValueError: `out` is there, an unknown precision, or a model with no exportable form.
+        ValueError: `out` is there, an unknown precision, or a tokenizer with no exportable form.
         ParityError: what was exported computes something else; nothing is left at `out`.
     """
     if precision not in PRECISIONS:
@@ -63,7 +73,8 @@ def export_folder(
         write_tokenizer(folder, trained.tokenizer)
         files = {graph: folder / f"{graph}_{name}.onnx" for graph in specs}
         files["torchscript"] = folder / f"encoder_{name}.ts"
-        given = [*parity.random_batches(trained, batches, seed), *parity.real_batches(trained, clips, batches, seed)]
+        asked = compared.batches, compared.seed
+        given = [*parity.random_batches(trained, *asked), *parity.real_batches(trained, compared.clips, *asked)]
         found: dict[str, Any] = {"tolerance": parity.TOLERANCE, "batches": [one.name for one in given]}
         found["largest_difference"] = parity.compare_graphs(trained, files, given, strict=True)
         said = ", ".join(f"{graph} {value:.1e}" for graph, value in found["largest_difference"].items())
@@ -74,7 +85,7 @@ def export_folder(
             say(_about(precision, converted, found[precision]))
         manifest = _manifest(trained, name, specs, opset, precision)
         write_manifest(folder, manifest)
-        found |= _compare_sentences(trained, folder, clips, limit, precision, say)
+        found |= _compare_sentences(trained, folder, compared, precision, say)
         manifest = write_manifest(folder, replace(manifest, parity=found))
     return manifest
 
@@ -96,12 +107,9 @@ def _whole(out: Path) -> Iterator[Path]:
 
 def _write_graphs(trained: Trained, folder: Path, name: str, program: bool) -> tuple[dict[str, GraphSpec], int]:
     """Writes the three ONNX graphs, TorchScript and, where asked for, the program; gives their specs and the opset."""
-    model, hidden = trained.translator.decoder.model, trained.translator.decoder.bridge.out_features
-    step = families.step(model)
     made = {
-        "encoder": graphs.encoder_graph(ExportedEncoder(trained.translator), trained.streams, hidden),
-        "cross": graphs.cross_graph(families.cross(model), hidden, step),
-        "decoder": graphs.decoder_graph(step, model.config.vocab_size),
+        "encoder": graphs.encoder_graph(trained.translator, trained.streams),
+        **graphs.decoder_graphs(trained.translator.decoder),
     }
     opset = 0
     for graph, exportable in made.items():
@@ -147,11 +155,11 @@ def _about(precision: str, converted: dict[str, Converted], differences: dict[st
 
 
 def _compare_sentences(
-    trained: Trained, folder: Path, clips: Any, limit: int | None, precision: str, say: Callable[[str], None]
+    trained: Trained, folder: Path, compared: Comparison, precision: str, say: Callable[[str], None]
 ) -> dict[str, Any]:
     """The sentences of the folder beside the checkpoint's; in fp32 they are the same or the export fails."""
-    asked = CheckpointTranslator(trained, precision="fp32")
-    found = parity.write_sentences(trained, OnnxTranslator(folder), asked, clips, limit)
+    clips, asked = compared.clips, CheckpointTranslator(trained, precision="fp32")
+    found = parity.write_sentences(trained, OnnxTranslator(folder), asked, clips, compared.limit)
     if precision == "fp32":
         found.refuse_differing(folder.name.removeprefix(".").removesuffix(".part"))
     report: dict[str, Any] = {"split": clips.split, "clips": len(found.ids), "differing": {}, "bleu": {}}

@@ -9,15 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from slt.inference.checkpoint import load_torchscript
-from slt.inference.onnx import Inputs, open_session
+from slt.inference.onnx import Encoded, Inputs, Step, cross_of, feeds, open_session
 from slt.models.tokenizer import Tokenize
 from slt.models.trained import Trained
 from slt.streams.batch import Batch, Collate, Sample, collate
@@ -69,8 +68,7 @@ class Largest:
         self.value = max(self.value, relative)
 
 
-@dataclass(frozen=True)
-class Given:
+class Given(NamedTuple):
     """One batch that both sides are asked, with a name for messages."""
 
     batch: Batch
@@ -127,92 +125,56 @@ def real_batches(trained: Trained, clips: Any, count: int, seed: int) -> Iterato
 # ---------------------------------------------------------------- graphs
 
 
-@torch.inference_mode()
-def encoded(trained: Trained, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-    """The model's own: the encoder's output (B, T', width), what cross-attention reads (B, T', D), mask (B, T')."""
-    out, present = trained.translator.encoder(batch.streams, batch.seen, batch.frames)
-    memory = trained.translator.decoder._encode(out, present).last_hidden_state
-    assert memory is not None
-    return out, memory, present
-
-
-def feeds(trained: Trained, batch: Batch) -> dict[str, Tensor]:
-    """A batch as the encoder's graph takes it, by name and in order."""
-    streams = {stream.name: batch.streams[stream.name] for stream in trained.streams}
-    seen = {f"seen_{stream.name}": batch.seen[stream.name] for stream in trained.streams}
-    return {**streams, **seen, "frames": batch.frames}
-
-
 def compare_graphs(
     trained: Trained, files: Mapping[str, Path], given: Sequence[Given], *, strict: bool
 ) -> dict[str, Any]:
-    """Asks the model and its graphs the same batches.
+    """Ask the model and its graphs the same batches: graph -> its largest difference (`Largest`).
 
     Args:
         trained: the model, on the CPU.
         files: `encoder`, `cross`, `decoder` -> ONNX file; `torchscript` -> the encoder's.
         given: what is asked; the decoder is asked for what has sentences.
         strict: raise where an ONNX graph differs; TorchScript never may.
-
-    Returns:
-        Graph -> its largest difference, relative to the largest number of its batch.
-
-    Raises:
-        ParityError: naming graph, batch and place.
     """
     sessions = {name: open_session(path, providers=None, threads=None, spinning=False, optimisation="all")
                 for name, path in files.items() if name != "torchscript"}  # fmt: skip
     script = load_torchscript(files["torchscript"], torch.device("cpu"))
+    names = [each.name for each in sessions["encoder"].get_inputs()]
     # The keys and values of cross-attention show in what the decoder makes of them.
     largest = {name: Largest(files[name].name, strict or name == "torchscript")
                for name in ("encoder", "torchscript", "decoder")}  # fmt: skip
-    for one in given:
-        batch = one.batch
-        out, memory, present = encoded(trained, batch)
-        inputs = feeds(trained, batch)
+    for batch, title in given:
+        inputs = feeds(batch.streams, batch.seen, batch.frames)
         with torch.inference_mode():
-            scripted = [tensor.numpy() for tensor in script(*inputs.values())]
-        run = sessions["encoder"].run(["memory", "present"], {name: x.numpy() for name, x in inputs.items()})
-        there = present.numpy()
-        for name, (found, mask) in (("torchscript", scripted), ("encoder", run)):
+            out, present = trained.translator.encoder(batch.streams, batch.seen, batch.frames)
+            memory, there = trained.translator.decoder.encode(out, present).numpy(), present.numpy()
+            scripted = [tensor.numpy() for tensor in script(*(inputs[name] for name in names))]
+        run = sessions["encoder"].run(["memory", "present"], {name: inputs[name].numpy() for name in names})
+        for graph, (found, mask) in (("torchscript", scripted), ("encoder", run)):
             if not np.array_equal(mask, there):
-                raise ParityError(f"{files[name].name}, {one.name}: marks other frames as present than the model")
+                raise ParityError(f"{files[graph].name}, {title}: marks other frames as present than the model")
             # What stands on padding is read by nobody, and kernels differ in what they leave there.
-            largest[name].see(memory.numpy()[there], found[there], one.name)
+            largest[graph].see(memory[there], found[there], title)
         if batch.tokens is not None:
-            _compare_decoder(trained, sessions, largest, one, out, memory, present)
-    return {name: one.value for name, one in largest.items()}
+            with torch.inference_mode():
+                wanted = trained.translator.decoder(out, present, batch.tokens).numpy()
+            encoded = Encoded(cross_of(sessions["cross"], memory), there)
+            step = Step(sessions["decoder"], encoded, files["decoder"])
+            _compare_decoder(step, largest["decoder"], batch, wanted, trained.tokens.start, title)
+    return {graph: one.value for graph, one in largest.items()}
 
 
-def _compare_decoder(
-    trained: Trained,
-    sessions: Mapping[str, Any],
-    largest: Mapping[str, Largest],
-    one: Given,
-    out: Tensor,
-    memory: Tensor,
-    present: Tensor,
-) -> None:
-    """Token by token with the cache, against the teacher-forced logits (B, L, V) of the model."""
-    tokens, mask = one.batch.tokens, one.batch.tokens_mask
-    assert tokens is not None
-    assert mask is not None
-    with torch.inference_mode():
-        wanted = trained.translator.decoder(out, present, tokens).numpy()
-    names = [output.name for output in sessions["cross"].get_outputs()]
-    cross = dict(zip(names, sessions["cross"].run(names, {"memory": memory.numpy()}), strict=True))
-    shape = cross[names[0]].shape
-    past = {name.replace("cross_", "past_"): np.zeros((*shape[:2], 0, shape[3]), np.float32) for name in names}
-    outputs = [output.name for output in sessions["decoder"].get_outputs()]
-    last = np.full((len(tokens), 1), trained.tokens.start)
+def _compare_decoder(step: Step, largest: Largest, batch: Batch, wanted: NDArray[Any], start: int, title: str) -> None:
+    """Hold the graph, token by token with the cache, against the teacher-forced logits (B, L, V) of the model."""
+    assert batch.tokens is not None
+    assert batch.tokens_mask is not None
+    tokens, mask, rows = batch.tokens.numpy(), batch.tokens_mask.numpy(), np.arange(len(wanted))
+    last = np.full(len(tokens), start)
     for place in range(tokens.shape[1]):
-        # Keys of padding differ, and are hidden by `present`.
-        values = {"tokens": last, "present": present.numpy(), **cross, **past}
-        logits, *new = sessions["decoder"].run(outputs, values)
-        there = mask[:, place].numpy()
-        largest["decoder"].see(wanted[there, place], logits[there], f"token {place} of {one.name}")
-        past = {name.replace("new_", "past_"): x for name, x in zip(outputs[1:], new, strict=True)}
-        last = tokens[:, place : place + 1].numpy()
+        logits = step.logits(last, rows)  # keys of padding differ, and are hidden by `present`
+        there = mask[:, place]
+        largest.see(wanted[there, place], logits[there], f"token {place} of {title}")
+        last = tokens[:, place]
 
 
 # ---------------------------------------------------------------- sentences

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 from slt.corpora.provenance import refuse_other_extractor
 from slt.extraction.regions import STREAMS, Extractor
 from slt.inference.onnx import OnnxTranslator, SentenceTranslator
-from slt.models.signature import FILE, Search
+from slt.models.signature import FILE
 
 if TYPE_CHECKING:
     from slt.models.trained import Trained
@@ -78,14 +78,14 @@ def open_translator(
     from slt.training.machine import choose_device  # here: an exported folder needs no torch
 
     trained = rebuild(model)
-    _refuse_search(search, trained.search)
+    translator = CheckpointTranslator(trained, device=choose_device(device))
+    translator.asked(**search)  # what it cannot do would fail at the first sentence, which may be minutes away
     if tokenizer is not None:
         from slt.models.tokenizer import load_tokenizer
 
         chosen = load_tokenizer(tokenizer)
         _refuse_tokenizer(tokenizer, trained.tokenizer.get_vocab(), chosen.get_vocab())
-        trained = replace(trained, tokenizer=chosen)
-    translator = CheckpointTranslator(trained, device=choose_device(device))
+        translator.trained = replace(trained, tokenizer=chosen)
     return Opened(translator, trained.extractor_settings, f"checkpoint {model} ({translator.device})")
 
 
@@ -105,19 +105,6 @@ def share_cores(threads: int | None, *, live: bool) -> int | None:
     return max(1, cores // 2)
 
 
-def _refuse_search(search: Mapping[str, Any], default: Search) -> None:
-    """Refuse a search that would fail at the first sentence, which may be minutes away."""
-    beams = search["num_beams"] or default.num_beams
-    if (search["nbest"] or 1) > beams:
-        raise ValueError(
-            f"search.nbest={search['nbest']} is above the {beams} beams of the search; raise search.num_beams with it"
-        )
-    if (search["max_tokens"] or 1) > default.max_tokens:
-        raise ValueError(
-            f"search.max_tokens={search['max_tokens']}: the model writes at most {default.max_tokens} tokens"
-        )
-
-
 def _exported(
     model: Path, encoder: str, tokenizer: str | None, device: str, threads: int | None, search: Mapping[str, Any]
 ) -> Opened:
@@ -134,7 +121,7 @@ def _exported(
         gpu = device.startswith("cuda")
         translator = OnnxTranslator(model, providers=["CUDAExecutionProvider"] if gpu else None, threads=threads)
         about = "onnxruntime" + (" (cuda)" if gpu else "")
-    _refuse_search(search, translator.manifest.search)
+    translator.asked(**search)
     if tokenizer is not None:
         other = read_tokenizer(tokenizer)
         _refuse_tokenizer(tokenizer, translator.tokenizer.get_vocab(), other.get_vocab())

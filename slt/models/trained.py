@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from slt.models.signature import Search, StreamSpec, Tokens
+from slt.models.search import Search, Tokens
+from slt.models.signature import StreamSpec
 from slt.models.translator import Translator
 from slt.streams.stream import Stream
 
@@ -50,15 +51,14 @@ class Trained(Model):
     @property
     def tokens(self) -> Tokens:
         """The ids that a search needs."""
-        decoder = self.translator.decoder
-        return Tokens(start=decoder.start_id, eos=decoder.eos_id, pad=decoder.pad_id, forced_bos=decoder.forced_bos_id)
+        return self.translator.decoder.tokens
 
     @property
     def longest(self) -> int | None:
         """The most frames that the model itself takes (a text encoder's positions bound them); None = any number."""
         positions = self.translator.decoder.positions
-        temporal: Any = self.translator.encoder.temporal
-        return None if positions is None else positions * (temporal.downsample.stride if temporal.downsample else 1)
+        stride: Any = self.translator.encoder.temporal.stride
+        return None if positions is None else positions * stride
 
 
 def stream_specs(shapes: Mapping[str, Sequence[int]], readers: Mapping[str, Stream]) -> tuple[StreamSpec, ...]:

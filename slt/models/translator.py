@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from slt.models.decoder import Generated, TextSeq2SeqDecoder
+from slt.models.decoder import TextSeq2SeqDecoder
 from slt.models.multistream import MultiStreamEncoder
+from slt.models.search import Found, Search
 from slt.streams.batch import Batch
 
 
@@ -32,11 +33,7 @@ class Translator(nn.Module):
         memory, present = self.encoder(batch.streams, batch.seen, batch.frames)
         return self.decoder(memory, present, batch.tokens)
 
-    def generate(
-        self, batch: Batch, *, num_beams: int, length_penalty: float, max_tokens: int, nbest: int
-    ) -> Generated:
-        """A batch of B clips -> the `nbest` token sequences of each, best first: ids (B, nbest, L)."""
+    def generate(self, batch: Batch, search: Search) -> list[list[Found]]:
+        """A batch of B clips -> the sentences of each, best first."""
         memory, present = self.encoder(batch.streams, batch.seen, batch.frames)
-        return self.decoder.generate(
-            memory, present, num_beams=num_beams, length_penalty=length_penalty, max_tokens=max_tokens, nbest=nbest
-        )
+        return self.decoder.generate(memory, present, search)

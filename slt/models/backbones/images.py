@@ -1,50 +1,26 @@
-"""Backbones: the first stage of the model, one stream of frames in, one feature vector per frame out.
+"""Image networks over crops, one picture a frame.
 
-Shape letters: B clips, T frames, R crop side, K landmarks, F backbone width, N = frames seen in the batch.
-
-A backbone is any module with a `num_features` and a `forward(x, seen) -> (B, T, F)`. It runs on the frames seen only:
-padding and missed detections cost nothing and cannot change a result, and their features come out as zeros.
+Shape letters: B clips, T frames, R crop side, F backbone width, N = frames seen in the batch.
 """
 
 from __future__ import annotations
 
-import difflib
-import json
-import logging
-from collections.abc import Callable, Mapping, Sequence
+import copy
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import timm
 import torch
 from torch import Tensor, nn
 
+from slt.models.backbones.fast import quicken
+from slt.models.backbones.seen import on_seen
+from slt.models.backbones.weights import load_file
+from slt.text import near
+
 if TYPE_CHECKING:
     from slt.models.multistream import MultiStreamEncoder
-
-log = logging.getLogger(__name__)
-
-
-def on_seen(network: Callable[[Tensor], Tensor], x: Tensor, seen: Tensor, num_features: int) -> Tensor:
-    """Runs `network` on the frames seen and leaves zeros elsewhere.
-
-    Args:
-        network: (N, ...) -> (N, F).
-        x: (B, T, ...) frames of one stream.
-        seen: (B, T) bool, True where the stream was detected.
-        num_features: F.
-
-    Returns:
-        (B, T, F) features, zero where not seen.
-    """
-    frames = x[seen]
-    if len(frames) == 0:  # no ViT of timm takes an empty batch, and a blanked stream is one
-        return torch.zeros(*seen.shape, num_features, device=x.device)
-    features = network(frames)
-    out = features.new_zeros(*seen.shape, features.shape[-1])
-    out[seen] = features
-    return out
 
 
 class ImageBackbone(nn.Module):
@@ -56,8 +32,7 @@ class ImageBackbone(nn.Module):
     Args:
         network: (N, 3, R, R) float -> (N, F).
         num_features: F.
-        mean: three channel means of the picture in [0, 1].
-        std: three channel standard deviations of the picture in [0, 1].
+        mean, std: of the three channels of a picture in [0, 1].
         frozen: no gradient reaches the network, and it stays in evaluation mode.
     """
 
@@ -85,7 +60,13 @@ class ImageBackbone(nn.Module):
 
     def forward(self, x: Tensor, seen: Tensor) -> Tensor:
         """(B, T, 3, R, R) uint8 crops and (B, T) seen -> (B, T, F)."""
-        return on_seen(self._features, x, seen, self.num_features)
+        return on_seen(self._features, x, seen)
+
+    def fast_form(self) -> ImageBackbone:
+        """The same numbers, faster in onnxruntime where the network is a vision transformer."""
+        form = copy.deepcopy(self)
+        quicken(form.network)
+        return form
 
     def normalise(self, crops: Tensor) -> Tensor:
         """(N, 3, R, R) uint8 crops -> what the network computes with, in its precision."""
@@ -115,7 +96,6 @@ class ConvSmall(ImageBackbone):
         patch_size: side of the stem's patches, in pixels.
         dropout: on the features.
         weights: None for random weights, or a local file of the same form, such as `slt.pretrain` writes.
-        frozen: see `ImageBackbone`.
 
     Raises:
         ValueError: so large a crop, for so few halvings, that more than 6 x 6 places are left; or the weights are of
@@ -143,22 +123,13 @@ class ConvSmall(ImageBackbone):
                 "expected 1 to 6 a side: set the size of the dataset's crops to 32 to 96, or give more widths"
             )
         network = nn.Sequential(*layers, nn.Flatten(), nn.Dropout(dropout))
-        _load_file(network, weights)
+        load_file(network, weights)
         features = side * side * widths[-1]
         super().__init__(network, num_features=features, mean=(0.5,) * 3, std=(0.25,) * 3, frozen=frozen)
 
 
 class ViTLight(ImageBackbone):
     """A small ViT (Dosovitskiy et al. 2021) of a form of one's own, for small crops.
-
-    Args:
-        img_size: crop side R, a multiple of the patch.
-        patch_size: in pixels.
-        embed_dim: width F.
-        depth: blocks.
-        num_heads: of attention.
-        weights: None for random weights, or a local file of the same form, such as `slt.pretrain` writes.
-        frozen: see `ImageBackbone`.
 
     Raises:
         ValueError: `img_size` is not a multiple of the patch, or the weights are of another architecture.
@@ -181,17 +152,12 @@ class ViTLight(ImageBackbone):
             img_size=img_size, patch_size=patch_size, embed_dim=embed_dim, depth=depth, num_heads=num_heads,
             num_classes=0,
         )  # fmt: skip
-        _load_file(network, weights)
+        load_file(network, weights)
         super().__init__(network, num_features=embed_dim, mean=(0.5,) * 3, std=(0.25,) * 3, frozen=frozen)
 
 
 class ViTSmallPatch16(ImageBackbone):
     """ViT-S/16 (Dosovitskiy et al. 2021; width 384, depth 12, 6 heads, as DeiT-S) for crops of `img_size` pixels.
-
-    Args:
-        img_size: crop side R, a multiple of 16.
-        weights: None for random weights, or a local file of a timm model of the same name.
-        frozen: see `ImageBackbone`.
 
     Raises:
         ValueError: `img_size` is not a multiple of the patch, or the weights are of another architecture.
@@ -201,7 +167,7 @@ class ViTSmallPatch16(ImageBackbone):
         if img_size % 16:
             raise ValueError(f"img_size={img_size}: ViT-S/16 has patches of 16 pixels; take crops of a multiple")
         network: Any = timm.create_model("vit_small_patch16_224", pretrained=False, num_classes=0, img_size=img_size)
-        _load_file(network, weights)
+        load_file(network, weights)
         super().__init__(network, num_features=network.num_features, **_normalisation(network), frozen=frozen)
 
 
@@ -212,7 +178,6 @@ class TimmBackbone(ImageBackbone):
         model_name: timm's name, for example `resnet18` or `vit_small_patch14_dinov2.lvd142m`.
         weights: None for random weights, `timm` for the published ones (timm downloads them), or a local file.
         options: further keyword arguments of `timm.create_model`, for example `{img_size: 96}`.
-        frozen: see `ImageBackbone`.
 
     Raises:
         ValueError: a name timm does not have (with the near spelling), or a weights file of another architecture.
@@ -221,13 +186,13 @@ class TimmBackbone(ImageBackbone):
 
     def __init__(self, *, model_name: str, weights: str | None, options: Mapping[str, Any], frozen: bool) -> None:
         if not timm.is_model(model_name):
-            near = difflib.get_close_matches(model_name.split(".")[0], timm.list_models(), n=3)
-            raise ValueError(f"model_name={model_name!r} is not a timm model; near: {', '.join(near) or 'none'}")
+            hint = near(model_name.split(".")[0], timm.list_models(), most=3)
+            raise ValueError(f"model_name={model_name!r} is not a timm model{hint}")
         try:
             network: Any = timm.create_model(model_name, pretrained=weights == "timm", num_classes=0, **options)
         except (TypeError, RuntimeError) as error:  # an option that it does not take, a tag that there is not
             raise ValueError(f"model_name={model_name!r}, options={dict(options)}: {error}") from error
-        _load_file(network, None if weights == "timm" else weights)
+        load_file(network, None if weights == "timm" else weights)
         super().__init__(network, num_features=network.num_features, **_normalisation(network), frozen=frozen)
 
     def _features(self, crops: Tensor) -> Tensor:
@@ -249,7 +214,6 @@ def load_dinov2_backbone(*, model_name: str, img_size: int, weights: str | None,
         img_size: crop side R; position embeddings are interpolated to it.
         weights: `timm` for the published weights, a local file (timm's names or those of the DINOv2 release),
             or None for random weights.
-        frozen: see `ImageBackbone`.
 
     Raises:
         ValueError: the weights are of another architecture, or `img_size` is not a multiple of the patch.
@@ -284,135 +248,6 @@ def replace_with_dinov2(
         encoder.replace_backbone(name, backbone)
 
 
-class PoseMLP(nn.Module):
-    """Landmarks of one frame and how they move: (B, T, K, 3) -> (B, T, F).
-
-    Each frame is described by its points, their confidence, and the difference to the frame before (zero where either
-    was not seen), through a two-layer perceptron. A missing point has confidence 0 and enters as zeros.
-
-    Args:
-        num_points: K.
-        num_features: F.
-        dropout: after each layer.
-    """
-
-    def __init__(self, *, num_points: int, num_features: int, dropout: float) -> None:
-        super().__init__()
-        self.num_points = num_points
-        self.num_features = num_features
-        self.network = nn.Sequential(
-            nn.Linear(num_points * 5, num_features), nn.LayerNorm(num_features), nn.GELU(), nn.Dropout(dropout),
-            nn.Linear(num_features, num_features), nn.LayerNorm(num_features), nn.GELU(), nn.Dropout(dropout),
-        )  # fmt: skip
-
-    def forward(self, x: Tensor, seen: Tensor) -> Tensor:
-        """(B, T, K, 3) centred landmarks (x, y, confidence) and (B, T) seen -> (B, T, F).
-
-        Raises:
-            ValueError: K is not the one the network was made for.
-        """
-        if x.shape[2] != self.num_points:
-            raise ValueError(f"pose has {x.shape[2]} points a frame, the backbone was made for {self.num_points}")
-        there = (x[..., 2:] > 0) & seen[..., None, None]
-        x = torch.where(there, x, 0.0)
-        points = x[..., :2]
-        both = there[:, 1:] & there[:, :-1]
-        speed = torch.zeros_like(points)
-        speed[:, 1:] = (points[:, 1:] - points[:, :-1]) * both
-        flat = torch.cat([points, speed, x[..., 2:]], dim=-1).flatten(2)
-        return on_seen(self.network, flat, seen, self.num_features)
-
-
-class FeatureBackbone(nn.Module):
-    """Precomputed features pass as they are: (B, T, F) -> (B, T, F), zero where not seen.
-
-    Args:
-        num_features: F of the files.
-    """
-
-    def __init__(self, *, num_features: int) -> None:
-        super().__init__()
-        self.num_features = num_features
-
-    def forward(self, x: Tensor, seen: Tensor) -> Tensor:
-        """(B, T, F) features and (B, T) seen -> (B, T, F).
-
-        Raises:
-            ValueError: F is not the one the network was made for.
-        """
-        if x.shape[-1] != self.num_features:
-            raise ValueError(f"features are {x.shape[-1]} wide, backbone.num_features says {self.num_features}")
-        return torch.where(seen[..., None], x.float(), 0.0)
-
-
 def _normalisation(network: nn.Module) -> dict[str, tuple[float, ...]]:
     config = timm.data.resolve_data_config({}, model=network)
     return {"mean": config["mean"], "std": config["std"]}
-
-
-def _load_file(network: nn.Module, weights: str | None) -> None:
-    """Loads a safetensors or `weights_only` torch file into a timm model, through timm's own key filters."""
-    if weights is None:
-        return
-    if not Path(weights).is_file():
-        raise FileNotFoundError(f"weights={weights}: no such file; give a local file, `timm` or null")
-    _check_form(network, Path(weights))
-    try:
-        # Said, for releases of timm differ in it: a file of others may hold more than weights.
-        timm.models.load_checkpoint(network, weights, strict=False, filter_fn=_filter_of(network), weights_only=True)
-        state = timm.models.load_state_dict(weights, weights_only=True)
-    except Exception as error:
-        raise ValueError(f"weights={weights} do not fit {type(network).__name__}: {error}") from error
-    known = set(network.state_dict())
-    found = known & set(_filter_of(network)(state, network))
-    if len(found) < len(known):
-        missing = sorted(known - found)
-        raise ValueError(
-            f"weights={weights} are of another architecture: {len(missing)} tensors missing: {missing[:3]}"
-        )
-    log.info("loaded %d tensors from %s", len(found), weights)
-
-
-def form_of(network: nn.Module) -> dict[str, Any]:
-    """What a file of weights must share with a network: its class and, of a ViT, patch, width and depth."""
-    form: dict[str, Any] = {"network": type(network).__name__}
-    if isinstance(network, timm.models.VisionTransformer):
-        form |= {"patch_size": network.patch_embed.patch_size[0], "embed_dim": network.embed_dim}
-        form |= {"depth": len(network.blocks)}
-    return form
-
-
-def pretrained_about(weights: Path) -> dict[str, Any]:
-    """What `slt.pretrain` wrote beside a file of weights; nothing for files of others."""
-    about = weights.with_suffix(".json")
-    try:
-        told = json.loads(about.read_bytes()) if about.is_file() else {}
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{about}: not JSON ({error}); copy it again with its weights, or remove it") from error
-    if not isinstance(told, dict) or not isinstance(told.get("form", {}), dict):
-        raise ValueError(f"{about}: expected what slt.pretrain writes beside weights; copy it again, or remove it")
-    return told
-
-
-def check_stream(weights: str | None, stream: str) -> None:
-    """Refuses weights that were pretrained on another stream.
-
-    Raises:
-        ValueError: they were; hands serve both hands.
-    """
-    trained = pretrained_about(Path(weights)).get("stream") if weights is not None else None
-    fits = {"hands": ("hands", "left_hand", "right_hand")}.get(str(trained), (trained,))
-    if trained is not None and stream not in fits:
-        raise ValueError(f"weights={weights} were pretrained on stream {str(trained)!r}, came stream {stream!r}")
-
-
-def _check_form(network: nn.Module, weights: Path) -> None:
-    told = pretrained_about(weights).get("form", {})
-    for key, mine in form_of(network).items():
-        if key in told and told[key] != mine:
-            raise ValueError(f"weights={weights} are of another architecture: {key} {told[key]} there, {mine} here")
-
-
-def _filter_of(network: nn.Module) -> Callable[[dict[str, Tensor], nn.Module], dict[str, Tensor]]:
-    module = __import__(type(network).__module__, fromlist=["checkpoint_filter_fn"])
-    return getattr(module, "checkpoint_filter_fn", lambda state, _: state)
