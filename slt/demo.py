@@ -16,9 +16,10 @@ from omegaconf import DictConfig, OmegaConf
 from slt.config.checks import check
 from slt.config.entry import main
 from slt.extraction.regions import Extractor
-from slt.inference.films import film_settings, find_films
+from slt.inference.films import Reading, find_films
+from slt.inference.live import Live
 from slt.inference.open import Opened, fit_extractor, open_translator, refuse_unfit, share_cores
-from slt.inference.showing import Showing, show_film, show_films, show_live
+from slt.inference.showing import show_film, show_films, show_live
 from slt.inference.sources import Camera
 
 log = logging.getLogger(__name__)
@@ -52,10 +53,10 @@ def demo(cfg: DictConfig) -> int:
     out = Path(cfg.out if cfg.out is not None else os.path.relpath(HydraConfig.get().runtime.output_dir))
     camera = Camera(int(cfg.source), max_fps=cfg.max_fps) if cfg.source and cfg.source.isdecimal() else None
     films = [] if camera or cfg.ui == "web" else find_films(Path(cfg.source))
-    showing = Showing(**{key: cfg[key] for key in ("partial_seconds", "queue", "headless", "panel")},
-                      record=None if cfg.record is None else Path(cfg.record))  # fmt: skip
-    showing.check(len(films))
-    settings = film_settings(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
+    keys: Any = OmegaConf.to_container(cfg, resolve=True)
+    settings, live = Reading.of(keys), Live.of(keys)
+    if live.record is not None and len(films) > 1:
+        raise ValueError(f"record={live.record}: one film cannot hold {len(films)} sources; give one film as source")
     options = {key: cfg[key] for key in ("encoder", "tokenizer", "device")}
     options["threads"] = share_cores(cfg.threads, live=cfg.live or camera is not None)
     opened = open_translator(
@@ -66,13 +67,13 @@ def demo(cfg: DictConfig) -> int:
     using: dict[str, Any] = {"translator": opened.translator, "extractor": extractor, "settings": settings}
     try:
         if cfg.ui == "web":
-            from slt.inference.web import serve  # here: only the page needs Gradio
+            from slt.inference.page.server import Web, serve  # here: only the page needs Gradio
 
-            serve(**using, **cfg.web)
+            serve(**using, live=live, web=Web(**cfg.web))
         elif camera is not None:
-            show_live(camera, **using, showing=showing, out=out)
+            show_live(camera, **using, live=live, out=out)
         else:
-            show = partial(show_live, showing=showing) if cfg.live else show_film
+            show = partial(show_live, live=live) if cfg.live else show_film
             return show_films(films, partial(show, **using, out=out))
         return 0
     finally:

@@ -20,7 +20,7 @@ from slt.config.checks import HOME
 from slt.corpora.layout import write_table
 from slt.evaluation.prediction import read_predictions
 from slt.extraction.regions import Extractor
-from slt.inference.films import FilmSettings
+from slt.inference.films import Reading
 from slt.models.signature import read_manifest, write_manifest
 
 pytest.importorskip("av", reason='PyAV is absent: pip install "slt[media]"')
@@ -276,11 +276,13 @@ def test_a_model_of_the_embedded_corpus_is_refused_for_films(entry, folder, film
 
 def test_the_page_gets_the_model_the_extractor_and_its_keys(entry, folder, monkeypatch):
     served = {}
-    monkeypatch.setitem(sys.modules, "slt.inference.web", SimpleNamespace(serve=lambda **keys: served.update(keys)))
+    monkeypatch.setitem(
+        sys.modules, "slt.inference.page.server", SimpleNamespace(Web=dict, serve=lambda **keys: served.update(keys))
+    )
     ran = entry("demo", f"model={folder}", "ui=web", *STUB, "other_extractor=true", "web.port=7999", "web.max_mb=5")
     assert ran.status == 0, ran.err
-    assert {key: served.pop(key) for key in ("host", "port", "max_mb", "max_seconds")} == {
+    assert served["web"] == {
         "host": "127.0.0.1", "port": 7999, "max_mb": 5, "max_seconds": 120}  # fmt: skip
     assert served["extractor"].landmarker.closed
-    assert isinstance(served["settings"], FilmSettings)
+    assert isinstance(served["settings"], Reading)
     assert served["translator"].folder == folder

@@ -8,9 +8,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar
 
 import cv2
@@ -48,6 +49,7 @@ class Regions:
     marks: dict[str, int]
     boxes: dict[str, NDArray[np.float64]]  # centre x, centre y, side in pixels of the picture; NaN where not seen
     size: tuple[int, int]  # width and height of the picture
+    took: dict[str, float] = field(default_factory=dict)  # seconds of work: landmarks, crops
 
 
 @dataclass(frozen=True)
@@ -123,22 +125,33 @@ class Extractor:
         ahead = max(centre, side)
         pictures: deque[tuple[float, Picture, Landmarks, dict[str, int]]] = deque()
         boxes: deque[NDArray[np.float64]] = deque(maxlen=2 * ahead + 1)
+        times: deque[tuple[float, float]] = deque()
         lately: dict[str, tuple[float, float]] = {}
+
+        def cut(now: int) -> Regions:
+            begin = time.perf_counter()
+            regions = self._cut(*pictures.popleft(), smooth(np.stack(boxes), now, centre, side))
+            landmarks, crops = times.popleft()
+            return replace(regions, took={"landmarks": landmarks, "crops": crops + time.perf_counter() - begin})
+
         self.landmarker.start(signer.box)
         for seconds, picture in frames:
+            begin = time.perf_counter()
             found = self.landmarker.find(seconds, picture)
+            looked = time.perf_counter()
             size = (picture.shape[1], picture.shape[0])
             box = find_boxes(found, size)
             marks = self._follow(seconds, found, size, box, lately)
             pictures.append((seconds, picture, found, marks))
             boxes.append(box)
+            times.append((looked - begin, time.perf_counter() - looked))
             if len(pictures) > ahead:
-                yield self._cut(*pictures.popleft(), smooth(np.stack(boxes), len(boxes) - 1 - ahead, centre, side))
+                yield cut(len(boxes) - 1 - ahead)
         while pictures:
             rest = len(pictures)
             while len(boxes) > rest + ahead:  # what lies further back than the window
                 boxes.popleft()
-            yield self._cut(*pictures.popleft(), smooth(np.stack(boxes), len(boxes) - rest, centre, side))
+            yield cut(len(boxes) - rest)
 
     def clip(self, frames: Iterable[tuple[float, Picture]], *, fps: float, signer: Signer) -> Clip:
         """Extract a whole clip; frames as in `stream`.

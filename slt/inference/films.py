@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from slt.extraction.geometry import Box
 from slt.extraction.regions import STREAMS, Extractor, Regions
-from slt.extraction.video import Film, frames_at, probe, read_frames, target_rate
+from slt.extraction.video import Film, Picture, frames_at, probe, read_frames, target_rate
 from slt.inference.inputs import inputs_from_regions
-from slt.inference.latency import Latency, timed_frames, timed_stream
-from slt.inference.onnx import Hypothesis, SentenceTranslator
+from slt.inference.latency import Latency, timed_frames
+from slt.inference.onnx import SentenceTranslator
 from slt.inference.overlay import Found, Overlay, film_text, sentence_at
 from slt.inference.recorder import Recorder
-from slt.inference.segments import Segmentation, Segmenter, cut, lighten
+from slt.inference.segments import Segment, Segmentation, Segmenter, cut, keep_model_crops
 from slt.inference.subtitles import Caption, write_subtitles
 from slt.streams.pose import shoulders_seen
 
@@ -37,76 +37,63 @@ ENDINGS = ("mp4", "srt", "vtt")
 
 
 @dataclass(frozen=True, kw_only=True)
-class FilmSettings:
-    """How films are read, cut and translated.
-
-    Attributes:
-        fps: frames a second at which films are read; None = the film's own up to `max_fps`. As in extraction.
-        max_fps: see `fps`.
-        segments: "whole": a film is one clip and one sentence; "auto": cut where hands come to rest; None: whole up
-            to `whole_seconds`, else auto.
-        whole_seconds: see `segments`.
-        segmentation: how films are cut.
-        search: keywords of `SentenceTranslator.write`; what is None there is as in the evaluation of training.
-        box: where the signer is, for an extractor that is told so; pixels.
-        draw: write the annotated film.
-    """
+class Reading:
+    """How films and cameras are read, cut and translated: keys of `conf/demo.yaml`, which says more."""
 
     fps: float | None
     max_fps: float
-    segments: str | None
+    segments: str | None  # "whole", "auto"; None: whole up to `whole_seconds`, else auto
     whole_seconds: float
     segmentation: Segmentation
     search: Mapping[str, Any]
-    box: Box | None
-    draw: bool
+    box: Box | None  # where the signer is, for an extractor that is told so; pixels
+    draw: bool  # write the annotated film
 
+    @classmethod
+    def of(cls, keys: Mapping[str, Any]) -> Reading:
+        """Return what the keys of `conf/demo.yaml` say."""
+        same = ("fps", "max_fps", "segments", "whole_seconds", "draw", "search")
+        box = None if keys["box"] is None else tuple(keys["box"])
+        return cls(**{key: keys[key] for key in same}, segmentation=Segmentation(**keys["segment"]), box=box)
 
-def film_settings(keys: Mapping[str, Any]) -> FilmSettings:
-    """Return the settings that the keys of `conf/demo.yaml` describe."""
-    same = ("fps", "max_fps", "segments", "whole_seconds", "draw", "search")
-    box = None if keys["box"] is None else tuple(keys["box"])
-    return FilmSettings(**{key: keys[key] for key in same}, segmentation=Segmentation(**keys["segment"]), box=box)
+    def cutting(self, path: Path | None, length: float) -> tuple[Segmentation, bool]:
+        """Return how a source is cut, and whether it is one clip, which nothing cuts; a camera has no path.
+
+        Raises:
+            ValueError: a film was asked to be one clip and is too long for that.
+        """
+        if path is None:
+            return self.segmentation, False
+        if self.segments == "whole" and length > LONGEST_CLIP:
+            raise ValueError(
+                f"{path}: {length:.0f} s as one clip of one sentence (segments=whole) are more than the "
+                f"{LONGEST_CLIP:.0f} s that are possible; set segments=auto"
+            )
+        if self.segments == "whole" or (self.segments is None and length <= self.whole_seconds):
+            return replace(self.segmentation, max_seconds=10 * LONGEST_CLIP), True
+        return self.segmentation, False
 
 
 @dataclass(frozen=True)
 class Update:
-    """How far a film is.
+    """How far a film is."""
 
-    Attributes:
-        stage: "landmarks", "translation" or "drawing".
-        seconds: of the film that this stage has behind it.
-        duration: of the film, seconds.
-        segments: what is translated so far.
-    """
-
-    stage: str
-    seconds: float
-    duration: float
-    segments: tuple[Caption, ...]
+    stage: str  # "landmarks", "translation" or "drawing"
+    seconds: float  # of the film that this stage has behind it
+    duration: float  # of the film, seconds
+    segments: tuple[Caption, ...]  # what is translated so far
 
 
 @dataclass(frozen=True)
 class FilmResult:
-    """What came of a film.
+    """What came of a film of T frames."""
 
-    Attributes:
-        segments: its captions, in the order of time.
-        seen: stream -> uint8 (T,): 0 not seen, 1 detected, 2 followed; of the face, both hands and the pose.
-        fps: frames a second of T.
-        duration: T over that.
-        size: width and height of the pictures.
-        annotated: the film with all that drawn on it, where it was asked for.
-        srt, vtt: subtitles, where they were asked for.
-        latency: what each stage took.
-    """
-
-    segments: list[Caption]
-    seen: dict[str, NDArray[np.uint8]]
+    segments: list[Caption]  # in the order of time
+    seen: dict[str, NDArray[np.uint8]]  # stream -> (T,): 0 not seen, 1 detected, 2 followed; of `MARKED`
     fps: float
-    duration: float
-    size: tuple[int, int]
-    annotated: Path | None
+    duration: float  # T over `fps`
+    size: tuple[int, int]  # width and height of the pictures
+    annotated: Path | None  # the film with all that drawn on it, where it was asked for
     srt: Path | None
     vtt: Path | None
     latency: Latency
@@ -117,7 +104,7 @@ def translate_film(
     translator: SentenceTranslator,
     extractor: Extractor,
     *,
-    settings: FilmSettings,
+    settings: Reading,
     out: Path | None,
     on_update: Callable[[Update], None] | None,
 ) -> FilmResult:
@@ -126,10 +113,6 @@ def translate_film(
     The extractor goes through one film at a time: callers of several threads take turns.
 
     Args:
-        path: the film.
-        translator: what turns frames into sentences.
-        extractor: with the settings of the one behind the training clips.
-        settings: see `FilmSettings`.
         out: folder for STEM.mp4, STEM.srt and STEM.vtt; None writes nothing.
         on_update: hears of the progress; what it raises ends all and leaves nothing half written.
 
@@ -139,43 +122,56 @@ def translate_film(
             a model whose streams are not made from pictures, or an `out` in which files of the film's own lie.
     """
     path, latency = Path(path), Latency()
-    targets = {ending: out / f"{path.stem}.{ending}" for ending in ENDINGS} if out is not None else {}
-    refuse_overwriting(path, [target for ending, target in targets.items() if settings.draw or ending != "mp4"])
+    endings = () if out is None else ENDINGS if settings.draw else ENDINGS[1:]
+    targets = {ending: (out or Path()) / f"{path.stem}.{ending}" for ending in endings}
+    refuse_overwriting(path, targets.values())
     film = probe(path)
     rate = target_rate(film, settings.fps, settings.max_fps)
     length = film_length(film, rate)
-    whole = one_clip(path, length, settings)
+    cutting, whole = settings.cutting(path, length)
     captions: list[Caption] = []
 
     def tell(stage: str, seconds: float) -> None:
         if on_update is not None:
             on_update(Update(stage, seconds, length, tuple(captions)))
 
-    with ExitStack() as stack:
-        track = stack.enter_context(Track())
+    with Track(rate) as track:
         signer = extractor.find_signer(partial(frames_at, path), duration=length, box=settings.box)
         frames = timed_frames(read_frames(path, fps=rate), latency)
-        cutting = unbounded(settings.segmentation) if whole else settings.segmentation
-        # Closed whatever happens, because it lends its clock to the extractor.
-        found = stack.enter_context(closing(timed_stream(extractor, frames, fps=rate, signer=signer, latency=latency)))
-        noted = track.noted(found, partial(tell, "landmarks"), every=max(1, round(rate / UPDATES)))
-        light = (lighten(frame, translator.streams) for frame in noted)
+        found = track.noted(extractor.stream(frames, fps=rate, signer=signer), latency, partial(tell, "landmarks"))
+        light = (keep_model_crops(frame, translator.streams) for frame in found)
         for segment in cut(light, Segmenter(cutting, fps=rate, whole=whole)):
-            said = translate_frames(segment.frames, translator, fps=rate, search=settings.search, latency=latency)
-            captions.append(Caption(segment.start, segment.end, said))
+            captions.append(translate_segment(segment, translator, fps=rate, search=settings.search, latency=latency))
             tell("translation", segment.end)
         if track.frames == 0 or track.size is None:
             raise ValueError(f"{path}: the film holds no picture; remove it or export it again")
-        annotated = srt = vtt = None
-        if out is not None:
-            out.mkdir(parents=True, exist_ok=True)
-            if settings.draw:
-                told = partial(tell, "drawing")
-                annotated = _draw(path, targets["mp4"], track, rate, captions, translator, latency, told)
-            srt, vtt = targets["srt"], targets["vtt"]
-            write_subtitles(captions, srt=srt, vtt=vtt)
-        seen = track.seen()
-        return FilmResult(captions, seen, rate, track.frames / rate, track.size, annotated, srt, vtt, latency)
+        if targets:
+            _write(path, targets, track, captions, translator, latency, partial(tell, "drawing"))
+        mp4, srt, vtt = (targets.get(ending) for ending in ENDINGS)
+        return FilmResult(captions, track.seen(), rate, track.frames / rate, track.size, mp4, srt, vtt, latency)
+
+
+def _write(
+    path: Path,
+    targets: Mapping[str, Path],
+    track: Track,
+    captions: Sequence[Caption],
+    translator: SentenceTranslator,
+    latency: Latency,
+    tell: Callable[[float], None],
+) -> None:
+    """Go through the film a second time where it is drawn, now with its sentences known; then write the subtitles."""
+    assert track.size is not None
+    targets["srt"].parent.mkdir(parents=True, exist_ok=True)
+    if "mp4" in targets:
+        overlay = Overlay(track.size, MARKED, [stream.name for stream in translator.streams])
+        with Recorder(targets["mp4"], size=overlay.size, fps=track.fps, live=False) as recorder:
+            for seconds, picture, found in track.again(read_frames(path, fps=track.fps), tell):
+                with latency.timed("draw"):
+                    text = film_text(sentence_at(captions, seconds), seconds, track.frames / track.fps)
+                    drawn = overlay.draw(picture, found, text)
+                recorder.write(seconds, drawn)
+    write_subtitles(captions, srt=targets["srt"], vtt=targets["vtt"])
 
 
 def refuse_overwriting(film: Path, targets: Iterable[Path]) -> None:
@@ -192,89 +188,40 @@ def refuse_overwriting(film: Path, targets: Iterable[Path]) -> None:
             )
 
 
-def film_length(film: Film, rate: float) -> float:
-    """Return the seconds of a film; one that does not say them (a recorded stream) is read to its end for it."""
+def film_length(film: Film, rate: float, limit: float = math.inf) -> float:
+    """Return the seconds of a film; one that does not say them (a recorded stream) is read to its end, or `limit`."""
     if film.duration is not None:
         return film.duration
-    return sum(1 for _ in read_frames(film.path, fps=rate)) / rate
+    count = 0
+    for _ in read_frames(film.path, fps=rate):
+        count += 1
+        if count / rate > limit:
+            break
+    return count / rate
 
 
-def one_clip(path: Path, length: float, settings: FilmSettings) -> bool:
-    """Tell whether a film is one clip.
-
-    Raises:
-        ValueError: it was asked to be, and is too long for that.
-    """
-    if settings.segments == "whole" and length > LONGEST_CLIP:
-        raise ValueError(
-            f"{path}: {length:.0f} s as one clip of one sentence (segments=whole) are more than the {LONGEST_CLIP:.0f} "
-            "s that are possible; set segments=auto"
-        )
-    return settings.segments == "whole" or (settings.segments is None and length <= settings.whole_seconds)
-
-
-def translate_frames(
-    frames: Sequence[Regions],
-    translator: SentenceTranslator,
-    *,
-    fps: float,
-    search: Mapping[str, Any],
-    latency: Latency,
-) -> tuple[Hypothesis, ...]:
-    """Translate frames (n,), which come at `fps`; return the sentences, best first."""
+def translate_segment(
+    segment: Segment, translator: SentenceTranslator, *, fps: float, search: Mapping[str, Any], latency: Latency
+) -> Caption:
+    """Translate a segment, whose frames come at `fps`; the caption has the sentences, best first."""
     with latency.timed("encoder"):
         clip = inputs_from_regions(
-            frames, translator.streams, clip_fps=fps, fps=translator.fps, max_frames=translator.max_frames
+            segment.frames, translator.streams, clip_fps=fps, fps=translator.fps, max_frames=translator.max_frames
         )
         encoded = translator.encode([clip])
     with latency.timed("decoder"):
-        return tuple(translator.write(encoded, **search)[0])
-
-
-def unbounded(settings: Segmentation) -> Segmentation:
-    """Return the settings for a film that is one clip: nothing cuts it."""
-    return replace(settings, max_seconds=10 * LONGEST_CLIP)
-
-
-def _draw(
-    path: Path,
-    target: Path,
-    track: Track,
-    rate: float,
-    captions: Sequence[Caption],
-    translator: SentenceTranslator,
-    latency: Latency,
-    tell: Callable[[float], None],
-) -> Path:
-    """Go through the film a second time, now with its sentences known, and write the annotated one."""
-    assert track.size is not None
-    overlay = Overlay(track.size, MARKED, [stream.name for stream in translator.streams])
-    length = track.frames / rate
-    every = max(1, round(rate / UPDATES))
-    with Recorder(target, size=overlay.size, fps=rate, live=False) as recorder:
-        # A frame in memory at a time: what was found comes back from the file, in the same order.
-        for n, ((seconds, picture), found) in enumerate(zip(read_frames(path, fps=rate), track.found(), strict=True)):
-            with latency.timed("draw"):
-                drawn = overlay.draw(picture, found, film_text(sentence_at(captions, seconds), seconds, length))
-            recorder.write(seconds, drawn)
-            if n % every == 0:
-                tell(seconds)
-    return target
+        return Caption(segment.start, segment.end, tuple(translator.write(encoded, **search)[0]))
 
 
 class Track:
-    """What was found in each frame of a film, in a file that vanishes: an hour at 30 frames/s is 107 MB.
-
-    Attributes:
-        frames: so far, T.
-        size: width and height of the pictures.
-    """
+    """What was found in each frame of a film, in a file that vanishes: an hour at 30 frames/s is 107 MB."""
 
     _RECORD = np.dtype([("points", "f4", (75, 3)), ("boxes", "f4", (len(STREAMS), 3)), ("marks", "u1", len(MARKED))])
 
-    def __init__(self) -> None:
-        self.frames = 0
-        self.size: tuple[int, int] | None = None
+    def __init__(self, fps: float) -> None:
+        self.fps, self.every = fps, max(1, round(fps / UPDATES))
+        self.frames = 0  # so far, T
+        self.size: tuple[int, int] | None = None  # width and height of the pictures
         self._file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as this is
         self._marks = bytearray()
 
@@ -283,18 +230,29 @@ class Track:
         self.size = frame.size
         record = np.zeros(1, self._RECORD)
         record["points"], record["boxes"] = frame.points, np.stack([frame.boxes[name] for name in STREAMS])
-        record["marks"] = [*(frame.marks[name] for name in STREAMS), shoulders_seen(frame.points[None])[0]]
+        record["marks"] = list(marks_of(frame).values())
         self._file.write(record.tobytes())
         self._marks += record["marks"].tobytes()
         self.frames += 1
 
-    def noted(self, frames: Iterable[Regions], tell: Callable[[float], None], *, every: int) -> Iterator[Regions]:
-        """Give the same frames and note each; say at every so many how far it is."""
+    def noted(self, frames: Iterable[Regions], latency: Latency, tell: Callable[[float], None]) -> Iterator[Regions]:
+        """Give the same frames, note and count each, and tell how far it is."""
         for frame in frames:
+            latency.frame(frame.took)
             self.add(frame)
             yield frame
-            if self.frames % every == 0:
+            if self.frames % self.every == 0:
                 tell(frame.seconds)
+
+    def again(
+        self, frames: Iterable[tuple[float, Picture]], tell: Callable[[float], None]
+    ) -> Iterator[tuple[float, Picture, Found]]:
+        """Give the film's frames a second time, each with what was found in it, and tell how far it is."""
+        # A frame in memory at a time: what was found comes back from the file, in the same order.
+        for n, ((seconds, picture), found) in enumerate(zip(frames, self.found(), strict=True)):
+            yield seconds, picture, found
+            if n % self.every == 0:
+                tell(seconds)
 
     def found(self) -> Iterator[Found]:
         """Give what was found in each frame, for drawing."""
@@ -315,6 +273,11 @@ class Track:
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
+
+
+def marks_of(frame: Regions) -> dict[str, int]:
+    """Return what is `MARKED` in a frame: 0 not seen, 1 detected, 2 followed."""
+    return {name: frame.marks[name] for name in STREAMS} | {"pose": int(shoulders_seen(frame.points[None])[0])}
 
 
 def find_films(source: Path) -> list[Path]:

@@ -34,20 +34,7 @@ LONGEST_STEP = 1.0
 
 @dataclass(frozen=True, kw_only=True)
 class Segmentation:
-    """How continuous signing is cut into sentences. Lengths are in shoulder widths, times in seconds.
-
-    Attributes:
-        raised: a hand may sign when its wrist is so far above the hips.
-        moving: ... and is this fast, in shoulder widths a second.
-        staying: signing goes on at this share of `raised` and `moving`, so that a slow moment does not end it.
-        window: speed is measured over so many seconds: the jitter of landmarks is no motion.
-        start_seconds: signing has begun when hands have moved for so long.
-        lowered_seconds: it has ended when no hand was raised for so long,
-        still_seconds: ... or none has moved for so long.
-        margin: a segment begins so long before the first motion and ends so long after the last.
-        min_seconds: shorter motions are no sentence.
-        max_seconds: longer segments are cut at the stillest moment of their second half.
-    """
+    """How continuous signing is cut into sentences: `segment` of `conf/demo.yaml`, in shoulder widths and seconds."""
 
     raised: float
     moving: float
@@ -81,21 +68,13 @@ class Segmentation:
 
 @dataclass(frozen=True)
 class Segment:
-    """One stretch of signing.
+    """One stretch of signing; times are in seconds."""
 
-    Attributes:
-        frames: its frames (n,), in the order of time.
-        start: seconds of the first.
-        end: seconds at which the last one is over.
-        moved: seconds of the last frame in which a hand moved.
-        number: which motion of the stream it is; those that were too short have one too.
-    """
-
-    frames: tuple[Regions, ...]
-    start: float
-    end: float
-    moved: float
-    number: int
+    frames: tuple[Regions, ...]  # (n,), in the order of time
+    start: float  # of the first
+    end: float  # when the last one is over
+    moved: float  # of the last frame in which a hand moved
+    number: int  # which motion of the stream it is; those that were too short have one too
 
 
 class Motion(NamedTuple):
@@ -110,11 +89,7 @@ class Motion(NamedTuple):
 
 
 class Hands:
-    """Measures how high and how fast the hands are, frame by frame.
-
-    Args:
-        window: seconds over which a speed is measured.
-    """
+    """Measures how high and how fast the hands are, frame by frame; a speed over `window` seconds."""
 
     def __init__(self, window: float) -> None:
         self.window = window
@@ -263,7 +238,7 @@ def cut(frames: Iterable[Regions], segmenter: Segmenter) -> Iterator[Segment]:
         yield segment
 
 
-def lighten(frame: Regions, streams: Sequence[StreamSpec]) -> Regions:
+def keep_model_crops(frame: Regions, streams: Sequence[StreamSpec]) -> Regions:
     """Return a frame with only the crops that a model reads, at its size: 20 s of 224-pixel crops are 270 MB.
 
     They are the very pixels that `slt.inference.inputs` would make of them later.

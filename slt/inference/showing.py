@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm import tqdm
 
 from slt.extraction.regions import Extractor
-from slt.inference.films import FilmSettings, Update, one_clip, refuse_overwriting, translate_film, unbounded
+from slt.inference.films import Reading, Update, refuse_overwriting, translate_film
 from slt.inference.latency import Latency
-from slt.inference.live import LiveResult, LiveSettings, translate_live
+from slt.inference.live import Live, LiveResult, translate_live
 from slt.inference.onnx import SentenceTranslator
 from slt.inference.sources import LiveSource, PacedFilm
 from slt.inference.subtitles import Caption, SubtitleFiles, clock, describe
@@ -43,7 +42,7 @@ def show_films(films: Sequence[Path], show: Callable[[Path], None]) -> int:
 
 
 def show_film(
-    film: Path, *, translator: SentenceTranslator, extractor: Extractor, settings: FilmSettings, out: Path
+    film: Path, *, translator: SentenceTranslator, extractor: Extractor, settings: Reading, out: Path
 ) -> None:
     """Translate a film into its files in `out`; print captions as they come, then what was seen and how long it took.
 
@@ -71,40 +70,13 @@ def show_film(
     print_latency(result.latency, live=False)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Showing:
-    """How a live source is shown.
-
-    Attributes:
-        partial_seconds, queue: see `LiveSettings`.
-        headless: open no window.
-        panel: show the latency panel from the start.
-        record: film to write of what the window shows, or would show; None = none.
-    """
-
-    partial_seconds: float
-    queue: int
-    headless: bool
-    panel: bool
-    record: Path | None
-
-    def check(self, sources: int) -> None:
-        """Refuse what cannot be done with so many sources.
-
-        Raises:
-            ValueError: one recording of several sources.
-        """
-        if self.record is not None and sources > 1:
-            raise ValueError(f"record={self.record}: one film cannot hold {sources} sources; give one film as source")
-
-
 def show_live(
     source: LiveSource | Path,
     *,
     translator: SentenceTranslator,
     extractor: Extractor,
-    settings: FilmSettings,
-    showing: Showing,
+    settings: Reading,
+    live: Live,
     out: Path,
 ) -> None:
     """Translate a live source, or a film at its own pace, in a window where there can be one; its captions go to `out`.
@@ -117,36 +89,25 @@ def show_live(
     try:
         srt, vtt = (out / f"{source.name}.{ending}" for ending in ("srt", "vtt"))
         if isinstance(source, PacedFilm):
-            refuse_overwriting(source.path, [srt, vtt, *([showing.record] if showing.record else [])])
-        live = live_settings(source, settings, showing)
-        why = "headless=true" if showing.headless else why_no_window()
-        if why is not None and not showing.headless:
+            refuse_overwriting(source.path, [srt, vtt, *([live.record] if live.record else [])])
+        why = "headless=true" if live.headless else why_no_window()
+        if why is not None and not live.headless:
             print(f"no window: {why}; going on without one (headless=true says so yourself)")
         out.mkdir(parents=True, exist_ok=True)
-        window = Window(panel=showing.panel) if why is None else None
+        window = Window(panel=live.panel) if why is None else None
         print(f"{source.name}, live at {source.fps:.3g} frames/s; {'q' if window else 'Ctrl+C'} ends", flush=True)
         try:
             with SubtitleFiles(srt=srt, vtt=vtt) as subtitles:
                 result = translate_live(
-                    source, translator, extractor, settings=live, screen=window, record=showing.record,
-                    subtitles=subtitles, on_caption=_say,
+                    source, translator, extractor, reading=settings, live=live, screen=window, subtitles=subtitles,
+                    on_caption=_say,
                 )  # fmt: skip
         finally:
             if window is not None:
                 window.close()
     finally:
         source.close()
-    _sum_up(result, subtitles, showing.record)
-
-
-def live_settings(source: LiveSource, settings: FilmSettings, showing: Showing) -> LiveSettings:
-    """Return how a live source is cut: a film as the same film that is not live, a camera where hands rest."""
-    whole = isinstance(source, PacedFilm) and one_clip(source.path, source.look_seconds, settings)
-    return LiveSettings(
-        segmentation=unbounded(settings.segmentation) if whole else settings.segmentation, whole=whole,
-        search=settings.search, partial_seconds=showing.partial_seconds, queue=showing.queue, box=settings.box,
-        panel=showing.panel,
-    )  # fmt: skip
+    _sum_up(result, subtitles, live.record)
 
 
 def _say(caption: Caption, partial: bool) -> None:

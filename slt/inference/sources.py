@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -21,33 +23,20 @@ LOOK_SECONDS = 2.0
 
 
 class Shot(NamedTuple):
-    """A live picture.
+    """A live picture."""
 
-    Attributes:
-        seconds: since the first one.
-        picture: RGB (H, W, 3).
-        taken: when it was there to be looked at, by `time.perf_counter`.
-        decoding: seconds that it took to decode.
-    """
-
-    seconds: float
-    picture: Picture
-    taken: float
-    decoding: float
+    seconds: float  # since the first one
+    picture: Picture  # RGB (H, W, 3)
+    taken: float  # when it was there to be looked at, by `time.perf_counter`
+    decoding: float  # seconds that it took to decode
 
 
 class LiveSource(Protocol):
-    """What gives pictures as time goes by.
+    """What gives pictures as time goes by."""
 
-    Attributes:
-        name: for messages and files.
-        fps: frames a second, nominally: dark pictures may come slower from a camera.
-        look_seconds: of `pictures`.
-    """
-
-    name: str
-    fps: float
-    look_seconds: float
+    name: str  # for messages and files
+    fps: float  # frames a second, nominally: dark pictures may come slower from a camera
+    look_seconds: float  # of `pictures`
 
     def pictures(self, seconds: Sequence[float]) -> Iterable[tuple[float, Picture]]:
         """Give single pictures for the choice of the signer, before `shots`."""
@@ -62,13 +51,28 @@ class LiveSource(Protocol):
         """Free the device."""
 
 
-class PacedFilm:
-    """A film at its own pace.
+class Pace:
+    """The clock of a live source: it begins with the first picture, and again when `ready` is set."""
 
-    Args:
-        path: the film.
-        fps: frames a second; None = its own, up to `max_fps`.
-        max_fps: see `fps`.
+    def __init__(self, ready: threading.Event) -> None:
+        self._ready, self._origin = ready, 0.0
+        self._running = False
+
+    def origin(self, now: float) -> float:
+        """Return when second 0 was."""
+        if not self._running:
+            self._running, self._origin = True, now
+        return self._origin
+
+    def given(self) -> None:
+        """Wait after the first picture; what came while the models were opened is past."""
+        if not self._ready.is_set():
+            self._ready.wait()
+            self._origin = time.perf_counter()
+
+
+class PacedFilm:
+    """A film at its own pace, which is `fps` frames a second; None = its own, up to `max_fps`.
 
     Raises:
         FileNotFoundError, ValueError: no such film, or none that can be read.
@@ -84,40 +88,73 @@ class PacedFilm:
 
     def shots(self, stop: threading.Event, ready: threading.Event) -> Iterator[Shot]:
         """Give frame k at k / fps seconds."""
-        frames = read_frames(self.path, fps=self.fps)
-        origin: float | None = None
+        frames, pace = read_frames(self.path, fps=self.fps), Pace(ready)
         while True:
             begin = time.perf_counter()
             frame = next(frames, None)
             now = time.perf_counter()
             if frame is None:
                 return
-            origin = now if origin is None else origin
-            if stop.wait(max(0.0, origin + frame[0] - now)):
+            due = pace.origin(now) + frame[0]
+            if stop.wait(max(0.0, due - now)):
                 return
-            yield Shot(frame[0], frame[1], max(now, origin + frame[0]), now - begin)
-            if not ready.is_set():
-                ready.wait()
-                origin = time.perf_counter()
+            yield Shot(*frame, max(now, due), now - begin)
+            pace.given()
 
     def close(self) -> None:
         """Nothing is open between the pictures."""
 
 
-class Camera:
-    """A camera by its number.
+class LiveCamera(ABC):
+    """A live source whose pictures come when they come; `name` and `fps` as in `LiveSource`."""
 
-    Args:
-        number: 0 is the first.
-        max_fps: a faster camera is asked to be slower, and else thinned to it.
+    def __init__(self, name: str, fps: float) -> None:
+        self.name, self.fps, self.look_seconds = name, fps, LOOK_SECONDS
+
+    @abstractmethod
+    def _grab(self) -> float | None:
+        """Wait for the next picture; return when it was taken, None where none come any more."""
+
+    @abstractmethod
+    def _retrieve(self) -> Picture:
+        """Return the picture that was grabbed, RGB (H, W, 3)."""
+
+    @abstractmethod
+    def _earliest(self, earliest: float, seconds: float) -> float:
+        """Return the second before which no picture is given, after one at `seconds` that had its own `earliest`."""
+
+    def pictures(self, seconds: Sequence[float]) -> Iterator[tuple[float, Picture]]:
+        """Watch, and give the pictures at some seconds from now."""
+        begin = time.perf_counter()
+        for second in seconds:
+            while (taken := self._grab()) is not None and taken - begin < second:
+                pass
+            if taken is None:
+                return
+            yield taken - begin, self._retrieve()
+
+    def shots(self, stop: threading.Event, ready: threading.Event) -> Iterator[Shot]:
+        """Give pictures until `stop` is set or none come any more."""
+        pace, earliest = Pace(ready), -0.25 / self.fps
+        while not stop.is_set() and (taken := self._grab()) is not None:
+            seconds = taken - pace.origin(taken)
+            if seconds < earliest:
+                continue
+            earliest = self._earliest(earliest, seconds)
+            begin = time.perf_counter()
+            yield Shot(seconds, self._retrieve(), taken, time.perf_counter() - begin)
+            pace.given()
+
+
+class Camera(LiveCamera):
+    """A camera by its number, 0 the first; a faster one than `max_fps` is asked to be slower, and else thinned to it.
 
     Raises:
         ValueError: no such camera, or it gives no picture.
     """
 
     def __init__(self, number: int, *, max_fps: float) -> None:
-        self.name, self.look_seconds = f"camera{number}", LOOK_SECONDS
-        self.number, self.max_fps = number, max_fps
+        self.number = number
         with _silent():
             self._device: Any = cv2.VideoCapture(number)
         if not self._device.isOpened() or not self._device.grab():
@@ -129,39 +166,15 @@ class Camera:
         self._device.set(cv2.CAP_PROP_FPS, max_fps)
         self._device.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # what waits in the driver would be shown late
         stated = float(self._device.get(cv2.CAP_PROP_FPS))
-        self.fps = min(stated if 1 <= stated <= 1000 else max_fps, max_fps)
-
-    def pictures(self, seconds: Sequence[float]) -> Iterator[tuple[float, Picture]]:
-        """Watch, and give the pictures at some seconds from now."""
-        begin = time.perf_counter()
-        for second in seconds:
-            while True:
-                taken = self._grab()
-                if taken - begin >= second:
-                    break
-            yield taken - begin, self._retrieve()
-
-    def shots(self, stop: threading.Event, ready: threading.Event) -> Iterator[Shot]:
-        """Give pictures until `stop` is set."""
-        origin: float | None = None
-        due = 0.0
-        while not stop.is_set():
-            taken = self._grab()
-            origin = taken if origin is None else origin
-            seconds = taken - origin
-            # A quarter of a frame's room: cameras are not clocks. What is thinned here was never asked for.
-            if seconds < due - 0.25 / self.fps:
-                continue
-            due = max(due + 1 / self.fps, seconds)
-            begin = time.perf_counter()
-            yield Shot(seconds, self._retrieve(), taken, time.perf_counter() - begin)
-            if not ready.is_set():
-                ready.wait()
-                origin = time.perf_counter()
+        super().__init__(f"camera{number}", min(stated if 1 <= stated <= 1000 else max_fps, max_fps))
 
     def close(self) -> None:
         """Let others use the camera."""
         self._device.release()
+
+    def _earliest(self, earliest: float, seconds: float) -> float:
+        # A quarter of a frame's room: cameras are not clocks. What is thinned here was never asked for.
+        return max(earliest + 1 / self.fps, seconds - 0.25 / self.fps)
 
     def _grab(self) -> float:
         if not self._device.grab():
@@ -175,12 +188,12 @@ class Camera:
         return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
 
 
-class _silent:
+@contextmanager
+def _silent() -> Iterator[None]:
     """OpenCV tells standard error of every way in which it cannot open a camera; our message says it once."""
-
-    def __enter__(self) -> None:
-        self._level = cv2.utils.logging.getLogLevel()
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-
-    def __exit__(self, *_: object) -> None:
-        cv2.utils.logging.setLogLevel(self._level)
+    level = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        yield
+    finally:
+        cv2.utils.logging.setLogLevel(level)

@@ -38,11 +38,10 @@ from omegaconf import OmegaConf
 from slt.config.checks import CONF
 from slt.demo import build_extractor, rebuild
 from slt.extraction.video import probe, read_frames, target_rate
-from slt.inference.films import film_settings
+from slt.inference.films import Reading
 from slt.inference.latency import CAPTION
-from slt.inference.live import LiveResult, translate_live
+from slt.inference.live import Live, LiveResult, translate_live
 from slt.inference.open import open_translator, share_cores
-from slt.inference.showing import Showing, live_settings
 from slt.inference.sources import PacedFilm, Shot
 
 FLAT = 0.05
@@ -125,14 +124,13 @@ class Bench:
     def __init__(self, model: Path, film: Path, overrides: Sequence[str]) -> None:
         with initialize_config_dir(str(CONF), version_base=None):
             cfg = compose("demo", [f"model={model}", f"source={film}", *overrides])
-        keys = OmegaConf.to_container(cfg, resolve=True)
-        self.film, self.settings = film, film_settings(keys)
+        keys: Any = OmegaConf.to_container(cfg, resolve=True)
+        self.film, self.settings = film, Reading.of(keys)
         options = {key: cfg[key] for key in ("encoder", "tokenizer", "device")}
         options["threads"] = share_cores(cfg.threads, live=True)
         opened = open_translator(model, **options, search=self.settings.search, rebuild=rebuild)
         self.translator, self.extractor = opened.translator, build_extractor(cfg, opened)
-        shown = {key: cfg[key] for key in ("partial_seconds", "queue", "headless", "panel")}
-        self.showing = Showing(**shown, record=None)
+        self.showing = replace(Live.of(keys), record=None)
         self.fps = target_rate(probe(film), cfg.fps, cfg.max_fps)
         # So many pictures lie in the smoothing's window; as many as may wait come on top, and nothing runs dry.
         ahead = round(max(self.extractor.smooth_centre, self.extractor.smooth_size) * self.fps)
@@ -140,9 +138,9 @@ class Bench:
 
     def live(self, source: Any, screen: Screen, queue: int) -> LiveResult:
         """Send a source through the live path, with so many pictures that may wait."""
-        settings = replace(live_settings(source, self.settings, self.showing), queue=queue)
+        live = replace(self.showing, queue=queue)
         return translate_live(
-            source, self.translator, self.extractor, settings=settings, screen=screen, record=None, subtitles=None,
+            source, self.translator, self.extractor, reading=self.settings, live=live, screen=screen, subtitles=None,
             on_caption=lambda caption, partial: None,
         )  # fmt: skip
 

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 from slt.extraction.regions import Extractor
 from slt.inference import films
-from slt.inference.films import FilmSettings, Track, film_settings, find_films, translate_film
+from slt.inference.films import Reading, Track, find_films, translate_film
 from slt.inference.onnx import Hypothesis
 from slt.inference.recorder import Recorder
 from slt.inference.segments import Segmentation
@@ -26,7 +26,7 @@ KEYS = {"crop_size": 8, "face_margin": 1.2, "hand_margin": 1.4, "smooth_centre":
 POSE = StreamSpec(
     name="pose", kind="pose", dtype="float32", shape=(25, 3), folder="pose", points="upper_body", size=None
 )
-SETTINGS = FilmSettings(
+SETTINGS = Reading(
     fps=None, max_fps=30, segments=None, whole_seconds=20, box=None, draw=True, search={"nbest": 2},
     segmentation=Segmentation(raised=0.35, moving=0.8, staying=0.5, window=0.2, start_seconds=0.2, lowered_seconds=0.4,
                               still_seconds=0.8, margin=0.3, min_seconds=0.4, max_seconds=6),
@@ -167,7 +167,7 @@ def test_a_film_too_long_to_be_one_clip_is_refused_before_it_is_read(film, monke
 
 
 def test_what_was_found_takes_no_memory_by_the_frame():
-    with Track() as track:
+    with Track(fps=40) as track:
         for n in range(500):
             track.add(regions(n / 10, signer(n / 10, raised=True, moving=True)))
         back = list(track.found())
@@ -215,7 +215,7 @@ def test_sources_without_a_film_are_refused_by_name(film, tmp_path):
 def test_the_settings_are_those_of_the_configuration(compose):
     keys = ("signer=box", "box=[1,2,3,4]", "search.num_beams=3", "segment.raised=0.5")
     cfg = compose("model=x", "source=y", *keys, name="demo")
-    settings = film_settings(OmegaConf.to_container(cfg, resolve=True))
+    settings = Reading.of(OmegaConf.to_container(cfg, resolve=True))
     assert settings.box == (1, 2, 3, 4)
     assert settings.segmentation.raised == 0.5
     assert settings.search == {"num_beams": 3, "length_penalty": None, "max_tokens": None, "nbest": 1}

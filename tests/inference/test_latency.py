@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from bench.signing_stub import SigningLandmarker
 
+from slt.extraction import regions as regions_module
 from slt.extraction.regions import Extractor
 from slt.extraction.signers import Signer
 from slt.inference import latency as module
-from slt.inference.latency import KEPT, Latency, Reservoir, timed_frames, timed_stream
+from slt.inference.latency import KEPT, Latency, timed_frames
 
 KEYS = {"crop_size": 8, "face_margin": 1.2, "hand_margin": 1.4, "smooth_centre": 0.1, "smooth_size": 0.3,
         "follow_visibility": 0.95, "follow_seconds": 1.0, "signer": "auto", "min_certainty": 0.6}  # fmt: skip
@@ -31,18 +32,15 @@ class Clock:
 def clock(monkeypatch):
     made = Clock()
     monkeypatch.setattr(module, "time", made)
+    monkeypatch.setattr(regions_module, "time", made)
     return made
 
 
-def test_a_sample_of_many_values_is_bounded_and_fair():
-    reservoir = Reservoir(500, seed=0)
-    for value in range(20_000):
-        reservoir.add(value)
-    assert (len(reservoir.values), reservoir.count) == (500, 20_000)
-    low, middle, high = np.percentile(reservoir.values, (5, 50, 95))
-    assert low == pytest.approx(1000, abs=600)
-    assert middle == pytest.approx(10_000, abs=1500)
-    assert high == pytest.approx(19_000, abs=600)
+def test_the_panel_is_of_the_newest_values():
+    latency = Latency()
+    for value in [9.0] * 10 + [0.001] * KEPT:
+        latency.add("draw", value)
+    assert latency.milliseconds() == {"draw": (KEPT + 10, pytest.approx(1), pytest.approx(1))}
 
 
 def test_median_and_95th_percentile_are_milliseconds():
@@ -57,7 +55,7 @@ def test_the_panel_to_the_letter(clock):
     for stage, seconds in (("decode", 0.0012), ("landmarks", 0.0366), ("draw", 0.25), ("sign to caption", 1.5)):
         latency.add(stage, seconds)
     for clock.now in (1.0, 1.1, 1.2):
-        latency.frame()
+        latency.frame({})
     latency.dropped = 1
     assert latency.lines() == [
         "milliseconds      median    95 %",
@@ -79,7 +77,7 @@ def test_hours_take_no_more_memory_than_minutes():
     for _ in range(3 * KEPT):
         latency.add("draw", 0.001)
     assert latency.milliseconds()["draw"][0] == 3 * KEPT
-    assert sum(len(stage.values) for stage in latency._stages.values()) == KEPT
+    assert sum(map(len, latency._stages.values())) == KEPT
 
 
 def test_several_threads_lose_no_count():
@@ -120,24 +118,11 @@ def test_decoding_landmarks_and_crops_are_counted_apart(clock):
     extractor._cut = slow_cut
     latency = Latency()
     frames = timed_frames(pictures(clock, 20, 0.004), latency)
-    came = list(timed_stream(extractor, frames, fps=10, signer=SIGNER, latency=latency))
+    came = list(extractor.stream(frames, fps=10, signer=SIGNER))
+    for regions in came:
+        latency.frame(regions.took)
     found = latency.milliseconds()
     assert len(came) == latency.frames == 20
     assert {name: count for name, (count, _, _) in found.items()} == {"decode": 20, "landmarks": 20, "crops": 20}
     for stage, expected in (("decode", 4), ("landmarks", 30), ("crops", 2)):
         assert found[stage][1] == pytest.approx(expected)
-
-
-def test_what_comes_out_is_what_the_extractor_gives_and_it_gets_its_landmarker_back(clock):
-    landmarker = SigningLandmarker()
-    extractor = Extractor(landmarker, **KEYS)
-    plain = list(extractor.stream(pictures(clock, 8, 0), fps=10, signer=SIGNER))
-    timed = list(timed_stream(extractor, pictures(clock, 8, 0), fps=10, signer=SIGNER, latency=Latency()))
-    for one, other in zip(plain, timed, strict=True):
-        assert one.seconds == other.seconds
-        np.testing.assert_array_equal(one.points, other.points)
-    stopped = timed_stream(extractor, pictures(clock, 8, 0), fps=10, signer=SIGNER, latency=Latency())
-    next(stopped)
-    assert extractor.landmarker is not landmarker
-    stopped.close()
-    assert extractor.landmarker is landmarker

@@ -14,12 +14,12 @@ from bench.landmarker_stub import write_film
 from bench.signing_stub import SigningLandmarker, frames
 
 from slt.extraction.regions import Extractor
-from slt.inference import live
-from slt.inference.films import FilmSettings, translate_film
-from slt.inference.live import Interpreter, LiveSettings, Mailbox, evenly, translate_live
+from slt.inference import live, view
+from slt.inference.films import Reading, translate_film
+from slt.inference.live import Live, TranslationThread, evenly, translate_live
+from slt.inference.mailbox import Mailbox
 from slt.inference.onnx import Hypothesis
 from slt.inference.segments import Segment, Segmentation
-from slt.inference.showing import Showing, live_settings
 from slt.inference.sources import PacedFilm, Shot
 from slt.inference.subtitles import SubtitleFiles
 from slt.models.signature import StreamSpec
@@ -33,12 +33,10 @@ STREAMS = (
 SEGMENTATION = Segmentation(raised=0.35, moving=0.8, staying=0.5, window=0.2, start_seconds=0.2, lowered_seconds=0.4,
                             still_seconds=0.8, margin=0.3, min_seconds=0.4, max_seconds=6)  # fmt: skip
 SEARCH = {"num_beams": 2, "length_penalty": None, "max_tokens": None, "nbest": 1}
+READING = Reading(fps=None, max_fps=30, segments=None, whole_seconds=20, segmentation=SEGMENTATION, search=SEARCH,
+                  box=None, draw=False)  # fmt: skip
 # So long a queue drops nothing, however busy the machine of the tests is; what is dropped has tests of its own.
-SETTINGS = LiveSettings(segmentation=SEGMENTATION, whole=False, search=SEARCH, partial_seconds=0.5, queue=1000,
-                        box=None, panel=False)  # fmt: skip
-FILM = FilmSettings(fps=None, max_fps=30, segments=None, whole_seconds=20, segmentation=SEGMENTATION, search=SEARCH,
-                    box=None, draw=False)  # fmt: skip
-SHOWING = Showing(partial_seconds=0.5, queue=1000, headless=True, panel=False, record=None)
+LIVE = Live(partial_seconds=0.5, queue=1000, headless=True, panel=False, record=None)
 
 
 class Spy:
@@ -95,23 +93,23 @@ class Screen:
 
     def __init__(self, monkeypatch, *, until=10**9, panel=False):
         self.texts, self.until, self.panel = [], until, panel
-        draw = live.Overlay.draw
+        draw = view.Overlay.draw
 
         def spy(overlay, picture, found, text):
             self.texts.append(text)
             return draw(overlay, picture, found, text)
 
-        monkeypatch.setattr(live.Overlay, "draw", spy)
+        monkeypatch.setattr(view.Overlay, "draw", spy)
 
     def show(self, picture):
         return len(self.texts) < self.until
 
 
-def run(source, translator, *, landmarker=None, settings=SETTINGS, screen=None, record=None, subtitles=None):
+def run(source, translator, *, landmarker=None, reading=READING, settings=LIVE, screen=None, subtitles=None):
     said = []
     extractor = Extractor(landmarker or SigningLandmarker(), **KEYS)
     result = translate_live(
-        source, translator, extractor, settings=settings, screen=screen, record=record, subtitles=subtitles,
+        source, translator, extractor, reading=reading, live=settings, screen=screen, subtitles=subtitles,
         on_caption=lambda caption, partial: said.append((caption, partial)),
     )  # fmt: skip
     return result, said
@@ -142,7 +140,7 @@ def test_partial_translations_while_signing_goes_on_and_a_final_one_when_it_stop
 
 
 def test_without_partial_seconds_only_final_captions_are_said():
-    settings = replace(SETTINGS, partial_seconds=0)
+    settings = replace(LIVE, partial_seconds=0)
     _, said = run(Source(40, speed=10), Spy(), landmarker=SigningLandmarker(signing=[(1, 2)]), settings=settings)
     assert [partial for _, partial in said] == [False]
 
@@ -153,8 +151,8 @@ def test_hands_at_rest_say_nothing():
 
 
 def test_the_running_sentence_is_on_show_while_it_is_signed_and_a_while_after(monkeypatch):
-    monkeypatch.setattr(live, "SHOWN_SECONDS", 0.0)
-    monkeypatch.setattr(live, "SHOWN_PER_LETTER", 0.01)
+    monkeypatch.setattr(view, "SHOWN_SECONDS", 0.0)
+    monkeypatch.setattr(view, "SHOWN_PER_LETTER", 0.01)
     screen = Screen(monkeypatch)
     run(Source(80, speed=4), Spy(), landmarker=SigningLandmarker(signing=[(1, 4)]), screen=screen)
     shown = [("" if not text.sentence else "partial" if text.partial else "final") for text in screen.texts]
@@ -166,9 +164,9 @@ def test_the_running_sentence_is_on_show_while_it_is_signed_and_a_while_after(mo
 
 def test_a_partial_sentence_of_what_was_no_sentence_is_taken_back(monkeypatch):
     screen = Screen(monkeypatch)
-    settings = replace(SETTINGS, segmentation=replace(SEGMENTATION, min_seconds=2.0), partial_seconds=0.2)
-    _, said = run(Source(50, speed=6), Spy(), landmarker=SigningLandmarker(signing=[(1, 2)]), settings=settings,
-                  screen=screen)  # fmt: skip
+    reading = replace(READING, segmentation=replace(SEGMENTATION, min_seconds=2.0))
+    _, said = run(Source(50, speed=6), Spy(), landmarker=SigningLandmarker(signing=[(1, 2)]), reading=reading,
+                  settings=replace(LIVE, partial_seconds=0.2), screen=screen)  # fmt: skip
     assert said
     assert all(partial for _, partial in said)
     assert any(text.sentence for text in screen.texts)
@@ -182,10 +180,9 @@ def test_a_film_at_its_own_pace_reaches_the_model_as_the_same_film_from_its_file
     write_film(tmp_path / "a.mp4", count=15)
     offline, online = Spy(), Spy()
     extractor = Extractor(SigningLandmarker(), **KEYS)
-    film = translate_film(tmp_path / "a.mp4", offline, extractor, settings=FILM, out=None, on_update=None)
+    film = translate_film(tmp_path / "a.mp4", offline, extractor, settings=READING, out=None, on_update=None)
     source = PacedFilm(tmp_path / "a.mp4", fps=None, max_fps=30)
-    settings = replace(live_settings(source, FILM, SHOWING), partial_seconds=0)
-    assert settings.whole
+    settings = replace(LIVE, partial_seconds=0)
     begin = time.perf_counter()
     result, _ = run(source, online, settings=settings)
     assert time.perf_counter() - begin > 1.2  # 15 pictures at 10 a second
@@ -201,12 +198,11 @@ def test_a_film_at_its_own_pace_reaches_the_model_as_the_same_film_from_its_file
 def test_a_long_film_is_cut_where_hands_rest_live_and_from_its_file_alike(tmp_path):
     write_film(tmp_path / "a.mp4", count=30)
     landmarker = {"signing": [(0.2, 1.0), (1.7, 2.5)]}
-    settings = replace(FILM, segments="auto")
+    reading = replace(READING, segments="auto")
     extractor = Extractor(SigningLandmarker(**landmarker), **KEYS)
-    film = translate_film(tmp_path / "a.mp4", Spy(), extractor, settings=settings, out=None, on_update=None)
+    film = translate_film(tmp_path / "a.mp4", Spy(), extractor, settings=reading, out=None, on_update=None)
     source = PacedFilm(tmp_path / "a.mp4", fps=None, max_fps=30)
-    result, _ = run(source, Spy(), landmarker=SigningLandmarker(**landmarker),
-                    settings=live_settings(source, settings, SHOWING))  # fmt: skip
+    result, _ = run(source, Spy(), landmarker=SigningLandmarker(**landmarker), reading=reading)
     assert len(film.segments) == 2
     assert result.dropped == 0
     assert result.captions == film.segments
@@ -239,7 +235,7 @@ def test_a_machine_that_is_too_slow_drops_frames_and_says_how_many(monkeypatch):
     screen = Screen(monkeypatch, panel=True)
     source = Source(150, fps=100)
     result, _ = run(source, Spy(), landmarker=SigningLandmarker(pause=0.03), screen=screen,
-                    settings=replace(SETTINGS, queue=2))  # fmt: skip
+                    settings=replace(LIVE, queue=2))  # fmt: skip
     assert result.captured == 150
     assert result.dropped > 50
     assert result.frames + result.dropped == 150
@@ -261,16 +257,16 @@ def test_a_slow_machine_sees_what_is_happening_now_and_not_what_was(monkeypatch)
 
     source.shots = timed
     extractor_keys = KEYS | {"smooth_centre": 0, "smooth_size": 0}
-    step = live._Session.step
+    step = live.Session.step
 
     def look(self, regions, shot):
         seen.append((shot.taken, time.perf_counter()))
         return step(self, regions, shot)
 
-    monkeypatch.setattr(live._Session, "step", look)
+    monkeypatch.setattr(live.Session, "step", look)
     extractor = Extractor(SigningLandmarker(pause=0.03), **extractor_keys)
-    settings = replace(SETTINGS, queue=2)
-    translate_live(source, Spy(), extractor, settings=settings, screen=None, record=None, subtitles=None,
+    settings = replace(LIVE, queue=2)
+    translate_live(source, Spy(), extractor, reading=READING, live=settings, screen=None, subtitles=None,
                    on_caption=lambda *_: None)  # fmt: skip
     taken, when = np.array(seen).T
     # Two wait and one is looked at, for as long as a picture takes; if none were dropped, some fifty would wait.
@@ -281,7 +277,7 @@ def test_in_place_of_a_dropped_frame_stands_the_nearest():
     stream = frames(1, lambda second: (True, True))
     left = [frame for n, frame in enumerate(stream) if n not in (2, 3, 7)]
     assert [round(one.seconds * 10) for one in evenly(left, 10)] == [0, 1, 1, 4, 4, 5, 6, 6, 8, 9]
-    assert evenly(stream, 10) == stream
+    assert list(evenly(stream, 10)) == stream
 
 
 # ---------------------------------------------------------------- memory
@@ -289,7 +285,7 @@ def test_in_place_of_a_dropped_frame_stands_the_nearest():
 
 def test_the_frames_in_memory_are_bounded_however_long_it_goes_on(monkeypatch):
     alive, most = 0, 0
-    lighten = live.lighten
+    keep = live.keep_model_crops
 
     def gone():
         nonlocal alive
@@ -297,16 +293,17 @@ def test_the_frames_in_memory_are_bounded_however_long_it_goes_on(monkeypatch):
 
     def counted(frame, streams):
         nonlocal alive, most
-        made = lighten(frame, streams)
+        made = keep(frame, streams)
         weakref.finalize(made, gone)
         alive += 1
         most = max(most, alive)
         return made
 
-    monkeypatch.setattr(live, "lighten", counted)
+    monkeypatch.setattr(live, "keep_model_crops", counted)
     # signing without end, at 30 frames/s, as fast as they can be taken: cut every 2 s of their own time
-    settings = replace(SETTINGS, segmentation=replace(SEGMENTATION, max_seconds=2), queue=2)
-    result, said = run(Source(3000, fps=30, speed=60), Spy(), settings=settings)
+    settings = replace(LIVE, queue=2)
+    reading = replace(READING, segmentation=replace(SEGMENTATION, max_seconds=2))
+    result, said = run(Source(3000, fps=30, speed=60), Spy(), reading=reading, settings=settings)
     assert result.frames + result.dropped == 3000
     assert sum(not partial for _, partial in said) > 10
     # one segment grows, two wait, one is at work, and a partial one shares its frames with the first
@@ -321,20 +318,20 @@ def segment(number):
 
 
 @pytest.fixture
-def interpreter():
+def translating():
     spy = Spy()
     spy.hold.clear()
-    made = Interpreter(spy, fps=10, search=SEARCH, latency=live.Latency())
+    made = TranslationThread(spy, fps=10, search=SEARCH, latency=live.Latency())
     yield made, spy
     spy.hold.set()
     made.stop()
 
 
-def test_no_more_segments_wait_for_their_translation_than_memory_is_meant_for(interpreter):
-    made, spy = interpreter
+def test_no_more_segments_wait_for_their_translation_than_memory_is_meant_for(translating):
+    made, spy = translating
     done = []
     asked = [segment(n) for n in range(live.WAITING + 3)]
-    thread = threading.Thread(target=lambda: [done.append(made.final(one)) for one in asked], daemon=True)
+    thread = threading.Thread(target=lambda: [done.append(made.submit_final(one)) for one in asked], daemon=True)
     thread.start()
     deadline = time.monotonic() + 60
     while len(done) < live.WAITING + 1 and time.monotonic() < deadline:
@@ -342,33 +339,33 @@ def test_no_more_segments_wait_for_their_translation_than_memory_is_meant_for(in
     thread.join(0.3)
     assert thread.is_alive()
     assert len(done) == live.WAITING + 1  # one is at work
-    assert not made.partial(segment(9).frames, 9)
+    assert not made.submit_partial(segment(9).frames, 9)
     spy.hold.set()
     thread.join(60)
     made.finish()
-    said = [made.said.get_nowait() for _ in range(live.WAITING + 3)]
-    assert [(one.number, one.partial) for one in said] == [(n, False) for n in range(live.WAITING + 3)]
+    said = [made.done.get_nowait() for _ in range(live.WAITING + 3)]
+    assert [(one.segment.number, one.partial) for one in said] == [(n, False) for n in range(live.WAITING + 3)]
 
 
-def test_a_partial_translation_that_has_not_begun_gives_way_to_the_final_one(interpreter):
-    made, spy = interpreter
-    made.final(segment(0))
+def test_a_partial_translation_that_has_not_begun_gives_way_to_the_final_one(translating):
+    made, spy = translating
+    made.submit_final(segment(0))
     deadline = time.monotonic() + 60
     while made._ended and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert not made.partial(segment(1).frames, 1)  # busy
+    assert not made.submit_partial(segment(1).frames, 1)  # busy
     spy.hold.set()
     made.finish()
     spy.hold.clear()
-    assert made.partial(segment(1).frames, 1)
-    assert not made.partial(segment(1).frames, 1)
-    made.final(segment(1))
+    assert made.submit_partial(segment(1).frames, 1)
+    assert not made.submit_partial(segment(1).frames, 1)
+    made.submit_final(segment(1))
     spy.hold.set()
     made.finish()
     said = []
-    while not made.said.empty():
-        said.append(made.said.get_nowait())
-    assert [one.number for one in said if not one.partial] == [0, 1]
+    while not made.done.empty():
+        said.append(made.done.get_nowait())
+    assert [one.segment.number for one in said if not one.partial] == [0, 1]
 
 
 # ---------------------------------------------------------------- how it ends
@@ -378,7 +375,7 @@ def test_a_closed_screen_ends_it_and_what_was_being_signed_is_still_said(monkeyp
     screen = Screen(monkeypatch, until=20)
     threads = threading.active_count()
     record = tmp_path / "a.mp4"
-    result, said = run(Source(10_000, speed=4), Spy(), screen=screen, record=record)
+    result, said = run(Source(10_000, speed=4), Spy(), screen=screen, settings=replace(LIVE, record=record))
     assert len(screen.texts) == 20
     assert [partial for _, partial in said][-1] is False
     assert result.frames == 20
@@ -401,7 +398,7 @@ def test_an_interrupt_ends_it_in_order():
 def test_a_camera_that_fails_is_told_and_what_was_recorded_can_be_played(monkeypatch, tmp_path):
     threads = threading.active_count()
     with pytest.raises(ValueError, match="gives no more pictures"):
-        run(Source(100, speed=4, fail=30), Spy(), record=tmp_path / "a.mp4")
+        run(Source(100, speed=4, fail=30), Spy(), settings=replace(LIVE, record=tmp_path / "a.mp4"))
     assert pictures(tmp_path / "a.mp4") == 28  # the smoothing still held two
     assert threading.active_count() == threads
 
@@ -429,8 +426,8 @@ def test_pictures_that_change_their_size_are_refused():
 
 def test_a_recording_has_every_frame_at_its_time_and_the_panel_where_it_is_asked_for(monkeypatch, tmp_path):
     screen = Screen(monkeypatch)  # only to see what is drawn
-    settings = replace(SETTINGS, panel=True)
-    result, _ = run(Source(30, speed=2), Spy(), record=tmp_path / "a.mp4", settings=settings)
+    settings = replace(LIVE, panel=True, record=tmp_path / "a.mp4")
+    result, _ = run(Source(30, speed=2), Spy(), settings=settings)
     assert pictures(tmp_path / "a.mp4") == result.frames == 30
     assert all(text.panel for text in screen.texts)
 

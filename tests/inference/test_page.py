@@ -9,9 +9,9 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 
-from slt.inference import page
 from slt.inference.films import Update
 from slt.inference.onnx import Hypothesis
+from slt.inference.page import html as page
 from slt.inference.subtitles import Caption
 
 EN = page.TEXTS["en"]
@@ -58,7 +58,7 @@ def test_the_axis_has_a_few_round_seconds(duration):
 def test_the_timeline_has_a_bar_for_each_stretch_where_it_was():
     seen = {"face": np.array([1, 1, 1, 0], np.uint8), "left_hand": np.array([2, 2, 0, 0], np.uint8)}
     drawn = page.timeline(seen, [caption(0.0, 0.4, "a")], 0.4, EN)
-    svg = ElementTree.fromstring(re.search(r"<svg.*</svg>", drawn)[0])
+    svg = ElementTree.fromstring(re.search(r"(?s)<svg.*</svg>", drawn)[0])
     assert svg.get("aria-label") == "When each stream was seen: face 75%, left hand 50%; 0.4 s"
     bars = {row.get("data-stream"): [(bar.get("data-mark"), float(bar.get("x")), float(bar.get("width")))
                                      for bar in row.iter("rect") if bar.get("data-mark")]

@@ -9,7 +9,7 @@ import pytest
 from bench.signing_stub import frames, regions, signer
 
 from slt.inference.inputs import inputs_from_regions
-from slt.inference.segments import Segmentation, Segmenter, cut, lighten
+from slt.inference.segments import Segmentation, Segmenter, cut, keep_model_crops
 from slt.models.signature import StreamSpec
 
 FPS = 10
@@ -170,7 +170,7 @@ def test_what_is_kept_of_a_frame_is_what_the_model_reads():
                 {name: rng.integers(0, 256, (16, 16, 3), dtype=np.uint8) for name in NAMES})
         for n in range(4)
     ]  # fmt: skip
-    light = [lighten(frame, streams) for frame in stream]
+    light = [keep_model_crops(frame, streams) for frame in stream]
     assert {name: crop.shape for name, crop in light[0].crops.items()} == {"face": (8, 8, 3), "left_hand": (16, 16, 3)}
     keys = {"clip_fps": FPS, "fps": None, "max_frames": None}
     one, other = (inputs_from_regions(each, streams, **keys) for each in (stream, light))

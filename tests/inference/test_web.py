@@ -27,13 +27,15 @@ from PIL import Image
 from slt.extraction.landmarks import LANDMARKS, Landmarks
 from slt.extraction.regions import Extractor
 from slt.extraction.video import probe
-from slt.inference.films import FilmSettings, translate_film
+from slt.inference.films import Reading, translate_film
+from slt.inference.live import Live
 from slt.inference.onnx import OnnxTranslator
-from slt.inference.page import TEXTS
+from slt.inference.page.html import TEXTS
 from slt.inference.segments import Segmentation
 
 pytest.importorskip("gradio", reason='the page needs Gradio: pip install "slt[web]"')
-from slt.inference.web import Page, TooLong, refuse_long
+from slt.inference.page.server import Page, Web
+from slt.inference.page.visitors import TooLong, Visitors, refuse_long
 
 # Gradio 6.31 sets an option that pandas 3 deprecates, in the server's threads.
 pytestmark = pytest.mark.filterwarnings("ignore:'future.no_silent_downcasting' is deprecated")
@@ -75,8 +77,8 @@ def extractor(landmarker: Landmarker) -> Extractor:
 
 
 @pytest.fixture(scope="module")
-def settings() -> FilmSettings:
-    return FilmSettings(
+def settings() -> Reading:
+    return Reading(
         fps=None, max_fps=30, segments=None, whole_seconds=20, search={"num_beams": 3, "nbest": 1}, box=None,
         draw=False,
         segmentation=Segmentation(
@@ -87,11 +89,18 @@ def settings() -> FilmSettings:
 
 
 @pytest.fixture(scope="module")
-def page(folder: Path, extractor: Extractor, settings: FilmSettings) -> Iterator[Page]:
+def page(folder: Path, extractor: Extractor, settings: Reading) -> Iterator[Page]:
     translator = OnnxTranslator(folder, threads=1)
-    with Page(translator, extractor, settings, host="127.0.0.1", port=0, max_mb=1, max_seconds=3.0) as served:
+    with served_by(translator, extractor, settings) as served:
         yield served
-    assert not served.folder.exists()
+    assert not served.visitors.folder.exists()
+
+
+def served_by(translator: OnnxTranslator, extractor: Extractor, settings: Reading, **where: Any) -> Page:
+    """A page that takes 1 MiB and 3 seconds."""
+    web = Web(**{"host": "127.0.0.1", "port": 0, "max_mb": 1, "max_seconds": 3.0} | where)
+    live = Live(partial_seconds=1.0, queue=2, headless=True, panel=False, record=None)
+    return Page(Visitors(translator, extractor, settings, live, web.max_seconds), web)
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +177,7 @@ def translate(browser: Any, film: Path) -> None:
 
 def kept(page: Page) -> list[str]:
     """The files that the page has on disk."""
-    return sorted(path.name for path in page.folder.rglob("*") if path.is_file())
+    return sorted(path.name for path in page.visitors.folder.rglob("*") if path.is_file())
 
 
 def hosts(browser: Any) -> set[str]:
@@ -185,7 +194,9 @@ def test_a_film_goes_up_and_sentence_n_best_and_timeline_come_down(browser, page
     translate(browser, film)
     wait(browser, "#slt-timeline")
     wait(browser, "#annotated video")
-    own = translate_film(film, page._translator, extractor, settings=page._settings, out=None, on_update=None)
+    own = translate_film(
+        film, page.visitors.translator, extractor, settings=page.visitors.reading, out=None, on_update=None
+    )
     (segment,) = own.segments
     assert len(segment.hypotheses) == 3
     assert text(browser, "#slt-sentences .slt-sentence") == segment.text.strip()
@@ -201,7 +212,7 @@ def test_a_film_goes_up_and_sentence_n_best_and_timeline_come_down(browser, page
     assert "right hand 0%" in wait(browser, "#slt-timeline svg", lambda one: one.get_attribute("aria-label"))
     # The film itself is gone, the result is there for as long as the page is open, and nobody else was told.
     assert kept(page) == ["mañana.mp4", "mañana.srt", "mañana.vtt"]
-    assert {path.parent.name for path in page.folder.rglob("mañana.*")} == {"out"}
+    assert {path.parent.name for path in page.visitors.folder.rglob("mañana.*")} == {"out"}
     assert hosts(browser) == {page.url.split("/")[2]}
     browser.save_screenshot(str(tmp_path / "page.png"))
     with Image.open(tmp_path / "page.png") as shot:
@@ -255,18 +266,18 @@ def test_a_camera_is_translated_while_it_runs_and_after_it_stopped(browser, page
         click(browser, "#camera button", label)
     assert until(lambda: browser.find_elements("css selector", "#slt-live .slt-partial"))
     assert until(lambda: browser.find_elements("css selector", "#live-picture img[src^='data:image/jpeg']"))
-    assert page._turn.locked()
+    assert page.visitors.turn.locked()
     click(browser, "#camera button", "Stop")
     # Nobody asks for pictures any more, and still the last word comes, and the extractor is free for others.
-    assert until(lambda: not page._turn.locked())
+    assert until(lambda: not page.visitors.turn.locked())
     assert until(lambda: browser.find_elements("css selector", "#slt-live .slt-sentence:not(.slt-partial)"))
-    (live,) = page._live.values()
+    (live,) = page.visitors.cameras.values()
     assert live.error is None
     last = live.captions[-1].text.split()
     assert until(lambda: text(browser, "#slt-live .slt-sentence").split() == last)
     assert kept(page) == []
     browser.get("about:blank")
-    assert until(lambda: not page._live)
+    assert until(lambda: not page.visitors.cameras)
 
 
 def test_a_server_does_not_take_what_is_too_large_or_was_never_uploaded(page, tmp_path):
@@ -283,7 +294,7 @@ def test_a_server_does_not_take_what_is_too_large_or_was_never_uploaded(page, tm
         ask(page, f"file={secret}", None, "text/plain")
     assert refused.value.code == 403
     refused.value.close()
-    list(page.translate(str(secret), "somebody", "en"))
+    list(page.visitors.translate(str(secret), "somebody", "en"))
     assert secret.read_text() == "secret"
     data = {"data": [{"path": str(secret), "meta": {"_type": "gradio.FileData"}}], "fn_index": 0, "session_hash": "x"}
     ask(page, "queue/join", json.dumps(data).encode(), "application/json")
@@ -317,26 +328,26 @@ def test_another_sites_name_for_this_machine_is_not_answered(page):
 
 
 def test_one_film_at_a_time_and_the_other_is_told_to_wait(page, tmp_path):
-    film = page.folder / "waits.mp4"
+    film = page.visitors.folder / "waits.mp4"
     write_film(film)
-    changes = page.translate(str(film), "second", "es")
-    with page._turn:
+    changes = page.visitors.translate(str(film), "second", "es")
+    with page.visitors.turn:
         assert any(TEXTS["es"]["waiting"] in str(next(changes).get("status")) for _ in range(8))
     assert any("slt-timeline" in str(one.get("timeline")) for one in changes)
-    page.forget("second")
+    page.visitors.forget("second")
     assert kept(page) == []
 
 
 def test_who_leaves_in_the_middle_stops_the_work_and_leaves_nothing(page, landmarker, monkeypatch):
     monkeypatch.setattr(landmarker, "pause", 0.05)
-    film = page.folder / "leaves.mp4"
+    film = page.visitors.folder / "leaves.mp4"
     write_film(film, count=28)
-    changes = page.translate(str(film), "leaver", "en")
+    changes = page.visitors.translate(str(film), "leaver", "en")
     begun = next(one for one in changes if "<progress max" in str(one.get("status")))
     assert "leaves.mp4" in begun["status"]
-    page.forget("leaver")
+    page.visitors.forget("leaver")
     assert all("timeline" not in one or not one["timeline"] for one in changes)
-    assert until(lambda: not any(page.folder.iterdir()))
+    assert until(lambda: not any(page.visitors.folder.iterdir()))
 
 
 def test_what_is_our_fault_is_said_without_a_traceback(page, extractor, monkeypatch, caplog):
@@ -344,9 +355,9 @@ def test_what_is_our_fault_is_said_without_a_traceback(page, extractor, monkeypa
         raise ZeroDivisionError("inner words")
 
     monkeypatch.setattr(extractor, "find_signer", fail)
-    film = page.folder / "breaks.mp4"
+    film = page.visitors.folder / "breaks.mp4"
     write_film(film)
-    *_, last = page.translate(str(film), "third", "en")
+    *_, last = page.visitors.translate(str(film), "third", "en")
     assert TEXT["ours"].format(name="breaks.mp4") in last["status"]
     assert "inner words" not in str(last)
     assert "ZeroDivisionError" in caplog.text
@@ -360,7 +371,7 @@ def test_it_serves_the_other_loopback_address_too(folder, extractor, settings):
     except OSError:
         pytest.skip("this machine has no ::1")
     translator = OnnxTranslator(folder, threads=1)
-    with Page(translator, extractor, settings, host="::1", port=0, max_mb=1, max_seconds=3) as page:
+    with served_by(translator, extractor, settings, host="::1") as page:
         assert page.url.startswith("http://[::1]:")
         with urllib.request.urlopen(page.url, timeout=PATIENCE) as answer:
             assert answer.status == 200
@@ -389,9 +400,7 @@ def write_stream(path: Path, *, count: int) -> None:
 def test_a_port_that_is_taken_is_named(folder, extractor, settings):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        page = Page(
-            OnnxTranslator(folder, threads=1), extractor, settings, host="127.0.0.1", port=port, max_mb=1, max_seconds=3
-        )
+        page = served_by(OnnxTranslator(folder, threads=1), extractor, settings, port=port)
         with pytest.raises(OSError, match=rf"web\.port={port}: cannot listen"), page:
             pass
 
@@ -427,6 +436,6 @@ def test_the_command_serves_and_ends_cleanly(folder, tmp_path, number):
 
 def test_without_gradio_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "gradio", None)
-    monkeypatch.delitem(sys.modules, "slt.inference.web")
+    monkeypatch.delitem(sys.modules, "slt.inference.page.server")
     with pytest.raises(ModuleNotFoundError, match=r'pip install "slt\[web\]"'):
-        __import__("slt.inference.web")
+        __import__("slt.inference.page.server")

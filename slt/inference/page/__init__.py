@@ -1,0 +1,1 @@
+"""The demo as a page in the browser."""
