@@ -295,7 +295,8 @@ class Recurrent(torch.nn.Module):
 
     def forward(self, x: torch.Tensor, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         # Each clip from its own end, so that padding comes last in both directions.
-        turned = (frames.sum(1, keepdim=True) - 1 - torch.arange(x.shape[1], device=x.device)) % x.shape[1]
+        turned = frames.sum(1, keepdim=True) - 1 - torch.arange(x.shape[1], device=x.device)
+        turned = torch.where(turned < 0, turned + x.shape[1], turned)
         back = self.back(x.gather(1, turned[..., None].expand_as(x)))[0]
         return torch.cat([self.forth(x)[0], back.gather(1, turned[..., None].expand_as(back))], 2), frames
 

@@ -213,8 +213,10 @@ class _Step:
             self._cache.self_attention_cache.batch_select_indices(place)
         last = torch.from_numpy(tokens)[:, None].to(device)
         logits = self._decoder.write(last, self._hidden, self._present, self._cache)
-        scores, ids = logits.float().log_softmax(-1).topk(min(count, logits.shape[1]))
-        return scores.cpu().numpy(), ids.cpu().numpy()
+        log_probs = logits.float().log_softmax(-1)
+        # Of tokens alike, which half precision makes of many, greedy search takes the first, as transformers' does.
+        best = log_probs.max(-1, keepdim=True) if count == 1 else log_probs.topk(min(count, logits.shape[1]))
+        return best.values.cpu().numpy(), best.indices.cpu().numpy()
 
 
 def _cache(tensors: tuple[Tensor, ...]) -> DynamicCache:
