@@ -111,7 +111,7 @@ def pretrain(cfg: DictConfig) -> float:
     )  # fmt: skip
     groups = parameter_groups(twins, lr=cfg.optimizer.lr, rates={})
     trainer = Trainer(
-        model=twins, objective=loss, optimizer=instantiate(cfg.optimizer, _convert_="all")(groups),
+        model=twins, objective=loss, optimizer=build.build_optimizer(cfg.optimizer, groups),
         schedule=instantiate(cfg.schedule, _convert_="all"), batches=batches,
         evaluate=lambda: processes.on_rank_zero(evaluator), run=run,
         settings=taken(LoopSettings, cfg, select="val/knn" if probe else "val/rank", unit="crops"),

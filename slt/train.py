@@ -62,7 +62,7 @@ def train(cfg: DictConfig) -> float:
         model=translator,
         objective=TranslationLoss(label_smoothing=cfg.label_smoothing, glosses=glosses, gloss_weight=cfg.gloss_weight,
                                   flat_start=cfg.flat_start),
-        optimizer=instantiate(cfg.optimizer, _convert_="all")(groups),
+        optimizer=build.build_optimizer(cfg.optimizer, groups),
         schedule=instantiate(cfg.schedule, _convert_="all"),
         batches=TrainBatches(clips, tokenize, batching, seed=cfg.seed, pin_memory=device.type == "cuda"),
         evaluate=partial(validate, model, evaluation_batches(val, tokenize, batching), run.compute,

@@ -122,7 +122,8 @@ class TextSeq2SeqDecoder(nn.Module):
         shifted = torch.cat([tokens.new_full((len(tokens), 1), self.tokens.start), tokens[:, :-1]], dim=1)
         return self.model(
             encoder_outputs=BaseModelOutput(last_hidden_state=self.encode(memory, present)),
-            attention_mask=present.long(),
+            attention_mask=_mask(present),
+            decoder_attention_mask=_causal(shifted),
             decoder_input_ids=shifted,
             use_cache=False,
         ).logits
@@ -177,7 +178,7 @@ class TextSeq2SeqDecoder(nn.Module):
         """Logits (N, V) of what follows tokens (N, 1), by hidden (N, T', hidden size), present (N, T') and a cache."""
         return self.model(
             encoder_outputs=BaseModelOutput(last_hidden_state=hidden),
-            attention_mask=None if present is None else present.long(),
+            attention_mask=None if present is None else _mask(present),
             decoder_input_ids=tokens, use_cache=True, **{_CACHE: cache},
         ).logits[:, -1]  # fmt: skip
 
@@ -191,7 +192,26 @@ class TextSeq2SeqDecoder(nn.Module):
 def entered(norm: nn.Module, bridge: nn.Module, encoder: Any, memory: Tensor, present: Tensor) -> Tensor:
     """What `TextSeq2SeqDecoder.encode` computes, by its parts alone."""
     x = bridge(norm(memory))
-    return x if encoder is None else encoder(inputs_embeds=x, attention_mask=present.long()).last_hidden_state
+    return x if encoder is None else encoder(inputs_embeds=x, attention_mask=_mask(present)).last_hidden_state
+
+
+def _mask(present: Tensor) -> Tensor:
+    """What transformers' models take for (B, T') bool: on a processor the same in integers, else what is added to scores.
+
+    Of the former transformers looks whether it hides anything at all, for which the host would wait for a GPU.
+    """
+    if present.device.type == "cpu":
+        return present.long()
+    return torch.where(present, 0.0, torch.finfo(torch.float16).min)[:, None, None]
+
+
+def _causal(tokens: Tensor) -> Tensor | None:
+    """The mask of the past for tokens (B, L), where transformers would look for one of its own making (see `_mask`)."""
+    if tokens.device.type == "cpu":
+        return None
+    length = tokens.shape[1]
+    hidden = torch.ones(length, length, dtype=torch.bool, device=tokens.device).triu(1)
+    return torch.where(hidden, torch.finfo(torch.float16).min, 0.0).expand(len(tokens), 1, length, length)
 
 
 class _Step:

@@ -31,6 +31,7 @@ class Batch:
         tokens: int64 (B, L) or None where no tokenizer was given.
         tokens_mask: bool (B, L), True = a token of the sentence; None with `tokens`.
         glosses: (B), empty strings where the corpus has none.
+        lengths: (B) frames of each clip, where no device need be asked for them.
         counts: False where a process that has no clip of its own in a step takes another's along, without weight.
     """
 
@@ -43,6 +44,7 @@ class Batch:
     tokens_mask: Tensor | None
     glosses: list[str] = field(default_factory=list)
     counts: bool = True
+    lengths: list[int] = field(default_factory=list)
 
     def to(self, device: torch.device | str) -> Batch:
         """Return the batch on `device`; from pinned memory the copy runs beside the computation."""
@@ -75,6 +77,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
         tokens=None,
         tokens_mask=None,
         glosses=[s.gloss for s in samples],
+        lengths=frames.sum(1).tolist(),
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,7 @@ from slt.training.processes import share
 log = logging.getLogger(__name__)
 
 BLANK = 0  # class of CTC's blank; the glosses follow it
+IGNORED = -100
 
 
 class TranslationLoss:
@@ -64,7 +66,9 @@ class TranslationLoss:
             assert model.gloss_head is not None
             targets = [[self.place[gloss] for gloss in text.split()] for text in batch.glosses]
             flat = self.step < self.flat_start
-            signs = gloss_loss(model.gloss_head(memory).float(), present, targets, flat=flat)
+            stride: Any = model.encoder.temporal.stride
+            lengths = [-(-frames // stride) for frames in batch.lengths]
+            signs = gloss_loss(model.gloss_head(memory).float(), present, lengths, targets, flat=flat)
             items = present.sum() if flat else torch.full_like(present.sum(), len(targets))
             loss = loss + self.gloss_weight * signs * share(items * batch.counts)
         return loss
@@ -72,42 +76,52 @@ class TranslationLoss:
 
 def sentence_loss(logits: Tensor, tokens: Tensor, tokens_mask: Tensor, *, label_smoothing: float) -> Tensor:
     """Cross entropy of (B, L, V) logits and (B, L) tokens, the mean over those of `tokens_mask` (B, L)."""
-    return functional.cross_entropy(logits[tokens_mask].float(), tokens[tokens_mask], label_smoothing=label_smoothing)
+    return masked_cross_entropy(logits.float(), tokens, tokens_mask, label_smoothing=label_smoothing)
 
 
-def gloss_loss(scores: Tensor, present: Tensor, targets: Sequence[Sequence[int]], *, flat: bool) -> Tensor:
-    """Recognition loss of scores (B, T', G), present (B, T') and the gloss classes of each clip in signed order.
+def masked_cross_entropy(scores: Tensor, classes: Tensor, mask: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
+    """Cross entropy of (B, L, V) and (B, L), the mean over `mask`, without asking a GPU how many those are."""
+    wanted = classes.masked_fill(~mask, IGNORED).flatten()
+    return functional.cross_entropy(scores.flatten(0, 1), wanted, ignore_index=IGNORED, label_smoothing=label_smoothing)
+
+
+def gloss_loss(
+    scores: Tensor, present: Tensor, lengths: Sequence[int], targets: Sequence[Sequence[int]], *, flat: bool
+) -> Tensor:
+    """Recognition loss of scores (B, T', G), present (B, T') of these `lengths`, and the gloss classes in signed order.
 
     Nats a gloss (CTC; Graves et al. 2006) or, where `flat`, a frame: cross entropy with the signs spread evenly. A clip
     with fewer frames than CTC needs for its glosses (one each, and a blank between equal neighbours) adds nothing
     instead of infinity.
     """
-    lengths = present.sum(dim=1)
+    device = scores.device
     if flat:
-        even = torch.zeros(present.shape, dtype=torch.int64, device=scores.device)
-        for clip, (classes, length) in enumerate(zip(targets, lengths.tolist(), strict=True)):
+        even = torch.zeros(present.shape, dtype=torch.int64)
+        for clip, (classes, length) in enumerate(zip(targets, lengths, strict=True)):
             if classes:
-                which = torch.arange(length) * len(classes) // length
-                even[clip, :length] = torch.tensor(classes)[which].to(even.device)
-        return functional.cross_entropy(scores[present], even[present])
+                even[clip, :length] = torch.tensor(classes)[torch.arange(length) * len(classes) // length]
+        return masked_cross_entropy(scores, even.to(device, non_blocking=True), present)
     flattened = torch.tensor([c for classes in targets for c in classes], dtype=torch.int64)
-    counts = torch.tensor([len(classes) for classes in targets])
-    # CTC has no bfloat16 or deterministic CUDA form; its cost is nothing beside the model's.
-    logs = scores.log_softmax(dim=2).transpose(0, 1).cpu()
-    loss = functional.ctc_loss(logs, flattened, lengths.cpu(), counts, blank=BLANK, zero_infinity=True)
+    if torch.are_deterministic_algorithms_enabled():
+        device = torch.device("cpu")  # CTC's gradient on a GPU is not the same each time
+    # Plain numbers, which torch takes and does not say so: lengths on a GPU would have the host wait for them.
+    counts: Any = [[*lengths], [len(classes) for classes in targets]]
+    loss = functional.ctc_loss(
+        scores.log_softmax(dim=2).transpose(0, 1).to(device), flattened.to(device, non_blocking=True), *counts,
+        blank=BLANK, zero_infinity=True,
+    )  # fmt: skip
     return loss.to(scores.device)
 
 
 def name_too_short(clips: LsaTMultiStream, temporal: nn.Module) -> list[str]:
-    """Warns, once for the split, of clips with glosses that CTC cannot teach from, and returns their ids.
-
-    The temporal encoder's `steps(frames)` says how many frames are left of a clip; without it all are.
-    """
-    steps = getattr(temporal, "steps", lambda frames: frames)
+    """Warns, once for the split, of clips with glosses that CTC cannot teach from, and returns their ids."""
+    stride: Any = temporal.stride
     short = []
     for name, gloss, frames in zip(clips.ids, clips.columns["gloss"], clips.lengths.tolist(), strict=True):
         signs = gloss.split()
-        if len(signs) + sum(one == two for one, two in pairwise(signs)) > steps(frames):  # a blank between equal ones
+        if len(signs) + sum(one == two for one, two in pairwise(signs)) > -(
+            -frames // stride
+        ):  # a blank between equal ones
             short.append(name)
     if short:
         log.warning(

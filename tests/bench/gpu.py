@@ -153,7 +153,7 @@ def translation(name: str, overrides: Sequence[str], clips: int, frames: int, de
         seen = {stream: real & (torch.rand(real.shape, generator=draw) < 0.95) for stream in shapes}
         glosses = [" ".join(GLOSSES[i] for i in torch.randint(200, (5,), generator=draw)) for _ in range(clips)]
         tokens, mask = tokenize(texts)
-        return Batch([""] * clips, texts, streams, seen, real, tokens, mask, glosses)
+        return Batch([""] * clips, texts, streams, seen, real, tokens, mask, glosses, True, lengths.tolist())
 
     objective = TranslationLoss(label_smoothing=0.1, glosses=GLOSSES, gloss_weight=1.0, flat_start=0)
     bare = BareTranslator(model, cfg, len(tokenizer)).to(device)
@@ -241,7 +241,7 @@ def trainer_of(work: Work, folder: Path, device: torch.device) -> Trainer:
     cfg = work.cfg
     groups = parameter_groups(work.model, lr=cfg.optimizer.lr, rates={})
     return Trainer(
-        model=work.model, objective=work.objective, optimizer=instantiate(cfg.optimizer, _convert_="all")(groups),
+        model=work.model, objective=work.objective, optimizer=build.build_optimizer(cfg.optimizer, groups),
         schedule=instantiate(cfg.schedule, _convert_="all"), batches=Made(work.batches, device), evaluate=None,
         run=Run(folder, Compute(device, cfg.precision), Record(folder, []), {}),
         settings=LoopSettings(strategy="ddp", max_steps=10**6, accumulate=1, grad_clip=cfg.grad_clip, select="",

@@ -20,6 +20,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from slt.config import build
 from slt.config.checks import CONF
 from slt.pretrain import build_twins, build_views
 from slt.pretraining.networks import StudentTeacher
@@ -74,7 +75,7 @@ def whole_step(cfg: DictConfig, steps: int) -> tuple[StudentTeacher, Views, dict
     with tempfile.TemporaryDirectory() as folder:
         record = Record(Path(folder), [])
         Trainer(
-            model=twins, objective=loss, optimizer=instantiate(cfg.optimizer, _convert_="all")(groups),
+            model=twins, objective=loss, optimizer=build.build_optimizer(cfg.optimizer, groups),
             schedule=instantiate(cfg.schedule, _convert_="all"), batches=batches, evaluate=None,
             run=Run(Path(folder), Compute(device, cfg.precision), record, {}),
             settings=LoopSettings(

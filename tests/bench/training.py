@@ -79,7 +79,7 @@ def train(cfg: DictConfig, steps: int) -> tuple[Translator, Any, LsaTMultiStream
     with tempfile.TemporaryDirectory() as folder:
         record = Record(Path(folder), [])
         Trainer(
-            model=model, objective=objective, optimizer=instantiate(cfg.optimizer, _convert_="all")(groups),
+            model=model, objective=objective, optimizer=build.build_optimizer(cfg.optimizer, groups),
             schedule=instantiate(cfg.schedule, _convert_="all"),
             batches=TrainBatches(clips, Tokenize(tokenizer, cfg.decoder.max_tokens), build.batching(cfg), seed=cfg.seed,
                                  pin_memory=device.type == "cuda"),

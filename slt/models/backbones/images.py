@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import timm
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from slt.models.backbones.fast import quicken
 from slt.models.backbones.seen import on_seen
@@ -48,6 +49,7 @@ class ImageBackbone(nn.Module):
         self.frozen = frozen
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1) * 255.0, persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1) * 255.0, persistent=False)
+        self.together = not frozen and any(isinstance(part, _BatchNorm) for part in network.modules())
         if frozen:
             self.network.requires_grad_(False)
             self.network.eval()
@@ -60,7 +62,7 @@ class ImageBackbone(nn.Module):
 
     def forward(self, x: Tensor, seen: Tensor) -> Tensor:
         """(B, T, 3, R, R) uint8 crops and (B, T) seen -> (B, T, F)."""
-        return on_seen(self._features, x, seen)
+        return on_seen(self._features, x, seen, together=self.together)
 
     def fast_form(self) -> ImageBackbone:
         """The same numbers, faster in onnxruntime where the network is a vision transformer."""
@@ -71,7 +73,8 @@ class ImageBackbone(nn.Module):
     def normalise(self, crops: Tensor) -> Tensor:
         """(N, 3, R, R) uint8 crops -> what the network computes with, in its precision."""
         kind = crops.device.type
-        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else self.mean.dtype
+        mixed = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+        dtype = torch.get_autocast_dtype(kind) if mixed else self.mean.dtype
         # Arithmetic first, in one precision and channel by channel, then the layout: six times as fast on a CPU.
         pictures = crops.to(self.mean.dtype).sub(self.mean).div_(self.std)
         return pictures.to(dtype).contiguous(memory_format=torch.channels_last)

@@ -11,8 +11,13 @@ import torch
 from torch import Tensor
 
 
-def on_seen(network: Callable[[Tensor], Tensor], x: Tensor, seen: Tensor) -> Tensor:
-    """(N, ...) -> (N, F) on the frames seen of (B, T, ...) -> (B, T, F), zero where (B, T) `seen` is False."""
+def on_seen(network: Callable[[Tensor], Tensor], x: Tensor, seen: Tensor, *, together: bool = False) -> Tensor:
+    """(N, ...) -> (N, F) on the frames seen of (B, T, ...) -> (B, T, F), zero where (B, T) `seen` is False.
+
+    `together` says that frames change each other's result in the network, as in batch normalisation.
+    """
+    if x.device.type != "cpu" and not together:
+        return on_all(network, x, seen)
     flat = seen.flatten()
     # No network takes an empty batch: where nothing was seen at all the first frame is computed and not used. Without
     # a branch on what was seen, so that the module can be exported as it is.
@@ -23,3 +28,11 @@ def on_seen(network: Callable[[Tensor], Tensor], x: Tensor, seen: Tensor) -> Ten
     features = network(x.flatten(0, 1)[kept])
     out = features.new_zeros(flat.shape[0], features.shape[-1]).index_copy(0, kept, features)
     return torch.where(flat[:, None], out, 0.0).unflatten(0, seen.shape)
+
+
+def on_all(network: Callable[[Tensor], Tensor], x: Tensor, seen: Tensor) -> Tensor:
+    """The same by computing all frames: how many were seen only a GPU knows, and to wait for it costs more than those.
+
+    One form of work for every batch, too, which compilers and captured graphs want.
+    """
+    return torch.where(seen[..., None], network(x.flatten(0, 1)).unflatten(0, seen.shape), 0.0)
