@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from slt.exporting.decoders import Start, fast_step
+from slt.exporting.recurrent import OPERATORS, Recurrent
 from slt.models.decoder import TextSeq2SeqDecoder, entered
 from slt.models.signature import GraphSpec, StreamSpec, TensorSpec
 from slt.models.translator import Translator
@@ -69,10 +70,12 @@ class Encoder(nn.Module):
 
 
 def fast_forms(module: nn.Module) -> nn.Module:
-    """A copy with the faster form of every part that offers one (`fast_form`)."""
+    """A copy with the faster form of every part that offers one (`fast_form`), and with recurrent layers as operators."""
     form = getattr(module, "fast_form", None)
     if form is not None:
         return form()
+    if type(module) in OPERATORS:
+        return Recurrent(module)
     copied = copy.copy(module)
     copied._modules = {name: child and fast_forms(child) for name, child in module._modules.items()}
     return copied
