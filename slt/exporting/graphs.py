@@ -70,7 +70,7 @@ class Encoder(nn.Module):
 
 
 def fast_forms(module: nn.Module) -> nn.Module:
-    """A copy with the faster form of every part that offers one (`fast_form`), and with recurrent layers as operators."""
+    """Copy a module with the `fast_form` of every part that offers one, and with recurrent layers as operators."""
     form = getattr(module, "fast_form", None)
     if form is not None:
         return form()
