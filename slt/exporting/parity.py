@@ -50,13 +50,11 @@ class Largest:
     graph: str
     strict: bool
     value: float = 0.0
-    batches: int = 0
 
     def see(self, wanted: NDArray[Any], came: NDArray[Any], where: str) -> None:
         """Compare two arrays; ParityError where their shapes differ or a number is not finite."""
         if wanted.shape != came.shape:
             raise ParityError(f"{self.graph}, {where}: shape {wanted.shape} expected, came {came.shape}")
-        self.batches += 1
         if not wanted.size:
             return
         difference = np.abs(wanted.astype(np.float64) - came)
