@@ -17,7 +17,7 @@ from slt.corpora.provenance import refuse_other_extractor
 from slt.exporting.folder import Comparison, export_folder
 from slt.files import rebuilding
 from slt.models.search import Search
-from slt.models.trained import Trained, extractor_settings, stream_specs
+from slt.models.trained import Trained, extractor_settings
 from slt.training import lineage
 from slt.training.checkpoint import find_checkpoint, load_checkpoint
 
@@ -37,11 +37,12 @@ def open_run(
     if given.get("max_tokens", longest) > longest:
         raise ValueError(f"search.max_tokens={given['max_tokens']}: the run was trained on at most {longest} tokens")
     with rebuilding(path):
+        readers = instantiate(cfg.dataset.streams, _convert_="all")
         root = cfg.dataset.root if isinstance(cfg.dataset.root, str) else ""
         default = {"num_beams": cfg.evaluation.num_beams, "length_penalty": cfg.evaluation.length_penalty}
         trained = Trained(
             name=path.parent.parent.name or path.stem, translator=translator.eval(), tokenizer=tokenizer,
-            streams=stream_specs(payload["shapes"], instantiate(cfg.dataset.streams, _convert_="all")),
+            streams=tuple(readers[name].spec(name, shape) for name, shape in payload["shapes"].items()),
             fps=cfg.dataset.fps, max_frames=cfg.dataset.max_frames, extractor=payload.get("extractor"),
             extractor_settings=extractor_settings(Path(root), payload.get("extractor")),
             search=Search(**(default | {"max_tokens": longest} | given)), precision=cfg.precision,

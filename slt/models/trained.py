@@ -1,11 +1,7 @@
-"""A run as it leaves the lab: the model, its tokenizer and what whoever feeds it must know.
-
-T frames, R crop side, K landmarks, F feature width.
-"""
+"""A run as it leaves the lab: the model, its tokenizer and what whoever feeds it must know."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +10,6 @@ from slt.files import parse_json
 from slt.models.search import Search, Tokens
 from slt.models.signature import StreamSpec
 from slt.models.translator import Translator
-from slt.streams.stream import Stream
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,11 +53,6 @@ class Trained(Model):
         positions = self.translator.decoder.positions
         stride: Any = self.translator.encoder.temporal.stride
         return None if positions is None else positions * stride
-
-
-def stream_specs(shapes: Mapping[str, Sequence[int]], readers: Mapping[str, Stream]) -> tuple[StreamSpec, ...]:
-    """Describe each stream of a model, in its order; `shapes` are of one frame."""
-    return tuple(readers[name].spec(name, shape) for name, shape in shapes.items())
 
 
 def extractor_settings(root: Path, fingerprint: str | None) -> dict[str, Any] | None:
