@@ -13,12 +13,15 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from bench.landmarker_stub import write_film
 
 from slt.export import open_run
 from slt.exporting import folder as folders
 from slt.inference import OnnxTranslator
 from slt.inference.checkpoint import CheckpointTranslator, TorchScriptTranslator
+from slt.inference.onnx import feeds
 from slt.models.signature import read_manifest
+from slt.streams.sample import pad_clips
 
 LIGHT = ("parity.batches=3", "parity.limit=3")
 SIZES = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2,
@@ -117,7 +120,7 @@ def test_folder_is_whole_and_says_what_it_is(exported: Path, run: Path) -> None:
 def test_translators_of_a_folder_and_of_its_checkpoint_write_the_same(
     exported: Path, run: Path, inputs: list[Any], options: dict[str, Any]
 ) -> None:
-    translators = [
+    translators: list[Any] = [
         CheckpointTranslator(open_run(run)[0], precision="fp32"), OnnxTranslator(exported),
         TorchScriptTranslator(exported),
     ]  # fmt: skip
@@ -131,10 +134,8 @@ def test_translators_of_a_folder_and_of_its_checkpoint_write_the_same(
 
 
 def test_program_gives_the_encoder_s_numbers_at_other_lengths(exported: Path, inputs: list[Any]) -> None:
-    from slt.inference.onnx import pad_clips
-
     manifest = read_manifest(exported)
-    arrays = pad_clips(inputs, manifest.streams)
+    arrays = feeds(*pad_clips(inputs))
     program = torch.export.load(exported / "encoder_plain.pt2").module()
     memory, present = program(*(torch.from_numpy(arrays[x.name]) for x in manifest.graphs["encoder"].inputs))
     script = TorchScriptTranslator(exported)
@@ -246,8 +247,8 @@ def test_the_split_compared_is_the_run_s_own_and_a_missing_one_is_named_with_its
     own = trained("one split", f"dataset.root={corpus}", "val=train", "final=train", "max_steps=1", "eval_every=1")
     compared = []
 
-    def stop(*_: Any, clips: Any, **__: Any) -> None:
-        compared.append(clips.split)
+    def stop(_: Any, __: Any, given: Any, **___: Any) -> None:
+        compared.append(given.clips.split)
         raise ValueError("enough")
 
     monkeypatch.setattr("slt.export.export_folder", stop)
@@ -266,7 +267,7 @@ def test_manifest_s_own_record_is_json_without_strange_numbers(exported: Path) -
 def test_export_is_on_the_board_between_its_checkpoint_and_its_folder(
     entry: Any, run: Path, exported: Path, records: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def made_before(_: Any, out: Path, **__: Any) -> Any:
+    def made_before(_: Any, out: Path, *__: Any, **___: Any) -> Any:
         return read_manifest(Path(shutil.copytree(exported, out)))
 
     monkeypatch.setattr("slt.export.export_folder", made_before)
@@ -281,3 +282,42 @@ def test_export_is_on_the_board_between_its_checkpoint_and_its_folder(
     assert {"val/bleu", "val/checkpoint_bleu", "val/differing"} <= {  # its run has no final split
         update.key for each in found["summary"] for update in each.update
     }
+
+
+class Recurrent(torch.nn.Module):
+    """A temporal encoder of one's own: a bidirectional GRU, (B, T, D) and (B, T) bool -> the same."""
+
+    stride = 1
+
+    def __init__(self, *, embed_dim: int) -> None:
+        super().__init__()
+        self.forth, self.back = (torch.nn.GRU(embed_dim, embed_dim // 2, batch_first=True) for _ in range(2))
+
+    def forward(self, x: torch.Tensor, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        # Each clip from its own end, so that padding comes last in both directions.
+        turned = frames.sum(1, keepdim=True) - 1 - torch.arange(x.shape[1], device=x.device)
+        turned = torch.where(turned < 0, turned + x.shape[1], turned)
+        back = self.back(x.gather(1, turned[..., None].expand_as(x)))[0]
+        return torch.cat([self.forth(x)[0], back.gather(1, turned[..., None].expand_as(back))], 2), frames
+
+
+def test_a_temporal_encoder_of_one_s_own_trains_exports_and_runs_live(
+    entry: Any, trained: Callable[..., Path], tiny: list[str], inputs: list[Any], tmp_path: Path
+) -> None:
+    own = [f"temporal._target_={__name__}.Recurrent"]
+    own += [f"~temporal.{key}" for key in ("depth", "num_heads", "mlp_ratio", "dropout", "downsample")]
+    run = trained("own", *own, *(each for each in tiny if each.startswith("decoder.config=")))
+    rows = [line.split(",") for line in (run / "metrics.csv").read_text(encoding="utf-8").splitlines()]
+    losses = [float(value) for _, name, value in rows if name == "train/loss"]
+    assert losses[-1] < losses[0]
+    ran = entry("export", f"checkpoint={run}", "out=made/own", f"trust=[{__name__}]", *LIGHT)
+    assert ran.status == 0, ran.err
+    assert max(read_manifest("made/own").parity["largest_difference"].values()) < 1e-4  # of ONNX and TorchScript
+    assert "0 of 3 sentences differ" in ran.out
+    found = [made("made/own").translate_batch(inputs, num_beams=3) for made in (OnnxTranslator, TorchScriptTranslator)]
+    assert [[one.ids for one in each] for each in found[0]] == [[one.ids for one in each] for each in found[1]]
+    write_film(tmp_path / "a.mp4", count=10)
+    ran = entry("demo", "model=made/own", "source=a.mp4", "live=true", "headless=true", "queue=100", "out=live",
+                "landmarker._target_=bench.signing_stub.SigningLandmarker", "other_extractor=true")  # fmt: skip
+    assert ran.status == 0, ran.err
+    assert (tmp_path / "live" / "a.srt").stat().st_size > 0

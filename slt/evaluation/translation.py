@@ -64,7 +64,7 @@ def translate(
     Returns:
         Predictions of all processes' clips by id, and the mean cross entropy in nats a token, without smoothing.
     """
-    translator, nbest = model.translator.eval(), search.nbest or search.num_beams
+    translator = model.translator.eval()
     predictions: list[Prediction] = []
     total, count = 0.0, 0
     for batch in tqdm(batches, desc=progress, disable=progress is None or not processes.first(), unit="batch"):
@@ -72,10 +72,7 @@ def translate(
         with compute.autocast():
             memory, present = translator.encoder(batch.streams, batch.seen, batch.frames)
             logits = translator.decoder(memory, present, batch.tokens)
-            out = translator.decoder.generate(
-                memory, present, num_beams=search.num_beams, length_penalty=search.length_penalty, nbest=nbest,
-                max_tokens=search.max_tokens,
-            )  # fmt: skip
+            found = translator.decoder.generate(memory, present, search)
             signs = None
             if translator.gloss_head is not None and model.glosses and any(batch.glosses):
                 signs = recognise(translator.gloss_head(memory), present, model.glosses, width=gloss_beam)
@@ -84,10 +81,10 @@ def translate(
         assert mask is not None
         total += functional.cross_entropy(logits[mask].float(), batch.tokens[mask], reduction="sum").item()
         count += int(mask.sum())
-        sentences = decode(model.tokenizer, out.ids.flatten(0, 1).cpu())
         seen = seen_share(batch)
         for i, (name, text) in enumerate(zip(batch.ids, batch.texts, strict=True)):
-            beam = zip(sentences[i * nbest : (i + 1) * nbest], out.scores[i].tolist(), strict=True)
+            sentences = decode(model.tokenizer, [one.ids for one in found[i]])
+            beam = zip(sentences, (one.score for one in found[i]), strict=True)
             glosses = {} if signs is None else {"gloss": batch.glosses[i], "recognised": signs[i]}
             predictions.append(Prediction.of(name, text, list(beam), seen=seen[i], **glosses))
     parts = processes.gather((predictions, total, count))

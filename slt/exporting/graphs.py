@@ -1,4 +1,4 @@
-"""Exportable modules to files: ONNX, TorchScript and torch.export programs with dynamic lengths.
+"""Modules to files: ONNX, TorchScript and torch.export programs with dynamic lengths.
 
 Shape letters: B clips, T frames, T' frames after the temporal encoder, N hypotheses, L tokens of the past, H heads,
 d head width, D the decoder's hidden size, V vocabulary.
@@ -7,36 +7,38 @@ d head width, D the decoder's hidden size, V vocabulary.
 from __future__ import annotations
 
 import contextlib
+import copy
 import inspect
 import io
 import logging
 import warnings
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from slt.exporting.chunks import unfold
-from slt.exporting.encoder import ExportedEncoder, Pictures
-from slt.exporting.families import Cross, Step
+from slt.exporting.decoders import Start, fast_step
+from slt.exporting.recurrent import OPERATORS, Recurrent
+from slt.models.decoder import TextSeq2SeqDecoder, entered
 from slt.models.signature import GraphSpec, StreamSpec, TensorSpec
+from slt.models.translator import Translator
 
 # A protobuf file ends at 2 GiB; beyond this the weights of a graph stand in a file beside it.
 LARGEST = 1_900_000_000
+
+Named = list[tuple[str, tuple[int | str, ...]]]
 
 
 @dataclass(frozen=True)
 class Exportable:
     """A module with what an exporter must know.
 
-    Attributes:
-        module: in evaluation mode.
-        args: example inputs; every dynamic length is above one and unlike the others.
-        spec: names, shapes with letters for dynamic lengths, and dtypes.
+    Every dynamic length of the example inputs `args` is above one and unlike the others; `spec` has letters for them.
     """
 
     module: nn.Module
@@ -44,95 +46,115 @@ class Exportable:
     spec: GraphSpec
 
 
-def describe(module: nn.Module, args: Sequence[Tensor], inputs: Sequence[tuple[str, Sequence[int | str]]],
-             outputs: Sequence[tuple[str, Sequence[int | str]]]) -> Exportable:  # fmt: skip
-    """Runs a module once on its example and writes down names, shapes and dtypes."""
-    module = module.eval()
-    with torch.no_grad():
-        found = module(*args)
-    found = found if isinstance(found, tuple) else (found,)
+class Encoder(nn.Module):
+    """Everything of a translator up to what the decoder's cross-attention reads, its inputs by position."""
 
-    def specs(sides: Sequence[tuple[str, Sequence[int | str]]], tensors: Sequence[Tensor]) -> tuple[TensorSpec, ...]:
+    def __init__(self, translator: Translator, streams: Sequence[str]) -> None:
+        super().__init__()
+        self.streams = tuple(streams)
+        self.stride = translator.encoder.temporal.stride
+        self.encoder = fast_forms(translator.encoder)
+        # Not the decoder whole: TorchScript would write its weights too.
+        self.norm, self.bridge, self.text_encoder = translator.decoder.entrance
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Each stream (B, T, ...), each one's seen marks (B, T), frames (B, T) -> (B, T', D) and its (B, T') mask."""
+        count = len(self.streams)
+        seen = dict(zip(self.streams, inputs[count:-1], strict=True))
+        memory, present = self.encoder(dict(zip(self.streams, inputs[:count], strict=True)), seen, inputs[-1])
+        hidden = entered(self.norm, self.bridge, self.text_encoder, memory, present)
+        return hidden, present.clone()  # a graph's output must not be its input
+
+
+def fast_forms(module: nn.Module) -> nn.Module:
+    """Copy a module with the `fast_form` of every part that offers one, and with recurrent layers as operators."""
+    form = getattr(module, "fast_form", None)
+    if form is not None:
+        return form()
+    if type(module) in OPERATORS:
+        return Recurrent(module)
+    copied = copy.copy(module)
+    copied._modules = {name: child and fast_forms(child) for name, child in module._modules.items()}
+    return copied
+
+
+def encoder_graph(translator: Translator, streams: Sequence[StreamSpec]) -> Exportable:
+    """The encoder with its example."""
+    names = [stream.name for stream in streams]
+    made = [torch.zeros(2, 5, *stream.shape, dtype=getattr(torch, stream.dtype)) for stream in streams]
+    masks = [torch.ones(2, 5, dtype=torch.bool) for _ in range(len(streams) + 1)]
+    inputs: Named = [(stream.name, ("B", "T", *stream.shape)) for stream in streams]
+    inputs += [(name, ("B", "T")) for name in (*(f"seen_{name}" for name in names), "frames")]
+    hidden = translator.decoder.bridge.out_features
+    outputs: Named = [("memory", ("B", "T'", hidden)), ("present", ("B", "T'"))]
+    return _exportable(Encoder(translator, names), (*made, *masks), inputs, outputs)
+
+
+def decoder_graphs(decoder: TextSeq2SeqDecoder) -> dict[str, Exportable]:
+    """What is computed once a clip (`cross`), and one step (`decoder`), with their examples."""
+    hidden, rows, past = decoder.bridge.out_features, 3, 2
+    with torch.no_grad():
+        cross = decoder.eval().start(torch.zeros(rows, 5, hidden))
+    heads, width = cross[0].shape[1], cross[0].shape[3]
+
+    def named(kind: str, rows: str, length: str) -> Named:
+        return [(f"{kind}_{what}_{layer}", (rows, heads, length, width))
+                for layer in range(len(cross) // 2) for what in ("key", "value")]  # fmt: skip
+
+    args = (torch.zeros(rows, 1, dtype=torch.long), torch.ones(rows, 5, dtype=torch.bool), *cross,
+            *(torch.zeros(rows, heads, past, width) for _ in cross))  # fmt: skip
+    inputs: Named = [
+        ("tokens", ("N", 1)),
+        ("present", ("N", "T'")),
+        *named("cross", "N", "T'"),
+        *named("past", "N", "L"),
+    ]
+    logits: Named = [("logits", ("N", decoder.model.config.vocab_size))]
+    memory: Named = [("memory", ("B", "T'", hidden))]
+    return {
+        "cross": _exportable(Start(decoder), (torch.zeros(2, 5, hidden),), memory, named("cross", "B", "T'")),
+        "decoder": _exportable(fast_step(decoder), args, inputs, [*logits, *named("new", "N", "L + 1")]),
+    }
+
+
+def _exportable(module: nn.Module, args: tuple[Tensor, ...], inputs: Named, outputs: Named) -> Exportable:
+    """Run a module once on its example and writes down names, shapes and dtypes."""
+    with torch.no_grad():
+        found = module.eval()(*args)
+
+    def specs(sides: Named, tensors: Sequence[Tensor]) -> tuple[TensorSpec, ...]:
         out = []
         for (name, shape), tensor in zip(sides, tensors, strict=True):
             assert len(shape) == tensor.dim(), name
             assert all(isinstance(a, str) or a == b for a, b in zip(shape, tensor.shape, strict=True)), name
-            out.append(TensorSpec(name=name, shape=tuple(shape), dtype=str(tensor.dtype).removeprefix("torch.")))
+            out.append(TensorSpec(name=name, shape=shape, dtype=str(tensor.dtype).removeprefix("torch.")))
         return tuple(out)
 
-    return Exportable(module, tuple(args), GraphSpec(inputs=specs(inputs, args), outputs=specs(outputs, found)))
-
-
-def encoder_graph(encoder: ExportedEncoder, streams: Sequence[StreamSpec], hidden: int) -> Exportable:
-    """The encoder with its example; `hidden` is D."""
-    clips, frames = 2, 5
-    made: list[Tensor] = []
-    for stream in streams:
-        shape = (clips, frames, *stream.shape)
-        made.append(torch.zeros(shape, dtype=torch.uint8) if stream.kind == "crops" else torch.zeros(shape))
-    masks = [torch.ones(clips, frames, dtype=torch.bool) for _ in range(len(streams) + 1)]
-    inputs: list[tuple[str, Sequence[int | str]]] = [(stream.name, ("B", "T", *stream.shape)) for stream in streams]
-    inputs += [(name, ("B", "T")) for name in encoder.input_names[len(streams) :]]
-    outputs: list[tuple[str, Sequence[int | str]]] = [("memory", ("B", "T'", hidden)), ("present", ("B", "T'"))]
-    return describe(encoder, (*made, *masks), inputs, outputs)
-
-
-def cross_graph(cross: Cross, hidden: int, step: Step) -> Exportable:
-    """The keys and values of cross-attention with their example; `hidden` is D."""
-    shape = ("B", step.num_heads, "T'", step.width)
-    outputs = [(f"cross_{what}_{i}", shape) for i in range(step.num_layers) for what in ("key", "value")]
-    return describe(cross, (torch.zeros(2, 5, hidden),), [("memory", ("B", "T'", hidden))], outputs)
-
-
-def decoder_graph(step: Step, vocabulary: int) -> Exportable:
-    """The decoder's step with its example; `vocabulary` is V."""
-    rows, frames, past = 3, 5, 2
-    heads, width = step.num_heads, step.width
-    inputs: list[tuple[str, Sequence[int | str]]] = [("tokens", ("N", 1)), ("present", ("N", "T'"))]
-    args = [torch.zeros(rows, 1, dtype=torch.long), torch.ones(rows, frames, dtype=torch.bool)]
-    for kind, letter, length in (("cross", "T'", frames), ("past", "L", past)):
-        for i in range(step.num_layers):
-            for what in ("key", "value"):
-                inputs.append((f"{kind}_{what}_{i}", ("N", heads, letter, width)))
-                args.append(torch.zeros(rows, heads, length, width))
-    outputs: list[tuple[str, Sequence[int | str]]] = [("logits", ("N", vocabulary))]
-    outputs += [(f"new_{what}_{i}", ("N", heads, "L + 1", width))
-                for i in range(step.num_layers) for what in ("key", "value")]  # fmt: skip
-    return describe(step, args, inputs, outputs)
+    return Exportable(module, args, GraphSpec(inputs=specs(inputs, args), outputs=specs(outputs, found)))
 
 
 def to_onnx(graph: Exportable, path: Path) -> int:
-    """Writes an ONNX file, and returns its opset.
-
-    Raises:
-        ImportError: the exporter's libraries are not installed.
-    """
+    """Write an ONNX file, and return its opset."""
     try:
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise ImportError('the export needs onnx, onnxscript and onnxruntime: pip install "slt[export]"') from error
-    names = [[tensor.name for tensor in side] for side in (graph.spec.inputs, graph.spec.outputs)]
+    inputs, outputs = ([tensor.name for tensor in side] for side in (graph.spec.inputs, graph.spec.outputs))
     with _quiet():
-        program = _export(graph.module, graph.args, _dynamic(graph), *names)
-        for tensor, value in zip(graph.spec.inputs, program.model.graph.inputs, strict=True):
-            # An exporter that meets a length it must know takes the example's, and says nothing.
-            for length, made in zip(tensor.shape, value.shape.dims, strict=True):
-                assert isinstance(length, str) != isinstance(made, int), f"{path.name}: {tensor.name} {value.shape}"
-        model, networks = program.model_proto, {}
-        for part in graph.module.modules():
-            if isinstance(part, Pictures) and part.chunked:
-                (stream,) = (x for x, tensor in zip(graph.args, graph.spec.inputs, strict=True)
-                             if tensor.name == part.name)  # fmt: skip
-                frames = ({0: torch.export.Dim("N")},)
-                made = _export(part.network, (stream.flatten(0, 1),), frames, ["frames"], ["features"])
-                networks[part.name] = made.model_proto
-    unfold(model, networks)
-    save(model, path)
+        program = torch.onnx.export(graph.module, graph.args, dynamo=True, dynamic_shapes=_dynamic(graph),
+                                    verbose=False, input_names=inputs, output_names=outputs)  # fmt: skip
+    assert program is not None
+    for tensor, value in zip(graph.spec.inputs, program.model.graph.inputs, strict=True):
+        # An exporter that meets a length it must know takes the example's, and says nothing.
+        assert value.shape is not None
+        for length, made in zip(tensor.shape, value.shape.dims, strict=True):
+            assert isinstance(length, str) != isinstance(made, int), f"{path.name}: {tensor.name} {value.shape}"
+    save(program.model_proto, path)
     return int(program.model.opset_imports[""])
 
 
 def save(model: Any, path: Path) -> None:
-    """Writes an ONNX model, with its weights in a file beside it where they are too large for one.
+    """Write an ONNX model, with its weights in a file beside it where they are too large for one.
 
     Without what the exporter notes of its work: stack traces, with the folders of whoever exported.
     """
@@ -147,7 +169,7 @@ def save(model: Any, path: Path) -> None:
 
 
 def _forget(graph: Any) -> None:
-    """Clears the notes of an ONNX graph or function, and of the graphs in it."""
+    """Clear the notes of an ONNX graph or function, and of the graphs in it."""
     named = [each for kind in ("value_info", "input", "output", "initializer") for each in getattr(graph, kind, ())]
     for each in (graph, *graph.node, *(value for value in named if not isinstance(value, str))):
         each.ClearField("metadata_props")
@@ -158,19 +180,15 @@ def _forget(graph: Any) -> None:
                 _forget(attribute.g)
 
 
-def _export(module: nn.Module, args: tuple[Tensor, ...], dynamic: Any, inputs: list[str], outputs: list[str]) -> Any:
-    return torch.onnx.export(
-        module, args, dynamo=True, dynamic_shapes=dynamic, verbose=False, input_names=inputs, output_names=outputs
-    )
-
-
 def to_torchscript(graph: Exportable, path: Path) -> None:
-    """Writes a TorchScript file, which libtorch runs without Python."""
+    """Write a TorchScript file, which libtorch runs without Python."""
     with warnings.catch_warnings(), torch.no_grad():
         # torch would have everybody leave TorchScript for torch.export, whose programs nothing but torch's own C++
         # with a compiler runs. The traced sizes that it warns of are those of the picture, which are fixed.
         warnings.filterwarnings("ignore", message="`torch.jit")
         warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
+        # It looks at every attribute of a module, the deprecated ones of transformers too.
+        warnings.filterwarnings("ignore", category=FutureWarning)
         torch.jit.save(torch.jit.trace(graph.module, graph.args, check_trace=False), buffer := io.BytesIO())
     with zipfile.ZipFile(buffer) as traced, zipfile.ZipFile(path, "w") as archive:
         for item in traced.infolist():
@@ -179,19 +197,26 @@ def to_torchscript(graph: Exportable, path: Path) -> None:
 
 
 def to_program(graph: Exportable, path: Path) -> None:
-    """Writes a torch.export program, for AOTInductor, ExecuTorch and whatever else reads one."""
+    """Write a torch.export program, for AOTInductor, ExecuTorch and whatever else reads one.
+
+    Of an encoder that shortens clips it takes those of which more than one step is left: torch.export makes another
+    program of a length of one.
+    """
+    shortest = getattr(graph.module, "stride", 0) + 1
     with _quiet():
-        program = torch.export.export(graph.module, graph.args, dynamic_shapes=_dynamic(graph))
+        program = torch.export.export(
+            graph.module, graph.args, dynamic_shapes=_dynamic(graph, {"T": shortest} if shortest > 2 else {})
+        )
         for node in program.graph.nodes:
             node.meta.pop("stack_trace", None)  # with the folders of whoever exported
         torch.export.save(program, path)
 
 
-def _dynamic(graph: Exportable) -> tuple[Any, ...]:
+def _dynamic(graph: Exportable, least: Mapping[str, int] = MappingProxyType({})) -> tuple[Any, ...]:
     """Which lengths of which input are dynamic, one symbol a letter, in the arrangement of the module's arguments."""
     letters = {length for tensor in graph.spec.inputs for length in tensor.shape if isinstance(length, str)}
     # `T'` is no identifier, and an exporter's names are.
-    symbols = {letter: torch.export.Dim(letter.replace("'", "_out")) for letter in letters}
+    symbols = {letter: torch.export.Dim(letter.replace("'", "_out"), min=least.get(letter)) for letter in letters}
     dims = tuple(
         {place: symbols[length] for place, length in enumerate(tensor.shape) if isinstance(length, str)}
         for tensor in graph.spec.inputs

@@ -17,34 +17,18 @@ NORMS = ("LayerNormalization", "SimplifiedLayerNormalization", "InstanceNormaliz
 
 @dataclass(frozen=True)
 class Converted:
-    """What became of a graph's operators.
-
-    Attributes:
-        products: matrix products with weights that are now int8.
-        kept: operators with weights that stay float32, by type: convolutions, and the head of a tied vocabulary.
-    """
+    """How many matrix products with weights are now int8, and how many operators of each type stay float32."""
 
     products: int
     kept: dict[str, int]
 
 
 def convert(path: Path, precision: str) -> Converted:
-    """Rewrites a float32 ONNX file in place.
+    """Rewrite a float32 ONNX file in place.
 
-    Args:
-        path: of the graph.
-        precision: `fp16`: weights and products in half floats, inputs, outputs and norms in float32. `int8`: the
-            weights of MatMul and Gemm in int8, one scale a channel, activations quantised as they come (dynamic
-            quantisation); convolutions, embeddings, norms and attention scores stay float32.
-
-    Returns:
-        What was converted.
-
-    Raises:
-        ValueError: a precision that there is not.
+    `fp16`: weights and products in half floats, inputs, outputs and norms in float32. `int8`: the weights of MatMul and
+    Gemm in int8, one scale a channel, activations quantised as they come; all else stays float32.
     """
-    if precision not in PRECISIONS:
-        raise ValueError(f"precision={precision}: expected one of {', '.join(PRECISIONS)}")
     if precision == "fp16":
         _halve(path)
     elif precision == "int8":
@@ -74,7 +58,6 @@ def _quantise(path: Path) -> None:
         quantize_dynamic(
             path, beside, op_types_to_quantize=["MatMul", "Gemm"], per_channel=True, reduce_range=True,
             weight_type=QuantType.QInt8, use_external_data_format=large,
-            extra_options={"EnableSubgraph": True},  # the products in a loop's body too
         )  # fmt: skip
     finally:
         root.setLevel(level)
@@ -92,11 +75,8 @@ def _data(path: Path) -> Path:
 def _count(path: Path) -> Converted:
     import onnx
 
-    kinds: Counter[str] = Counter()
-    inner = [onnx.load(path, load_external_data=False).graph]
-    for graph in inner:  # grows: a loop's body is a graph of its own
-        weights = {tensor.name for tensor in graph.initializer}
-        kinds.update(node.op_type for node in graph.node if weights & set(node.input))
-        inner += [attribute.g for node in graph.node for attribute in node.attribute if attribute.HasField("g")]
+    graph = onnx.load(path, load_external_data=False).graph
+    weights = {tensor.name for tensor in graph.initializer}
+    kinds = Counter(node.op_type for node in graph.node if weights & set(node.input))
     kept = {kind: kinds[kind] for kind in ("Conv", "MatMul", "Gemm", "Gather") if kinds[kind]}
     return Converted(kinds["MatMulInteger"], kept)

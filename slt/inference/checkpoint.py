@@ -1,14 +1,13 @@
 """Translators with torch: an exported folder's TorchScript encoder, and a checkpoint as it was trained.
 
-Both follow `slt.inference.onnx.SentenceTranslator`, so that the demo and the parity tests ask all alike.
-Shape letters: B clips, T frames, T' frames after the temporal encoder, L tokens.
+Shape letters: B clips, T' frames after the temporal encoder, D its width.
 """
 
 from __future__ import annotations
 
 import warnings
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +15,14 @@ import torch
 from torch import Tensor
 
 from slt.files import rebuilding
-from slt.inference.onnx import Encoded, Hypothesis, Inputs, OnnxTranslator, check_inputs, pad_clips
+from slt.inference.onnx import Array, Hypothesis, Inputs, OnnxTranslator, SentenceTranslator
 from slt.models.tokenizer import decode
 from slt.models.trained import Trained
 from slt.training.machine import Compute
 
 
 def load_torchscript(path: Path, device: torch.device) -> Any:
-    """Opens a TorchScript file.
-
-    Raises:
-        ValueError: one that is damaged.
-    """
+    """Open a TorchScript file; ValueError where it is damaged."""
     with rebuilding(path), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="`torch.jit")
         with zipfile.ZipFile(path) as archive:  # of ours only the code is compressed
@@ -40,12 +35,8 @@ class TorchScriptTranslator(OnnxTranslator):
     """An exported folder whose encoder runs in torch, on a GPU where there is one; its decoder runs in onnxruntime.
 
     Args:
-        folder: as `python -m slt.export` writes it.
+        folder, options: of `OnnxTranslator`.
         device: of the encoder.
-        options: of `OnnxTranslator`, for the decoder.
-
-    Raises:
-        FileNotFoundError, ValueError: see `OnnxTranslator`.
     """
 
     def __init__(self, folder: Path | str, *, device: torch.device | str = "cpu", **options: Any) -> None:
@@ -55,93 +46,43 @@ class TorchScriptTranslator(OnnxTranslator):
         self._inputs = [tensor.name for tensor in self.manifest.graphs["encoder"].inputs]
         del self._sessions["encoder"]
 
-    def encode(self, clips: Sequence[Inputs]) -> Encoded:
-        """Run the encoder on B clips, and what of the decoder depends on them alone."""
-        for clip in clips:
-            check_inputs(clip, self.streams, self.max_frames)
-        arrays = pad_clips(clips, self.streams)
+    def _memory(self, given: Mapping[str, Array]) -> tuple[Array, Array]:
         with rebuilding(self.folder / f"encoder_{self.manifest.name}.ts"), torch.inference_mode():
-            memory, present = self.encoder(*(torch.from_numpy(arrays[name]).to(self.device) for name in self._inputs))
-        names = [output.name for output in self.manifest.graphs["cross"].outputs]
-        found = self._sessions["cross"].run(names, {"memory": memory.cpu().numpy()})
-        return Encoded(dict(zip(names, found, strict=True)), present.cpu().numpy())
+            memory, present = self.encoder(*(torch.from_numpy(given[name]).to(self.device) for name in self._inputs))
+        return memory.cpu().numpy(), present.cpu().numpy()
 
 
-class CheckpointTranslator:
+class CheckpointTranslator(SentenceTranslator):
     """A run as it was trained and evaluated: the same model, precision and search.
 
     Args:
         trained: the rebuilt checkpoint; its model is moved to `device`.
         device: of the model.
         precision: fp32, bf16 or fp16; None = as trained.
-
-    Attributes:
-        streams, fps, max_frames, extractor: see `SentenceTranslator`.
     """
 
     def __init__(self, trained: Trained, *, device: torch.device | str = "cpu", precision: str | None = None) -> None:
         self.trained, self.device = trained, torch.device(device)
-        self.precision = precision or trained.precision
+        self.compute = Compute(self.device, precision or trained.precision)
         self.translator = trained.translator.to(self.device).eval()
-        self.streams, self.fps, self.max_frames = trained.streams, trained.fps, trained.max_frames
-        self.extractor = trained.extractor
-
-    def translate(self, clip: Inputs, **options: Any) -> list[Hypothesis]:
-        """Return the sentences of a clip, best first; options as in `write`."""
-        return self.translate_batch([clip], **options)[0]
-
-    def translate_batch(self, clips: Sequence[Inputs], **options: Any) -> list[list[Hypothesis]]:
-        """Return the sentences of each of B clips, best first."""
-        return self.write(self.encode(clips), **options) if clips else []
+        self.streams, self.search, self.extractor = trained.streams, trained.search, trained.extractor
+        self.fps, self.max_frames = trained.fps, trained.max_frames
 
     @torch.inference_mode()
     def encode(self, clips: Sequence[Inputs]) -> tuple[Tensor, Tensor]:
-        """Run the encoder on B clips -> (B, T', D) and the (B, T') bool mask.
-
-        Raises:
-            ValueError: a stream that is missing, not known, or of another shape or type than the encoder reads.
-        """
-        for clip in clips:
-            check_inputs(clip, self.streams, self.max_frames)
-        arrays = {name: torch.from_numpy(x).to(self.device) for name, x in pad_clips(clips, self.streams).items()}
-        streams = {stream.name: arrays[stream.name] for stream in self.streams}
-        seen = {stream.name: arrays[f"seen_{stream.name}"] for stream in self.streams}
-        with Compute(self.device, self.precision).autocast():
-            memory, present = self.translator.encoder(streams, seen, arrays["frames"])
+        """Run the encoder on B clips -> (B, T', D) and the (B, T') bool mask."""
+        streams, seen, frames = self.padded(clips)
+        made = [{name: torch.from_numpy(x).to(self.device) for name, x in each.items()} for each in (streams, seen)]
+        with self.compute.autocast():
+            memory, present = self.translator.encoder(*made, torch.from_numpy(frames).to(self.device))
         return memory, present
 
-    @torch.inference_mode()
-    def write(
-        self,
-        encoded: tuple[Tensor, Tensor],
-        *,
-        num_beams: int | None = None,
-        length_penalty: float | None = None,
-        nbest: int | None = None,
-        max_tokens: int | None = None,
-    ) -> list[list[Hypothesis]]:
-        """Search the sentences of B encoded clips, best first; what is None is as in the evaluation of training.
-
-        Raises:
-            ValueError: `nbest` above `num_beams`.
-        """
-        search = self.trained.search
-        num_beams = search.num_beams if num_beams is None else num_beams
-        with Compute(self.device, self.precision).autocast():
-            out = self.translator.decoder.generate(
-                *encoded, num_beams=num_beams, nbest=num_beams if nbest is None else nbest,
-                length_penalty=search.length_penalty if length_penalty is None else length_penalty,
-                max_tokens=search.max_tokens if max_tokens is None else max_tokens,
-            )  # fmt: skip
+    def write(self, encoded: tuple[Tensor, Tensor], **options: Any) -> list[list[Hypothesis]]:
+        wanted = self.asked(**options)
+        with torch.inference_mode(), self.compute.autocast():
+            found = self.translator.decoder.generate(*encoded, wanted)
+        texts = [decode(self.trained.tokenizer, [one.ids for one in sentences]) for sentences in found]
         return [
-            [Hypothesis(text, score, self._written(ids)) for text, score, ids in zip(texts, scores, rows, strict=True)]
-            for texts, scores, rows in zip(
-                (decode(self.trained.tokenizer, ids.cpu()) for ids in out.ids),
-                out.scores.tolist(), out.ids.tolist(), strict=True,
-            )
-        ]  # fmt: skip
-
-    def _written(self, ids: list[int]) -> tuple[int, ...]:
-        """The tokens up to the end token, without the padding behind it."""
-        eos = self.trained.tokens.eos
-        return tuple(ids[: ids.index(eos) + 1] if eos in ids else ids)
+            [Hypothesis(text, one.score, one.ids) for text, one in zip(said, sentences, strict=True)]
+            for said, sentences in zip(texts, found, strict=True)
+        ]

@@ -6,19 +6,19 @@ head, L tokens written, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from slt.files import rebuilding
-from slt.models.search import Floats, Found, Ids, search
-from slt.models.signature import FILE, GraphSpec, StreamSpec, check_extractor, read_manifest
-from slt.streams.sample import Inputs
+from slt.models.search import Floats, Found, Ids, Search, likeliest, search
+from slt.models.signature import FILE, StreamSpec, read_manifest
+from slt.streams.sample import Inputs, pad_clips
 from slt.text import clean
 
 Array = NDArray[Any]
@@ -33,60 +33,71 @@ class Hypothesis:
     ids: tuple[int, ...]
 
 
-class SentenceTranslator(Protocol):
+class SentenceTranslator:
     """Whatever turns a clip into sentences: an exported folder, TorchScript, a checkpoint.
 
     Attributes:
         streams: what a clip must have, in this order.
         fps, max_frames: which frames of a clip it wants (`slt.streams.sample`); None = all.
         extractor: fingerprint of what cut the crops it was trained on; None = not known.
+        search: as in the evaluation of training.
     """
 
     streams: tuple[StreamSpec, ...]
     fps: float | None
     max_frames: int | None
     extractor: str | None
+    search: Search
+
+    def translate(self, clip: Inputs, **options: Any) -> list[Hypothesis]:
+        """Return the sentences of a clip, best first; options as in `asked`.
+
+        Raises:
+            ValueError: a stream that is missing, not known, or of another shape or type than the encoder reads.
+        """
+        return self.translate_batch([clip], **options)[0]
+
+    def translate_batch(self, clips: Sequence[Inputs], **options: Any) -> list[list[Hypothesis]]:
+        """Return the sentences of each of B clips, best first, of any lengths: they are padded to the longest."""
+        return self.write(self.encode(clips), **options) if clips else []
 
     def encode(self, clips: Sequence[Inputs]) -> Any:
         """Run the encoder on B clips; what comes out is for `write`."""
+        raise NotImplementedError
 
-    def write(
-        self,
-        encoded: Any,
-        *,
-        num_beams: int | None = None,
-        length_penalty: float | None = None,
-        nbest: int | None = None,
-        max_tokens: int | None = None,
-    ) -> list[list[Hypothesis]]:
-        """Search the sentences of each encoded clip, best first; what is None is as in the evaluation of training."""
+    def write(self, encoded: Any, **options: Any) -> list[list[Hypothesis]]:
+        """Search the sentences of each encoded clip, best first; options as in `asked`."""
+        raise NotImplementedError
 
-    def translate(
-        self,
-        clip: Inputs,
-        *,
-        num_beams: int | None = None,
-        length_penalty: float | None = None,
-        nbest: int | None = None,
-        max_tokens: int | None = None,
-    ) -> list[Hypothesis]:
-        """Return the sentences of a clip, best first."""
+    def asked(self, **options: Any) -> Search:
+        """Return the model's search with the values of a `Search` that are given; `nbest` is the caller's alone.
+
+        Raises:
+            ValueError: `nbest` above `num_beams`, or `max_tokens` above the model's.
+        """
+        found = replace(self.search, nbest=None).with_(**options)
+        if found.max_tokens > self.search.max_tokens:
+            raise ValueError(
+                f"search.max_tokens={found.max_tokens}: the model writes at most {self.search.max_tokens} tokens"
+            )
+        return found
+
+    def padded(self, clips: Sequence[Inputs]) -> tuple[dict[str, Array], dict[str, Array], Array]:
+        """Check and pad B clips: streams (B, T, ...), seen marks (B, T) and frames (B, T)."""
+        for clip in clips:
+            check_inputs(clip, self.streams, self.max_frames)
+        return pad_clips(clips)
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """B clips after the encoder: what the cross-attention of each decoder layer reads, and which frames are there.
-
-    Attributes:
-        cross: name of the decoder's input -> (B, H, T', d).
-        present: bool (B, T').
-    """
+    """B clips after the encoder: the cross-attention's keys and values, name -> (B, H, T', d), and present (B, T')."""
 
     cross: dict[str, Array]
     present: NDArray[np.bool_]
 
 
-class OnnxTranslator:
+class OnnxTranslator(SentenceTranslator):
     """The translator of an exported folder.
 
     Args:
@@ -113,98 +124,41 @@ class OnnxTranslator:
         optimisation: str = "all",
     ) -> None:
         self.folder = Path(folder)
-        self.manifest = read_manifest(self.folder)
-        self.streams = self.manifest.streams
-        self.fps, self.max_frames = self.manifest.fps, self.manifest.max_frames
-        self.extractor = self.manifest.extractor
+        self.manifest = manifest = read_manifest(self.folder)
+        self.streams, self.search, self.extractor = manifest.streams, manifest.search, manifest.extractor
+        self.fps, self.max_frames = manifest.fps, manifest.max_frames
         with rebuilding(self.folder / "tokenizer.json"):
             self.tokenizer: Any = Tokenizer.from_file(str(self.folder / "tokenizer.json"))
         self._sessions = {
             graph: open_session(
-                self.folder / self.manifest.graph_file(graph),
+                self.folder / manifest.graph_file(graph),
                 providers=providers,
                 threads=threads,
                 spinning=spinning,
                 optimisation=optimisation,
             )
-            for graph in self.manifest.graphs
+            for graph in manifest.graphs
         }
         size = self.tokenizer.get_vocab_size()
-        if strange := {
-            key: of for key, of in vars(self.manifest.tokens).items() if of is not None and not 0 <= of < size
-        }:
+        if strange := {key: of for key, of in vars(manifest.tokens).items() if of is not None and not 0 <= of < size}:
             raise ValueError(f"{self.folder / FILE}: tokens {strange} are none of the tokenizer's {size}; export again")
-
-    def check_extractor(self, came: str | None, *, where: str, allowed: bool) -> None:
-        """Refuse what another extractor cut; see `slt.models.signature.check_extractor`."""
-        check_extractor(self.manifest, came, where=where, allowed=allowed)
-
-    def translate(self, clip: Inputs, **options: Any) -> list[Hypothesis]:
-        """Return the sentences of a clip, best first; options as in `write`.
-
-        Raises:
-            ValueError: a stream that is missing, not known, or of another shape or type than the encoder reads.
-        """
-        return self.translate_batch([clip], **options)[0]
-
-    def translate_batch(self, clips: Sequence[Inputs], **options: Any) -> list[list[Hypothesis]]:
-        """Return the sentences of each of B clips, best first, of any lengths: they are padded to the longest."""
-        return self.write(self.encode(clips), **options) if clips else []
 
     def encode(self, clips: Sequence[Inputs]) -> Encoded:
         """Run the encoder on B clips, and what of the decoder depends on them alone."""
-        for clip in clips:
-            check_inputs(clip, self.streams, self.max_frames)
-        arrays = pad_clips(clips, self.streams)
-        names = [output.name for output in self.manifest.graphs["cross"].outputs]
+        given = feeds(*self.padded(clips))
         with rebuilding(self.folder / FILE):  # which says what the graphs take and give
-            memory, present = self._sessions["encoder"].run(["memory", "present"], arrays)
-            cross = self._sessions["cross"].run(names, {"memory": memory})
-        return Encoded(dict(zip(names, cross, strict=True)), present)
+            memory, present = self._memory(given)
+            return Encoded(cross_of(self._sessions["cross"], memory), present)
 
-    def write(
-        self,
-        encoded: Encoded,
-        *,
-        num_beams: int | None = None,
-        length_penalty: float | None = None,
-        nbest: int | None = None,
-        max_tokens: int | None = None,
-    ) -> list[list[Hypothesis]]:
-        """Search the sentences of B encoded clips.
+    def _memory(self, given: Mapping[str, Array]) -> tuple[Array, Array]:
+        """What the encoder makes of its inputs: (B, T', D) and present (B, T')."""
+        memory, present = self._sessions["encoder"].run(["memory", "present"], given)
+        return memory, present
 
-        Args:
-            encoded: from `encode`.
-            num_beams: beams, 1 is greedy; None = as in the evaluation of training, of the others too.
-            length_penalty: power of the length by which a hypothesis' log-probability is divided.
-            nbest: sentences a clip; None = one a beam.
-            max_tokens: longest sentence, in tokens, at most that of the manifest.
-
-        Returns:
-            For each clip its sentences, best first.
-
-        Raises:
-            ValueError: `nbest` above `num_beams`, or `max_tokens` above that of the manifest.
-        """
-        default, tokens = self.manifest.search, self.manifest.tokens
-        num_beams = default.num_beams if num_beams is None else num_beams
-        max_tokens = default.max_tokens if max_tokens is None else max_tokens
-        if max_tokens > default.max_tokens:
-            raise ValueError(
-                f"max_tokens={max_tokens}: the folder was exported for sentences of at most {default.max_tokens} tokens"
-            )
-        found = search(
-            _Step(self._sessions["decoder"], self.manifest.graphs["decoder"], encoded, self.folder),
-            len(encoded.present),
-            start=tokens.start,
-            eos=tokens.eos,
-            pad=tokens.pad,
-            forced_bos=tokens.forced_bos,
-            num_beams=num_beams,
-            length_penalty=default.length_penalty if length_penalty is None else length_penalty,
-            max_tokens=max_tokens,
-            nbest=num_beams if nbest is None else nbest,
-        )
+    def write(self, encoded: Encoded, **options: Any) -> list[list[Hypothesis]]:
+        wanted = self.asked(**options)
+        step = Step(self._sessions["decoder"], encoded, self.folder / FILE)
+        found = search(step, len(encoded.present), self.manifest.tokens, wanted)
         return [[self._hypothesis(one) for one in sentences] for sentences in found]
 
     def _hypothesis(self, found: Found) -> Hypothesis:
@@ -212,34 +166,49 @@ class OnnxTranslator:
         return Hypothesis(clean(text), found.score, found.ids)
 
 
-class _Step:
+def feeds(streams: Mapping[str, Any], seen: Mapping[str, Any], frames: Any) -> dict[str, Any]:
+    """Return a batch as the encoder's graph takes it, by name."""
+    return {**streams, **{f"seen_{name}": marks for name, marks in seen.items()}, "frames": frames}
+
+
+def cross_of(session: Any, memory: Array) -> dict[str, Array]:
+    """Run the graph that is run once a clip on (B, T', D): its outputs by name."""
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, {"memory": memory}), strict=True))
+
+
+class Step:
     """The decoder's graph as the search asks it: one token for every hypothesis, keys and values of the past kept."""
 
-    def __init__(self, session: Any, graph: GraphSpec, encoded: Encoded, folder: Path) -> None:
-        self._session, self._folder = session, folder
-        self._outputs = [output.name for output in graph.outputs]
+    def __init__(self, session: Any, encoded: Encoded, where: Path) -> None:
+        self._session, self._where = session, where
+        self._outputs = [output.name for output in session.get_outputs()]
         self._fixed: dict[str, Array] = {**encoded.cross, "present": encoded.present}
-        rows = len(encoded.present)
+        inputs = {each.name: each.shape for each in session.get_inputs()}
         self._past = {
-            each.name: np.zeros((rows, int(each.shape[1]), 0, int(each.shape[3])), each.dtype)
-            for each in graph.inputs
-            if each.name.startswith("past_")
+            name: np.zeros((len(encoded.present), shape[1], 0, shape[3]), np.float32)
+            for name, shape in inputs.items()
+            if name.startswith("past_")
         }
-        self._counted = any(each.name == "position" for each in graph.inputs)
+        self._counted = "position" in inputs  # in folders that were exported before the graph counted by itself
         self._length = 0
 
-    def __call__(self, tokens: Ids, order: Ids) -> Floats:
-        """Return logits (N, V); see `slt.models.search.Step`."""
+    def __call__(self, tokens: Ids, order: Ids, count: int) -> tuple[Floats, Ids]:
+        """See `slt.models.search.Step`."""
+        return likeliest(self.logits(tokens, order), count)
+
+    def logits(self, tokens: Ids, order: Ids) -> Floats:
+        """Return (N, V) of what follows the last tokens (N,), each of the hypothesis (N,) of the step before."""
         rows = len(self._fixed["present"])
         if len(order) != rows:  # clips keep their order, so as many rows as before are of the same clips
             self._fixed = {name: array.take(order, axis=0) for name, array in self._fixed.items()}
         if len(order) != rows or (order != np.arange(rows)).any():
             self._past = {name: array.take(order, axis=0) for name, array in self._past.items()}
-        feeds = {"tokens": tokens[:, None], **self._fixed, **self._past}
+        given = {"tokens": tokens[:, None], **self._fixed, **self._past}
         if self._counted:
-            feeds["position"] = np.array(self._length, np.int64)
-        with rebuilding(self._folder / FILE):
-            logits, *new = self._session.run(self._outputs, feeds)
+            given["position"] = np.array(self._length, np.int64)
+        with rebuilding(self._where):
+            logits, *new = self._session.run(self._outputs, given)
         kept = dict(zip(self._outputs[1:], new, strict=True))
         self._past = {name: kept[name.replace("past_", "new_", 1)] for name in self._past}
         self._length += 1
@@ -247,12 +216,7 @@ class _Step:
 
 
 def check_inputs(clip: Inputs, streams: Sequence[StreamSpec], max_frames: int | None) -> None:
-    """Refuse a clip that an encoder of these streams cannot read.
-
-    Raises:
-        ValueError: naming the stream: missing, not known, of another shape or dtype, of another length than the first,
-            or longer than `max_frames`.
-    """
+    """Refuse a clip that an encoder of these streams cannot read, naming the stream."""
     names = [stream.name for stream in streams]
     for what, given in (("streams", clip.streams), ("seen", clip.seen)):
         if set(given) != set(names):
@@ -270,31 +234,10 @@ def check_inputs(clip: Inputs, streams: Sequence[StreamSpec], max_frames: int | 
         )
 
 
-def pad_clips(clips: Sequence[Inputs], streams: Sequence[StreamSpec]) -> dict[str, Array]:
-    """Return the encoder's inputs: streams (B, T, ...) and seen marks (B, T) padded with zeros, and `frames` (B, T)."""
-    lengths = [len(clip.seen[streams[0].name]) for clip in clips]
-    arrays: dict[str, Array] = {}
-    for stream in streams:
-        arrays[stream.name] = _padded([clip.streams[stream.name] for clip in clips], max(lengths))
-        arrays[f"seen_{stream.name}"] = _padded([clip.seen[stream.name] for clip in clips], max(lengths))
-    arrays["frames"] = np.arange(max(lengths)) < np.array(lengths)[:, None]
-    return arrays
-
-
-def _padded(arrays: Sequence[Array], length: int) -> Array:
-    """Return arrays (T, ...) of different T as one (B, length, ...)."""
-    if len(arrays) == 1:
-        return arrays[0][None]
-    out = np.zeros((len(arrays), length, *arrays[0].shape[1:]), arrays[0].dtype)
-    for place, array in enumerate(arrays):
-        out[place, : len(array)] = array
-    return out
-
-
 def open_session(
     path: Path, *, providers: Sequence[str] | None, threads: int | None, spinning: bool, optimisation: str
 ) -> Any:
-    """Open a graph with onnxruntime; arguments and errors as in `OnnxTranslator`."""
+    """Open a graph with onnxruntime; see `OnnxTranslator`."""
     try:
         import onnxruntime
     except ModuleNotFoundError as error:

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 from slt.corpora.provenance import refuse_other_extractor
 from slt.extraction.regions import STREAMS, Extractor
 from slt.inference.onnx import OnnxTranslator, SentenceTranslator
-from slt.models.signature import FILE, Search
+from slt.models.signature import FILE
 
 if TYPE_CHECKING:
     from slt.models.trained import Trained
@@ -24,13 +24,7 @@ EMBEDDED = "synthetic-"
 
 @dataclass(frozen=True)
 class Opened:
-    """A model that can translate.
-
-    Attributes:
-        translator: it.
-        extractor_settings: name, version and parameters of what cut its training clips; None where nothing says so.
-        about: what it is, in a line.
-    """
+    """A model that can translate, what is known of the extractor of its training clips, and what it is, in a line."""
 
     translator: SentenceTranslator
     extractor_settings: Mapping[str, Any] | None
@@ -57,11 +51,6 @@ def open_translator(
         threads: of onnxruntime; None = one a core.
         search: keywords of `SentenceTranslator.write`, looked at before a film is.
         rebuild: makes a model of a checkpoint.
-
-    Raises:
-        FileNotFoundError: no such folder, file or tokenizer.
-        ValueError: neither an exported folder nor a run, one that is damaged, a tokenizer of another model, or a search
-            that the model cannot do.
     """
     if (model / FILE).is_file():
         return _exported(model, encoder, tokenizer, device, threads, search)
@@ -78,14 +67,14 @@ def open_translator(
     from slt.training.machine import choose_device  # here: an exported folder needs no torch
 
     trained = rebuild(model)
-    _refuse_search(search, trained.search)
+    translator = CheckpointTranslator(trained, device=choose_device(device))
+    translator.asked(**search)  # what it cannot do would fail at the first sentence, which may be minutes away
     if tokenizer is not None:
         from slt.models.tokenizer import load_tokenizer
 
         chosen = load_tokenizer(tokenizer)
         _refuse_tokenizer(tokenizer, trained.tokenizer.get_vocab(), chosen.get_vocab())
-        trained = replace(trained, tokenizer=chosen)
-    translator = CheckpointTranslator(trained, device=choose_device(device))
+        translator.trained = replace(trained, tokenizer=chosen)
     return Opened(translator, trained.extractor_settings, f"checkpoint {model} ({translator.device})")
 
 
@@ -105,19 +94,6 @@ def share_cores(threads: int | None, *, live: bool) -> int | None:
     return max(1, cores // 2)
 
 
-def _refuse_search(search: Mapping[str, Any], default: Search) -> None:
-    """Refuse a search that would fail at the first sentence, which may be minutes away."""
-    beams = search["num_beams"] or default.num_beams
-    if (search["nbest"] or 1) > beams:
-        raise ValueError(
-            f"search.nbest={search['nbest']} is above the {beams} beams of the search; raise search.num_beams with it"
-        )
-    if (search["max_tokens"] or 1) > default.max_tokens:
-        raise ValueError(
-            f"search.max_tokens={search['max_tokens']}: the model writes at most {default.max_tokens} tokens"
-        )
-
-
 def _exported(
     model: Path, encoder: str, tokenizer: str | None, device: str, threads: int | None, search: Mapping[str, Any]
 ) -> Opened:
@@ -134,7 +110,7 @@ def _exported(
         gpu = device.startswith("cuda")
         translator = OnnxTranslator(model, providers=["CUDAExecutionProvider"] if gpu else None, threads=threads)
         about = "onnxruntime" + (" (cuda)" if gpu else "")
-    _refuse_search(search, translator.manifest.search)
+    translator.asked(**search)
     if tokenizer is not None:
         other = read_tokenizer(tokenizer)
         _refuse_tokenizer(tokenizer, translator.tokenizer.get_vocab(), other.get_vocab())
@@ -144,12 +120,7 @@ def _exported(
 
 
 def read_tokenizer(name_or_folder: str) -> Any:
-    """Read a Hugging Face tokenizer from its folder, its tokenizer.json, or by its name on the hub.
-
-    Raises:
-        FileNotFoundError: neither a folder or file here nor a name that the hub (or its local cache) gives.
-        ValueError: one that only Python can run.
-    """
+    """Read a Hugging Face tokenizer from its folder, its tokenizer.json, or by its name on the hub."""
     path = Path(name_or_folder)
     file = path / "tokenizer.json" if path.is_dir() else path
     if file.is_file():
@@ -182,16 +153,10 @@ def _refuse_tokenizer(name: str, expected: Mapping[str, int], came: Mapping[str,
 def fit_extractor(
     settings: Mapping[str, Any] | None, landmarker: Mapping[str, Any], extractor: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
-    """Set an extractor's keys as they were for the training clips of a model.
+    """Set the keys of `conf/extractor.yaml` as they were for the training clips of a model.
 
-    Args:
-        settings: `Opened.extractor_settings`.
-        landmarker: keys of `conf/extractor.yaml`.
-        extractor: likewise.
-
-    Returns:
-        both with the model's values, and what changed, as `extractor.crop_size=112`; but for how the signer is chosen,
-        which is for whoever uses the model to say.
+    Returns both groups, and what changed, as `extractor.crop_size=112`; but for how the signer is chosen, which is for
+    whoever uses the model to say.
     """
     parameters = (settings or {}).get("parameters") or {}
     landmarks = parameters.get("landmarks") or {} if isinstance(parameters, Mapping) else None
@@ -208,18 +173,7 @@ def fit_extractor(
 
 
 def refuse_unfit(translator: SentenceTranslator, extractor: Extractor, *, where: str, allowed: bool) -> None:
-    """Refuse a model that cannot, or should not, read what an extractor cuts out of pictures.
-
-    Args:
-        translator: the model.
-        extractor: that was opened for it.
-        where: what is to be translated, for messages.
-        allowed: take clips of another extractor all the same.
-
-    Raises:
-        ValueError: a stream that is not made from pictures; or clips of another extractor, or of none, in training,
-            and that is not allowed.
-    """
+    """Refuse a model that cannot read what an extractor cuts out of pictures, or, if not `allowed`, should not."""
     for stream in translator.streams:
         if stream.kind == "features" or (stream.kind == "crops" and stream.name not in STREAMS):
             raise ValueError(

@@ -6,11 +6,10 @@ Shape letters: B clips, T' frames after the temporal encoder, D model width, L t
 from __future__ import annotations
 
 import contextlib
-import difflib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import (
@@ -23,22 +22,14 @@ from transformers import (
     PreTrainedTokenizerBase,
     logging,
 )
-from transformers.generation import GenerateEncoderDecoderOutput
-from transformers.modeling_outputs import BaseModelOutput
+from transformers.cache_utils import DynamicLayer
+from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 
-# What `generate` calls the cache that it is handed: transformers 5.24 renamed it.
-_CACHE = "cache" if "cache" in GenerateEncoderDecoderOutput.__dataclass_fields__ else "past_key_values"
+from slt.models.search import Floats, Found, Ids, Search, Tokens, search
+from slt.text import near
 
-
-@dataclass
-class Generated:
-    """What beam search gives for B clips: ids (B, nbest, L) int64, and score (B, nbest) float32.
-
-    A score is the log-probability of the tokens over their number to the power of `length_penalty`.
-    """
-
-    ids: Tensor
-    scores: Tensor
+# What models call the cache that they are handed: transformers 5.24 renamed it.
+_CACHE = "cache" if "cache" in Seq2SeqLMOutput.__dataclass_fields__ else "past_key_values"
 
 
 class TextSeq2SeqDecoder(nn.Module):
@@ -50,20 +41,14 @@ class TextSeq2SeqDecoder(nn.Module):
     Args:
         embed_dim: D of what comes in.
         tokenizer: gives the vocabulary and the ids of the special tokens.
-        architecture: transformers' `model_type` (t5, mt5, bart, mbart, ...) for a model built from scratch;
-            not used where `pretrained` is given.
+        architecture: transformers' `model_type` (t5, mt5, bart, mbart, ...) of a model built from scratch.
         pretrained: a hub name or local folder, weights and size as published; None builds from `config`.
         config: keys of the architecture's transformers configuration. With `pretrained` they override its own. A whole
             one, as `hf_config` gives it, is taken as it stands and says the architecture itself. With
             `tie_word_embeddings: false` the head has weights of its own, which start as the embedding's.
         text_encoder: whether the model's own encoder is used.
-        language: target language of multilingual models such as mBART (`es_XX`); None where there is no such thing.
+        language: target language of multilingual models such as mBART (`es_XX`).
         max_tokens: longest sentence, in tokens, that is trained on or written.
-
-    Raises:
-        ValueError: a configuration key that the architecture does not have, an unknown architecture, a published
-            model without some of its weights, or a sentence longer than the model's positions allow.
-        FileNotFoundError: `pretrained` is neither a local folder nor a model that the hub gives.
     """
 
     def __init__(
@@ -97,24 +82,15 @@ class TextSeq2SeqDecoder(nn.Module):
         # would have a hidden say, and be lost when the model is rebuilt from a checkpoint.
         self.model.generation_config = GenerationConfig()
         settings = self.model.config
-        positions = getattr(settings, "max_position_embeddings", None)
-        if positions is not None and max_tokens > positions:
-            raise ValueError(
-                f"decoder.max_tokens={max_tokens}, but {settings.model_type} has {positions} positions; "
-                "lower it, or raise config.max_position_embeddings of a model built from scratch"
-            )
-        if settings.decoder_start_token_id is None:
-            raise ValueError(
-                f"decoder: this {settings.model_type} does not say what a sentence starts with; "
-                "give config.decoder_start_token_id (of an mBART of the first kind, the id of the language)"
-            )
-        self.positions = positions if text_encoder else None
+        _check_model(settings, max_tokens)
+        self.positions = getattr(settings, "max_position_embeddings", None) if text_encoder else None
         self.text_encoder = text_encoder
         self.max_tokens = max_tokens
-        self.pad_id = int(tokenizer.pad_token_id)
-        self.eos_id = int(tokenizer.eos_token_id)
-        self.start_id = int(settings.decoder_start_token_id)
-        self.forced_bos_id = None if language is None else language_id(tokenizer, language)
+        self.tokens = Tokens(
+            start=int(settings.decoder_start_token_id), eos=int(tokenizer.eos_token_id),  # type: ignore[arg-type]
+            pad=int(tokenizer.pad_token_id),  # type: ignore[arg-type]
+            forced_bos=None if language is None else language_id(tokenizer, language),
+        )  # fmt: skip
         self.norm = nn.LayerNorm(embed_dim)
         self.bridge = nn.Linear(embed_dim, settings.hidden_size)
         if not text_encoder:
@@ -126,86 +102,120 @@ class TextSeq2SeqDecoder(nn.Module):
         return {key: value for key, value in self.model.config.to_dict().items() if key != "_name_or_path"}
 
     def forward(self, memory: Tensor, present: Tensor, tokens: Tensor) -> Tensor:
-        """Teacher-forced logits.
-
-        Args:
-            memory: (B, T', D) encoded frames.
-            present: (B, T') bool, True on real frames.
-            tokens: (B, L) int64 target ids, ending in the end token, padded with the pad id.
-
-        Returns:
-            (B, L, V) logits; position i sees the tokens before i.
-        """
-        shifted = torch.cat([tokens.new_full((len(tokens), 1), self.start_id), tokens[:, :-1]], dim=1)
+        """(B, T', D), (B, T') bool and target ids (B, L) -> logits (B, L, V), each of the tokens before it."""
+        self.check_length(memory)
+        shifted = torch.cat([tokens.new_full((len(tokens), 1), self.tokens.start), tokens[:, :-1]], dim=1)
         return self.model(
-            encoder_outputs=self._encode(memory, present),
+            encoder_outputs=BaseModelOutput(last_hidden_state=self.encode(memory, present)),
             attention_mask=present.long(),
             decoder_input_ids=shifted,
             use_cache=False,
         ).logits
 
-    def generate(
-        self, memory: Tensor, present: Tensor, *, num_beams: int, length_penalty: float, max_tokens: int, nbest: int
-    ) -> Generated:
-        """Beam search (greedy with one beam), deterministic.
+    def encode(self, memory: Tensor, present: Tensor) -> Tensor:
+        """(B, T', D) and (B, T') bool -> what the cross-attention reads, (B, T', hidden size)."""
+        return entered(*self.entrance, memory, present)
 
-        Args:
-            memory: (B, T', D) encoded frames.
-            present: (B, T') bool, True on real frames.
-            num_beams: beams; 1 is greedy.
-            length_penalty: power of the length that a hypothesis' log-probability is divided by.
-            max_tokens: longest sentence, in tokens.
-            nbest: sentences a clip, at most `num_beams`.
+    @property
+    def entrance(self) -> tuple[nn.Module, nn.Module, Any]:
+        """The parts of `encode`: norm, bridge, and the text encoder or None."""
+        return self.norm, self.bridge, self.model.get_encoder() if self.text_encoder else None
 
-        Returns:
-            ids (B, nbest, L) without the start token, and scores (B, nbest), best first.
-
-        Raises:
-            ValueError: `nbest` is above `num_beams`.
-        """
-        if nbest > num_beams:
-            raise ValueError(f"nbest={nbest} is above num_beams={num_beams}: beams bound the n-best")
-        out = self.model.generate(
-            encoder_outputs=self._encode(memory, present),
-            attention_mask=present.long(),
-            decoder_start_token_id=self.start_id,
-            forced_bos_token_id=self.forced_bos_id,
-            pad_token_id=self.pad_id,
-            eos_token_id=self.eos_id,
-            num_beams=num_beams,
-            num_return_sequences=nbest,
-            length_penalty=length_penalty,
-            max_new_tokens=max_tokens,
-            do_sample=False,
-            return_dict_in_generate=True,
-            output_scores=True,
-            # One that grows: transformers' own would have as many layers as the encoder.
-            **{_CACHE: EncoderDecoderCache(DynamicCache(), DynamicCache())},
-        )
-        ids = out.sequences[:, 1:].view(len(memory), nbest, -1)
-        if num_beams > 1:
-            return Generated(ids, out.sequences_scores.float().view(len(memory), nbest))
-        steps = self.model.compute_transition_scores(out.sequences, out.scores, normalize_logits=True)
-        written = (ids[:, 0] != self.pad_id).float()
-        length = written.sum(dim=1, keepdim=True).clamp(min=1)
-        total = torch.where(written.bool(), steps.float(), 0.0).sum(dim=1, keepdim=True)
-        return Generated(ids, total / length**length_penalty)
-
-    def _encode(self, memory: Tensor, present: Tensor) -> BaseModelOutput:
-        """(B, T', D) -> what the cross-attention reads, (B, T', hidden size)."""
+    def check_length(self, memory: Tensor) -> None:
+        """Refuse (B, T', D) of more frames than the text encoder has positions."""
         if self.positions is not None and memory.shape[1] > self.positions:
             raise ValueError(
                 f"a clip of {memory.shape[1]} frames, but the decoder's text encoder has {self.positions} positions; "
                 "lower dataset.max_frames, raise temporal.downsample, or set decoder.text_encoder=false"
             )
-        x = self.bridge(self.norm(memory))
-        if self.text_encoder:
-            x = self.model.get_encoder()(inputs_embeds=x, attention_mask=present.long()).last_hidden_state
-        return BaseModelOutput(last_hidden_state=x)
+
+    def start(self, hidden: Tensor) -> tuple[Tensor, ...]:
+        """(B, T', hidden size) -> what every step reads of it: each layer's cross-attention key and value in turn.
+
+        Each is (B, H, T', d), of H heads of width d.
+        """
+        cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
+        tokens = torch.full((hidden.shape[0], 1), self.tokens.start, device=hidden.device)
+        self.write(tokens, hidden, None, cache)
+        return _tensors(cache.cross_attention_cache)
+
+    def step(self, tokens: Tensor, present: Tensor, *cache: Tensor) -> tuple[Tensor, ...]:
+        """Last tokens (N, 1), present (N, T') and a cache -> logits (N, V) and the longer part of the cache.
+
+        The cache is what `start` gave, then the past's key and value (N, H, L, d) of each layer in turn, with L = 0 at
+        the first step; what comes back is of length L + 1.
+        """
+        half = len(cache) // 2
+        both = EncoderDecoderCache(_cache(cache[half:]), _cache(cache[:half]))
+        both.is_updated = dict.fromkeys(range(half // 2), True)
+        # Keys and values of the cross-attention are in the cache: of what they are made of only the shape is looked at.
+        hidden = torch.empty((*present.shape, self.bridge.out_features), device=tokens.device, dtype=cache[0].dtype)
+        return self.write(tokens, hidden, present, both), *_tensors(both.self_attention_cache)
+
+    def write(self, tokens: Tensor, hidden: Tensor, present: Tensor | None, cache: EncoderDecoderCache) -> Tensor:
+        """Logits (N, V) of what follows tokens (N, 1), by hidden (N, T', hidden size), present (N, T') and a cache."""
+        return self.model(
+            encoder_outputs=BaseModelOutput(last_hidden_state=hidden),
+            attention_mask=None if present is None else present.long(),
+            decoder_input_ids=tokens, use_cache=True, **{_CACHE: cache},
+        ).logits[:, -1]  # fmt: skip
+
+    def generate(self, memory: Tensor, present: Tensor, options: Search) -> list[list[Found]]:
+        """The sentences of (B, T', D) encoded frames, of which (B, T') bool are present, each clip's best first."""
+        self.check_length(memory)
+        with torch.inference_mode():
+            return search(_Step(self, self.encode(memory, present), present), len(memory), self.tokens, options)
+
+
+def entered(norm: nn.Module, bridge: nn.Module, encoder: Any, memory: Tensor, present: Tensor) -> Tensor:
+    """What `TextSeq2SeqDecoder.encode` computes, by its parts alone."""
+    x = bridge(norm(memory))
+    return x if encoder is None else encoder(inputs_embeds=x, attention_mask=present.long()).last_hidden_state
+
+
+class _Step:
+    """The decoder as the search asks it: one token for every hypothesis, keys and values of the past kept."""
+
+    def __init__(self, decoder: TextSeq2SeqDecoder, hidden: Tensor, present: Tensor) -> None:
+        self._decoder, self._hidden, self._present = decoder, hidden, present
+        # One that grows: transformers' own would have as many layers as the encoder.
+        self._cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
+
+    def __call__(self, tokens: Ids, order: Ids, count: int) -> tuple[Floats, Ids]:
+        """See `slt.models.search.Step`."""
+        rows, device = len(self._present), self._present.device
+        place = torch.from_numpy(order).to(device)
+        if len(order) != rows:  # clips keep their order, so as many rows as before are of the same clips
+            self._hidden, self._present = self._hidden[place], self._present[place]
+            self._cache.cross_attention_cache.batch_select_indices(place)
+        if len(order) != rows or (order != np.arange(rows)).any():
+            self._cache.self_attention_cache.batch_select_indices(place)
+        last = torch.from_numpy(tokens)[:, None].to(device)
+        logits = self._decoder.write(last, self._hidden, self._present, self._cache)
+        log_probs = logits.float().log_softmax(-1)
+        # Of tokens alike, which half precision makes of many, greedy search takes the first, as transformers' does.
+        best = log_probs.max(-1, keepdim=True) if count == 1 else log_probs.topk(min(count, logits.shape[1]))
+        return best.values.cpu().numpy(), best.indices.cpu().numpy()
+
+
+def _cache(tensors: tuple[Tensor, ...]) -> DynamicCache:
+    """Key and value of each layer in turn as transformers' cache; its own constructor would copy them."""
+    cache = DynamicCache()
+    for key, value in zip(tensors[::2], tensors[1::2], strict=True):
+        layer = DynamicLayer()
+        layer.lazy_initialization(key, value)
+        layer.keys, layer.values = key, value
+        cache.layers.append(layer)
+    return cache
+
+
+def _tensors(cache: Any) -> tuple[Tensor, ...]:
+    """The inverse of `_cache`."""
+    return tuple(x for layer in cache.layers for x in (layer.keys, layer.values))
 
 
 def _settings(architecture: str, config: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> PretrainedConfig:
-    """The transformers configuration of a model from scratch around our tokenizer, or a checkpoint's whole one."""
+    """Return the configuration of a model from scratch around our tokenizer, or a checkpoint's whole one."""
     if "model_type" in config:
         return AutoConfig.for_model(**config)
     try:
@@ -220,11 +230,7 @@ def _settings(architecture: str, config: Mapping[str, Any], tokenizer: PreTraine
 
 
 def _published(name: str, config: Mapping[str, Any]) -> Any:
-    """The model of a hub name or local folder, with keys of its configuration changed; its head as its weights say.
-
-    Raises:
-        FileNotFoundError, ValueError: see `TextSeq2SeqDecoder`.
-    """
+    """Load the model of a hub name or local folder, keys of its configuration changed, its head as its weights say."""
     try:
         settings = AutoConfig.from_pretrained(name)
     except OSError as error:
@@ -253,7 +259,6 @@ def _published(name: str, config: Mapping[str, Any]) -> Any:
 
 
 def _is_tied(model: Any) -> bool:
-    """Whether the head is the embedding."""
     head = model.get_output_embeddings()
     return head is not None and head.weight is model.get_input_embeddings().weight
 
@@ -273,28 +278,36 @@ def _check_keys(config: Mapping[str, Any], settings: PretrainedConfig, what: str
     known = {*settings.to_dict(), *settings.attribute_map, "decoder_start_token_id"}
     for key in config:
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise ValueError(f"decoder.config.{key}: {what} does not know this key{hint}")
+            raise ValueError(f"decoder.config.{key}: {what} does not know this key{near(key, known)}")
+
+
+def _check_model(settings: PretrainedConfig, max_tokens: int) -> None:
+    positions = getattr(settings, "max_position_embeddings", None)
+    if positions is not None and max_tokens > positions:
+        raise ValueError(
+            f"decoder.max_tokens={max_tokens}, but {settings.model_type} has {positions} positions; "
+            "lower it, or raise config.max_position_embeddings of a model built from scratch"
+        )
+    if settings.decoder_start_token_id is None:
+        raise ValueError(
+            f"decoder: this {settings.model_type} does not say what a sentence starts with; "
+            "give config.decoder_start_token_id (of an mBART of the first kind, the id of the language)"
+        )
 
 
 def language_id(tokenizer: PreTrainedTokenizerBase, language: str) -> int:
-    """The token id of a target language.
-
-    Raises:
-        ValueError: the tokenizer does not have it.
-    """
+    """Return the token id of a target language; ValueError where the tokenizer does not have it."""
     found: Any = tokenizer.convert_tokens_to_ids(language)
     if found is None or found == tokenizer.unk_token_id:
         codes = [str(token) for token in tokenizer.all_special_tokens]
-        near = [code for code in codes if code[:3] == language[:3]] or difflib.get_close_matches(language, codes, n=2)
-        hint = f"did you mean {' or '.join(near)}?" if near else "null is for models of no particular language"
-        raise ValueError(f"decoder.language={language}: the tokenizer has no such language; {hint}")
+        same = [code for code in codes if code[:3] == language[:3]]
+        hint = near(language, same or codes, most=2) or "; null is for models of no particular language"
+        raise ValueError(f"decoder.language={language}: the tokenizer has no such language{hint}")
     return int(found)
 
 
 def _drop_encoder(model: Any) -> None:
-    """Frees the layers of an encoder that is not used; what is left of it (norms, shared embeddings) takes no part."""
+    """Free the layers of an encoder that is not used; what is left of it (norms, shared embeddings) takes no part."""
     encoder = model.get_encoder()
     shared = {id(parameter) for parameter in model.get_decoder().parameters()}
     for name, child in list(encoder.named_children()):

@@ -1,8 +1,8 @@
-"""Beam search in numpy: logits step by step in, token ids and their scores out; the sentences of transformers' own.
+"""Greedy and beam search, one for validation, evaluation, export and live: a decoder's likeliest tokens, step by step.
 
-The rules are those of transformers 5 (`generate` as `slt.models.decoder` calls it), so that an exported model writes
-what was evaluated. Shape letters: B clips, K beams, N rows (the hypotheses of all clips, one behind the other),
-L tokens written so far, V vocabulary.
+The rules are those of transformers 5 (`generate`), which published models were evaluated with. Shape letters: B clips,
+K beams, N rows (the hypotheses of all clips, one behind the other), C candidates a row, L tokens written so far,
+V vocabulary.
 """
 
 from __future__ import annotations
@@ -22,9 +22,6 @@ class Search:
     """How sentences are searched for: beams (1 is greedy), length penalty, most tokens, and sentences a clip.
 
     `nbest` of None is one a beam.
-
-    Raises:
-        ValueError: a value out of its range, or more sentences than beams.
     """
 
     num_beams: int
@@ -45,14 +42,24 @@ class Search:
             )
 
     def with_(self, **given: Any) -> Search:
-        """Return this search with the values that are given; what is None stays as it is."""
+        """Return this search with the values that are given and not None."""
         return replace(self, **{key: value for key, value in given.items() if value is not None})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tokens:
+    """Ids that the search needs: `forced_bos` is the first token of a multilingual model's sentence, or None."""
+
+    start: int
+    eos: int
+    pad: int
+    forced_bos: int | None
 
 
 class Found(NamedTuple):
     """A finished sentence: its tokens without the start token, with the end token where it has one, and its score.
 
-    The score is the sum of the tokens' log-probabilities over their number to the power of the length penalty.
+    The score is the sum of the log-probabilities over the number of tokens to the power of the length penalty.
     """
 
     score: float
@@ -62,67 +69,37 @@ class Found(NamedTuple):
 class Step(Protocol):
     """The decoder, asked for one more token of every hypothesis."""
 
-    def __call__(self, tokens: Ids, order: Ids) -> Floats:
-        """Return the logits (N, V) of what follows.
+    def __call__(self, tokens: Ids, order: Ids, count: int) -> tuple[Floats, Ids]:
+        """Return log-probabilities and ids of the `count` likeliest tokens of each row, best first, (N, C) each.
 
         Args:
             tokens: (N,) the last token of each hypothesis, not yet in the decoder's cache.
             order: (N,) which row of the step before each hypothesis continues; clips keep their order, finished ones
                 have no row any more. At the first step there is one row a clip, and this is 0, 1, ... B - 1.
+            count: C, less only where the vocabulary is smaller.
         """
 
 
-def search(
-    step: Step,
-    clips: int,
-    *,
-    start: int,
-    eos: int,
-    pad: int,
-    forced_bos: int | None,
-    num_beams: int,
-    length_penalty: float,
-    max_tokens: int,
-    nbest: int,
-) -> list[list[Found]]:
-    """Search the sentences of B clips: greedy with one beam, else with a beam.
+def search(step: Step, clips: int, tokens: Tokens, options: Search) -> list[list[Found]]:
+    """Search the sentences of `clips` clips, greedily with one beam; each clip's best first.
 
-    Args:
-        step: the decoder.
-        clips: B.
-        start: the token before the first.
-        eos: the token after the last.
-        pad: the token that greedy scores leave out.
-        forced_bos: the first token where the model must not choose it; else None.
-        num_beams: K.
-        length_penalty: see `Found`; above 1 prefers long sentences.
-        max_tokens: longest sentence, in tokens; what has not ended by then is cut there.
-        nbest: sentences a clip.
-
-    Returns:
-        For each clip its `nbest` sentences, best first (fewer only where `forced_bos` leaves no choice).
-
-    Raises:
-        ValueError: `nbest` above `num_beams`, or an option below its least value.
+    There are `nbest` of each (fewer only where a forced first token leaves no choice); what has not ended after
+    `max_tokens` is cut there.
     """
-    if min(num_beams, max_tokens, nbest) < 1 or nbest > num_beams:
-        raise ValueError(
-            "expected num_beams and max_tokens of at least 1 and nbest from 1 to num_beams, came "
-            f"num_beams={num_beams}, max_tokens={max_tokens}, nbest={nbest}"
-        )
-    if num_beams == 1:
-        return [[one] for one in _greedy(step, clips, start, eos, pad, forced_bos, length_penalty, max_tokens)]
-    beams = _Beams(clips, num_beams, eos, length_penalty)
-    tokens, order = np.full(clips, start, np.int64), np.arange(clips)
-    for length in range(1, max_tokens + 1):
-        log_probs = log_softmax(step(tokens, order))
-        if length == 1 and forced_bos is not None:
-            log_probs = _forced(log_probs, forced_bos)
-        order = beams.extend(log_probs, length, last=length == max_tokens)
+    if options.num_beams == 1:
+        return [[one] for one in _greedy(step, clips, tokens, options)]
+    beams = _Beams(clips, tokens.eos, options)
+    last, order = np.full(clips, tokens.start, np.int64), np.arange(clips)
+    for length in range(1, options.max_tokens + 1):
+        # 2 K, because at most K of them can be an end: K are always left to go on.
+        log_probs, ids = step(last, order, 2 * options.num_beams)
+        if length == 1 and tokens.forced_bos is not None:
+            log_probs, ids = _forced(log_probs, ids, tokens.forced_bos)
+        order = beams.extend(log_probs, ids, length)
         if not len(order):
             break
-        tokens = beams.written[:, :, -1].reshape(-1)
-    return [found[:nbest] for found in beams.found]
+        last = beams.written[:, :, -1].reshape(-1)
+    return [found[: options.nbest] for found in beams.found]
 
 
 class _Beams:
@@ -134,42 +111,42 @@ class _Beams:
         found: for each of all B clips its finished ones, best first, at most K.
     """
 
-    def __init__(self, clips: int, num_beams: int, eos: int, length_penalty: float) -> None:
-        self.num_beams, self.eos, self.length_penalty = num_beams, eos, length_penalty
+    def __init__(self, clips: int, eos: int, options: Search) -> None:
+        self.eos, self.options = eos, options
         self.found: list[list[Found]] = [[] for _ in range(clips)]
         self.clips = np.arange(clips)  # (B',) which are not done
         self.written = np.zeros((clips, 1, 0), np.int64)  # one row a clip at first: K alike would be K times the same
         self.scores = np.zeros((clips, 1), np.float32)
 
-    def extend(self, log_probs: Floats, length: int, *, last: bool) -> Ids:
-        """Take one more token for every hypothesis; return the rows (B' * K) that go on, as the next step's `order`.
+    def extend(self, log_probs: Floats, ids: Ids, length: int) -> Ids:
+        """Take a token for every hypothesis, (B' * K, C) candidates; return the rows (B' * K) that go on, as `order`.
 
-        Args:
-            log_probs: (B' * K, V) of the next token.
-            length: tokens that the hypotheses then have.
-            last: whether no longer sentence is allowed.
+        `length` is how many tokens the hypotheses then have.
         """
-        before, vocabulary = self.scores.shape[1], log_probs.shape[1]
-        if 2 * self.num_beams > vocabulary:
-            raise ValueError(f"num_beams={self.num_beams}: a vocabulary of {vocabulary} tokens is too small for it")
-        total = (log_probs.reshape(-1, before, vocabulary) + self.scores[:, :, None]).reshape(len(self.clips), -1)
-        # 2 K, because at most K of them can be an end: K are always left to go on.
-        chosen = _largest(total, 2 * self.num_beams)
+        beams, before, candidates = self.options.num_beams, self.scores.shape[1], ids.shape[1]
+        if candidates < 2 * beams:
+            raise ValueError(f"num_beams={beams}: a vocabulary of {candidates} tokens is too small for it")
+        total = (log_probs.reshape(-1, before, candidates) + self.scores[:, :, None]).reshape(len(self.clips), -1)
+        chosen = _largest(total, 2 * beams)
         clip = np.arange(len(self.clips))[:, None]
-        scores = total[clip, chosen]
-        parents, tokens = np.divmod(chosen, vocabulary)
+        scores, tokens = total[clip, chosen], ids.reshape(len(self.clips), -1)[clip, chosen]
+        parents = chosen // candidates
         written = np.concatenate([self.written[clip, parents], tokens[:, :, None]], axis=2)
+        last = length == self.options.max_tokens
         ended = np.isfinite(scores) & (last | (tokens == self.eos))  # not finite: what a forced token rules out
         # An end counts only among the best K: one that a beam of K would not have kept was never written.
-        self._finish(written, scores / np.float32(length**self.length_penalty), ended[:, : self.num_beams])
+        self._finish(written, self._final(scores, length), ended[:, :beams])
         if last:
             return np.zeros(0, np.int64)
-        running = _largest(np.where(tokens == self.eos, -np.inf, scores), self.num_beams)
+        running = _largest(np.where(tokens == self.eos, -np.inf, scores), beams)
         self.scores, self.written = scores[clip, running], written[clip, running]
         rows = parents[clip, running] + before * clip
         going = self._going(length)
         self.clips, self.scores, self.written = self.clips[going], self.scores[going], self.written[going]
         return np.asarray(rows[going].reshape(-1))
+
+    def _final(self, scores: Floats, length: int) -> Floats:
+        return np.asarray(scores / np.float32(length**self.options.length_penalty), np.float32)
 
     def _finish(self, written: Ids, scores: Floats, ended: NDArray[np.bool_]) -> None:
         """Put what has ended (B', K) among the K best finished of its clip."""
@@ -177,7 +154,7 @@ class _Beams:
             found = self.found[self.clips[row]]
             found += [Found(float(scores[row, k]), tuple(written[row, k].tolist())) for k in np.flatnonzero(ended[row])]
             found.sort(key=lambda one: -one.score)  # stable: of equals the one found first
-            del found[self.num_beams :]
+            del found[self.options.num_beams :]
 
     def _going(self, length: int) -> NDArray[np.bool_]:
         """Return which clips go on (B',): K are not finished, or the best running one would beat the worst of them.
@@ -185,62 +162,52 @@ class _Beams:
         What it would score is taken at its present length, as transformers' `early_stopping=False` does. With a length
         penalty above 0 it could still grow; that rule is what was evaluated, so it is the rule here.
         """
-        best = self.scores[:, 0] / np.float32(length**self.length_penalty)
         found = [self.found[clip] for clip in self.clips]
-        worst = [one[-1].score if len(one) == self.num_beams else -np.inf for one in found]
-        return np.asarray(best > np.array(worst, np.float32))
+        worst = [one[-1].score if len(one) == self.options.num_beams else -np.inf for one in found]
+        return np.asarray(self._final(self.scores[:, 0], length) > np.array(worst, np.float32))
 
 
-def _greedy(
-    step: Step,
-    clips: int,
-    start: int,
-    eos: int,
-    pad: int,
-    forced_bos: int | None,
-    length_penalty: float,
-    max_tokens: int,
-) -> list[Found]:
+def _greedy(step: Step, clips: int, tokens: Tokens, options: Search) -> list[Found]:
     """Take the likeliest token until the end token, for B clips."""
     ids: list[list[int]] = [[] for _ in range(clips)]
     totals = np.zeros(clips)
-    running, tokens, order = np.arange(clips), np.full(clips, start, np.int64), np.arange(clips)
-    for length in range(1, max_tokens + 1):
-        logits = step(tokens, order)
-        if length == 1 and forced_bos is not None:
-            logits = _forced(logits, forced_bos)
-        tokens = logits.argmax(1)
-        log_probs = log_softmax(logits)[np.arange(len(tokens)), tokens]
-        # The decoder's score leaves pads out wherever they stand, so one that the model wrote itself does not count.
-        totals[running] += np.where(tokens == pad, 0, log_probs)
-        for clip, token in zip(running, tokens.tolist(), strict=True):
+    running, last, order = np.arange(clips), np.full(clips, tokens.start, np.int64), np.arange(clips)
+    for length in range(1, options.max_tokens + 1):
+        log_probs, best = step(last, order, 1)
+        if length == 1 and tokens.forced_bos is not None:
+            log_probs, best = _forced(log_probs, best, tokens.forced_bos)
+        last = best[:, 0]
+        # transformers' score leaves pads out wherever they stand, so one that the model wrote itself does not count.
+        totals[running] += np.where(last == tokens.pad, 0, log_probs[:, 0])
+        for clip, token in zip(running, last.tolist(), strict=True):
             ids[clip].append(token)
-        order = np.flatnonzero(tokens != eos)
-        running, tokens = running[order], tokens[order]
+        order = np.flatnonzero(last != tokens.eos)
+        running, last = running[order], last[order]
         if not len(order):
             break
-    lengths = [max(1, sum(token != pad for token in row)) for row in ids]
+    lengths = [max(1, sum(token != tokens.pad for token in row)) for row in ids]
     return [
-        Found(float(total) / length**length_penalty, tuple(row))
+        Found(float(total) / length**options.length_penalty, tuple(row))
         for total, length, row in zip(totals, lengths, ids, strict=True)
     ]
 
 
-def log_softmax(logits: Floats) -> Floats:
-    """Return the log-probabilities of logits (N, V), float32."""
+def likeliest(logits: Floats, count: int) -> tuple[Floats, Ids]:
+    """Return log-probabilities and ids of the `count` likeliest tokens by logits (N, V), as `Step` gives them."""
     shifted = logits.astype(np.float32) - logits.max(1, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(1, keepdims=True)), np.float32)
+    log_probs = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+    ids = _largest(log_probs, min(count, logits.shape[1])) if count > 1 else logits.argmax(1)[:, None]
+    return np.take_along_axis(log_probs, ids, 1), ids
 
 
-def _forced(values: Floats, token: int) -> Floats:
-    """Return (N, V) that leave one token possible."""
-    out = np.full_like(values, -np.inf)
-    out[:, token] = 0
-    return out
+def _forced(log_probs: Floats, ids: Ids, token: int) -> tuple[Floats, Ids]:
+    """Return (N, C) that leave one token possible."""
+    log_probs, ids = np.full_like(log_probs, -np.inf), np.zeros_like(ids)
+    log_probs[:, 0], ids[:, 0] = 0, token
+    return log_probs, ids
 
 
 def _largest(values: Floats, count: int) -> Ids:
     """Return where the `count` largest of each row of (B, n) stand, largest first: (B, count)."""
     places = np.argpartition(values, -count, axis=1)[:, -count:]
-    row = np.arange(len(values))[:, None]
-    return np.asarray(places[row, np.argsort(-values[row, places], axis=1)])
+    return np.asarray(np.take_along_axis(places, np.argsort(-np.take_along_axis(values, places, 1), axis=1), 1))

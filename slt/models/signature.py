@@ -36,8 +36,8 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
-from slt.corpora.provenance import refuse_other_extractor
-from slt.models.search import Search
+from slt.files import sha256
+from slt.models.search import Search, Tokens
 from slt.streams.sample import StreamSpec
 
 FORMAT = 1
@@ -60,16 +60,6 @@ class GraphSpec:
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tokens:
-    """Ids that the search needs: `forced_bos` is the first token of a multilingual model's sentence, or None."""
-
-    start: int
-    eos: int
-    pad: int
-    forced_bos: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +100,7 @@ class Manifest:
 def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
     """Write `manifest.json` last of all, with the sha256 of every file that stands in `folder`; return it with them."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / FILE)
-    manifest = replace(manifest, files={path.relative_to(folder).as_posix(): _sha256(path) for path in paths})
+    manifest = replace(manifest, files={path.relative_to(folder).as_posix(): sha256(path) for path in paths})
     values = asdict(manifest)
     del values["search"]["nbest"]  # of whoever asks
     values["sha256"] = _digest(values)
@@ -158,21 +148,6 @@ def read_manifest(folder: Path | str) -> Manifest:
     return manifest
 
 
-def check_extractor(manifest: Manifest, came: str | None, *, where: str, allowed: bool) -> None:
-    """Refuse crops and poses of another extractor than the one behind the training clips.
-
-    Args:
-        manifest: of the exported folder.
-        came: fingerprint of the extractor that makes what the model is to read (`Extractor.fingerprint`).
-        where: the camera, film or corpus, for the message.
-        allowed: the user asked for it (`other_extractor=true`): a warning instead of an error.
-
-    Raises:
-        ValueError: both are known, they differ, and it is not allowed.
-    """
-    refuse_other_extractor(manifest.extractor, came, where=where, allowed=allowed)
-
-
 def _build(kind: Any, value: Any, where: str) -> Any:
     """Build what a field is declared as out of JSON's values; TypeError or ValueError where they do not fit."""
     parts, origin = get_args(kind), get_origin(kind)
@@ -207,16 +182,11 @@ def _check_file(folder: Path, name: str, digest: str) -> None:
         raise ValueError(f"{folder / FILE}: lists {name!r}, which is outside the folder")
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file, but {FILE} lists it; copy the whole folder, or export again")
-    if (came := _sha256(path)) != digest:
+    if (came := sha256(path)) != digest:
         raise ValueError(
             f"{path}: sha256 {digest[:12]} expected by {FILE}, came {came[:12]}; the file was changed or not copied "
             "whole: copy it again, or export the run again"
         )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _digest(values: Mapping[str, Any]) -> str:

@@ -7,19 +7,14 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from slt.models.decoder import Generated, TextSeq2SeqDecoder
+from slt.models.decoder import TextSeq2SeqDecoder
 from slt.models.multistream import MultiStreamEncoder
+from slt.models.search import Found, Search
 from slt.streams.batch import Batch
 
 
 class Translator(nn.Module):
-    """Streams in, sentence out.
-
-    Args:
-        encoder: streams -> (B, T', D).
-        decoder: (B, T', D) and tokens -> logits, or sentences.
-        num_glosses: signs that a head beside the decoder recognises in training; 0 = no such head.
-    """
+    """Streams in, sentence out; with `num_glosses` above 0 a head beside the decoder recognises signs in training."""
 
     def __init__(self, *, encoder: MultiStreamEncoder, decoder: TextSeq2SeqDecoder, num_glosses: int) -> None:
         super().__init__()
@@ -32,11 +27,7 @@ class Translator(nn.Module):
         memory, present = self.encoder(batch.streams, batch.seen, batch.frames)
         return self.decoder(memory, present, batch.tokens)
 
-    def generate(
-        self, batch: Batch, *, num_beams: int, length_penalty: float, max_tokens: int, nbest: int
-    ) -> Generated:
-        """A batch of B clips -> the `nbest` token sequences of each, best first: ids (B, nbest, L)."""
+    def generate(self, batch: Batch, search: Search) -> list[list[Found]]:
+        """A batch of B clips -> the sentences of each, best first."""
         memory, present = self.encoder(batch.streams, batch.seen, batch.frames)
-        return self.decoder.generate(
-            memory, present, num_beams=num_beams, length_penalty=length_penalty, max_tokens=max_tokens, nbest=nbest
-        )
+        return self.decoder.generate(memory, present, search)

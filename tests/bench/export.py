@@ -22,8 +22,7 @@ import torch
 from slt.config import build
 from slt.export import open_run
 from slt.exporting import graphs
-from slt.exporting.encoder import ExportedEncoder
-from slt.exporting.folder import export_folder
+from slt.exporting.folder import Comparison, export_folder
 from slt.exporting.precision import convert
 from slt.inference import OnnxTranslator
 from slt.inference.checkpoint import CheckpointTranslator
@@ -60,8 +59,9 @@ def run_figures(run: Path, scratch: Path, *, clips: int, turns: int, threads: in
     for precision in ("fp32", "int8"):
         print(f"export, {precision}")
         folder = scratch / precision
-        export_folder(trained, folder, name="bench", precision=precision, program=False, clips=split, batches=3,
-                      limit=limit, seed=1, say=lambda line: print(f"  {line}"))  # fmt: skip
+        compared = Comparison(clips=split, batches=3, limit=limit, seed=1)
+        export_folder(trained, folder, compared, name="bench", precision=precision, program=False,
+                      say=lambda line: print(f"  {line}"))  # fmt: skip
         for spinning in (False, True):
             name = f"onnxruntime {precision}{', threads spin' if spinning else ''}"
             translators[name] = OnnxTranslator(folder, threads=threads, spinning=spinning)
@@ -82,6 +82,18 @@ def run_figures(run: Path, scratch: Path, *, clips: int, turns: int, threads: in
     report("sentence, batch 1, beam 4", in_turns({name: writing(name) for name in translators}, turns), len(inputs))
 
 
+class Bridge(torch.nn.Module):
+    """What of a decoder stands in the encoder's graph."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.bridge = torch.nn.LayerNorm(128), torch.nn.Linear(128, 128)
+
+    def encode(self, memory: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+        """(B, T, 128) -> (B, T, 128)."""
+        return self.bridge(self.norm(memory))
+
+
 class Vision(torch.nn.Module):
     """An encoder of one stream of 224 pixels through a ViT-S/16, and the end of a decoder that belongs to its graph."""
 
@@ -94,14 +106,12 @@ class Vision(torch.nn.Module):
             temporal=TransformerTemporal(embed_dim=128, depth=2, num_heads=4, mlp_ratio=4.0, dropout=0.0, downsample=1),
             tied={},
         )
-        self.decoder = torch.nn.Module()
-        self.decoder.text_encoder = False  # type: ignore[assignment]
-        self.decoder.norm, self.decoder.bridge = torch.nn.LayerNorm(128), torch.nn.Linear(128, 128)
+        self.decoder = Bridge()
 
     def forward(self, x: torch.Tensor, seen: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
         """Encode (B, T, 3, 224, 224), (B, T) and (B, T) -> (B, T, 128) by the models' own code."""
         memory, _ = self.encoder({"face": x}, {"face": seen}, frames)
-        return self.decoder.bridge(self.decoder.norm(memory))
+        return self.decoder.encode(memory, frames)
 
 
 @torch.inference_mode()
@@ -119,8 +129,7 @@ def vision_figures(scratch: Path, *, frames: int, turns: int, threads: int) -> N
     for precision in ("fp32", "int8"):
         path = scratch / f"vision_{precision}.onnx"
         with torch.inference_mode(False):
-            encoder = ExportedEncoder(model)  # type: ignore[arg-type]
-            graphs.to_onnx(graphs.encoder_graph(encoder, [stream], 128), path)
+            graphs.to_onnx(graphs.encoder_graph(model, [stream]), path)  # type: ignore[arg-type]
         convert(path, precision)
         for spinning in (False, True):
             session = open_session(path, providers=None, threads=threads, spinning=spinning, optimisation="all")

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from slt.corpora.folder import LsaTMultiStream
 from slt.evaluation.translation import blank, seen_share, translate, validate
-from slt.models.search import Search
+from slt.models.search import Found, Search
 from slt.models.tokenizer import Tokenize, decode
 from slt.models.trained import Model
 from slt.streams.arrays import read_pose, write_pose
@@ -121,9 +121,8 @@ def test_validation_names_its_scores_and_they_are_of_greedy_sentences(build: Any
 
 def test_perfect_model_scores_100(build: Any, batches: Any, tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     model, whole = build(), next(iter(batches(12)))
-    given = type(model.decoder.generate(*model.encoder(whole.streams, whole.seen, whole.frames), num_beams=1, nbest=1,
-                                        length_penalty=1.0, max_tokens=2))  # fmt: skip
-    monkeypatch.setattr(model.decoder, "generate", lambda *_, **__: given(whole.tokens[:, None], torch.zeros(12, 1)))
+    found = [[Found(0.0, tuple(row))] for row in whole.tokens.tolist()]
+    monkeypatch.setattr(model.decoder, "generate", lambda *_: found)
     scores = validate(of(model, tokenizer), [whole], CPU)
     assert (scores["val/bleu"], scores["val/chrf"]) == (pytest.approx(100), pytest.approx(100))
     assert decode(tokenizer, whole.tokens) == whole.texts

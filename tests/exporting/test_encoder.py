@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from slt.exporting import graphs
-from slt.exporting.encoder import ExportedEncoder, exportable_backbone
 from slt.inference.checkpoint import load_torchscript
 from slt.models import (
     ConvSmall,
@@ -34,6 +33,7 @@ from slt.models import (
     ViTSmallPatch16,
     load_dinov2_backbone,
 )
+from slt.models.decoder import entered
 from slt.models.signature import StreamSpec
 
 D = 16
@@ -70,11 +70,13 @@ def backbone(kind: str) -> torch.nn.Module:
 class Decoder(torch.nn.Module):
     """What of a decoder the encoder's graph has, where it has no text encoder."""
 
-    text_encoder = False
-
     def __init__(self) -> None:
         super().__init__()
         self.norm, self.bridge = torch.nn.LayerNorm(D), torch.nn.Linear(D, 12)
+
+    @property
+    def entrance(self) -> Any:
+        return self.norm, self.bridge, None
 
 
 class Model(torch.nn.Module):
@@ -97,7 +99,7 @@ class Model(torch.nn.Module):
     def reference(self, streams: Any, seen: Any, frames: Tensor) -> tuple[Tensor, Tensor]:
         """What the graph must give, by the models' own code."""
         memory, present = self.encoder(streams, seen, frames)
-        return self.decoder.bridge(self.decoder.norm(memory)), present
+        return entered(*self.decoder.entrance, memory, present), present
 
 
 def build(kinds: Sequence[str], fusion: str, downsample: int, tied: dict[str, str] | None = None) -> Model:
@@ -149,28 +151,31 @@ def assert_same(model: Model, run: Callable[..., Any]) -> None:
         np.testing.assert_allclose(memory[mask], wanted.numpy()[mask], atol=2e-5)
 
 
+def exportable(model: Any) -> graphs.Exportable:
+    """The encoder's graph with its example."""
+    return graphs.encoder_graph(model, specs(model))
+
+
 def onnx_runner(model: Model, path: Path) -> Callable[..., Any]:
     """The encoder's ONNX graph as a function of tensors."""
-    encoder = ExportedEncoder(model)  # type: ignore[arg-type]
-    graphs.to_onnx(graphs.encoder_graph(encoder, specs(model), 12), path)
+    graph = exportable(model)
+    graphs.to_onnx(graph, path)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    names = encoder.input_names
+    names = [tensor.name for tensor in graph.spec.inputs]
     return lambda *tensors: session.run(
         ["memory", "present"], {name: tensor.numpy() for name, tensor in zip(names, tensors, strict=True)}
     )
 
 
-@pytest.mark.parametrize("kind", SHAPES)
-@pytest.mark.parametrize(("fusion", "downsample"), [*itertools.product(FUSIONS, (1, 2))])
-def test_every_backbone_fusion_and_downsample_has_an_exportable_form(
-    kind: str, fusion: str, downsample: int, tmp_path: Path
+@pytest.mark.parametrize(("kind", "way"), zip(SHAPES, itertools.product(FUSIONS, (1, 2)), strict=True))
+def test_every_backbone_fusion_and_downsample_gives_its_numbers_in_torchscript(
+    kind: str, way: tuple[str, int], tmp_path: Path
 ) -> None:
-    model = build([kind, "features" if kind == "pose_mlp" else "pose_mlp"], fusion, downsample)
-    encoder = ExportedEncoder(model)  # type: ignore[arg-type]
+    model = build([kind, "features" if kind == "pose_mlp" else "pose_mlp"], *way)
+    graph = exportable(model)
+    graphs.to_torchscript(graph, tmp_path / "encoder.ts")
     with torch.inference_mode():
-        assert_same(model, encoder)
-    graphs.to_torchscript(graphs.encoder_graph(encoder, specs(model), 12), tmp_path / "encoder.ts")
-    with torch.inference_mode():
+        assert_same(model, graph.module)
         assert_same(model, load_torchscript(tmp_path / "encoder.ts", torch.device("cpu")))
 
 
@@ -199,14 +204,17 @@ def test_graph_gives_the_model_s_numbers(
 
 
 def test_frames_that_were_not_seen_are_not_computed() -> None:
-    form = exportable_backbone(backbone("conv_small"), "face")
+    form: Any = graphs.fast_forms(backbone("conv_small"))
     counts: list[int] = []
-    form.network.register_forward_hook(lambda module, args, out: counts.append(len(args[0])))  # type: ignore[union-attr]
+    form.network.register_forward_hook(lambda module, args, out: counts.append(len(args[0])))
     seen = torch.tensor([[True, False, True, False], [False, True, False, False]])
     form(torch.zeros(2, 4, 3, 32, 32, dtype=torch.uint8), seen)
     assert counts == [3]
 
 
-def test_strange_backbone_is_refused_by_name() -> None:
-    with pytest.raises(ValueError, match=r"stream 'face': Linear has no exportable form"):
-        exportable_backbone(torch.nn.Linear(1, 1), "face")
+def test_a_fast_form_leaves_the_model_as_it_is() -> None:
+    made: Any = backbone("vit_small_patch16")
+    names = [name for name, _ in made.named_modules()]
+    form: Any = graphs.fast_forms(torch.nn.ModuleDict({"face": made}))
+    assert type(form["face"].network.blocks[0]).__name__ == "LastBlock"
+    assert [name for name, _ in made.named_modules()] == names

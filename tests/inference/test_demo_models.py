@@ -61,8 +61,8 @@ def test_a_checkpoint_has_no_torchscript_encoder(tmp_path):
 @pytest.mark.parametrize(
     ("search", "message"),
     [
-        ({"nbest": 4}, "search.nbest=4 is above the 3 beams"),
-        ({"nbest": 2, "num_beams": 1}, "search.nbest=2 is above the 1 beams"),
+        ({"nbest": 4}, "search.nbest=4: expected 1 to 3"),
+        ({"nbest": 2, "num_beams": 1}, "search.nbest=2: expected 1 to 1"),
         ({"max_tokens": 13}, "search.max_tokens=13: the model writes at most 12"),
     ],
 )

@@ -17,8 +17,9 @@ import pytest
 import torch
 
 from slt.inference import Inputs, OnnxTranslator
-from slt.inference.onnx import pad_clips
-from slt.models.search import Found, search
+from slt.inference.onnx import feeds
+from slt.models.search import Found, Search, likeliest, search
+from slt.streams.sample import pad_clips
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -33,12 +34,12 @@ class Afresh:
 
     def __init__(self, model: Any, clip: Inputs, translator: OnnxTranslator) -> None:
         self.model = model
-        feeds = {name: torch.from_numpy(x) for name, x in pad_clips([clip], translator.streams).items()}
-        memory, self.present = model.encoder(**feeds)
+        given = {name: torch.from_numpy(x) for name, x in feeds(*pad_clips([clip])).items()}
+        memory, self.present = model.encoder(**given)
         self.cross, self.prefix = model.cross(memory), torch.zeros(1, 0, dtype=torch.int64)
 
     @torch.no_grad()
-    def __call__(self, tokens: Any, order: Any) -> Any:
+    def __call__(self, tokens: Any, order: Any, count: int) -> Any:
         self.prefix = torch.cat([self.prefix[torch.from_numpy(order)], torch.from_numpy(tokens)[:, None]], 1)
         rows = len(tokens)
         past = [torch.zeros(rows, 2, 0, 4)] * 2
@@ -47,15 +48,11 @@ class Afresh:
             logits, *past = self.model.decoder(
                 self.prefix[:, place : place + 1], self.present.expand(rows, -1), torch.tensor(place), *fixed, *past
             )
-        return logits.numpy()
+        return likeliest(logits.numpy(), count)
 
 
 def expected(model: Any, clip: Inputs, translator: OnnxTranslator, **options: Any) -> Any:
-    tokens = translator.manifest.tokens
-    return search(
-        Afresh(model, clip, translator), 1, start=tokens.start, eos=tokens.eos, pad=tokens.pad, forced_bos=None,
-        **options,
-    )[0]  # fmt: skip
+    return search(Afresh(model, clip, translator), 1, translator.manifest.tokens, Search(**options))[0]
 
 
 @pytest.mark.parametrize("num_beams", [1, 4])
@@ -147,8 +144,8 @@ def test_streams_of_different_length_and_too_long_a_clip_are_refused(translator,
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"nbest": 4}, "nbest from 1 to num_beams"),
-        ({"max_tokens": 13}, "max_tokens=13: the folder was exported for sentences of at most 12"),
+        ({"nbest": 4}, "nbest=4: expected 1 to 3"),
+        ({"max_tokens": 13}, "max_tokens=13: the model writes at most 12"),
     ],
 )
 def test_options_of_the_search_that_cannot_be_are_refused(translator, clip, options, message):

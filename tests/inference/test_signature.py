@@ -13,14 +13,7 @@ import numpy as np
 import pytest
 
 from slt.inference import OnnxTranslator
-from slt.models.signature import (
-    FILE,
-    Manifest,
-    StreamSpec,
-    check_extractor,
-    read_manifest,
-    write_manifest,
-)
+from slt.models.signature import FILE, Manifest, StreamSpec, read_manifest, write_manifest
 
 
 @pytest.fixture
@@ -163,20 +156,6 @@ def test_a_graph_and_a_tokenizer_that_are_none_are_refused_by_name(copy, name):
     rewrite(copy, lambda values: values["files"].update({name: sha256(b"{}").hexdigest()}))
     with pytest.raises(ValueError, match=f"{name}: it cannot be used"):
         OnnxTranslator(copy)
-
-
-def test_another_extractor_is_refused_unless_told_otherwise(folder, caplog):
-    translator = OnnxTranslator(folder)
-    translator.check_extractor(translator.extractor, where="camera 0", allowed=False)
-    with pytest.raises(ValueError, match="camera 0: extracted by fedc, the model was trained on clips of 0123456"):
-        translator.check_extractor("fedc", where="camera 0", allowed=False)
-    assert caplog.messages == []
-    translator.check_extractor("fedc", where="camera 0", allowed=True)
-    check_extractor(translator.manifest, None, where="camera 0", allowed=False)
-    assert [message.split(",")[0].split(" does")[0] for message in caplog.messages] == [
-        "camera 0: extracted by fedc",
-        "camera 0",
-    ]
 
 
 def test_a_stream_is_checked_against_what_the_encoder_reads():

@@ -14,6 +14,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from slt.models import TextSeq2SeqDecoder
+from slt.models.search import Found, Search
 from slt.models.tokenizer import decode, encode, load_tokenizer, train_tokenizer
 
 SENTENCES = ["¿Dónde está la casa?", "Mañana el niño no compra pan.", "¡Qué lindo!"]
@@ -23,7 +24,7 @@ BART = {
     "decoder_attention_heads": 2, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32, "max_position_embeddings": 64,
 }  # fmt: skip
 CONFIGS = {"t5": T5, "mt5": T5, "bart": BART, "mbart": BART}
-SEARCH = {"length_penalty": 1.0, "max_tokens": 8}
+SEARCH: dict[str, Any] = {"length_penalty": 1.0, "max_tokens": 8}
 
 every_family = pytest.mark.parametrize("architecture", CONFIGS)
 encoder_on_and_off = pytest.mark.parametrize("text_encoder", [True, False])
@@ -75,8 +76,8 @@ def test_a_decoder_rebuilt_from_its_plain_configuration_is_the_same(words, archi
     again.load_state_dict(decoder.state_dict())
     assert torch.equal(again(*inputs(words)), decoder(*inputs(words)))
     memory, present, _ = inputs(words)
-    beams = [d.generate(memory, present, num_beams=3, nbest=3, **SEARCH) for d in (decoder, again)]
-    assert torch.equal(beams[0].ids, beams[1].ids)
+    beams = [d.generate(memory, present, Search(num_beams=3, **SEARCH)) for d in (decoder, again)]
+    assert beams[0] == beams[1]
 
 
 @every_family
@@ -104,12 +105,18 @@ def test_the_text_encoder_is_used_or_dropped(words, text_encoder):
 def test_the_n_best_come_best_first_and_their_first_is_the_one_best(words, architecture):
     decoder = scratch(words, architecture)
     memory, present, _ = inputs(words)
-    out = decoder.generate(memory, present, num_beams=4, nbest=4, **SEARCH)
-    one = decoder.generate(memory, present, num_beams=4, nbest=1, **SEARCH)
-    assert out.ids.shape[:2] == out.scores.shape == (2, 4)
-    assert (out.scores.diff(dim=1) <= 0).all()
-    assert len({tuple(row) for row in out.ids[0].tolist()}) == 4
-    assert torch.equal(one.ids[:, 0], out.ids[:, 0])
+    out = decoder.generate(memory, present, Search(num_beams=4, **SEARCH))
+    best = decoder.generate(memory, present, Search(num_beams=4, nbest=1, **SEARCH))
+    assert [len(found) for found in out] == [4, 4]
+    assert all(found == sorted(found, key=lambda one: -one.score) for found in out)
+    assert len({one.ids for one in out[0]}) == 4
+    assert best == [found[:1] for found in out]
+
+
+def written(words: Any, found: list[list[Found]]) -> torch.Tensor:
+    """The best sentences' tokens (B, L), padded."""
+    rows = [torch.tensor(beam[0].ids) for beam in found]
+    return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=words.pad_token_id)
 
 
 def teacher_forced(decoder: TextSeq2SeqDecoder, words: Any, ids: torch.Tensor) -> torch.Tensor:
@@ -125,10 +132,13 @@ def teacher_forced(decoder: TextSeq2SeqDecoder, words: Any, ids: torch.Tensor) -
 def test_a_score_is_the_log_probability_over_the_length(words, architecture, num_beams, length_penalty):
     decoder = scratch(words, architecture)
     memory, present, _ = inputs(words)
-    out = decoder.generate(memory, present, num_beams=num_beams, nbest=1, max_tokens=8, length_penalty=length_penalty)
-    length = (out.ids[:, 0] != words.pad_token_id).sum(1)
-    expected = teacher_forced(decoder, words, out.ids[:, 0]) / length**length_penalty
-    torch.testing.assert_close(out.scores[:, 0], expected, atol=1e-4, rtol=1e-4)
+    out = decoder.generate(
+        memory, present, Search(num_beams=num_beams, nbest=1, max_tokens=8, length_penalty=length_penalty)
+    )
+    ids = written(words, out)
+    expected = teacher_forced(decoder, words, ids) / (ids != words.pad_token_id).sum(1) ** length_penalty
+    came = torch.tensor([beam[0].score for beam in out])
+    torch.testing.assert_close(came, expected, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("layers", [(2, 2), (1, 3), (3, 1)])  # of the encoder and the decoder, as ByT5's 12 and 4
@@ -137,41 +147,32 @@ def test_greedy_takes_the_likeliest_token_at_every_step(words, layers, text_enco
     shape = T5 | {"num_layers": layers[0], "num_decoder_layers": layers[1]}
     decoder = scratch(words, "t5", text_encoder, config=shape)
     memory, present, _ = inputs(words)
-    ids = decoder.generate(memory, present, num_beams=1, nbest=1, **SEARCH).ids[:, 0]
+    ids = written(words, decoder.generate(memory, present, Search(num_beams=1, **SEARCH)))
     best = decoder(memory, present, ids).argmax(-1)
-    written = ids != words.pad_token_id
-    assert written.sum() > 2
-    assert torch.equal(best[written], ids[written])
+    there = ids != words.pad_token_id
+    assert there.sum() > 2
+    assert torch.equal(best[there], ids[there])
 
 
 def test_generation_is_the_same_every_time_and_whatever_the_batch(words):
     decoder = scratch(words)
     memory, present, _ = inputs(words)
-    options = {"num_beams": 3, "nbest": 2, **SEARCH}
-    first, second = (decoder.generate(memory, present, **options) for _ in range(2))
-    alone = decoder.generate(memory[1:, :3], present[1:, :3], **options)
-    assert torch.equal(first.ids, second.ids)
-    assert torch.equal(first.scores, second.scores)
-    assert decode(words, alone.ids[0]) == decode(words, first.ids[1])
-    torch.testing.assert_close(alone.scores[0], first.scores[1])
+    options = Search(num_beams=3, nbest=2, **SEARCH)
+    first, second = (decoder.generate(memory, present, options) for _ in range(2))
+    alone = decoder.generate(memory[1:, :3], present[1:, :3], options)
+    assert first == second
+    assert [one.ids for one in alone[0]] == [one.ids for one in first[1]]
+    assert [one.score for one in alone[0]] == pytest.approx([one.score for one in first[1]], rel=1e-5)
 
 
 def test_no_sentence_is_longer_than_asked_and_none_says_more_than_the_end(words):
     decoder = scratch(words)
     decoder.model.get_output_embeddings().weight.data[:] = 0  # all tokens alike: beams end at every length
     memory, present, _ = inputs(words)
-    ids = decoder.generate(memory, present, num_beams=4, nbest=4, length_penalty=0.0, max_tokens=6).ids
-    assert ids.shape[2] <= 6
-    for row in ids.flatten(0, 1).tolist():
-        if words.eos_token_id in row:
-            after = row[row.index(words.eos_token_id) + 1 :]
-            assert set(after) <= {words.pad_token_id}
-
-
-def test_more_sentences_than_beams_are_refused(words):
-    memory, present, _ = inputs(words)
-    with pytest.raises(ValueError, match="nbest=3 is above num_beams=2"):
-        scratch(words).generate(memory, present, num_beams=2, nbest=3, **SEARCH)
+    found = decoder.generate(memory, present, Search(num_beams=4, length_penalty=0.0, max_tokens=6))
+    for one in (one for beam in found for one in beam):
+        assert 1 <= len(one.ids) <= 6
+        assert words.eos_token_id not in one.ids[:-1]
 
 
 @pytest.mark.parametrize(
@@ -322,8 +323,8 @@ def test_a_checkpoint_in_half_precision_computes_in_single(published):
 def test_a_multilingual_model_writes_the_language_it_is_told_to(published):
     tokenizer, decoder = loaded(published("mbart"), language="es_XX")
     memory, present, _ = inputs(tokenizer)
-    ids = decoder.generate(memory, present, num_beams=2, nbest=2, **SEARCH).ids
-    assert set(ids[:, :, 0].flatten().tolist()) == {tokenizer.convert_tokens_to_ids("es_XX")}
+    found = decoder.generate(memory, present, Search(num_beams=2, **SEARCH))
+    assert {one.ids[0] for beam in found for one in beam} == {tokenizer.convert_tokens_to_ids("es_XX")}
     with pytest.raises(ValueError, match=r"decoder.language=es_ES.*did you mean es_XX"):
         loaded(published("mbart"), language="es_ES")
 
@@ -332,11 +333,11 @@ def test_how_a_published_model_likes_to_search_has_no_say(published):
     folder = published("bart")
     tokenizer, decoder = loaded(folder)
     memory, present, _ = inputs(tokenizer)
-    before = decoder.generate(memory, present, num_beams=2, nbest=2, **SEARCH)
+    before = decoder.generate(memory, present, Search(num_beams=2, **SEARCH))
     wishes = {"no_repeat_ngram_size": 1, "min_length": 7, "num_beams": 9, "forced_eos_token_id": 2}
     (folder / "generation_config.json").write_text(json.dumps(wishes), encoding="utf-8")
-    after = loaded(folder)[1].generate(memory, present, num_beams=2, nbest=2, **SEARCH)
-    assert torch.equal(after.ids, before.ids)
+    after = loaded(folder)[1].generate(memory, present, Search(num_beams=2, **SEARCH))
+    assert after == before
 
 
 def test_a_hub_name_that_cannot_be_had_is_named():

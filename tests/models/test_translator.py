@@ -5,17 +5,18 @@ Shape letters: B clips, T frames, L tokens, V vocabulary.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
-from slt.models.tokenizer import decode
+from slt.models.search import Search
 
 every_fusion = pytest.mark.parametrize("fusion", ["concat", "gated", "mean"])
 every_rate = pytest.mark.parametrize("downsample", [1, 2, 3])
-SEARCH: dict[str, Any] = {"num_beams": 2, "length_penalty": 1.0, "max_tokens": 12, "nbest": 2}
+SEARCH = Search(num_beams=2, length_penalty=1.0, max_tokens=12)
 
 
 def alone(batch: Any, clip: int) -> Any:
@@ -75,17 +76,18 @@ def test_a_clip_of_which_nothing_was_seen_still_has_a_translation(build, batch, 
     for mask in batch.seen.values():
         mask[:] = False
     assert translator(batch).isfinite().all()
-    assert translator.generate(batch, **SEARCH).scores.isfinite().all()
+    found = translator.generate(batch, SEARCH)
+    assert all(math.isfinite(one.score) for beam in found for one in beam)
 
 
-def test_generation_is_deterministic_and_does_not_depend_on_the_batch(build, batch, tokenizer):
+def test_generation_is_deterministic_and_does_not_depend_on_the_batch(build, batch):
     translator = build("temporal.downsample=2")
-    first, second = translator.generate(batch, **SEARCH), translator.generate(batch, **SEARCH)
-    assert torch.equal(first.ids, second.ids)
+    first, second = translator.generate(batch, SEARCH), translator.generate(batch, SEARCH)
+    assert first == second
     for clip in range(3):
-        single = translator.generate(alone(batch, clip), **SEARCH)
-        assert decode(tokenizer, single.ids[0]) == decode(tokenizer, first.ids[clip])
-        torch.testing.assert_close(single.scores[0], first.scores[clip], atol=1e-4, rtol=1e-4)
+        (single,) = translator.generate(alone(batch, clip), SEARCH)
+        assert [one.ids for one in single] == [one.ids for one in first[clip]]
+        assert [one.score for one in single] == pytest.approx([one.score for one in first[clip]], rel=1e-4, abs=1e-4)
 
 
 def test_every_weight_that_trains_gets_a_gradient(build, batch):

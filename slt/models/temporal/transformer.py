@@ -1,4 +1,4 @@
-"""Temporal encoders: frames look at each other: (B, T, D) -> (B, T', D); the only stage that may shorten T.
+"""A transformer over the frames, after an optional strided convolution.
 
 Shape letters: B clips, T frames, T' frames after downsampling, D model width.
 """
@@ -12,23 +12,14 @@ from torch import Tensor, nn
 
 
 def sinusoidal_positions(length: int, embed_dim: int, device: torch.device) -> Tensor:
-    """Positions as sines and cosines, for any length (Vaswani et al. 2017, section 3.5).
-
-    Returns:
-        (length, embed_dim) float32.
-    """
+    """Positions (length, D) as float32 sines and cosines, for any length (Vaswani et al. 2017, section 3.5)."""
     rate = torch.exp(torch.arange(0, embed_dim, 2, device=device) * (-math.log(10000.0) / embed_dim))
     angle = torch.arange(length, device=device)[:, None] * rate
     return torch.stack([angle.sin(), angle.cos()], dim=2).flatten(1)[:, :embed_dim]
 
 
 class Downsample(nn.Module):
-    """Halves, thirds, ... the frame rate with one strided convolution that padding cannot reach.
-
-    Args:
-        embed_dim: D.
-        stride: T' = ceil(T / stride).
-    """
+    """Halves, thirds, ... the frame rate with one strided convolution that padding cannot reach."""
 
     def __init__(self, *, embed_dim: int, stride: int) -> None:
         super().__init__()
@@ -36,22 +27,13 @@ class Downsample(nn.Module):
         self.conv = nn.Conv1d(embed_dim, embed_dim, kernel_size=2 * stride + 1, stride=stride, padding=stride)
 
     def forward(self, x: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, T, D) and (B, T) bool frames -> (B, T', D) and (B, T') bool."""
         x = self.conv((x * frames[..., None]).transpose(1, 2)).transpose(1, 2)
-        return x, frames[:, :: self.stride]
+        # By index and not by slice, whose length torch.export cannot prove to be the convolution's.
+        return x, frames.index_select(1, torch.arange(x.shape[1], device=x.device) * self.stride)
 
 
 class TransformerTemporal(nn.Module):
-    """A pre-norm transformer encoder over the frames, after an optional strided convolution.
-
-    Args:
-        embed_dim: D.
-        depth: layers.
-        num_heads: attention heads.
-        mlp_ratio: hidden width of the perceptrons over D.
-        dropout: in attention, perceptrons and on the input.
-        downsample: 1 keeps T; n gives ceil(T / n).
-    """
+    """A pre-norm transformer encoder over the frames, after a convolution that keeps one in `downsample`."""
 
     def __init__(
         self, *, embed_dim: int, depth: int, num_heads: int, mlp_ratio: float, dropout: float, downsample: int
@@ -61,7 +43,7 @@ class TransformerTemporal(nn.Module):
             raise ValueError(f"temporal: embed_dim={embed_dim} is not divisible by num_heads={num_heads}")
         if downsample < 1:
             raise ValueError(f"temporal: downsample={downsample}, expected 1 (keep every frame) or more")
-        self.embed_dim = embed_dim
+        self.embed_dim, self.stride = embed_dim, downsample
         self.norm_in = nn.LayerNorm(embed_dim)
         self.downsample = Downsample(embed_dim=embed_dim, stride=downsample) if downsample > 1 else None
         self.dropout = nn.Dropout(dropout)
@@ -73,10 +55,6 @@ class TransformerTemporal(nn.Module):
         for parameter in self.encoder.parameters():
             if parameter.dim() > 1:
                 nn.init.xavier_uniform_(parameter)
-
-    def steps(self, frames: int) -> int:
-        """T' of a clip of T frames."""
-        return frames if self.downsample is None else -(-frames // self.downsample.stride)
 
     def forward(self, x: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T, D) fused frames and (B, T) bool frames -> (B, T', D) and (B, T') bool, True = a real frame."""

@@ -1,0 +1,33 @@
+"""Backbones, the first stage of the model: a stream of frames in, a feature vector a frame out.
+
+A backbone is any module with `num_features` and `forward(x, seen)`, (B, T, ...) and (B, T) -> (B, T, F): B clips,
+T frames, F backbone width.
+"""
+
+from slt.models.backbones.features import FeatureBackbone
+from slt.models.backbones.images import (
+    ConvSmall,
+    ImageBackbone,
+    TimmBackbone,
+    ViTLight,
+    ViTSmallPatch16,
+    load_dinov2_backbone,
+    replace_with_dinov2,
+)
+from slt.models.backbones.pose import PoseMLP
+from slt.models.backbones.weights import check_stream, form_of, pretrained_about
+
+__all__ = [
+    "ConvSmall",
+    "FeatureBackbone",
+    "ImageBackbone",
+    "PoseMLP",
+    "TimmBackbone",
+    "ViTLight",
+    "ViTSmallPatch16",
+    "check_stream",
+    "form_of",
+    "load_dinov2_backbone",
+    "pretrained_about",
+    "replace_with_dinov2",
+]

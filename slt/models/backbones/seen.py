@@ -1,0 +1,25 @@
+"""Runs a network on the frames seen only: padding and missed detections cost nothing and cannot change a result.
+
+Shape letters: B clips, T frames, F backbone width, N = frames seen in the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+def on_seen(network: Callable[[Tensor], Tensor], x: Tensor, seen: Tensor) -> Tensor:
+    """(N, ...) -> (N, F) on the frames seen of (B, T, ...) -> (B, T, F), zero where (B, T) `seen` is False."""
+    flat = seen.flatten()
+    # No network takes an empty batch: where nothing was seen at all the first frame is computed and not used. Without
+    # a branch on what was seen, so that the module can be exported as it is.
+    first = torch.arange(flat.shape[0], device=flat.device) == 0
+    kept = (flat | (first & ~flat.any())).nonzero().squeeze(1)
+    if not torch.jit.is_tracing():  # which knows numbers as tensors
+        torch._check(kept.shape[0] >= 1)
+    features = network(x.flatten(0, 1)[kept])
+    out = features.new_zeros(flat.shape[0], features.shape[-1]).index_copy(0, kept, features)
+    return torch.where(flat[:, None], out, 0.0).unflatten(0, seen.shape)
