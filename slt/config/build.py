@@ -1,7 +1,4 @@
-"""From a resolved configuration to built parts: splits, tokenizer, model, and the same again from a checkpoint.
-
-T frames, R crop side, K landmarks, F feature width.
-"""
+"""From a resolved configuration to built parts: splits, tokenizer, model, and the same again from a checkpoint."""
 
 from __future__ import annotations
 
@@ -47,11 +44,7 @@ REBUILT = ("dataset", "streams", "projector", "fusion", "temporal", "decoder")
 def build_splits(
     cfg: DictConfig, names: Collection[str], *, augment: bool, named_by: str | None = None
 ) -> dict[str, LsaTMultiStream]:
-    """The splits of `cfg.dataset`; `train` is augmented in training, everything else never.
-
-    Raises:
-        FileNotFoundError: no such corpus or split; `named_by` is the key, or keys, that name the splits.
-    """
+    """The splits of `cfg.dataset`, named by the keys `named_by`; `train` is augmented where `augment`, others never."""
     with processes.first_per_machine():  # who writes the embedded corpus, where it is not there yet
         make = instantiate(cfg.dataset, _convert_="all")
         plain = functools.partial(make, augment=None)
@@ -69,11 +62,7 @@ def stream_shapes(clips: LsaTMultiStream) -> Shapes:
 
 
 def check_streams(clips: LsaTMultiStream, shapes: Shapes, drop: Sequence[str]) -> None:
-    """Refuses clips that a trained model cannot read.
-
-    Raises:
-        ValueError: a stream of another shape than trained on, or a dropped stream that there is not.
-    """
+    """Refuses clips with a stream of another shape than trained on, and a dropped stream that there is not."""
     for name in drop:
         if name not in shapes:
             raise ValueError(f"streams.drop: there is no stream {name!r}; the model has {', '.join(shapes)}")
@@ -93,15 +82,13 @@ def gloss_inventory(clips: LsaTMultiStream, weight: float) -> list[str]:
 
 
 def batching(cfg: DictConfig) -> Batching:
-    """How clips are batched."""
     return Batching(**{key: cfg[key] for key in ("batch_size", "batch_frames", "num_workers")})
 
 
 def build_tokenizer(cfg: DictConfig, splits: Mapping[str, LsaTMultiStream]) -> Any:
     """The decoder's tokenizer, trained on the sentences of `train` where it is not a ready one.
 
-    Raises:
-        ValueError: a sentence of any split that is empty or longer than the decoder allows.
+    A sentence of any split that is empty or longer than the decoder allows is a ValueError.
     """
     made = instantiate(cfg.decoder.tokenizer, _convert_="all")
     tokenizer = made(list(splits["train"].texts)) if isinstance(made, functools.partial) else made
@@ -173,7 +160,6 @@ def build_backbone(node: DictConfig, stream: str, shape: list[int], *, rebuilt: 
 def as_model(
     trained: DictConfig, translator: Translator, tokenizer: Any, glosses: Sequence[str], search: DictConfig
 ) -> Model:
-    """A translator, trained as `trained` says, with what its sentences need."""
     beams = {key: search[key] for key in ("num_beams", "length_penalty", "nbest")}
     longest = trained.decoder.max_tokens
     return Model(
@@ -233,10 +219,6 @@ def restore(payload: dict[str, Any], source: Path, *, trust: Sequence[str] = ())
     """The configuration, translator and tokenizer of a checkpoint as `load_checkpoint` gives it.
 
     `trust` names packages whose classes its configuration may name beside those of the suite.
-
-    Raises:
-        ValueError: the weights do not fit the configuration beside them, it is not whole, or it names what is not to
-            be run.
     """
     with rebuilding(source):
         cfg = read_config(payload, source)
@@ -258,11 +240,7 @@ def restore(payload: dict[str, Any], source: Path, *, trust: Sequence[str] = ())
 
 
 def read_config(payload: Mapping[str, Any], source: Path | str) -> DictConfig:
-    """The configuration in a checkpoint.
-
-    Raises:
-        ValueError: it is none, or refers back to itself (nine lines of that make a billion values).
-    """
+    """The configuration in a checkpoint."""
     with rebuilding(source):
         text = payload["config"]
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):

@@ -1,8 +1,7 @@
-"""Configuration: where it lies, and the checks before a run starts.
+"""Where the configuration lies, and what is wrong with a run before anything of it is built.
 
-A run is described by the files under `conf/`. Groups (dataset, backbone, fusion, ...) are typed by the constructors
-that they name; the keys that every run has are declared in slt/config/commands.py, and `check` says what is wrong with
-them before anything is built.
+Groups (dataset, backbone, ...) are typed by the constructors that they name; the other keys stand in
+slt/config/commands.py.
 """
 
 from __future__ import annotations
@@ -37,12 +36,7 @@ T = TypeVar("T")
 
 
 def check(cfg: DictConfig) -> None:
-    """Says what is wrong with a run before anything is built.
-
-    Raises:
-        ValueError: a missing value, a value outside its choices or range, or keys that contradict each other; all
-            of them in one message.
-    """
+    """Raises one ValueError of all that is wrong: values missing or out of range, keys that contradict each other."""
     faults = [f"{key} is missing: give it, as in {key}=..." for key in sorted(OmegaConf.missing_keys(cfg))]
     faults += _fixed_keys(cfg, "")
     if "batch_frames" in cfg and (cfg.batch_size is None) == (cfg.batch_frames is None):
@@ -90,7 +84,6 @@ def _check_train(cfg: DictConfig) -> list[str]:
 
 
 def _check_processes(cfg: DictConfig) -> list[str]:
-    """What is wrong with `devices` and `strategy`, here and with this batch."""
     import torch
 
     from slt.training.processes import outside
@@ -223,11 +216,7 @@ def taken(settings: type[T], node: DictConfig, **more: Any) -> T:
 
 
 def locate(target: str) -> Any:
-    """The class or function that a `_target_` names.
-
-    Raises:
-        ValueError: there is none.
-    """
+    """The class or function that a `_target_` names; ValueError where there is none."""
     module, _, name = str(target).rpartition(".")
     try:
         return getattr(importlib.import_module(module), name)

@@ -29,7 +29,6 @@ def rename_targets(cfg: DictConfig) -> None:
 
 
 def _targets(node: Any, path: str) -> Iterator[tuple[str, str]]:
-    """Path and value of every `_target_` below a node of plain values."""
     items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
     for key, value in items:
         if key == "_target_":

@@ -1,7 +1,4 @@
-"""What a trained model is worth on one split: translations, scores, floors, controls, leaks.
-
-T frames.
-"""
+"""What a trained model is worth on one split: translations, scores, floors, controls, leaks."""
 
 from __future__ import annotations
 
@@ -33,8 +30,6 @@ ALL, WITHOUT = "all streams", "without "
 
 @dataclass
 class Assessment:
-    """What a model is worth on a split."""
-
     split: str
     predictions: list[Prediction]  # of its clips, by id
     scores: dict[str, Score]

@@ -27,7 +27,6 @@ class Group:
     scores: dict[str, Score]
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for scores.json."""
         return asdict(self)
 
 
@@ -63,7 +62,7 @@ def _scores(part: Sequence[Prediction], bootstrap: int, seed: int) -> dict[str, 
 
 
 def gloss_scores(predictions: Sequence[Prediction], **same: Any) -> dict[str, Score]:
-    """`gloss_wer` and `gloss_wer_beam`, where glosses were recognised and the clips have some; `same` as of those."""
+    """`gloss_wer` and `gloss_wer_beam`, where glosses were recognised and the clips have some."""
     names = next((p.recognised for p in predictions if p.gloss), {})
     return {
         name: gloss_wer([p.recognised.get(name, "") for p in predictions], [p.gloss for p in predictions], **same)
@@ -96,7 +95,6 @@ class Variety:
 
     @classmethod
     def of(cls, predictions: Sequence[Prediction]) -> Variety:
-        """Counts the translations of a split."""
         said = Counter(p.hypothesis for p in predictions)
         sentence, times = max(sorted(said.items()), key=lambda pair: pair[1])
         references = len({p.reference for p in predictions})
@@ -109,5 +107,4 @@ class Variety:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for scores.json."""
         return asdict(self)

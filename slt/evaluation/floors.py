@@ -1,7 +1,4 @@
-"""Baseline: the score of the single best training sentence used for every clip.
-
-N training sentences; counts are over the whole corpus.
-"""
+"""Baseline: the score of the single best training sentence used for every clip."""
 
 from __future__ import annotations
 
@@ -21,13 +18,10 @@ ORDER = 4
 
 @dataclass(frozen=True)
 class ConstantBaseline:
-    """A constant hypothesis and what it scores."""
-
     sentence: str
     scores: dict[str, Score]
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for scores.json."""
         return {"sentence": self.sentence, "scores": {name: asdict(value) for name, value in self.scores.items()}}
 
 
@@ -39,10 +33,7 @@ def constant_floor(
     seed: int,
     signers: Sequence[str] | None = None,
 ) -> ConstantBaseline:
-    """Scores the best constant sentence of train, chosen among and on training sentences only, on another split.
-
-    With the bootstrap, seed and signers of the model's scores (`metrics.score`) the resamples are the same.
-    """
+    """Scores the best constant sentence of train, chosen among and on training sentences only, on another split."""
     sentence = best_constant(train)
     scores = score([sentence] * len(references), references, bootstrap=bootstrap, seed=seed, signers=signers)
     return ConstantBaseline(sentence, scores)
@@ -51,12 +42,9 @@ def constant_floor(
 def best_constant(train: Sequence[str]) -> str:
     """The training sentence with the highest corpus BLEU (13a) when it is said of every training clip.
 
-    Exact over all N candidates in linear time: a clipped match of an n-gram that the candidate holds c times is
+    Exact over all candidates in linear time: a clipped match of an n-gram that the candidate holds c times is
     min(c, its count in a reference); summed over the references that is the number of references that hold it at
     least once, plus those that hold it at least twice, and so on up to c.
-
-    Raises:
-        ValueError: no training sentences.
     """
     sentences = [text for text in map(clean, train) if text]
     if not sentences:

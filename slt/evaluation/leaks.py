@@ -14,11 +14,7 @@ Row = Mapping[str, str | None]
 
 @dataclass(frozen=True)
 class Overlap:
-    """One property shared by two splits.
-
-    `values` and `shared_values` count different sentences (signers, films) of the scored split and those of them
-    that are in train too; `clips` and `shared_clips` the clips that have one. `examples`: the most frequent shared.
-    """
+    """What two splits share of one property: values and clips of the scored one, and those of them in train."""
 
     values: int
     shared_values: int
@@ -42,7 +38,6 @@ class Leaks:
     films: Overlap | None
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for scores.json, the share of clips with each."""
         return {name: each and {**asdict(each), "share": each.share} for name, each in self.named()}
 
     def named(self) -> list[tuple[str, Overlap | None]]:
@@ -54,9 +49,6 @@ def leak_report(test: Sequence[Row], train: Sequence[Row], *, examples: int) -> 
 
     Sentences are compared as written (NFC, white space collapsed) and once more as lower-case words without marks.
     `examples` shared values of each kind are shown.
-
-    Raises:
-        ValueError: an empty split, or a row without text.
     """
     if not test or not train:
         raise ValueError(f"leak report: expected rows of two splits, got {len(test)} of test and {len(train)} of train")

@@ -1,7 +1,6 @@
 """Beside the scores: what the sentence of the nearest training clip would score, without anything learned.
 
 T frames, S steps that every clip is brought to, D numbers a step, N training clips, C candidates, M clips to score.
-A model below this floor has not earned its training.
 """
 
 from __future__ import annotations
@@ -39,7 +38,6 @@ class Neighbour:
         return f"the nearest of {among} by {', '.join(self.streams)}"
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for scores.json."""
         return asdict(self)
 
 

@@ -33,11 +33,7 @@ class Prediction:
 
     @classmethod
     def of(cls, id: str, reference: str, nbest: Sequence[tuple[str, float]], **beside: Any) -> Prediction:
-        """From the beam's sentences, best first, and further attributes.
-
-        Raises:
-            ValueError: an empty beam.
-        """
+        """From the beam's sentences, best first, and further attributes."""
         if not nbest:
             raise ValueError(f"prediction of {id}: expected at least one hypothesis, got none")
         hypothesis = nbest[0][0]
@@ -45,12 +41,9 @@ class Prediction:
 
 
 def write_predictions(path: Path | str, predictions: Sequence[Prediction]) -> None:
-    r"""Writes predictions.tsv: id, reference, hypothesis, chrf, one clip a line, in the order given.
+    r"""Writes predictions.tsv: id, reference, hypothesis, chrf and, where they are known, signer; a line is a clip.
 
-    Where signers are known, theirs is a fifth column.
-
-    Tabs, line ends and backslashes inside a text are written `\t`, `\n`, `\r`, `\\`, and nothing is quoted:
-    a line is a clip for every tool.
+    Tabs, line ends and backslashes inside a text are written `\t`, `\n`, `\r`, `\\`, and nothing is quoted.
     """
     named = any(p.signer for p in predictions)
     lines = ["\t".join(COLUMNS if named else COLUMNS[:4])]
@@ -62,11 +55,6 @@ def write_predictions(path: Path | str, predictions: Sequence[Prediction]) -> No
 
 
 def read_predictions(path: Path | str) -> list[Prediction]:
-    """Reads what `write_predictions` wrote.
-
-    Raises:
-        ValueError: another header, or a line without a field for each column.
-    """
     with Path(path).open(encoding="utf-8", newline="\n") as file:
         header, *rows = csv.reader(io.StringIO(file.read()), delimiter="\t", quoting=csv.QUOTE_NONE)
     if header not in (COLUMNS, COLUMNS[:4]):
@@ -88,11 +76,7 @@ def _unescape(text: str) -> str:
 
 
 def write_scores(path: Path | str, scores: Mapping[str, Score], /, **beside: Any) -> None:
-    """Writes scores.json: {"scores": name -> value, low, high, signature} and further entries of plain values beside.
-
-    Raises:
-        ValueError: a number that JSON has no word for (NaN, infinity), a loss that broke.
-    """
+    """Writes scores.json: {"scores": name -> value, low, high, signature} and further entries of plain values."""
     content = {"scores": scores, **beside}
     try:
         text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, default=_plain)

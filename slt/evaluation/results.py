@@ -32,7 +32,6 @@ class Examples:
         self.drawn = False
 
     def show(self, step: int, predictions: Sequence[Prediction]) -> None:
-        """Shows the translations of the handful among `predictions`, of a model trained `step` steps."""
         if not self.names:
             return
         # The dashboard keeps the filmstrips: a clip looks the same at every step.
@@ -71,14 +70,7 @@ def write_results(
 ) -> None:
     """Writes scores.json, predictions.tsv and report.html, tells the dashboard and prints the summary.
 
-    Args:
-        found: of `clips`.
-        clips: the split.
-        folder: of the run.
-        about: plain values to keep with the scores: checkpoint, its step, corpus fingerprint.
-        shown: what stands in the report beside the scores.
-        strips: filmstrips in the report.
-        dashboard: of the run.
+    `about` is kept with the scores: checkpoint, its step, corpus fingerprint. `strips` filmstrips are in the report.
     """
     # `blanked` is a part of `controls`, under the name that readers of scores.json know.
     write_scores(

@@ -1,7 +1,4 @@
-"""Translates a split: batches in, sentences and the teacher-forced loss out.
-
-Shape letters: B clips, T frames, L tokens.
-"""
+"""Translates a split: batches in, sentences and the teacher-forced loss out. B clips, T frames, L tokens."""
 
 from __future__ import annotations
 
@@ -51,18 +48,10 @@ def translate(
     gloss_beam: int | None = None,
     progress: str | None = None,
 ) -> tuple[list[Prediction], float]:
-    """Translates every clip once, deterministically; clips with glosses are recognised too, by a model that learned to.
+    """Translates every clip once -> predictions of all processes' clips by id, and mean cross entropy in nats a token.
 
-    Args:
-        model: its translator, on the device, is put into evaluation mode.
-        batches: with tokens; of several processes, each has its own clips.
-        search, compute: see there.
-        drop: streams taken as not seen.
-        gloss_beam: width of the prefix beam search beside the best path; None = the best path alone.
-        progress: label of a progress bar; None for none.
-
-    Returns:
-        Predictions of all processes' clips by id, and the mean cross entropy in nats a token, without smoothing.
+    Clips with glosses are recognised too, by a model that learned to; `gloss_beam` is the width of the prefix beam
+    search beside the best path. Streams of `drop` are taken as not seen. `progress` labels a progress bar.
     """
     translator, nbest = model.translator.eval(), search.nbest or search.num_beams
     predictions: list[Prediction] = []
@@ -102,10 +91,9 @@ def validate(
     *,
     show: Callable[[list[Prediction]], object] | None = None,
 ) -> dict[str, float]:
-    """Validation during training: `val/loss`, and `val/bleu` and `val/chrf` of greedy translations.
+    """`val/loss`, and of greedy translations (best paths) `val/bleu`, `val/chrf` and, with glosses, `val/gloss_wer`.
 
-    Where glosses are recognised, `val/gloss_wer` of the best path too. `show` takes the translations as well, such as a
-    dashboard's.
+    `show` takes the translations as well, such as a dashboard's.
     """
     greedy = Search(num_beams=1, length_penalty=1.0, max_tokens=model.search.max_tokens)
     predictions, loss = translate(model, batches, greedy, compute)

@@ -1,8 +1,6 @@
 """Clips to an endless, resumable stream of batches, and to one plain pass for evaluation.
 
-Of several processes each takes its part of every batch: the batches are those of one process.
-
-Shape letters: B clips.
+Of several processes each takes its part of every batch: the batches are those of one process. B clips.
 """
 
 from __future__ import annotations
@@ -24,10 +22,10 @@ Tokenizes = Callable[[list[str]], tuple[torch.Tensor, torch.Tensor]]
 
 
 def ignore_first_signal(worker: int) -> None:
-    """Makes a loader process take no notice of the first SIGTERM and SIGINT; the second is as ever.
+    """Makes a loader process outlast the first SIGTERM and SIGINT, as Ctrl-C and batch systems send to the whole group.
 
-    Ctrl-C and batch systems signal the whole process group. That is the training process's to answer, which saves and
-    leaves; were its loader gone by then, torch would end it in the middle of an update.
+    The training process answers it: it saves and leaves. Were its loader gone by then, torch would end it in the middle
+    of an update.
     """
 
     def catch(number: int, frame: object) -> None:
@@ -41,7 +39,7 @@ class EpochKeys:
     """A batch sampler that never ends: lists of (epoch, index), from batch number `consumed` on.
 
     Because each key says its epoch, workers read ahead over the end of an epoch and are never restarted. A process has
-    every `world`-th clip of each batch from number `rank` on, so that clips are of like length in all of them.
+    every `world`-th clip of each batch, so that clips are of like length in all of them.
     """
 
     def __init__(self, sampler: LengthBatches, consumed: int, *, rank: int, world: int) -> None:
@@ -58,7 +56,6 @@ class EpochKeys:
         return (self.rank < len(batch) for _, batch in self.batches())
 
     def batches(self) -> Iterator[tuple[int, list[int]]]:
-        """The epoch and the clips of each whole batch."""
         epoch, skip = 0, self.consumed
         while True:
             self.sampler.set_epoch(epoch)
@@ -73,15 +70,7 @@ class EpochKeys:
 
 
 class TrainBatches:
-    """The training stream of a split.
-
-    Args:
-        clips: the split.
-        tokenize: sentences (B) -> tokens (B, L) and mask.
-        batching: of all processes together.
-        pin_memory: for copies to a GPU beside the computation.
-        seed: of the order, and of the loader's own generator.
-    """
+    """The training stream of a split; `tokenize` is sentences (B) -> tokens (B, L) and mask."""
 
     def __init__(
         self, clips: LsaTMultiStream, tokenize: Tokenizes, batching: Batching, *, pin_memory: bool, seed: int
@@ -93,11 +82,7 @@ class TrainBatches:
         )
 
     def start(self, consumed: int) -> Iterator[Batch]:
-        """This process's part of the batches from number `consumed` on, for ever, whatever ran before.
-
-        Raises:
-            ValueError: fewer clips than processes.
-        """
+        """This process's part of the batches from number `consumed` on, for ever, whatever ran before."""
         place = {"rank": processes.rank(), "world": processes.world()}
         if len(self.clips) < place["world"]:
             raise ValueError(f"{len(self.clips)} clips for {place['world']} processes; expected one for each at least")
@@ -124,10 +109,9 @@ class TrainBatches:
 
 
 def evaluation_batches(clips: Any, tokenize: Tokenizes, batching: Batching) -> DataLoader[Any]:
-    """One pass over a split, longest clips first; batches of like length.
+    """One pass over a split, longest clips first; each clip comes exactly once, over all processes together.
 
-    Each clip comes exactly once, over all processes together. They share the limits: what they hold at once is what one
-    process would, a clip each at the least.
+    These share the limits: what they hold at once is what one process would, a clip each at the least.
     """
     world, size, frames = processes.world(), batching.batch_size, batching.batch_frames
     sampler = LengthBatches(

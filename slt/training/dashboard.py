@@ -29,15 +29,7 @@ NO_KEY = (
 
 @dataclass(frozen=True, kw_only=True)
 class Board:
-    """What is told to wandb, and how; the values are those of `wandb` in conf/.
-
-    Args:
-        mode: disabled, offline or online. Where online cannot be reached the run is kept offline, with a warning.
-        project, entity, group, name, tags: as wandb has them.
-        log_tables: whether `translations` and `table` log anything.
-        examples: clips whose translations are shown at each evaluation.
-        log_checkpoints: whether weights are uploaded; otherwise artifacts only say where they lie.
-    """
+    """What is told to wandb, and how, as `wandb` in conf/ explains."""
 
     mode: str = choice("disabled", "offline", "online")
     project: str
@@ -53,15 +45,7 @@ class Board:
 class Dashboard:
     """A wandb run, or nothing at all with `mode=disabled`: then wandb is not even imported.
 
-    Args:
-        folder: the run folder; wandb's files go under it, so that an offline run is complete there.
-        config: resolved configuration, plain values.
-        board: what is told, and how.
-        job_type: train, eval, pretrain, extract, export or sweep.
-
-    Raises:
-        ImportError: wandb is not installed.
-        OSError: an offline run cannot be written.
+    Its files go under the run folder, so that an offline run is complete there.
     """
 
     _staging: ClassVar[str | None] = None
@@ -110,15 +94,11 @@ class Dashboard:
                     self.run.define_metric(f"{split}/{name}", step_metric="step", summary=best)
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Takes the metrics of one step."""
         self.logged |= {*metrics}
         self._tell(lambda run: run.log({"step": step, **metrics}))
 
     def translations(self, name: str, step: int, predictions: Sequence[Any], pictures: Mapping[str, Any]) -> None:
-        """A table of translations, named `split/name`, which grows when told of several steps.
-
-        `pictures` maps a clip's id to its filmstrip (H, W, 3) uint8; one that an earlier step gave is kept.
-        """
+        """A table that grows when told of several steps; `pictures` is id -> filmstrip (H, W, 3) uint8."""
 
         def send(run: Any) -> None:
             import wandb
@@ -133,7 +113,7 @@ class Dashboard:
             self._tell(send)
 
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        """Any table, which wandb also keeps as an artifact: the jobs of a sweep and their scores."""
+        """Any table, which wandb also keeps as an artifact."""
 
         def send(run: Any) -> None:
             import wandb
@@ -170,19 +150,17 @@ class Dashboard:
         self._tell(send, lost=f"the lineage lacks a {item.kind}")
 
     def makes(self, item: Item, *aliases: str) -> None:
-        """Says that this run made `item`."""
         self._tell(
             lambda run: run.log_artifact(item.artifact(upload=self.log_checkpoints), aliases=list(aliases)),
             lost=f"the lineage lacks a {item.kind}",
         )
 
     def checkpoints(self, folder: Path, **about: Any) -> None:
-        """Says that this run made `best.pt` and `last.pt` in `folder`; `about` is what to show beside them."""
+        """Says that this run made `best.pt` and `last.pt` in `folder`; `about` is shown beside them."""
         for path in sorted(folder.glob("*.pt")):
             self.makes(checkpoint(path, **about), path.stem)
 
     def close(self) -> None:
-        """Ends the wandb run."""
         self._tell(lambda run: run.finish())
 
     def _tell(self, act: Callable[[Any], object], lost: str | None = None) -> None:
@@ -201,10 +179,7 @@ class Dashboard:
 
 
 def key_fault(mode: str | None) -> str | None:
-    """What is wrong with the key of an online run, before anything is built; None where there is one, or none needed.
-
-    Nothing is asked of the server, and the key itself is neither shown nor kept.
-    """
+    """What is wrong with the key of an online run, without asking the server or showing the key; None = nothing."""
     if mode != "online":
         return None
     import wandb

@@ -45,13 +45,9 @@ class _Failure(NamedTuple):
 def launch(task: Callable[..., Any], arguments: Sequence[Any], *, count: int) -> Any:
     """Runs `task(*arguments)`, which can be pickled, in `count` processes of this machine; returns rank 0's answer.
 
-    Signals that come here (SIGTERM, Ctrl-C) are passed on, so that the run can save and leave; a second Ctrl-C ends it
-    at once. Where a process fails the others are ended, and whatever ends this process ends them too.
-
-    Raises:
-        ChildProcessError: a process was killed; the message says which, and by what.
-        SystemExit: a process left with that status, such as after a signal.
-        Exception: what a process raised.
+    SIGTERM and Ctrl-C are passed on, so that the run can save and leave; a second one ends it at once. Where a process
+    fails the others are ended, and whatever ends this process ends them too. Raises what a process raised,
+    ChildProcessError for one that was killed, SystemExit with the status of one that left.
     """
     store = dist.TCPStore("127.0.0.1", 0, count + 1, is_master=True, wait_for_workers=False)
     started: dict[pipes.Connection, tuple[int, Any]] = {}  # pipe -> rank, process

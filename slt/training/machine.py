@@ -30,16 +30,11 @@ class Compute:
     precision: str
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """Mixed precision on the device, as `precision` says."""
         return torch.autocast(self.device.type, dtype=DTYPES.get(self.precision), enabled=self.precision != "fp32")
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto` is the GPU where there is one; of several processes on a machine, each gets a GPU of its own.
-
-    Raises:
-        ValueError: no such device here.
-    """
+    """`auto` is the GPU where there is one; of several processes on a machine, each gets a GPU of its own."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and processes.world() > 1:

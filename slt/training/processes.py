@@ -1,4 +1,4 @@
-"""The processes of one run: which one this is, and what they tell each other; alone, it is as if nothing were here.
+"""The processes of one run, and what they tell each other; alone, it is as if nothing were here.
 
 A rank is a process's number, 0 to world - 1; rank 0 alone writes, logs and talks to a dashboard.
 """
@@ -32,12 +32,10 @@ class Place:
 
 
 def world() -> int:
-    """How many processes there are."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """This process's number."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
@@ -63,7 +61,6 @@ def highest(value: Tensor) -> Tensor:
 
 
 def mean(value: Tensor) -> Tensor:
-    """The mean of a tensor over processes, on each of them; no gradient passes."""
     return total(value) / world() if world() > 1 else value
 
 
@@ -71,7 +68,7 @@ def share(count: Tensor) -> Tensor | float:
     """What a mean over this process's items weighs, so that the mean over processes is the mean over all items.
 
     Gradients are averaged over processes, but batches have more clips, tokens or frames in one than in another. `count`
-    is a scalar on the device, 0 where there are no items; in one process the weight is 1, so that nothing is changed.
+    is a scalar on the device, 0 where there are no items.
     """
     return count * world() / total(count).clamp_min(1) if world() > 1 else 1.0
 
@@ -94,7 +91,6 @@ def gather(value: Any) -> list[Any]:
 
 
 def wait() -> None:
-    """Waits until each process has come here."""
     if world() > 1:
         gather(None)  # and not dist.barrier, which takes a GPU for it
 
@@ -128,11 +124,7 @@ def local_rank() -> int:
 def outside(environment: Mapping[str, str]) -> Place | None:
     """The place that torchrun or srun has given to this process; None where neither has started it.
 
-    torchrun sets RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT. srun sets SLURM_*; there MASTER_ADDR is
-    this machine unless given, and MASTER_PORT follows from the job's number.
-
-    Raises:
-        ValueError: tasks of srun on several machines without MASTER_ADDR.
+    Of srun MASTER_ADDR is this machine unless given, and MASTER_PORT follows from the job's number.
     """
     e = environment
     if "RANK" in e and "WORLD_SIZE" in e:

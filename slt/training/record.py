@@ -1,7 +1,6 @@
 """What a run leaves behind: metrics.csv, curves, and where it came from.
 
-metrics.csv has one measured value a line (`step,name,value`): rows are appended and survive a kill. Of several
-processes only the first writes.
+metrics.csv has one measured value a line (`step,name,value`): rows are appended and survive a kill.
 """
 
 from __future__ import annotations
@@ -34,8 +33,7 @@ PACKAGES = ("torch", "transformers", "timm", "hydra-core", "omegaconf", "numpy",
 class Sink(Protocol):
     """Anything that wants the metrics too, such as a dashboard."""
 
-    def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Takes the metrics of one step."""
+    def log(self, step: int, metrics: Mapping[str, float]) -> None: ...
 
 
 class Record:
@@ -91,7 +89,6 @@ def _line(row: Row) -> str:
 
 
 def _rows(path: Path) -> Iterator[Row]:
-    """The rows of metrics.csv in their order, without a last one that was cut short."""
     text = path.read_text(encoding="utf-8", errors="replace")
     whole = text[: text.rfind("\n") + 1]  # a crash or a full disk can cut the last row short
     reader = csv.DictReader(whole.splitlines())
@@ -128,7 +125,6 @@ def write_origin(folder: Path) -> dict[str, Any]:
 
 
 def _processor() -> str:
-    """Its name as the maker gives it, where the system says so."""
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if "model name" in line:
