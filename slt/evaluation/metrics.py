@@ -61,13 +61,7 @@ class _Counted:
 
 
 def score(
-    hypotheses: Sequence[str],
-    references: Sequence[str],
-    *,
-    bootstrap: int,
-    seed: int,
-    signers: Sequence[str] | None = None,
-    only: Collection[str] | None = None,
+    hypotheses: Sequence[str], references: Sequence[str], *, only: Collection[str] | None = None, **draws: Any
 ) -> dict[str, Score]:
     """Scores N hypotheses against one reference each; `only` names the scores to compute, None = all.
 
@@ -84,19 +78,12 @@ def score(
     1997, section 3.8): clips of one person are not independent. The signature says which.
     """
     _check(hypotheses, references)
-    drawn = Resamples(len(references), bootstrap, seed, signers)
+    drawn = Resamples(len(references), **draws)
     counted = _counted(list(hypotheses), list(references))
     return {name: drawn.score(count()) for name, count in counted.items() if only is None or name in only}
 
 
-def gloss_wer(
-    recognised: Sequence[str],
-    references: Sequence[str],
-    *,
-    bootstrap: int,
-    seed: int,
-    signers: Sequence[str] | None = None,
-) -> Score:
+def gloss_wer(recognised: Sequence[str], references: Sequence[str], **draws: Any) -> Score:
     """Word error rate of recognised glosses, on the resamples of `score`; clips without any do not count."""
     if len(recognised) != len(references) or not any(reference.split() for reference in references):
         raise ValueError(f"gloss WER: expected glosses of {len(recognised)} clips, got {len(references)} references")
@@ -105,7 +92,7 @@ def gloss_wer(
         for hypothesis, text in zip(recognised, references, strict=True)
     ]
     counted = _edits("gloss", [hypothesis if text else [] for hypothesis, text in pairs], [text for _, text in pairs])
-    return Resamples(len(pairs), bootstrap, seed, signers).score(counted)
+    return Resamples(len(pairs), **draws).score(counted)
 
 
 def bleu(hypotheses: Sequence[str], references: Sequence[str]) -> float:
@@ -126,13 +113,7 @@ def sentence_chrf(hypothesis: str, reference: str) -> float:
 
 
 def compare(
-    systems: Mapping[str, Sequence[Sequence[str]]],
-    references: Sequence[str],
-    *,
-    baseline: str,
-    bootstrap: int,
-    seed: int,
-    signers: Sequence[str] | None = None,
+    systems: Mapping[str, Sequence[Sequence[str]]], references: Sequence[str], *, baseline: str, **draws: Any
 ) -> dict[str, Difference]:
     """Paired bootstrap of BLEU (13a; Koehn 2004, section 4): each system less the baseline, on the same resamples.
 
@@ -143,27 +124,29 @@ def compare(
     """
     for hypotheses in (hypotheses for runs in systems.values() for hypotheses in runs):
         _check(hypotheses, references)
-    drawn = np.vstack([np.ones(len(references)), Resamples(len(references), bootstrap, seed, signers).drawn])
-    scores = {}
-    for name, runs in systems.items():
-        counted = [_sacre(_bleu("13a"), list(hypotheses), list(references)) for hypotheses in runs]
-        scores[name] = np.mean(
-            [[metric.from_sum(total) for total in (drawn @ metric.counts).tolist()] for metric in counted], axis=0
+    drawn = Resamples(len(references), **draws)
+    scores = {
+        name: np.mean(
+            [drawn.values(_sacre(_bleu(tokenize="13a"), list(each), list(references))) for each in runs], axis=0
         )
+        for name, runs in systems.items()
+    }
     found = {}
     for name in systems:
         if name != baseline:
             real, *resampled = (scores[name] - scores[baseline]).tolist()
             sizes = np.abs(resampled)
             farther = sizes - sizes.mean() >= abs(real)
-            low, high = (float(bound) for bound in np.percentile(resampled, (2.5, 97.5)))
-            found[name] = Difference(real, low, high, float(farther.sum() + 1) / (bootstrap + 1))
+            found[name] = Difference(real, *_interval(resampled), float(farther.sum() + 1) / (len(resampled) + 1))
     return found
 
 
+def _interval(values: list[float]) -> tuple[float, float]:
+    low, high = np.percentile(values, (2.5, 97.5))
+    return float(low), float(high)
+
+
 def _check(hypotheses: Sequence[str], references: Sequence[str]) -> None:
-    if isinstance(hypotheses, str) or isinstance(references, str):
-        raise ValueError("scores: expected lists of sentences, got one string")
     if len(hypotheses) != len(references):
         raise ValueError(
             f"scores: expected one hypothesis a reference, got {len(hypotheses)} hypotheses "
@@ -179,7 +162,7 @@ def _check(hypotheses: Sequence[str], references: Sequence[str]) -> None:
 class Resamples:
     """How often each of B resamples drew each of N clips, (B, N): the same ones for every metric and system."""
 
-    def __init__(self, clips: int, bootstrap: int, seed: int, signers: Sequence[str] | None) -> None:
+    def __init__(self, clips: int, bootstrap: int, seed: int, signers: Sequence[str] | None = None) -> None:
         if bootstrap < 0:
             raise ValueError(f"bootstrap: expected a number of resamples, 0 or more, got {bootstrap}")
         if signers is not None and len(signers) != clips:
@@ -194,11 +177,14 @@ class Resamples:
 
     def score(self, metric: _Counted) -> Score:
         """The metric's corpus score with its interval."""
-        value, low, high = metric.from_sum(metric.counts.sum(0).tolist()), None, None
-        if len(self.drawn):
-            values = [metric.from_sum(total) for total in (self.drawn @ metric.counts).tolist()]
-            low, high = (float(bound) for bound in np.percentile(values, (2.5, 97.5)))
+        value, *resampled = self.values(metric)
+        low, high = _interval(resampled) if resampled else (None, None)
         return Score(value, low, high, metric.signature + self.about)
+
+    def values(self, metric: _Counted) -> list[float]:
+        """The metric's corpus score, then those of the resamples."""
+        sums = np.vstack([metric.counts.sum(0), self.drawn @ metric.counts])
+        return [metric.from_sum(total) for total in sums.tolist()]
 
 
 def _two_stages(signers: list[str], generator: np.random.Generator) -> Callable[[], npt.NDArray[np.int64]]:
@@ -215,13 +201,12 @@ def _two_stages(signers: list[str], generator: np.random.Generator) -> Callable[
     return draw
 
 
-def _bleu(tokenize: str) -> BLEU:
-    # `force`: or it prints, at each corpus score, that sentences which end in " ." look tokenized.
-    return BLEU(tokenize=tokenize, force=True)
+# `force`: or it prints, at each corpus score, that sentences which end in " ." look tokenized.
+_bleu = partial(BLEU, force=True)
 
 
 def _counted(hypotheses: list[str], references: list[str]) -> dict[str, Callable[[], _Counted]]:
-    thirteen = cache(lambda: _sacre(_bleu("13a"), hypotheses, references))
+    thirteen = cache(lambda: _sacre(_bleu(tokenize="13a"), hypotheses, references))
 
     def words(texts: list[str]) -> list[list[str]]:
         return [clean(text).split() for text in texts]
@@ -229,7 +214,7 @@ def _counted(hypotheses: list[str], references: list[str]) -> dict[str, Callable
     return {
         "bleu": thirteen,
         **{f"bleu{n}": partial(lambda n: _up_to(n, thirteen()), n) for n in (1, 2, 3, 4)},
-        "bleu_intl": lambda: _sacre(_bleu("intl"), hypotheses, references),
+        "bleu_intl": lambda: _sacre(_bleu(tokenize="intl"), hypotheses, references),
         "chrf": lambda: _sacre(CHRF(), hypotheses, references),
         "chrf++": lambda: _sacre(CHRF(word_order=2), hypotheses, references),
         "ter": lambda: _sacre(TER(), hypotheses, references),

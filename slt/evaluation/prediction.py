@@ -8,10 +8,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import numpy as np
 
 from slt.evaluation.metrics import Score, sentence_chrf
 from slt.files import atomic
+
+T = TypeVar("T")
 
 COLUMNS = ["id", "reference", "hypothesis", "chrf", "signer"]
 ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
@@ -40,6 +44,11 @@ class Prediction:
         return cls(id, reference, hypothesis, sentence_chrf(hypothesis, reference), list(nbest), **beside)
 
 
+def spread(things: Sequence[T], count: int) -> list[T]:
+    """At most `count` of them, evenly spread from the first to the last."""
+    return [things[int(place)] for place in np.linspace(0, len(things) - 1, min(count, len(things)))]
+
+
 def write_predictions(path: Path | str, predictions: Sequence[Prediction]) -> None:
     r"""Writes predictions.tsv: id, reference, hypothesis, chrf and, where they are known, signer; a line is a clip.
 
@@ -61,13 +70,13 @@ def read_predictions(path: Path | str) -> list[Prediction]:
         raise ValueError(
             f"{path}: expected the columns {', '.join(COLUMNS)} (or the first four), got {', '.join(header)}"
         )
+    found = []
     for line, row in enumerate(rows, start=2):
         if len(row) != len(header):
             raise ValueError(f"{path}, line {line}: expected {len(header)} fields between tabs, got {len(row)}")
-    return [
-        Prediction(_unescape(i), _unescape(r), _unescape(h), float(chrf), signer=_unescape("".join(signer)))
-        for i, r, h, chrf, *signer in rows
-    ]
+        name, reference, hypothesis, chrf, signer = [*map(_unescape, row), ""][:5]
+        found.append(Prediction(name, reference, hypothesis, float(chrf), signer=signer))
+    return found
 
 
 def _unescape(text: str) -> str:
@@ -76,10 +85,10 @@ def _unescape(text: str) -> str:
 
 
 def write_scores(path: Path | str, scores: Mapping[str, Score], /, **beside: Any) -> None:
-    """Writes scores.json: {"scores": name -> value, low, high, signature} and further entries of plain values."""
+    """Writes scores.json: {"scores": name -> value, low, high, signature} and other values or dataclasses."""
     content = {"scores": scores, **beside}
     try:
-        text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, default=_plain)
+        text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, default=asdict)
     except ValueError as error:
         raise ValueError(f"{path}: expected finite numbers, got {content}") from error
     with atomic(path) as file:
@@ -104,11 +113,3 @@ def headline(content: Mapping[str, Any]) -> dict[str, float]:
     for kind, name in content.get("worst", {}).items():
         beside[f"worst_{kind}"] = content["groups"][kind][name]["scores"]
     return found | {f"bleu_{name}": float(each["bleu"]["value"]) for name, each in beside.items()}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Score):
-        return asdict(value)
-    if hasattr(value, "as_dict"):
-        return value.as_dict()
-    raise TypeError(f"scores.json: expected plain values, got {type(value).__name__}")

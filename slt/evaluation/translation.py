@@ -53,35 +53,44 @@ def translate(
     Clips with glosses are recognised too, by a model that learned to; `gloss_beam` is the width of the prefix beam
     search beside the best path. Streams of `drop` are taken as not seen. `progress` labels a progress bar.
     """
-    translator, nbest = model.translator.eval(), search.nbest or search.num_beams
+    model.translator.eval()
     predictions: list[Prediction] = []
     total, count = 0.0, 0
     for batch in tqdm(batches, desc=progress, disable=progress is None or not processes.first(), unit="batch"):
-        batch = blank(batch.to(compute.device), drop) if drop else batch.to(compute.device)
-        with compute.autocast():
-            memory, present = translator.encoder(batch.streams, batch.seen, batch.frames)
-            logits = translator.decoder(memory, present, batch.tokens)
-            out = translator.decoder.generate(
-                memory, present, num_beams=search.num_beams, length_penalty=search.length_penalty, nbest=nbest,
-                max_tokens=search.max_tokens,
-            )  # fmt: skip
-            signs = None
-            if translator.gloss_head is not None and model.glosses and any(batch.glosses):
-                signs = recognise(translator.gloss_head(memory), present, model.glosses, width=gloss_beam)
-        mask = batch.tokens_mask
-        assert batch.tokens is not None
-        assert mask is not None
-        total += functional.cross_entropy(logits[mask].float(), batch.tokens[mask], reduction="sum").item()
-        count += int(mask.sum())
-        sentences = decode(model.tokenizer, out.ids.flatten(0, 1).cpu())
-        seen = seen_share(batch)
-        for i, (name, text) in enumerate(zip(batch.ids, batch.texts, strict=True)):
-            beam = zip(sentences[i * nbest : (i + 1) * nbest], out.scores[i].tolist(), strict=True)
-            glosses = {} if signs is None else {"gloss": batch.glosses[i], "recognised": signs[i]}
-            predictions.append(Prediction.of(name, text, list(beam), seen=seen[i], **glosses))
+        found, loss, tokens = _translated(model, blank(batch.to(compute.device), drop), search, compute, gloss_beam)
+        predictions += found
+        total, count = total + loss, count + tokens
     parts = processes.gather((predictions, total, count))
     everything = sorted((p for part, _, _ in parts for p in part), key=lambda p: p.id)
     return everything, sum(total for _, total, _ in parts) / sum(count for _, _, count in parts)
+
+
+def _translated(
+    model: Model, batch: Batch, search: Search, compute: Compute, gloss_beam: int | None
+) -> tuple[list[Prediction], float, int]:
+    """The predictions of a batch, the cross entropy of its tokens in nats, and how many these are."""
+    translator, nbest = model.translator, search.nbest or search.num_beams
+    with compute.autocast():
+        memory, present = translator.encoder(batch.streams, batch.seen, batch.frames)
+        logits = translator.decoder(memory, present, batch.tokens)
+        out = translator.decoder.generate(
+            memory, present, num_beams=search.num_beams, length_penalty=search.length_penalty, nbest=nbest,
+            max_tokens=search.max_tokens,
+        )  # fmt: skip
+        signs = None
+        if translator.gloss_head is not None and model.glosses and any(batch.glosses):
+            signs = recognise(translator.gloss_head(memory), present, model.glosses, width=gloss_beam)
+    mask = batch.tokens_mask
+    assert batch.tokens is not None
+    assert mask is not None
+    loss = functional.cross_entropy(logits[mask].float(), batch.tokens[mask], reduction="sum").item()
+    sentences = decode(model.tokenizer, out.ids.flatten(0, 1).cpu())
+    predictions = []
+    for i, (name, text, seen) in enumerate(zip(batch.ids, batch.texts, seen_share(batch), strict=True)):
+        beam = zip(sentences[i * nbest : (i + 1) * nbest], out.scores[i].tolist(), strict=True)
+        glosses = {} if signs is None else {"gloss": batch.glosses[i], "recognised": signs[i]}
+        predictions.append(Prediction.of(name, text, list(beam), seen=seen, **glosses))
+    return predictions, loss, int(mask.sum())
 
 
 def validate(

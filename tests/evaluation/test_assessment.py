@@ -91,7 +91,7 @@ def test_floor_is_the_best_sentence_of_train(examined: Callable[..., Any], clips
 
 def test_leaks_count_sentences_and_signers_of_train(examined: Callable[..., Any]) -> None:
     leaks = examined(blanked=False).leaks  # the split is train itself
-    assert (leaks.sentences.share, leaks.signers.share) == (1.0, 1.0)
+    assert (leaks["sentences"].share, leaks["signers"].share) == (1.0, 1.0)
 
 
 def test_summary_shows_scores_controls_and_translations_beside_references(examined: Callable[..., Any]) -> None:
