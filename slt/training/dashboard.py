@@ -58,40 +58,32 @@ class Dashboard:
         self.run: Any = None
         if board.mode == "disabled":
             return
-        settings = {"dir": str(folder), "config": config, "project": board.project, "entity": board.entity}
-        settings |= {"name": board.name, "tags": list(board.tags), "job_type": job_type, "group": board.group}
-        self._stage(folder)
-        self.run = self._begin(board.mode, folder, settings)
-        self._define_metrics()
-
-    def _stage(self, folder: Path) -> None:
-        """Has wandb put artifacts that wait to be sent beside the run and not into the home folder."""
-        if os.environ.get("WANDB_DATA_DIR") in (None, Dashboard._staging):  # not the user's own
+        # Artifacts that wait to be sent go beside the run and not into the home folder, unless the user has said where.
+        if os.environ.get("WANDB_DATA_DIR") in (None, Dashboard._staging):
             os.environ["WANDB_DATA_DIR"] = Dashboard._staging = str((folder / "wandb").resolve())
+        self.run = self._begin(board, {"dir": str(folder), "config": config, "job_type": job_type})
+        self.run.define_metric("step")
+        self.run.define_metric("*", step_metric="step")
+        for best, names in SUMMARY.items():
+            for name in (f"{split}/{name}" for name in names for split in SPLITS):
+                self.run.define_metric(name, step_metric="step", summary=best)
 
-    def _begin(self, mode: str, folder: Path, settings: dict[str, Any]) -> Any:
+    def _begin(self, board: Board, settings: dict[str, Any]) -> Any:
         import wandb
 
         if wandb.run is not None:  # of a job of this sweep that failed: wandb would go on in it
             wandb.run.finish(exit_code=1)
+        settings |= {key: getattr(board, key) for key in ("project", "entity", "name", "tags", "group")}
         try:
             # At the end checkpoints may take a while to go; what has not gone by then stays on disk, for `wandb sync`.
             end = 600 if self.log_checkpoints else 60
             limits = wandb.Settings(init_timeout=20, finish_timeout=end, silent=True)
-            return wandb.init(mode=mode, settings=limits, **settings)  # type: ignore[arg-type]
+            return wandb.init(mode=board.mode, settings=limits, **settings)  # type: ignore[arg-type]
         except (wandb.errors.Error, OSError, TimeoutError) as error:
-            if mode == "offline":
-                raise OSError(f"wandb.mode=offline: cannot write under {folder} ({error})") from error
+            if board.mode == "offline":
+                raise OSError(f"wandb.mode=offline: cannot write under {settings['dir']} ({error})") from error
             log.warning("wandb cannot be reached (%s); the run is kept offline, `wandb sync` sends it later", error)
             return wandb.init(mode="offline", settings=wandb.Settings(silent=True), **settings)
-
-    def _define_metrics(self) -> None:
-        self.run.define_metric("step")
-        self.run.define_metric("*", step_metric="step")
-        for best, names in SUMMARY.items():
-            for name in names:
-                for split in SPLITS:
-                    self.run.define_metric(f"{split}/{name}", step_metric="step", summary=best)
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         self.logged |= {*metrics}

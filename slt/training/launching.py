@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.distributed as dist
 
-from slt.training.processes import Place, joined
+from slt.training.processes import Place, joined, on_signals
 
 # What a user can cause comes back as itself, with its message; the rest as RuntimeError with its traceback.
 _KNOWN: tuple[type[Exception], ...] = (ValueError, FileNotFoundError, OSError, ImportError)
@@ -52,8 +52,15 @@ def launch(task: Callable[..., Any], arguments: Sequence[Any], *, count: int) ->
     store = dist.TCPStore("127.0.0.1", 0, count + 1, is_master=True, wait_for_workers=False)
     started: dict[pipes.Connection, tuple[int, Any]] = {}  # pipe -> rank, process
     caught: list[int] = []
+
+    def pass_on(number: int, frame: object) -> None:  # to processes that are not in this one's process group
+        caught.append(number)
+        for _, process in list(started.values()):
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(process.pid, signal.SIGKILL if len(caught) > 1 else number)
+
     try:
-        with _signals_passed_on(caught, started), _environment_of_workers():
+        with on_signals(pass_on), _environment_of_workers():
             for rank in range(count):
                 here, there = get_context("spawn").Pipe()  # neither CUDA nor torch's threads survive a fork
                 place = Place(rank, count, rank, "127.0.0.1", store.port, "devices")
@@ -92,27 +99,6 @@ def _environment_of_workers() -> Iterator[None]:
     finally:
         for key in given:
             del os.environ[key]
-
-
-@contextmanager
-def _signals_passed_on(caught: list[int], started: dict[pipes.Connection, tuple[int, Any]]) -> Iterator[None]:
-    """Passes SIGTERM and SIGINT on to the processes, which are not in this one's process group."""
-
-    def catch(number: int, frame: object) -> None:
-        caught.append(number)
-        for _, process in list(started.values()):
-            with suppress(ProcessLookupError, PermissionError):
-                os.kill(process.pid, signal.SIGKILL if len(caught) > 1 else number)
-
-    if threading.current_thread() is not threading.main_thread():  # as joblib's threads are
-        yield
-        return
-    before = {number: signal.signal(number, catch) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _result(started: dict[pipes.Connection, tuple[int, Any]]) -> tuple[Any, list[_Failure]]:

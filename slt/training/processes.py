@@ -6,6 +6,8 @@ A rank is a process's number, 0 to world - 1; rank 0 alone writes, logs and talk
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -111,6 +113,20 @@ def first_per_machine() -> Iterator[None]:
         wait()
 
 
+@contextmanager
+def on_signals(catch: Callable[[int, Any], None]) -> Iterator[None]:
+    """Within, `catch` answers SIGTERM and SIGINT; only the main thread is told of them, which joblib's are not."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, catch) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def max_signal(caught: Sequence[int]) -> int:
     """The signal that any process has caught, the same on each of them; 0 where none has."""
     return int(highest(torch.tensor(caught[:1] or [0])))
@@ -126,10 +142,10 @@ def outside(environment: Mapping[str, str]) -> Place | None:
 
     Of srun MASTER_ADDR is this machine unless given, and MASTER_PORT follows from the job's number.
     """
-    e = environment
+    e, host = environment, environment.get("MASTER_ADDR", "127.0.0.1")
     if "RANK" in e and "WORLD_SIZE" in e:
-        place = Place(int(e["RANK"]), int(e["WORLD_SIZE"]), int(e.get("LOCAL_RANK", 0)),
-                      e.get("MASTER_ADDR", "127.0.0.1"), int(e.get("MASTER_PORT", 29500)), "torchrun")  # fmt: skip
+        place = Place(int(e["RANK"]), int(e["WORLD_SIZE"]), int(e.get("LOCAL_RANK", 0)), host,
+                      int(e.get("MASTER_PORT", 29500)), "torchrun")  # fmt: skip
     elif "SLURM_PROCID" in e and "SLURM_STEP_NUM_TASKS" in e:  # the second is srun's own: a batch script has it not
         if int(e.get("SLURM_STEP_NUM_NODES", 1)) > 1 and "MASTER_ADDR" not in e:
             raise ValueError(
@@ -137,8 +153,8 @@ def outside(environment: Mapping[str, str]) -> Place | None:
                 'export MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1) before srun'
             )
         port = int(e.get("MASTER_PORT", 20_000 + int(e.get("SLURM_JOB_ID", 0)) % 20_000))
-        place = Place(int(e["SLURM_PROCID"]), int(e["SLURM_STEP_NUM_TASKS"]), int(e.get("SLURM_LOCALID", 0)),
-                      e.get("MASTER_ADDR", "127.0.0.1"), port, "srun")  # fmt: skip
+        place = Place(int(e["SLURM_PROCID"]), int(e["SLURM_STEP_NUM_TASKS"]), int(e.get("SLURM_LOCALID", 0)), host,
+                      port, "srun")  # fmt: skip
     else:
         return None
     return place if place.world > 1 else None

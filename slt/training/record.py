@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import importlib.metadata
-import json
 import logging
 import os
 import platform
@@ -20,7 +19,7 @@ from typing import Any, Protocol
 
 import torch
 
-from slt.files import atomic
+from slt.files import atomic, write_json
 from slt.training.processes import first
 
 log = logging.getLogger(__name__)
@@ -120,7 +119,7 @@ def write_origin(folder: Path) -> dict[str, Any]:
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         "packages": {name: _version(name) for name in PACKAGES},
     }
-    (folder / "origin.json").write_text(json.dumps(origin, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / "origin.json", origin)
     return origin
 
 

@@ -6,7 +6,7 @@ With all three the plain model keeps its parameters' names, so that checkpoints 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -39,9 +39,6 @@ class SingleProcess:
     def __init__(self, model: nn.Module) -> None:
         self.model = model
         self.loss: nn.Module = _Loss(model)  # (objective, batch) -> loss
-
-    def parameters(self) -> Iterable[nn.Parameter]:
-        return self.loss.parameters()
 
     def sync_gradients(self, last: bool) -> AbstractContextManager[Any]:
         """Forward and backward within it average gradients over processes where `last`, and else only add them up."""

@@ -12,7 +12,7 @@ import torch
 from slt.corpora.folder import LsaTMultiStream
 from slt.models.tokenizer import Tokenize
 from slt.streams.batch import Batch, Batching, LengthBatches
-from slt.training.batches import EpochKeys, TrainBatches, evaluation_batches
+from slt.training.batches import TrainBatches, evaluation_batches, parts
 
 # From Python 3.12 on a fork beside threads warns, such as tqdm's; ours and the loader's do nothing with them.
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
@@ -93,7 +93,7 @@ def test_tokens_are_of_the_batchs_sentences(start: Start, tokenizer: Any) -> Non
 
 def test_keys_say_their_epoch() -> None:
     sampler = LengthBatches([4, 5, 6, 7], batch_size=2, batch_frames=None, shuffle=True, seed=0)
-    keys = list(islice(EpochKeys(sampler, 1, rank=0, world=1), 4))
+    keys = [keys for keys, _ in islice(parts(sampler, 1, rank=0, world=1), 4)]
     assert [{epoch for epoch, _ in batch} for batch in keys] == [{0}, {1}, {1}, {2}]
     assert sorted(index for batch in keys[1:3] for _, index in batch) == [0, 1, 2, 3]
 
