@@ -17,7 +17,7 @@ import yaml
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from slt.config.checks import locate
+from slt.config.checks import locate, taken
 from slt.config.foreign import refuse_code, refuse_depth
 from slt.config.moved import rename_targets
 from slt.corpora.folder import LsaTMultiStream
@@ -28,7 +28,6 @@ from slt.models.decoder import language_id
 from slt.models.search import Search
 from slt.models.tokenizer import check_lengths, tokenizer_files, tokenizer_from_files
 from slt.models.trained import Model
-from slt.streams.batch import Batching
 from slt.streams.skeleton import spell_out
 from slt.training import processes
 from slt.training.checkpoint import load_weights, no_larger_than, part
@@ -81,10 +80,6 @@ def gloss_inventory(clips: LsaTMultiStream, weight: float) -> list[str]:
     return sorted({gloss for text in clips.columns["gloss"] for gloss in text.split()})
 
 
-def batching(cfg: DictConfig) -> Batching:
-    return Batching(**{key: cfg[key] for key in ("batch_size", "batch_frames", "num_workers")})
-
-
 def build_tokenizer(cfg: DictConfig, splits: Mapping[str, LsaTMultiStream]) -> Any:
     """The decoder's tokenizer, trained on the sentences of `train` where it is not a ready one.
 
@@ -125,13 +120,9 @@ def build_translator(
         if name not in tied
     }
     owners = {name: tied.get(name, name) for name in shapes}
-    encoder = MultiStreamEncoder(
-        backbones={name: own[owner] for name, owner in owners.items() if owner in own},
-        projector=instantiate(cfg.projector, _convert_="all"),
-        fusion=instantiate(cfg.fusion, _convert_="all"),
-        temporal=instantiate(cfg.temporal, _convert_="all"),
-        tied=tied,
-    )
+    built = {key: instantiate(cfg[key], _convert_="all") for key in ("projector", "fusion", "temporal")}
+    backbones = {name: own[owner] for name, owner in owners.items() if owner in own}
+    encoder = MultiStreamEncoder(backbones=backbones, tied=tied, **built)
     node = OmegaConf.to_container(cfg.decoder, resolve=True)
     assert isinstance(node, dict)
     del node["tokenizer"]
@@ -160,11 +151,8 @@ def build_backbone(node: DictConfig, stream: str, shape: list[int], *, rebuilt: 
 def as_model(
     trained: DictConfig, translator: Translator, tokenizer: Any, glosses: Sequence[str], search: DictConfig
 ) -> Model:
-    beams = {key: search[key] for key in ("num_beams", "length_penalty", "nbest")}
-    longest = trained.decoder.max_tokens
-    return Model(
-        translator=translator, tokenizer=tokenizer, search=Search(**beams, max_tokens=longest), glosses=tuple(glosses)
-    )
+    beams = taken(Search, search, max_tokens=trained.decoder.max_tokens)
+    return Model(translator=translator, tokenizer=tokenizer, search=beams, glosses=tuple(glosses))
 
 
 def config_text(cfg: DictConfig) -> str:

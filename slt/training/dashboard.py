@@ -71,6 +71,7 @@ class Dashboard:
     def _begin(self, board: Board, settings: dict[str, Any]) -> Any:
         import wandb
 
+        self.wandb = wandb
         if wandb.run is not None:  # of a job of this sweep that failed: wandb would go on in it
             wandb.run.finish(exit_code=1)
         settings |= {key: getattr(board, key) for key in ("project", "entity", "name", "tags", "group")}
@@ -93,37 +94,24 @@ class Dashboard:
         """A table that grows when told of several steps; `pictures` is id -> filmstrip (H, W, 3) uint8."""
 
         def send(run: Any) -> None:
-            import wandb
-
             rows = self.rows.setdefault(name, [])
-            strips = {row[1]: row[-1] for row in rows} | {key: wandb.Image(image) for key, image in pictures.items()}
+            drawn = {key: self.wandb.Image(image) for key, image in pictures.items()}
+            strips = {row[1]: row[-1] for row in rows} | drawn
             rows += [[step, p.id, p.reference, p.hypothesis, p.score, strips.get(p.id)] for p in predictions]
             # Whole each time: wandb's incremental tables refer to each other on the server, which offline is not there.
-            run.log({"step": step, name: wandb.Table(columns=[*COLUMNS], data=rows)})
+            run.log({"step": step, name: self.wandb.Table(columns=[*COLUMNS], data=rows)})
 
         if self.log_tables:
             self._tell(send)
 
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """Any table, which wandb also keeps as an artifact."""
-
-        def send(run: Any) -> None:
-            import wandb
-
-            run.log({name: wandb.Table(columns=list(columns), data=[list(row) for row in rows])})
-
         if self.log_tables:
-            self._tell(send)
+            self._tell(lambda run: run.log({name: self.wandb.Table(columns=[*columns], data=[[*row] for row in rows])}))
 
     def picture(self, step: int, name: str, picture: Any) -> None:
         """A picture (H, W, 3) uint8 of one step."""
-
-        def send(run: Any) -> None:
-            import wandb
-
-            run.log({"step": step, name: wandb.Image(picture)})
-
-        self._tell(send)
+        self._tell(lambda run: run.log({"step": step, name: self.wandb.Image(picture)}))
 
     def summary(self, metrics: Mapping[str, float]) -> None:
         """Final scores, named `split/name`; beside the best of the training curve where that has the name."""

@@ -121,7 +121,7 @@ def _result(started: dict[pipes.Connection, tuple[int, Any]]) -> tuple[Any, list
             if "answer" in told:
                 answer = told["answer"]
             else:
-                error = next((known for known in _KNOWN if known.__name__ == told["name"]), RuntimeError)(told["text"])
+                error = told["error"]
                 error.__cause__ = RuntimeError(f"in {which}:\n{told['trace']}")
                 failures.append(_Failure(_ERROR, told["when"], error))
         if deadline == float("inf") and any(failure.far != _LEFT for failure in failures):
@@ -168,9 +168,9 @@ def _serve(
     except KeyboardInterrupt:
         status = 128 + signal.SIGINT
     except BaseException as error:
-        name = next((known.__name__ for known in _KNOWN if isinstance(error, known)), "")
-        text = str(error) if name else f"process {place.rank} of {place.world}: {type(error).__name__}: {error}"
-        tell(when=time.time(), name=name, text=text, trace=traceback.format_exc())
+        unknown = RuntimeError(f"process {place.rank} of {place.world}: {type(error).__name__}: {error}")
+        said = next((known(str(error)) for known in _KNOWN if isinstance(error, known)), unknown)
+        tell(when=time.time(), error=said, trace=traceback.format_exc())
         status = 1
     sys.stdout.flush()
     sys.stderr.flush()

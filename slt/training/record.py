@@ -14,6 +14,8 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -72,14 +74,12 @@ class Record:
             return
         rows = [row for row in _rows(earlier) if row[0] <= step] if earlier is not None and earlier.exists() else []
         self._begin(rows)
-        self.curves = {}
-        earlier_steps: dict[int, dict[str, float]] = {}
-        for s, name, value in rows:
-            self.curves.setdefault(name, []).append((s, value))
-            earlier_steps.setdefault(s, {})[name] = value
-        for sink in self.sinks:  # or a dashboard would know the best score since the resumption only
-            for s in sorted(earlier_steps):
-                sink.log(s, earlier_steps[s])
+        self.curves = _curves(rows)
+        # Or a dashboard would know the best score since the resumption only.
+        for s, of_step in groupby(sorted(rows, key=itemgetter(0)), key=itemgetter(0)):
+            metrics = {name: value for _, name, value in of_step}
+            for sink in self.sinks:
+                sink.log(s, metrics)
 
 
 def _line(row: Row) -> str:
@@ -100,8 +100,12 @@ def _rows(path: Path) -> Iterator[Row]:
 
 def read_metrics(path: Path) -> dict[str, list[tuple[int, float]]]:
     """metrics.csv -> name -> [(step, value)], without a last row that was cut short."""
+    return _curves(_rows(path))
+
+
+def _curves(rows: Iterable[Row]) -> dict[str, list[tuple[int, float]]]:
     curves: dict[str, list[tuple[int, float]]] = {}
-    for step, name, value in _rows(path):
+    for step, name, value in rows:
         curves.setdefault(name, []).append((step, value))
     return curves
 

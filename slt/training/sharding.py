@@ -100,7 +100,7 @@ class Sharded(SingleProcess):
         self.model = model.cpu()
         twin = _Loss(copy.deepcopy(self.model))
         for value in twin.state_dict().values():
-            _broadcast(value)
+            dist.broadcast(value, src=0)
         mesh = init_device_mesh(device.type, (dist.get_world_size(),))
         for layer in _layers(twin.model):
             layer.register_forward_hook(_no_views)
@@ -199,8 +199,4 @@ def _shard(value: Tensor, like: Tensor) -> Tensor:
 
 def _broadcast_buffers(model: nn.Module) -> None:
     for buffer in model.buffers():
-        _broadcast(buffer)
-
-
-def _broadcast(value: Tensor) -> None:
-    dist.broadcast(value, src=0)
+        dist.broadcast(buffer, src=0)

@@ -69,7 +69,6 @@ class Fork(nn.Module):
         self.frozen = nn.Parameter(torch.ones(1), requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 3) -> (B,)."""
         out = self.layers[0](x) * self.frozen
         chosen = x[:, 0] > 1
         if chosen.any():
@@ -78,7 +77,6 @@ class Fork(nn.Module):
 
 
 def error(model: nn.Module, rows: Rows) -> Tensor:
-    """Mean squared error over the rows of all processes."""
     loss = functional.mse_loss(model(rows.x), rows.y)
     return loss * processes.share(torch.tensor(len(rows)))
 
@@ -113,7 +111,6 @@ def stop(number: int, step: int, run: Trainer) -> Callable[[nn.Module, Any], Ten
 
 
 def spoiled(model: nn.Module, rows: Rows) -> Tensor:
-    """A loss that is not a number in the second process."""
     return error(model, rows) * (math.nan if processes.rank() else 1.0)
 
 
@@ -169,7 +166,6 @@ def seen(folder: Path) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def alone(folder: Path, seen: Any) -> Path:
-    """The same training by one process."""
     run = trainer(folder / "alone", "ddp", max_steps=9)
     run.run()
     return folder / "alone"
