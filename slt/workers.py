@@ -29,9 +29,7 @@ _here: dict[str, Any] = {}  # in a worker: what opens its work, the work once it
 def run_tasks(tasks: Sequence[Task], setup: Setup[Task, Result], *, workers: int) -> Iterator[tuple[Task, Result]]:
     """Yield (task, result) as tasks get done, by what `setup` opens in each process; one worker is this process.
 
-    Raises:
-        ChildProcessError: a process was killed.
-        Exception: what setup or a task raised.
+    What setup or a task raised is raised; ChildProcessError where a process was killed.
     """
     if workers > 1 and len(tasks) > 1:
         yield from _spread(tasks, setup, min(workers, len(tasks)))

@@ -1,8 +1,4 @@
-"""Tables of captions to cuts: which seconds of which film are a clip, and its sentence; all that is wrong is listed.
-
-Nothing is guessed: a row whose times or text were damaged is rebuilt from what stands beside it or left out, and either
-way it is a `Fault`. The readers here know nothing of where the films are; `sources` brings the two together.
-"""
+"""Tables of captions to cuts: which seconds of which film are a clip, and its sentence; what is wrong is a `Fault`."""
 
 from __future__ import annotations
 
@@ -32,11 +28,7 @@ Items = Iterator[Source | Fault]
 
 @dataclass(frozen=True)
 class Captions:
-    """A table of captions, or a folder of subtitle files, and how it is read: `captions` in conf/extract.yaml.
-
-    Raises:
-        ValueError: values that do not fit, or an expression of `strip` that is none.
-    """
+    """A table of captions, or a folder of subtitle files, and how it is read: `captions` in conf/extract.yaml."""
 
     path: Path | str | None
     format: str
@@ -72,10 +64,7 @@ class Captions:
     def read(self, films: Collection[str] = ()) -> tuple[list[Source], list[Fault]]:
         """Return the clips in the table's order, with clean texts, and what is wrong; subtitle files are of `films`.
 
-        Raises:
-            FileNotFoundError: no such table.
-            ValueError: a table that cannot be read as a whole, or an id that is no file name or stands twice, naming
-                file and line: which of the two is meant cannot be known.
+        An id that stands twice is a ValueError that names file and line: which of the two is meant cannot be known.
         """
         path = Path(self.path or "")
         taken: dict[str, Counter[str]] = {name: Counter() for name in self.patterns}
@@ -139,12 +128,9 @@ def clean_caption(
 ) -> str:
     r"""Return the sentence of a caption: what is signed, without what its file format and its captioner added.
 
-    In this order: HTML entities (`&amp;`, `&#39;`; only whole ones with their `;`) become their character, twice over
-    where they were written twice over; the tags of subtitle formats go (`<i>`, `<font color=#fff>`, `<c.yellow>`,
-    `<v Ana>`, `<00:01.000>`, `{\an8}`), `<br>` becomes a blank; what the expressions of `strip` find goes and is
-    counted in `taken`; invisible characters go (U+200B, U+200C, U+FEFF, U+00AD and all others of their kind, and
-    control characters); then NFC, runs of white space to one blank, ends stripped. Case, accents, `¿`, `¡`, hashtags
-    and all other marks stay.
+    In this order: HTML entities, also those written twice over; tags (`<i>`, `<c.yellow>`, `<00:01.000>`, `{\an8}`);
+    what `strip` finds, counted in `taken`; invisible characters; then NFC, one blank between words. All other marks
+    stay.
     """
     text = cues.plain_text(text)
     for name, pattern in strip.items():
@@ -156,7 +142,6 @@ def clean_caption(
 
 
 def check_id(name: str, where: str) -> None:
-    """Raise ValueError unless `name` can be an id, as `layout.id_fault` has it."""
     if not name:
         raise ValueError(f"{where}: empty id; every row names its clip")
     if fault := layout.id_fault(name):
@@ -208,11 +193,6 @@ def _rolling(clips: Iterable[Source], where: str) -> Iterator[Fault]:
 
 
 def _rows(path: Path, read: Callable[[Path, int, Mapping[str, str]], Source | Fault], required: Iterable[str]) -> Items:
-    """Read a table with the columns of `subs.csv`, row by row; another form than the standard one is a Fault.
-
-    Raises:
-        ValueError: as in `layout.read_table`.
-    """
     for line, row, fault in layout.table_rows(path):
         if fault.startswith(layout.NOTE):
             yield Fault(path.name, "", fault.removeprefix(f"{layout.NOTE}{path}: "), dropped=False)

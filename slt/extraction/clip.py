@@ -66,7 +66,6 @@ class Job:
 
     @property
     def out(self) -> Path:
-        """The corpus folder."""
         return self.writer.out
 
 
@@ -78,7 +77,6 @@ class Stopped:
 
 
 def build_extractor(landmarker: Callable[[], Any], extractor: Callable[[Any], Extractor]) -> Extractor:
-    """Open an extractor with a landmarker of its own, as each process needs it."""
     return extractor(landmarker())
 
 
@@ -146,7 +144,6 @@ def cut_of(source: Source) -> dict[str, Any]:
 
 
 def extract_clip(source: Source, extractor: Extractor, job: Job) -> Record:
-    """Extract a clip of a film and write its streams; return what its record says of it."""
     film = probe(source.path, rate=source.fps)
     rate = target_rate(film, job.how.fps, job.how.max_fps)
     pictures = partial(frames_at, source.path, start=source.start, rate=source.fps, mirrored=source.mirrored)
@@ -173,7 +170,6 @@ def _duration(source: Source, film: Film, rate: float, frames: Callable[[], Iter
 
 
 def read_clip(source: Source, job: Job) -> Record:
-    """Read a clip's pose where others have found it and write it; return what its record says of it."""
     pose = read_keypoints(source)
     job.writer.write_pose(source.video_id, pose, scratch=job.scratch / "clips")
     about: Record = {"missing": list(pose.missing)} if pose.missing else {}

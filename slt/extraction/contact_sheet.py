@@ -38,10 +38,10 @@ class Moment:
 
 
 def draw_sheet(moments: Sequence[Moment], *, size: tuple[int, int], signer: Box | None) -> Picture:
-    """Draw one or more moments of a film of a `size` (width, height) side by side; return RGB uint8 (H, W, 3).
+    """Draw moments of a film of a `size` (width, height) side by side; return RGB uint8 (H, W, 3).
 
-    What is seen, followed and not seen is told apart by a word and by the frame (whole, dashed, hatched), and left
-    from right by a letter, beside the colour. `signer` is where the signer was looked for; None = everywhere.
+    Seen, followed and not seen, and left and right, are told apart without colour. `signer` is where the signer was
+    looked for; None = everywhere.
     """
     scale = min(CELL / size[0], TALLEST / size[1])
     shown = (max(round(size[0] * scale), 1), max(round(size[1] * scale), 1))

@@ -1,7 +1,4 @@
-"""What clips are read from, films or folders of single pictures: found in a folder, known again, and read.
-
-A folder of pictures stands for a film wherever `video` takes one; it does not say its rate, so that is given.
-"""
+"""What clips are read from, films or folders of numbered pictures: found in a folder, known again, and read."""
 
 from __future__ import annotations
 
@@ -36,11 +33,7 @@ def find_footage(folder: Path, kind: str) -> dict[str, Path]:
     """Return what a folder and those below it hold to extract, by plain name (`plain_name`), sorted by path.
 
     Kind "films" finds films, and folders of at least two pictures that differ by numbers alone; "poses" .pose files.
-    Passed over: hidden names, which no user sees (macOS leaves `._a.mp4`), corpora, and downloads under way.
-
-    Raises:
-        FileNotFoundError: there is nothing.
-        ValueError: a folder that cannot be listed, or two films of one name.
+    Passed over: hidden names (macOS leaves `._a.mp4`), corpora, and downloads under way.
     """
     try:
         paths = sorted(_walk(folder, kind))
@@ -84,11 +77,7 @@ def _walk(folder: Path, kind: str) -> Iterator[Path]:
 
 
 def folders_below(folder: Path) -> Iterator[tuple[Path, list[str]]]:
-    """Give a folder and those below it, each once, with the names of the files in it, without what is passed over.
-
-    Raises:
-        OSError: one of them cannot be listed.
-    """
+    """Give a folder and those below it, each once, with the names of the files in it, without what is passed over."""
 
     def stop(error: OSError) -> None:
         raise error
@@ -118,7 +107,7 @@ def _opens(path: Path) -> bool:
 
 
 def _pictures_of(names: Sequence[str]) -> list[str]:
-    """Return the pictures among the names of a folder, by their numbers; none where they are not numbered alike."""
+    """Return the pictures among names, by their numbers; none where they are not numbered alike."""
     names = [name for name in names if not name.startswith(".") and name.lower().endswith(PICTURES)]
     alike = {re.sub(r"\d+", "#", Path(name).stem) for name in names}
     if len(names) < 2 or len(alike) > 1 or not any("#" in name for name in alike):
@@ -134,10 +123,9 @@ def _names(folder: Path) -> list[str]:
 
 
 def known_by(path: Path) -> dict[str, int | str] | None:
-    """Return the size, in bytes, and a digest of the beginning, middle and end of a file; None where there is none.
+    """Return a file's size and a digest of its beginning, middle and end; None where there is none.
 
-    Its place and its times are no part of that. Of a folder the names and sizes of all files count, and the first, the
-    middle and the last for their content.
+    Of a folder the names and sizes of all files count, and the first, the middle and the last for their content.
     """
     digest = hashlib.sha256()
     try:
@@ -168,7 +156,7 @@ def _take(path: Path, digest: hashlib._Hash) -> int:
 
 
 def probe(path: Path, *, rate: float | None = None) -> Film:
-    """Return what a film, or a folder of pictures taken `rate` times a second, is; see `slt.extraction.video.probe`."""
+    """Return what a film, or a folder of pictures taken `rate` times a second, is."""
     if not path.is_dir():
         try:
             path.open("rb").close()
@@ -191,13 +179,7 @@ def read_frames(
     mirrored: bool = False,
     notes: list[str] | None = None,
 ) -> Iterator[tuple[float, Picture]]:
-    """Stream a film, or a folder of pictures taken `rate` times a second, or a cut of it, `fps` pictures a second.
-
-    Else as `slt.extraction.video.read_frames`; mirrored pictures are turned over, so that left is left.
-
-    Raises:
-        FileNotFoundError, ValueError: as there; also a picture of another size than the first, or that is none.
-    """
+    """Stream as `video.read_frames` does, also a folder of pictures taken `rate` times a second."""
     read = _read_folder(path, fps, start, end, rate) if path.is_dir() else None
     for seconds, picture in read or video.read_frames(path, fps=fps, start=start, end=end, notes=notes):
         yield seconds, _turned(picture, mirrored)
@@ -206,7 +188,7 @@ def read_frames(
 def frames_at(
     path: Path, seconds: Sequence[float], *, start: float | None = None, rate: float | None = None, mirrored: bool
 ) -> Iterator[tuple[float, Picture]]:
-    """Give single pictures, as `slt.extraction.video.frames_at` does; further arguments as in `read_frames`."""
+    """Give single pictures, as `video.frames_at` does; further arguments as in `read_frames`."""
     if not path.is_dir():
         yield from ((at, _turned(one, mirrored)) for at, one in video.frames_at(path, seconds, start=start))
         return

@@ -1,6 +1,6 @@
 """The second stage: picture after picture becomes the signer's landmarks; K = 75.
 
-The K landmarks are MediaPipe's 33 points of the body, then 21 of the signer's own left hand, then 21 of the right.
+They are MediaPipe's 33 points of the body, then 21 of the signer's own left hand, then 21 of the right.
 """
 
 from __future__ import annotations
@@ -32,8 +32,6 @@ _BLACK = np.zeros((32, 32, 3), np.uint8)
 
 
 class Landmarks(NamedTuple):
-    """What was found in one picture."""
-
     # (75, 3): x, y in [0, 1] of the picture's width and height, confidence in [0, 1]; a point that was not found, or
     # lies outside the picture, has confidence 0.
     points: NDArray[np.float32]
@@ -71,17 +69,11 @@ class _Wrist:
 class MediaPipeLandmarker:
     """MediaPipe's pose landmarker for the body and its hand landmarker for the hands, one at each of the pose's wrists.
 
-    Each hand is looked for in a square that moves with its wrist: in it the hand is nearly at rest, so that the
-    landmarker goes on from the picture before instead of detecting palms anew. The landmarker's own labels left and
-    right are not used: they assume a mirrored picture and flip when hands touch.
+    Each hand is looked for in a square that moves with its wrist, so that the landmarker goes on from the picture
+    before instead of detecting palms anew. Its own labels left and right are not used: they flip when hands touch.
 
     The graphs stay open from clip to clip and forget by a black picture in between, except the pose's: its smoothing of
     the visibilities cannot be emptied, and a clip's result must not depend on the one before.
-
-    Raises:
-        ModuleNotFoundError: mediapipe is not installed.
-        FileNotFoundError: a model is missing in `model_dir`.
-        ValueError: a model has another checksum than the one it was prepared with.
     """
 
     model_dir: str | None  # folder of the models; None = in the user's cache, prepared there on the first use
@@ -125,7 +117,6 @@ class MediaPipeLandmarker:
         }
 
     def start(self, box: Box | None) -> None:
-        """Forget the clip before, so that a clip's result is its own; take the signer from within `box`."""
         self._tasks.close("pose")
         for name, wrist in zip(HAND_TASKS, self._wrists, strict=True):
             for _ in range(3):
@@ -144,18 +135,13 @@ class MediaPipeLandmarker:
         self._faces, self._face_looked = 0, 0.0
 
     def close(self) -> None:
-        """Free all graphs; the next clip opens them again."""
         self._tasks.close()
         self._wrists = [_Wrist(), _Wrist()]
         self._other_hand.shutdown()
         self._other_hand = ThreadPoolExecutor(1)  # its thread starts with its first hand
 
     def find(self, seconds: float, picture: Picture) -> Landmarks:
-        """Find the body, both hands and whether there is a face in an RGB picture (H, W, 3) of the running clip.
-
-        Raises:
-            ValueError: the signer's box lies outside the picture.
-        """
+        """Find the body, both hands and whether there is a face in an RGB picture (H, W, 3) of the running clip."""
         self._time = max(self._time, self._origin + round(seconds * 1000))
         points = np.zeros((LANDMARKS, 3))
         body = self._find_body(seconds, picture)
@@ -172,8 +158,8 @@ class MediaPipeLandmarker:
     def people(self, picture: Picture) -> list[Points]:
         """Find everyone in one picture (H, W, 3), then look at both sides of each for those who are smaller.
 
-        Beside a large person the detector misses the small. With the large ones blacked out, and in a part of the
-        picture, it has found all of 120 signers pasted beside one, from half to a sixth of the picture's height.
+        The detector misses the small beside the large. With the large ones blacked out it has found all of 120 signers
+        pasted beside one, from half to a sixth of the picture's height.
         """
         size = np.array(picture.shape[1::-1], float)
         found = [geometry.in_pixels(person, picture) for person in self._poses(picture)]
@@ -199,7 +185,6 @@ class MediaPipeLandmarker:
         return [person / (*size, 1) for person in found]
 
     def _poses(self, picture: Picture) -> list[Points]:
-        """Return all poses that MediaPipe finds in a picture by itself, (33, 3) each, in shares of it."""
         return [_points(one) for one in self._tasks.detect("people", picture).pose_landmarks]
 
     def _find_body(self, seconds: float, picture: Picture) -> Points | None:

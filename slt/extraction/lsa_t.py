@@ -34,11 +34,8 @@ SIZE = (1920, 1080)  # of the films from which they were taken
 def read_table(path: Path) -> Iterator[Source | Fault]:
     """Read the table; its times come from `start` and `end` or, where those were damaged, from `split`.
 
-    `duration` is not read: a spreadsheet took its decimal point for a thousands separator in nearly all rows. How many
-    disagree with the times is one fault at the end.
-
-    Raises:
-        ValueError: another table, or a row that cannot be parted into its fields.
+    `duration` is not read: a spreadsheet took its decimal point for a thousands separator. How many disagree is one
+    fault.
     """
     known = {
         "duration",
@@ -130,13 +127,9 @@ def clip_names(path: Path | str) -> list[str]:
 
 
 def read_points(source: Source) -> tuple[NDArray[np.float32], tuple[int, int], float]:
-    """Read the points of a clip's signer, float32 (T, 75, 3): x, y in pixels, confidence; NaN where one is missing.
+    """Read a clip's signer, float32 (T, 75, 3): x, y in pixels, confidence; NaN where one is missing.
 
-    Returns:
-        The points, the picture's width and height, and the frames a second.
-
-    Raises:
-        ValueError: not such a file, no such clip or signer in it, or a clip whose times are not known.
+    Returns these, the picture's width and height, and the frames a second.
     """
     group = f"{source.video_id}.mp4"
     with _opened(source.path) as file:

@@ -1,7 +1,7 @@
-"""The files behind the landmarks stage: MediaPipe's models, prepared once into the user's cache and checked by SHA-256.
+"""The models of MediaPipe's landmarkers, prepared once in the user's cache and checked by SHA-256.
 
-MediaPipe 1.x ships no models. Those of its last release that did are the same networks; what is missing is the bundle
-that its tasks read: a stored zip of the parts, each told how its input is normalised.
+MediaPipe 1.x ships none; its last release that did has the same networks. Made here is the bundle that its tasks read:
+a stored zip of the parts, each told how its input is normalised.
 """
 
 from __future__ import annotations
@@ -48,7 +48,6 @@ MODELS = {
 
 
 def cache_folder() -> Path:
-    """Return the folder of the prepared models: `slt/landmarker` in the user's cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "slt" / "landmarker"
 
 
@@ -76,14 +75,12 @@ def read_models(folder: Path) -> dict[str, bytes]:
 
 
 def check_sum(data: bytes, expected: str, where: str) -> None:
-    """Raise ValueError unless `data` has the SHA-256 `expected`."""
     came = hashlib.sha256(data).hexdigest()
     if came != expected:
         raise ValueError(f"{where}: SHA-256 {expected} expected, came {came}; delete the file and start again")
 
 
 def prepare_models(folder: Path) -> Path:
-    """Make the models in `folder` out of the mediapipe wheel that still holds them, once; see `build_models`."""
     if not all((folder / name).is_file() for name in (*MODELS, "SHA256SUMS")):
         with tempfile.TemporaryDirectory() as temporary:
             build_models(download_wheel(Path(temporary)), folder)

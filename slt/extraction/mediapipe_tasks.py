@@ -24,11 +24,7 @@ class Task(NamedTuple):
 
 
 class Tasks:
-    """The graphs of a landmarker by name; `folder` holds their models.
-
-    Raises:
-        ModuleNotFoundError: mediapipe is not installed.
-    """
+    """The graphs of a landmarker by name; `folder` holds their models."""
 
     def __init__(self, tasks: Mapping[str, Task], folder: Path) -> None:
         self._vision, self._mediapipe = import_mediapipe()
@@ -40,7 +36,6 @@ class Tasks:
         self._clocks = dict.fromkeys(tasks, 0)
 
     def open(self, name: str) -> Any:
-        """Return a graph, opened."""
         if name not in self._open:
             task = self._tasks[name]
             base = self._mediapipe.tasks.BaseOptions(model_asset_path=str(self._folder / task.model))
@@ -59,7 +54,6 @@ class Tasks:
                     self._open.pop(name).close()
 
     def detect(self, name: str, picture: Picture) -> Any:
-        """Run a graph on a single picture."""
         return self._run(name, "detect", picture)
 
     def track(self, name: str, time: int, picture: Picture) -> Any:

@@ -1,7 +1,6 @@
 """OpenPose's .json files, one a frame, as How2Sign and others publish them: a clip's signer out of all its people.
 
 A clip `ID` is the files `ID_000000000000_keypoints.json` ..., in a folder `ID` of its own or beside those of others.
-T frames, P people.
 """
 
 from __future__ import annotations
@@ -46,16 +45,11 @@ def _frames(path: Path) -> dict[int, Path]:
 
 
 def is_clip(path: Path) -> bool:
-    """Tell whether `path` is a clip as `find_clips` gives it."""
     return bool(_frames(path))
 
 
 def find_clips(source: Path) -> dict[str, Path]:
-    """Return the clips of OpenPose's files in a folder and those below it, id -> its folder, or its first file.
-
-    Raises:
-        ValueError: .pose files stand beside them, or a clip is there twice.
-    """
+    """Return the clips of OpenPose's files in a folder and those below it, id -> its folder, or its first file."""
     found: dict[str, Path] = {}
     other = None
     for here, folders, files in os.walk(source):
@@ -81,9 +75,6 @@ def read_people(path: Path) -> tuple[NDArray[np.float64], int, NDArray[np.int64]
 
     Returns x, y in pixels and confidence, (T, 75, 3), 0 where a point is missing; the most people in a frame; and where
     each of the 75 points stands among OpenPose's, int64 (75,), -1 = nowhere in this clip.
-
-    Raises:
-        ValueError: naming the file: a frame that is missing, or one that is not OpenPose's.
     """
     frames = _frames(path)
     first, last = min(frames), max(frames)
@@ -174,11 +165,7 @@ def _apart(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
 
 
 def clip_facts(source: Path, size: Any = None, fps: float | None = None) -> tuple[tuple[int, int], float]:
-    """Return the size and rate of the films behind OpenPose's files, which say neither, as a user has given them.
-
-    Raises:
-        ValueError: one is not given, or is none.
-    """
+    """Return the size and rate of the films behind OpenPose's files, which say neither, as a user has given them."""
     if size is None or fps is None or len(size) != 2 or min(size) < 1 or fps <= 0:
         raise ValueError(
             f"source={source}: OpenPose's .json files say neither the picture's size nor the frame rate; give those of "

@@ -31,8 +31,8 @@ POINTS = BODY + 2 * HAND
 class PoseOnly:
     """The pose of a clip whose film is not here.
 
-    `points` is float32 (T, 75, 3): x, y as shares of the picture's width and height, confidence in [0, 1]. A point
-    outside the picture keeps its place and has confidence 0, as from a film; one that is missing is all 0.
+    `points` is float32 (T, 75, 3): x, y as shares of the picture's width and height, confidence in [0, 1], which is 0
+    outside the picture; a missing point is all 0.
     """
 
     points: NDArray[np.float32]
@@ -43,14 +43,7 @@ class PoseOnly:
 
 
 def read_keypoints(source: Source) -> PoseOnly:
-    """Read the pose of a clip from LSA-T's keypoints.h5, a .pose file or OpenPose's .json files (`openpose`).
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: not such a file, no such clip or signer in it, an unknown skeleton, several people in a .pose file,
-            points that cannot be pixels of the picture, or a cut of no length or past the end.
-        ModuleNotFoundError: h5py or pose-format is absent.
-    """
+    """Read the pose of a clip from LSA-T's keypoints.h5, a .pose file or OpenPose's .json files."""
     path = source.path
     pixels: NDArray[Any]
     if is_clip(path):
@@ -145,13 +138,8 @@ def write_pose_format(
 ) -> None:
     """Write a .pose file (version 0.2, one person) that viewers take for MediaPipe Holistic's body and hands.
 
-    `points` are float32 (T, 75, 3), x, y as shares of the picture, confidence; or blocks (n, 75, 3) of it in order,
-    with `frames` = T. The header is the library's. The body is written here, for the library wants the clip whole and
-    holds it several times, and a film of any length has to fit.
-
-    Raises:
-        ValueError: another shape, or another number of frames than T.
-        ModuleNotFoundError: pose-format is absent.
+    `points` are float32 (T, 75, 3), x, y as shares of the picture, confidence; or blocks (n, 75, 3) of it, with
+    `frames` = T: the library's own writer holds a clip whole, several times.
     """
     if isinstance(points, np.ndarray):
         points, frames = [points], len(points)
@@ -176,17 +164,13 @@ def write_pose_format(
 
 
 def _limbs(part: str) -> list[tuple[int, int]]:
-    """Return the bones of a part, by the places of its own points, each from the lower one on."""
     first = MEDIAPIPE.parts[part][0]
     groups = [bones for group, bones in MEDIAPIPE.edges.items() if group.startswith(f"{part}.")]
     return sorted((min(bone) - first, max(bone) - first) for bones in groups for bone in bones)
 
 
 def _header(size: tuple[int, int]) -> Any:
-    """Return a header with the names of points that MediaPipe Holistic has, and limbs and colours to draw it with.
-
-    Spelled out here, for pose-format takes them from a part of MediaPipe that newer releases are without.
-    """
+    """Return a header as MediaPipe Holistic's, which pose-format takes from a part that newer MediaPipe is without."""
     with _pose_format():
         from pose_format.pose_header import PoseHeader, PoseHeaderComponent, PoseHeaderDimensions
     fingers = [(192, 0, 0), (192, 192, 0), (0, 192, 0), (0, 192, 192), (0, 0, 192)]

@@ -1,7 +1,6 @@
 """What an extraction has done so far, kept in its output folder: one record a clip, locks, and scratch per shard.
 
-Everything here is written beside its place and moved there whole, so that a process that is killed at any moment
-leaves either the old state or the new one.
+All is written beside its place and moved there whole, so that a kill leaves either the old state or the new one.
 """
 
 from __future__ import annotations
@@ -36,7 +35,6 @@ class OutputError(OSError):
 
 @contextmanager
 def writing(where: Path) -> Iterator[None]:
-    """Turn what the output's file system says into an `OutputError` that names the place and what to do."""
     try:
         yield
     except OutputError:
@@ -53,11 +51,6 @@ def writing(where: Path) -> Iterator[None]:
 
 
 def parse_shard(shard: str | None) -> tuple[int, int]:
-    """Return (i, n) of "i/n"; (1, 1) where there is none.
-
-    Raises:
-        ValueError: not of that form, or i outside 1..n.
-    """
     match = re.fullmatch(r"(\d+)/(\d+)", shard or "1/1")
     if not match or not 1 <= int(match[1]) <= int(match[2]):
         raise ValueError(f"shard={shard}: expected i/n with i from 1 to n, as in shard=1/4")
@@ -91,11 +84,7 @@ def locked(path: Path, *, wait: bool) -> Iterator[bool]:
 
 @contextmanager
 def own_shard(out: Path, shard: tuple[int, int]) -> Iterator[Path]:
-    """Hold a shard of the folder; gives its empty scratch folder, which is removed at the end.
-
-    Raises:
-        ValueError: another process extracts this shard.
-    """
+    """Hold a shard of the folder; gives its empty scratch folder, which is removed at the end."""
     name = "shard-{}-of-{}".format(*shard)
     with locked(out / WORK / f"{name}.lock", wait=False) as free:
         if not free:
@@ -113,7 +102,6 @@ def own_shard(out: Path, shard: tuple[int, int]) -> Iterator[Path]:
 
 
 def tidy(out: Path) -> None:
-    """Remove the folder of scratch and locks where nobody is in it any more."""
     with suppress(OSError):
         (out / WORK).rmdir()
 
@@ -130,11 +118,7 @@ def sweep(out: Path) -> None:
 
 
 def claim_folder(out: Path, recipe: Mapping[str, Any]) -> None:
-    """Make the output folder this extraction's own, or go on in it.
-
-    Raises:
-        ValueError: it holds something else, or an extraction with another recipe.
-    """
+    """Make the output folder this extraction's own, or go on in it where its recipe is the same."""
     other = f"out={out}: holds files that are not of an extraction; give a new or empty folder"
     names = {path.name for path in out.iterdir()} if out.is_dir() else set()
     if names and not names & {WORK, MARKER}:
@@ -181,7 +165,6 @@ def put_json(path: Path, value: Any, scratch: Path) -> None:
 
 
 def commit(out: Path, record: Record, scratch: Path) -> None:
-    """Write that a clip is finished, or, where the record says `failure`, that it failed."""
     kind, other = (FAILED, RECORDS) if "failure" in record else (RECORDS, FAILED)
     put_json(out / kind / f"{record['video_id']}.json", record, scratch)
     (out / other / f"{record['video_id']}.json").unlink(missing_ok=True)
@@ -190,10 +173,7 @@ def commit(out: Path, record: Record, scratch: Path) -> None:
 def read_records(out: Path) -> dict[str, Record]:
     """Return the record of each clip that was finished or failed, by id: the gathered ones, then the single ones.
 
-    A record that cannot be read (the machine lost power) counts as none: its clip is extracted again.
-
-    Raises:
-        ValueError: metadata.jsonl is not what was written.
+    A single one that cannot be read (the machine lost power) counts as none: its clip is extracted again.
     """
     records = {record["video_id"]: record for record in read_lines(out / "metadata.jsonl")}
     for folder in (FAILED, RECORDS):
@@ -204,11 +184,6 @@ def read_records(out: Path) -> dict[str, Record]:
 
 
 def read_lines(metadata: Path) -> list[Record]:
-    """Return the records of metadata.jsonl, none where it is not there.
-
-    Raises:
-        ValueError: a line is none, naming it.
-    """
     # Not splitlines(): that also breaks at U+2028 and its like, which JSON leaves as they are.
     text = metadata.read_text(encoding="utf-8", errors="replace").rstrip("\n") if metadata.is_file() else ""
     records = []

@@ -1,7 +1,4 @@
-"""The third stage: pictures and landmarks become square crops of face and hands, and the pose (T frames, R crop side).
-
-The same code prepares what is trained on, what is evaluated and what a live camera sees. K = 75 landmarks.
-"""
+"""The third stage: pictures and landmarks become square crops of face and hands, and the pose (R crop side)."""
 
 from __future__ import annotations
 
@@ -67,15 +64,13 @@ class Clip:
 class Extractor:
     """Pictures in, crops and pose out, frame by frame; a clip's result depends on its own pictures alone.
 
-    A hand that the hand model misses (blurred by its speed, or folded) is followed by its arm as long as the pose is
-    sure to see the wrist, the hand's place lies in the picture and the hand was found not long ago. All three guard
-    against a hand that is not there: where an arm hangs out of the picture, or a wrist is hidden, the pose still gives
-    it a place. Measured on two films with an arm that hangs at the lower edge, the visibility of its wrist is 0.77 to
-    0.89 and 0.54 to 0.90; where the hand model misses a visible hand in three others, it is 0.97 to 1.00.
+    A hand that the hand model misses (blurred, or folded) is followed by its arm as long as the pose is sure to see the
+    wrist, the hand's place lies in the picture and the hand was found not long ago: where an arm hangs out of the
+    picture the pose still gives its hand a place. There the wrist's visibility is 0.54 to 0.90 (two films); where the
+    hand model misses a visible hand, 0.97 to 1.00 (three).
 
     A crop follows the smoothed box of its part. The smoothing looks as far ahead as back (a triangle over the frames in
-    which the part was seen), so it takes the jitter out without lagging behind; the price is that frames come out
-    late by the half-width. A live use that cannot wait sets both half-widths to 0.
+    which the part was seen), so nothing lags, and frames come out late by the half-width; live use sets both to 0.
     """
 
     name: ClassVar[str] = "slt-mediapipe"
@@ -115,7 +110,6 @@ class Extractor:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def find_signer(self, pictures: Pictures, *, duration: float, box: Box | None) -> Signer:
-        """Choose the signer of a clip before its pictures are streamed; see `slt.extraction.signers.find_signer`."""
         how: dict[str, Any] = {"mode": self.signer, "min_certainty": self.min_certainty}
         return find_signer(pictures, self.landmarker.people, duration=duration, box=box, **how)
 
@@ -154,11 +148,7 @@ class Extractor:
             yield cut(len(boxes) - rest)
 
     def clip(self, frames: Iterable[tuple[float, Picture]], *, fps: float, signer: Signer) -> Clip:
-        """Extract a whole clip; frames as in `stream`.
-
-        Raises:
-            ValueError: no frames, or pictures of different sizes.
-        """
+        """Extract a whole clip, of pictures of one size; frames as in `stream`."""
         done = list(self.stream(frames, fps=fps, signer=signer))
         if not done or any(frame.size != done[0].size for frame in done):
             raise ValueError(f"a clip needs pictures of one size, came {sorted({frame.size for frame in done})}")

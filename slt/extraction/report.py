@@ -1,8 +1,4 @@
-"""An extracted corpus -> `report.html`, the page to look at before training: what was seen, and the worst clips.
-
-One file that needs no network. The poses and crops of one clip at a time are in memory; of the others only a line each.
-T frames, K landmarks.
-"""
+"""An extracted corpus -> `report.html`, the page to look at before training: what was seen, and the worst clips."""
 
 from __future__ import annotations
 
@@ -42,7 +38,7 @@ FOLDERS = {"face": "face", "left_hand": "hand_l", "right_hand": "hand_r", "pose"
 
 @dataclass(frozen=True)
 class Fact:
-    """What the page keeps of one line of metadata.jsonl; see there. Streams are in the order of `FOLDERS`."""
+    """What the page keeps of one line of metadata.jsonl. Streams are in the order of `FOLDERS`."""
 
     video_id: str
     film: str
@@ -65,12 +61,10 @@ class Fact:
 
     @property
     def seconds(self) -> float:
-        """Length of the clip."""
         return self.frames / self.fps if self.fps else 0.0
 
     @property
     def badness(self) -> tuple[float, float, str]:
-        """What sorts the least seen first."""
         shares = list(self.seen.values()) or [0.0]
         return min(shares), sum(shares) / len(shares), self.video_id
 
@@ -79,9 +73,6 @@ def write_overview(out: Path, films: Mapping[str, Path], *, worst: int) -> Path:
     """Write `report.html` into a corpus and return its path; the same corpus and films give the same bytes.
 
     `films` gives a clip's film for the contact sheets of the `worst` clips; where it is gone, the page says so.
-
-    Raises:
-        FileNotFoundError: no `metadata.jsonl`.
     """
     facts, extractors = _read_facts(out / "metadata.jsonl")
     clips = [fact for fact in facts if not fact.failure]
@@ -122,8 +113,7 @@ def write_overview(out: Path, films: Mapping[str, Path], *, worst: int) -> Path:
 def choose_worst(clips: Sequence[Fact], count: int) -> list[Fact]:
     """Return the clips to look at: those of which least is seen, and up to half of them those of unsure signers.
 
-    A stranger who is followed through a clip is seen as well as the signer would be, so the share seen alone would
-    never show one.
+    A stranger who is followed is seen as well as the signer would be; the share seen alone would never show one.
     """
     unsure = sorted((clip for clip in clips if clip.unsure), key=lambda clip: (clip.certainty, clip.badness))
     first = unsure[: math.ceil(count / 2)]
@@ -136,7 +126,6 @@ def choose_worst(clips: Sequence[Fact], count: int) -> list[Fact]:
 
 
 def _read_facts(path: Path) -> tuple[list[Fact], list[str]]:
-    """Return the lines, and the extractors as text."""
     facts, extractors = [], Counter[str]()
     for number, record in enumerate(read_lines(path), 1):
         with record_of(f"{path} line {number}"):
@@ -273,7 +262,6 @@ def _folders(out: Path) -> dict[str, str]:
 
 
 def _sheet(out: Path, folders: Mapping[str, str], clip: Fact, film: Path | None, text: str) -> dict[str, Any]:
-    """Return what the page shows of one clip: its caption, and the picture with what it lacks."""
     shown: dict[str, Any] = {"clip": clip, "text": text, "picture": None, "size": (0, 0)}
     try:
         moments, lacks = _moments(out, folders, clip, film)

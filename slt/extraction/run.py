@@ -1,7 +1,7 @@
-"""Clips of films become a corpus in the LSA-T layout, at any scale: resumable, in N processes, in shards (T frames).
+"""Clips of films become a corpus in the LSA-T layout, at any scale: resumable, in N processes, in shards.
 
-What is finished is on disk and stays: each clip leaves a record when all its files are in place, another start goes on
-after the last record, and `corpus.json` comes when all clips of all shards are dealt with.
+Each clip leaves a record when all its files are in place, another start goes on after the last record, and
+`corpus.json` comes when all clips of all shards are dealt with.
 """
 
 from __future__ import annotations
@@ -52,11 +52,6 @@ def extract_sources(
     """Extract all clips, of `sources` of all shards, that are not yet; where that makes all, write tables over them.
 
     `make` opens the extractor in a process, None where the kind is not films; `faults` of the tables go to faults.csv.
-
-    Raises:
-        ValueError: more films failed than may, or are seen to before the first one is read; the folder holds another
-            extraction, or another process is at this shard.
-        OutputError: the output folder cannot be written.
     """
     out, part = writer.out, records.parse_shard(how.shard)
     if len({source.video_id for source in sources}) < len(sources):
@@ -149,11 +144,7 @@ def _read_alike(source: Source, record: Record) -> bool:
 
 
 def _look_ahead(todo: Sequence[Source], faults: Sequence[Fault], job: Job) -> None:
-    """Tell of clips whose films are not there, cannot be opened, or end too early; stop where those are too many.
-
-    Raises:
-        ValueError: with those already failed, more films than `max_failures`; all are listed in faults.csv.
-    """
+    """Tell of clips whose films are not there, cannot be opened, or end too early; stop where those are too many."""
     out, most = job.out, job.how.max_failures
     if todo:
         log.info("looking whether %d films are there and as long as their clips", len({one.path for one in todo}))

@@ -1,8 +1,4 @@
-"""Who signs: before a clip's landmarks, a few of its pictures are searched for people and one is chosen for all of it.
-
-Films hold a presenter, an interpreter in an inset, guests. Whoever is found first need not be the signer, and would
-then be the signer for the whole clip.
-"""
+"""Who signs: before a clip's landmarks, a few of its pictures are searched for people and one is chosen for it."""
 
 from __future__ import annotations
 
@@ -52,7 +48,6 @@ class Track:
     motion: list[float] = field(default_factory=list)
 
     def add(self, person: Points) -> None:
-        """Take the person on to another picture."""
         self.last = person
         self.boxes.append(extent(person))
         self.widths.append(shoulder_width(person))
@@ -63,15 +58,8 @@ def find_signer(
 ) -> Signer:
     """Choose the signer of a clip of `duration` seconds.
 
-    Args:
-        pictures: gives the pictures of the clip (H, W, 3) at some seconds, lazily, each with its own time.
-        find_people: finds everyone in a picture, (33, 3) each, x and y as shares of its width and height.
-        box: of the signer, with the mode "box".
-        mode: "auto": who moves visible hands most, the larger the better; "largest"; "box": whoever is in `box`.
-        min_certainty: below it the signer is marked unsure.
-
-    Raises:
-        ValueError: the mode is "box" and there is none.
+    `pictures` gives pictures (H, W, 3) at some seconds, lazily; `find_people` everyone in one, (33, 3) each, x and y as
+    shares of it. Mode "auto": who moves visible hands most, the larger the better; "largest"; "box": who is in `box`.
     """
     if mode == "box":
         if box is None:
@@ -140,8 +128,8 @@ def link(tracks: list[Track], people: list[Points]) -> list[tuple[Track, Points]
 def motion(one: Points, other: Points, picture: Picture) -> float:
     """Return how far a person's hands move between two pictures, (33, 3) in pixels, in their shoulder widths.
 
-    The mean of both wrists, measured from the middle of the shoulders: walking moves no hand, nor does a moving camera.
-    A wrist that is hidden, or out of the picture, in one of them counts as still.
+    The mean of both wrists from the middle of the shoulders: neither walking nor a moving camera moves a hand. A wrist
+    that is hidden, or out of the picture, in one of them counts as still.
     """
     size = picture.shape[1::-1]
     visible = np.ones(len(WRISTS), bool)
@@ -156,9 +144,8 @@ def motion(one: Points, other: Points, picture: Picture) -> float:
 def score(tracks: list[Track], pairs: int, mode: str) -> list[float]:
     """Return what speaks for each person as the signer, over `pairs` pairs of pictures.
 
-    `largest` goes by the shoulders alone. `auto` takes the mean motion of the hands, times the square root of the size
-    over the largest's: an interpreter at a quarter of the presenter's size must move twice as much, and does. What a
-    frozen picture seems to move by is not motion, and who is there in half of the pictures gets half.
+    `largest` goes by the shoulders alone. `auto` takes the mean motion of the hands times the square root of the size
+    over the largest's: an interpreter at a quarter of the presenter's size must move twice as much, and does.
     """
     sizes = np.array([float(np.median(track.widths)) for track in tracks])
     there = np.array([len(track.widths) for track in tracks]) / max(2 * pairs, 1)

@@ -44,7 +44,6 @@ class Source:
 
     @property
     def row(self) -> dict[str, Any]:
-        """Its columns in subs.csv."""
         row = {"video_id": self.video_id, "texto": self.text, **self.columns}
         times = {key: "" if time is None else time for key, time in (("start", self.start), ("end", self.end))}
         return {**row, "video": self.video, **times} if self.video else row

@@ -30,11 +30,7 @@ TABLES = {"subs": "subs.csv", "cuts": "subs.csv", "lsa_t": "meta.csv", "subtitle
 
 @dataclass(frozen=True)
 class Footage:
-    """What a source folder holds and how it was filmed: keys of conf/extract.yaml of the same names.
-
-    Raises:
-        ValueError: a kind or a signer that is none.
-    """
+    """What a source folder holds and how it was filmed: keys of conf/extract.yaml of the same names."""
 
     kind: str
     signer: str
@@ -66,14 +62,8 @@ class Footage:
 def find_sources(source: Path | str, footage: Footage, captions: Captions) -> tuple[list[Source], list[Fault]]:
     """Find what there is to extract, in the order of the table of captions, and all that is not as it should be.
 
-    `source` is a folder of films, of folders of pictures, of .pose files (see `find_footage`) or of OpenPose's .json
-    files, or LSA-T's keypoints.h5. Films are known by their name without ending, compared as `plain_name` has it: films
-    downloaded by title come with invisible characters and with accents in two spellings.
-
-    Raises:
-        FileNotFoundError: no such folder, no film in it, or no such table.
-        ValueError: a folder that cannot be listed, two films of one name, a fault of a whole table, a clip without a
-            box, or nothing left to extract.
+    `source` is a folder of films, of folders of pictures, of .pose files or of OpenPose's .json files, or LSA-T's
+    keypoints.h5. Films are known by their name without ending, compared as `plain_name` has it.
     """
     source = Path(source)
     captions = _located(captions, source, footage.kind)
@@ -103,7 +93,6 @@ def find_sources(source: Path | str, footage: Footage, captions: Captions) -> tu
 
 
 def _with_films(source: Path, footage: Footage, captions: Captions) -> tuple[list[Source], list[Fault]]:
-    """Read captions and find the film of each; films without one are listed."""
     openpose = find_clips(source) if footage.kind == "poses" else {}
     size, fps = clip_facts(source, **(footage.openpose or {})) if openpose else (None, None)
     films = {plain_name(name): path for name, path in openpose.items()} or find_footage(source, footage.kind)
@@ -169,11 +158,7 @@ def _located(captions: Captions, source: Path, kind: str) -> Captions:
 def choose_captions(place: Path, unquoted: bool) -> str:
     """Return the format of the captions in a source's folder, or of the table or folder that `captions.path` names.
 
-    In a folder it is subs.csv, where it stands, whatever stands beside it; else what there is of meta.csv,
-    subtitles.json, srt and vtt files; else "none", which is said.
-
-    Raises:
-        ValueError: several of these.
+    subs.csv comes first, whatever stands beside it; else meta.csv, subtitles.json, srt or vtt files; else "none".
     """
     if not place.is_dir():
         format = "subtitles" if place.suffix.lower() == ".json" else _format_of(place, unquoted)
@@ -230,14 +215,7 @@ def _boxed(clips: Iterable[Source], table: Path) -> tuple[list[Source], list[Fau
 
 
 def read_boxes(path: Path | str) -> dict[str, tuple[str, Box]]:
-    """Read the table `video_id;x;y;width;height` to name -> (line, box x0, y0, x1, y1), in pixels.
-
-    `video_id` is a clip's or a film's, and a clip's comes first.
-
-    Raises:
-        FileNotFoundError: no such table.
-        ValueError: naming file and line.
-    """
+    """Read the table `video_id;x;y;width;height` to clip or film -> (line, box x0, y0, x1, y1), in pixels."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"boxes={path}: no such table; expected `{';'.join(BOX_COLUMNS)}`")

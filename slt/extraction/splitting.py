@@ -19,11 +19,8 @@ UNITS = {"film": "films", "signer": "signers", "random": "clips"}
 class Splitting:
     """How clips are shared out to the splits: `split` in conf/extract.yaml.
 
-    "film" and "signer" keep a film's or a signer's clips together; "random" deals single clips out; "all_train" is for
-    a handful of clips that are all trained on, and takes no shares.
-
-    Raises:
-        ValueError: shares that are none.
+    "film" and "signer" keep a film's or a signer's clips together; "random" deals single clips out; "all_train" takes
+    no shares.
     """
 
     by: str
@@ -46,12 +43,8 @@ class Splitting:
         """Share clips out to the splits, ids in the order of `sources`.
 
         Groups (films, signers, or single clips) stand in an order that their own names and the seed give, so that a
-        longer list moves few; they fill `test`, then `val`, each as near to its share of the clips as whole groups
-        allow, and `train` has the rest. Clips that are too few to leave something in each split are all trained on,
-        which is said.
-
-        Raises:
-            ValueError: a clip without a signer.
+        longer list moves few; they fill `test`, then `val`, each as near to its share as whole groups allow, and
+        `train` has the rest. Clips that are too few to leave something in each split are all trained on, which is said.
         """
         ids = [source.video_id for source in sources]
         if self.by == "all_train":

@@ -1,7 +1,4 @@
-"""Before the first film: which clips are of films that changed, that are not there, or that end before the clip does.
-
-Each film is opened once, many at a time, so that nobody learns after hours what could be said at once.
-"""
+"""Before the first film: which clips are of films that changed, are not there, or end before the clip does."""
 
 from __future__ import annotations
 
@@ -89,7 +86,6 @@ def _too_late(path: Path, clips: Sequence[Source]) -> dict[str, str]:
 
 
 def as_faults(todo: Sequence[Source], reasons: Mapping[str, str]) -> list[Fault]:
-    """Return the rows of faults.csv for clips that cannot be extracted."""
     return [
         Fault(source.where or source.path.name, source.video_id, reasons[source.video_id], dropped=True)
         for source in todo
@@ -98,7 +94,6 @@ def as_faults(todo: Sequence[Source], reasons: Mapping[str, str]) -> list[Fault]
 
 
 def some(faults: Sequence[Fault]) -> str:
-    """Return the first few as text, a line each where there are several, and how many more there are."""
     lines = [f"{fault.where}, clip {fault.video_id!r}: {fault.reason}" for fault in faults[:LISTED]]
     more = [f"and {len(faults) - LISTED} more"] if len(faults) > LISTED else []
     return "\n  ".join([*lines, *more])

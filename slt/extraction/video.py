@@ -58,7 +58,6 @@ class _Cut:
         return math.inf if self.end is None else self.end
 
     def at(self, k: int) -> float:
-        """Return when the k-th picture is taken, seconds of the film."""
         return self.start + k / self.fps
 
     def __str__(self) -> str:
@@ -66,12 +65,7 @@ class _Cut:
 
 
 def probe(path: Path | str) -> Film:
-    """Read the rate and the length of a film without decoding it.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: not a film that FFmpeg reads, or a file without a picture.
-    """
+    """Read the rate and the length of a film without decoding it."""
     path = Path(path)
     with _opened(path) as (container, stream):
         film = _film(path, container, stream)
@@ -82,7 +76,6 @@ def probe(path: Path | str) -> Film:
 
 
 def target_rate(film: Film, fps: float | None, max_fps: float) -> float:
-    """Return the frames/s at which a film is read: `fps` where that is set, else the film's own up to `max_fps`."""
     return float(fps) if fps is not None else min(film.fps, max_fps)
 
 
@@ -96,17 +89,11 @@ def read_frames(
 ) -> Iterator[tuple[float, Picture]]:
     """Stream a film, or a cut of it, as (seconds, RGB picture (H, W, 3)) as a player shows them, `fps` a second.
 
-    Times are a player's: they count from where the earlier of sound and picture begins. Frame k is what stands at
-    start + k / fps. A picture stands until the next one comes, the first one also before its time, the last one as long
-    as the film goes on. A quarter of a picture's time is given to timestamps, which are rounded: a film read at its own
-    rate gives each of its pictures once, and a cut gives the very pictures that the whole film gives there. Of a cut
-    only its pictures and those back to the keyframe before it are decoded; it may end by `END_ROOM` after the film.
-    `notes` takes a line for each thing that was done to the pictures and that their film's owner should know.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: not a film, no picture in it, a picture that cannot be decoded, a film that ends early or within a
-            block, or a cut of no length, without a picture of its own or past the film's end.
+    Times are a player's: they count from where the earlier of sound and picture begins. Frame k is what stands at start
+    + k / fps. A picture stands until the next one comes, the first one also before its time, the last one as long as
+    the film goes on. A quarter of a picture's time is given to timestamps, which are rounded: a film read at its own
+    rate gives each of its pictures once, and a cut gives the very pictures of the whole film. Only a cut's pictures and
+    those back to the keyframe before it are decoded. `notes` takes a line for each thing that was done to the pictures.
     """
     cut = _Cut(Path(path), fps, start or 0.0, end)
     film, notes = probe(cut.path), [] if notes is None else notes
@@ -143,7 +130,6 @@ def _end(film: Film, reached: float, last: Shown) -> float:
 
 
 def _check_whole(cut: _Cut, film: Film, reached: float, ends: float) -> None:
-    """Refuse a cut that would go on where the film's pictures break off: the last began at `reached`."""
     room = max(END_ROOM, 0.5 / film.fps)
     # A film whose download was cut still opens, says its full length and merely stops.
     early = film.duration is not None and ends - 1 / film.fps < 0.9 * film.duration - 2 / min(cut.fps, film.fps)
@@ -164,11 +150,8 @@ def frames_at(
 ) -> Iterator[tuple[float, Picture]]:
     """Give single pictures of a film: for each of `seconds`, (that second, the RGB picture (H, W, 3) on show then).
 
-    Each picture is decoded when it is asked for, and little more than it: keyframes lead over what lies between. They
-    count from `start`, in any order (ascending is fastest); past either end it is the first or the last picture.
-
-    Raises:
-        FileNotFoundError, ValueError: as in `read_frames`.
+    They count from `start`, in any order (ascending is fastest); past either end it is the first or the last picture.
+    Each is decoded when it is asked for, and little more than it.
     """
     path = Path(path)
     room = _room(probe(path))
@@ -311,8 +294,7 @@ def _pictures(path: Path, since: float) -> Iterator[tuple[float, Shown]]:
 def _sought(path: Path, container: Any, stream: Any, time: float) -> Iterator[tuple[float, Shown]]:
     """Decode from the keyframe that the container has for `time`; nothing where it cannot say.
 
-    Pictures of an open group that refer to what came before the keyframe are left out by the decoder, and one that the
-    deinterlacer has made without the one before it is left out here.
+    One that the deinterlacer has made without the one before it is left out.
     """
     try:
         container.seek(round(time / stream.time_base), stream=stream)
@@ -324,7 +306,6 @@ def _sought(path: Path, container: Any, stream: Any, time: float) -> Iterator[tu
 
 
 def _timed(path: Path, container: Any, stream: Any) -> Iterator[tuple[float, Shown]]:
-    """Yield (seconds as the file has them, picture) in the order of time."""
     last = float("-inf")
     for frame, fielded in progressive(_decoded(path, container, stream)):
         if frame.time > last:  # what is shown for no time at all was not seen by anybody

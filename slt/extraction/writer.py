@@ -1,7 +1,4 @@
-"""A clip's regions become files in the LSA-T layout, frame by frame: nothing in memory grows with a picture a frame.
-
-T frames, R crop side, K landmarks.
-"""
+"""A clip's regions become files in the LSA-T layout, frame by frame: nothing in memory grows with a picture a frame."""
 
 from __future__ import annotations
 
@@ -30,11 +27,7 @@ _BLOCK = 1 << 20  # bytes
 
 @dataclass(frozen=True, kw_only=True)
 class ClipWriter:
-    """Writes clips in the LSA-T layout.
-
-    Raises:
-        ValueError: a value outside these, said before the first film is opened.
-    """
+    """Writes clips in the LSA-T layout."""
 
     out: Path  # the corpus folder
     folders: Mapping[str, str]  # stream -> its folder
@@ -61,12 +54,7 @@ class ClipWriter:
     def clip(self, video_id: str, *, fps: float, scratch: Path, fingerprint: str) -> Iterator[OpenClip]:
         """Take a clip's regions and, where the block ends without an error, put all its files in place.
 
-        Until it is whole, it lies in `scratch`, a folder on the file system of `out`; the fingerprint is the
-        extractor's.
-
-        Raises:
-            OutputError: the files cannot be written.
-            ValueError: no frames, frames of different size, or a pose that is none.
+        Until it is whole, it lies in `scratch`, a folder on the file system of `out`.
         """
         with _emptied(scratch / video_id) as folder:
             clip = OpenClip(self, video_id, fps, folder, fingerprint)
@@ -130,10 +118,7 @@ def _emptied(folder: Path) -> Iterator[Path]:
 
 
 class OpenClip:
-    """A clip that is being written: its pictures and poses are in scratch files, its marks and boxes in memory.
-
-    That is 63 bytes a frame here, half a megabyte for five minutes, beside pictures of 100 kB and more that are not.
-    """
+    """A clip that is being written: pictures and poses in scratch files, marks and boxes (63 bytes a frame) here."""
 
     def __init__(self, writer: ClipWriter, video_id: str, fps: float, folder: Path, fingerprint: str) -> None:
         self.writer = writer
@@ -159,12 +144,6 @@ class OpenClip:
                 (folder / "ready" / name).mkdir()
 
     def add(self, regions: Regions) -> None:
-        """Append a frame.
-
-        Raises:
-            OutputError: it cannot be written.
-            ValueError: its picture has another size than those before, or its pose holds NaN or no confidences.
-        """
         if self.size is None:
             self.size = regions.size
         elif self.size != regions.size:
@@ -204,13 +183,11 @@ class OpenClip:
             frame_path(folder, self.video_id, self.frames).write_bytes(data)
 
     def close(self) -> None:
-        """Close the scratch files."""
         with writing(self.folder):
             for part in self._parts.values():
                 part.close()
 
     def finish(self) -> None:
-        """Assemble the clip's files in `ready/`."""
         if self.size is None:
             raise ValueError(f"{self.video_id}: no frame came; a clip has at least one")
         writer, ready = self.writer, self.folder / "ready"
