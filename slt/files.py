@@ -11,6 +11,10 @@ from pathlib import Path
 from typing import IO, Any
 
 
+class OutputError(OSError):
+    """Writing to an output folder failed: no input is to blame and no other would fare better."""
+
+
 @contextmanager
 def atomic(path: Path | str) -> Iterator[IO[bytes]]:
     """Open a temporary file beside `path` that takes its name only when the block ends without an error."""

@@ -17,12 +17,14 @@ from multiprocessing.util import Finalize
 from types import ModuleType
 from typing import Any, TypeVar
 
+from slt.files import OutputError
+
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 Setup = Callable[[], AbstractContextManager[Callable[[Task], Result]]]
 
 # What a user can cause comes back as itself, with its message; the rest as RuntimeError with its traceback.
-_KNOWN: tuple[type[Exception], ...] = (ValueError, OSError, ImportError)
+_KNOWN: tuple[type[Exception], ...] = (OutputError, ValueError, OSError, ImportError)
 _here: dict[str, Any] = {}  # in a worker: what opens its work, the work once it is open, and who does which task
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from slt.extraction import video
 from slt.extraction.geometry import Picture
+from slt.extraction.source import Source
 from slt.extraction.video import END_ROOM, Film
 from slt.text import plain_name
 
@@ -25,8 +26,6 @@ PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 UNFINISHED = (".part", ".ytdl", ".crdownload", ".download", ".tmp")  # of downloads
 CORPUS = {"extraction.json", "corpus.json"}  # a folder with one of these holds what was made, and no source
 SAMPLE = 1 << 16  # bytes at the beginning, the middle and the end by which a file is known
-
-# ---------------------------------------------------------------- found
 
 
 def find_footage(folder: Path, kind: str) -> dict[str, Path]:
@@ -119,9 +118,6 @@ def _names(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir()]
 
 
-# ---------------------------------------------------------------- known again
-
-
 def known_by(path: Path) -> dict[str, int | str] | None:
     """Return a file's size and a digest of its beginning, middle and end; None where there is none.
 
@@ -152,64 +148,56 @@ def _take(path: Path, digest: hashlib._Hash) -> int:
     return size
 
 
-# ---------------------------------------------------------------- read
-
-
-def probe(path: Path, *, rate: float | None = None) -> Film:
-    """Return what a film, or a folder of pictures taken `rate` times a second, is."""
-    if not path.is_dir():
+def probe(source: Source) -> Film:
+    """Return what a clip's film, or folder of pictures, is."""
+    if not source.path.is_dir():
         try:
-            path.open("rb").close()
+            source.path.open("rb").close()
         except FileNotFoundError:
             pass  # said there
         except OSError as error:
-            raise ValueError(f"{path}: cannot be read ({error.strerror}); mend the rights of file or disk") from error
-        return video.probe(path)
-    assert rate is not None
-    return Film(path, rate, len(_files(path)) / rate)
+            raise ValueError(
+                f"{source.path}: cannot be read ({error.strerror}); mend the rights of file or disk"
+            ) from error
+        return video.probe(source.path)
+    files, rate = _files(source)
+    return Film(source.path, rate, len(files) / rate)
 
 
-def read_frames(
-    path: Path,
-    *,
-    fps: float,
-    start: float | None = None,
-    end: float | None = None,
-    rate: float | None = None,
-    mirrored: bool = False,
-    notes: list[str] | None = None,
-) -> Iterator[tuple[float, Picture]]:
-    """Stream as `video.read_frames` does, also a folder of pictures taken `rate` times a second."""
-    read = _read_folder(path, fps, start, end, rate) if path.is_dir() else None
-    for seconds, picture in read or video.read_frames(path, fps=fps, start=start, end=end, notes=notes):
-        yield seconds, _turned(picture, mirrored)
+def read_frames(source: Source, *, fps: float, notes: list[str] | None = None) -> Iterator[tuple[float, Picture]]:
+    """Stream a clip as `video.read_frames` does, also one of a folder of pictures."""
+    if source.path.is_dir():
+        read = _read_folder(source, fps)
+    else:
+        read = video.read_frames(source.path, fps=fps, start=source.start, end=source.end, notes=notes)
+    for seconds, picture in read:
+        yield seconds, _turned(picture, source)
 
 
-def frames_at(
-    path: Path, seconds: Sequence[float], *, start: float | None = None, rate: float | None = None, mirrored: bool
-) -> Iterator[tuple[float, Picture]]:
-    """Give single pictures, as `video.frames_at` does; further arguments as in `read_frames`."""
-    if not path.is_dir():
-        yield from ((at, _turned(one, mirrored)) for at, one in video.frames_at(path, seconds, start=start))
+def frames_at(source: Source, seconds: Sequence[float]) -> Iterator[tuple[float, Picture]]:
+    """Give single pictures of a clip, as `video.frames_at` does."""
+    if not source.path.is_dir():
+        single = video.frames_at(source.path, seconds, start=source.start)
+        yield from ((second, _turned(picture, source)) for second, picture in single)
         return
-    assert rate is not None
-    files = _files(path)
+    files, rate = _files(source)
     for second in seconds:
-        place = min(max(math.floor(((start or 0.0) + second) * rate + 1e-3), 0), len(files) - 1)
-        yield second, _turned(_read(files[place]), mirrored)
+        place = min(max(math.floor(((source.start or 0.0) + second) * rate + 1e-3), 0), len(files) - 1)
+        yield second, _turned(_read(files[place]), source)
 
 
-def _read_folder(
-    path: Path, fps: float, start: float | None, end: float | None, rate: float | None
-) -> Iterator[tuple[float, Picture]]:
-    assert rate is not None
-    files = _files(path)
-    length, first = len(files) / rate, start or 0.0
-    until = length if end is None else end
+def _turned(picture: Picture, source: Source) -> Picture:
+    return np.ascontiguousarray(picture[:, ::-1]) if source.mirrored else picture
+
+
+def _read_folder(source: Source, fps: float) -> Iterator[tuple[float, Picture]]:
+    files, rate = _files(source)
+    length, first = len(files) / rate, source.start or 0.0
+    until = length if source.end is None else source.end
     if not 0 <= first < min(until, length) or until > length + max(END_ROOM, 0.5 / rate):
         raise ValueError(
-            f"{path}: the cut from {first:g} s to {until:g} s of {len(files)} pictures that end at {length:.2f} s; "
-            "mend its times, or pictures_fps= where the pictures were not taken so fast"
+            f"{source.path}: the cut from {first:g} s to {until:g} s of {len(files)} pictures that end at "
+            f"{length:.2f} s; mend its times, or pictures_fps= where the pictures were not taken so fast"
         )
     size = None
     for k in range(max(math.ceil((min(until, length) - first) * fps - 0.25), 1)):  # as `video.sample` counts
@@ -224,7 +212,10 @@ def _read_folder(
         yield k / fps, picture
 
 
-def _files(folder: Path) -> list[Path]:
+def _files(source: Source) -> tuple[list[Path], float]:
+    """Return the pictures of a folder, in order, and how many of them were taken a second."""
+    assert source.fps is not None
+    folder = source.path
     names = _pictures_of(_names(folder))
     if not names:
         raise ValueError(f"{folder}: no numbered pictures in this folder; expected 000001.jpg, 000002.jpg, ...")
@@ -236,7 +227,7 @@ def _files(folder: Path) -> list[Path]:
             f"{folder}: {names[place + 1]} does not follow {names[place]} as the others do; pictures are one every so "
             "many seconds: add those that are missing, or number them anew"
         )
-    return [folder / name for name in names]
+    return [folder / name for name in names], source.fps
 
 
 def _read(file: Path) -> Picture:
@@ -244,7 +235,3 @@ def _read(file: Path) -> Picture:
     if picture is None:
         raise ValueError(f"{file}: not a picture that can be read; copy it again")
     return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
-
-
-def _turned(picture: Picture, mirrored: bool) -> Picture:
-    return np.ascontiguousarray(picture[:, ::-1]) if mirrored else picture

@@ -23,6 +23,7 @@ from slt.extraction.contact_sheet import Moment, draw_sheet
 from slt.extraction.footage import frames_at
 from slt.extraction.geometry import Box, Picture
 from slt.extraction.records import read_lines, record_of
+from slt.extraction.source import Source
 from slt.files import atomic, read_json
 from slt.streams.arrays import pose_arrays, read_pose
 from slt.streams.packed import PackedCrops, decode_jpeg, encode_jpeg, frame_path
@@ -326,8 +327,8 @@ def _film_pictures(clip: Fact, film: Path | None, index: NDArray[np.int64]) -> t
         return nothing, f"The film {clip.film} is not there any more: crops and landmarks only."
     times = (index / clip.fps).tolist()
     try:
-        read = frames_at(film, times, start=clip.start, rate=clip.film_fps, mirrored=clip.mirrored)
-        found = [picture for _, picture in read]
+        source = Source(clip.video_id, film, clip.start, mirrored=clip.mirrored, fps=clip.film_fps)
+        found = [picture for _, picture in frames_at(source, times)]
     except (ValueError, OSError) as error:
         return nothing, f"The film could not be read again ({error}): crops and landmarks only."
     return [*found, *nothing][: len(index)], ""

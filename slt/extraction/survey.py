@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,32 +39,32 @@ def same_film(source: Source, record: Mapping[str, Any], prints: Prints) -> bool
     return film == name or (now is None and Path(film).stem in (name, source.film))
 
 
-def foresee(todo: Sequence[Source], *, kind: str) -> dict[str, str]:
-    """Return the clips that cannot be extracted, id -> reason: of films by their ends, of others by being there."""
+def foresee(todo: Sequence[Source], *, kind: str) -> list[Fault]:
+    """Return the clips that cannot be extracted: of films by their ends, of others by being there."""
     films: dict[Path, list[Source]] = {}
     for source in todo:
         films.setdefault(source.path, []).append(source)
 
     def look(path: Path) -> dict[str, str]:
-        clips = films[path]
-        if not path.exists():
-            reason = f"{path}: no such film in the source or below it"
-            return {clip.video_id: reason for clip in clips}
-        if kind != "films":
-            return {}
         try:
-            return _too_late(path, clips)
+            if not path.exists():
+                raise FileNotFoundError(f"{path}: no such film in the source or below it")
+            return _too_late(films[path]) if kind == "films" else {}
         except (ValueError, OSError) as error:
-            return {clip.video_id: str(error) for clip in clips}
+            return {clip.video_id: str(error) for clip in films[path]}
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        return {name: reason for found in pool.map(look, films) for name, reason in found.items()}
+        reasons = {name: reason for found in pool.map(look, films) for name, reason in found.items()}
+    return [
+        Fault(source.where or source.path.name, source.video_id, reasons[source.video_id], dropped=True)
+        for source in todo
+        if source.video_id in reasons
+    ]
 
 
-def _too_late(path: Path, clips: Sequence[Source]) -> dict[str, str]:
+def _too_late(clips: Sequence[Source]) -> dict[str, str]:
     """Return the cuts that end after their film, of which the first is read to be sure: stated lengths are rounded."""
-    rate = clips[0].fps
-    film = probe(path, rate=rate)
+    film = probe(clips[0])
     length = film.end or film.duration
     if length is None:
         return {}
@@ -72,25 +73,16 @@ def _too_late(path: Path, clips: Sequence[Source]) -> dict[str, str]:
     if not late:
         return {}
     first = min(late, key=lambda clip: clip.end or clip.start or 0.0)
-    start = max(first.start or 0.0, length - 2.0)
     with suppress(ValueError):
-        for _ in read_frames(path, fps=film.fps, start=start, end=first.end, rate=rate):
+        for _ in read_frames(replace(first, start=max(first.start or 0.0, length - 2.0)), fps=film.fps):
             pass
         return {}
     ends = f"goes past the end of the film at {length:.2f} s; mend its times or take the right film"
     return {
-        clip.video_id: f"{path}: the cut from {clip.start or 0.0:g} s to "
+        clip.video_id: f"{film.path}: the cut from {clip.start or 0.0:g} s to "
         f"{'the end' if clip.end is None else f'{clip.end:g} s'} {ends}"
         for clip in late
     }
-
-
-def as_faults(todo: Sequence[Source], reasons: Mapping[str, str]) -> list[Fault]:
-    return [
-        Fault(source.where or source.path.name, source.video_id, reasons[source.video_id], dropped=True)
-        for source in todo
-        if source.video_id in reasons
-    ]
 
 
 def some(faults: Sequence[Fault]) -> str:

@@ -55,7 +55,7 @@ def read_pictures(root: Path) -> None:
 
     for source in read_sources(root, format="none", more=["pictures_fps=10"]):
         known_by(source.path)
-        for _ in read_frames(source.path, fps=10.0, rate=10.0):
+        for _ in read_frames(source, fps=10.0):
             pass
 
 

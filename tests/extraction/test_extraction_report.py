@@ -81,8 +81,8 @@ def asked(monkeypatch) -> list[Any]:
     """What was asked of films; they show an even grey."""
     calls: list[Any] = []
 
-    def frames_at(path, seconds, *, start=None, **_):
-        calls.append((path, list(seconds), start))
+    def frames_at(source, seconds):
+        calls.append((source.path, list(seconds), source.start))
         for second in seconds:
             yield second, np.full((SIZE[1], SIZE[0], 3), 128, np.uint8)
 
