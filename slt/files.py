@@ -83,6 +83,15 @@ def rebuilding(source: Path | str) -> Iterator[None]:
         raise ValueError(why) from error
 
 
+@contextmanager
+def needing(what: str, *, extra: str) -> Iterator[None]:
+    """Name the extra that brings a library whose import fails in the block."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f'{what}: pip install "slt[{extra}]" ({error})') from error
+
+
 def sha256(path: Path | str) -> str:
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

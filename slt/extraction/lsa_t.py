@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from slt.corpora import tables
 from slt.extraction.source import Fault, Source, parse_seconds
+from slt.files import needing
 from slt.streams.pose import BODY, HAND
 from slt.text import plain_name
 
@@ -161,10 +162,8 @@ def read_points(source: Source) -> tuple[NDArray[np.float32], tuple[int, int], f
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    try:
+    with needing(f"reading {path.name} needs h5py", extra="media"):
         import h5py
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f'reading {path.name} needs h5py: pip install "slt[media]" ({error})') from error
     damage = (OSError, RuntimeError, KeyError, TypeError, AttributeError, MemoryError)  # as h5py says it
     try:
         file = h5py.File(path, "r")

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from slt.extraction import lsa_t
 from slt.extraction.openpose import is_clip, read_people
 from slt.extraction.source import Source
 from slt.extraction.video import END_ROOM
+from slt.files import existing, needing
 from slt.streams.pose import BODY, HAND, range_fault
 from slt.streams.skeleton import MEDIAPIPE
 from slt.streams.skeletons import BODY_NAMES, missing_points, place_components, take_points
@@ -47,21 +47,20 @@ def read_keypoints(source: Source) -> PoseOnly:
     path = source.path
     pixels: NDArray[Any]
     if is_clip(path):
-        if source.size is None or source.fps is None:
-            raise ValueError(f"{path}: OpenPose's .json files say neither the picture's size nor the frame rate")
+        assert source.size is not None  # the files say neither; `clip_facts` has asked for them
+        assert source.fps is not None
         pixels, people, columns = read_people(path)
         points = _cut(_shares(pixels, source.size, str(path)), source, source.fps)
         return PoseOnly(points, source.size, source.fps, missing_points(columns), people)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
-    if path.suffix.lower() in (".h5", ".hdf5"):  # a clip's own points: there is nothing to cut
+    ending = existing(path, "key points").suffix.lower()
+    if ending in (".h5", ".hdf5"):  # a clip's own points: there is nothing to cut
         pixels, size, fps = lsa_t.read_points(source)
         where = f"{path}: {source.video_id}.mp4/signer_{source.person}"
         return PoseOnly(_shares(pixels, size, where), size, fps)
-    if path.suffix.lower() == ".pose":
-        pixels, size, fps, columns = _read_pose(path)
-        return PoseOnly(_cut(_shares(pixels, size, str(path)), source, fps), size, fps, missing_points(columns))
-    raise ValueError(f"{path}: key points are read from .h5 and .pose files, and from OpenPose's .json")
+    if ending != ".pose":
+        raise ValueError(f"{path}: key points are read from .h5 and .pose files, and from OpenPose's .json")
+    pixels, size, fps, columns = _read_pose(path)
+    return PoseOnly(_cut(_shares(pixels, size, str(path)), source, fps), size, fps, missing_points(columns))
 
 
 def _shares(pixels: NDArray[Any], size: tuple[int, int], where: str) -> NDArray[np.float32]:
@@ -90,20 +89,9 @@ def _cut(points: NDArray[np.float32], source: Source, fps: float) -> NDArray[np.
     return points[first:last]
 
 
-# ---------------------------------------------------------------- .pose
-
-
-@contextmanager
-def _pose_format() -> Iterator[None]:
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f'.pose files need pose-format: pip install "slt[media]" ({error})') from error
-
-
 def _read_pose(path: Path) -> tuple[NDArray[np.float32], tuple[int, int], float, NDArray[np.int64]]:
     """Return points float32 (T, 75, 3) in pixels, the picture's size, the rate, and which columns the points were."""
-    with _pose_format():
+    with needing(".pose files need pose-format", extra="media"):
         from pose_format import Pose
     data = path.read_bytes()
     # The library takes any four bytes for a version and any next two for a width, and reads on.
@@ -129,38 +117,27 @@ def _read_pose(path: Path) -> tuple[NDArray[np.float32], tuple[int, int], float,
 
 
 def write_pose_format(
-    path: Path | str,
-    points: NDArray[np.float32] | Iterable[NDArray[np.float32]],
-    *,
-    size: tuple[int, int],
-    fps: float,
-    frames: int | None = None,
+    path: Path | str, blocks: Iterable[NDArray[np.float32]], *, size: tuple[int, int], fps: float, frames: int
 ) -> None:
     """Write a .pose file (version 0.2, one person) that viewers take for MediaPipe Holistic's body and hands.
 
-    `points` are float32 (T, 75, 3), x, y as shares of the picture, confidence; or blocks (n, 75, 3) of it, with
-    `frames` = T: the library's own writer holds a clip whole, several times.
+    Blocks are float32 (n, 75, 3), `frames` in all: x, y as shares of the picture, confidence. The library's own writer
+    holds a clip whole, several times.
     """
-    if isinstance(points, np.ndarray):
-        points, frames = [points], len(points)
-    if not frames:
-        raise ValueError(f"{path}: a pose of no frames, or blocks without their number of `frames`; came {frames}")
     scale = np.asarray(size, np.float32)
     with Path(path).open("wb") as file:
         _header(size).write(file)
         file.write(struct.pack("<fIH", fps, frames, 1))
         start, done = file.tell(), 0
-        for block in points:
-            if block.shape[1:] != (POINTS, 3):
-                raise ValueError(f"{path}: blocks of (n, {POINTS}, 3) expected, came {block.shape}")
+        for block in blocks:
+            assert block.shape[1:] == (POINTS, 3), block.shape
             # All places come first and all confidences after them.
             file.seek(start + done * POINTS * 2 * 4)
             file.write((block[..., :2] * scale).astype("<f4").tobytes())
             file.seek(start + (frames * 2 + done) * POINTS * 4)
             file.write(block[..., 2].astype("<f4").tobytes())
             done += len(block)
-        if done != frames:
-            raise ValueError(f"{path}: {frames} frames expected, came {done}")
+        assert done == frames > 0, (done, frames)
 
 
 def _limbs(part: str) -> list[tuple[int, int]]:
@@ -171,7 +148,7 @@ def _limbs(part: str) -> list[tuple[int, int]]:
 
 def _header(size: tuple[int, int]) -> Any:
     """Return a header as MediaPipe Holistic's, which pose-format takes from a part that newer MediaPipe is without."""
-    with _pose_format():
+    with needing(".pose files need pose-format", extra="media"):
         from pose_format.pose_header import PoseHeader, PoseHeaderComponent, PoseHeaderDimensions
     fingers = [(192, 0, 0), (192, 192, 0), (0, 192, 0), (0, 192, 192), (0, 0, 192)]
     colours = [(128, 128, 128), *(colour for colour in fingers for _ in range(4))]

@@ -49,17 +49,6 @@ class Regions:
     took: dict[str, float] = field(default_factory=dict)  # seconds of work: landmarks, crops
 
 
-@dataclass(frozen=True)
-class Clip:
-    """All frames of a clip; points, crops, marks and boxes are those of `Regions`, with T before their shapes."""
-
-    points: NDArray[np.float32]
-    crops: dict[str, NDArray[np.uint8]]
-    marks: dict[str, NDArray[np.uint8]]
-    boxes: dict[str, NDArray[np.float64]]
-    size: tuple[int, int]
-
-
 @dataclass(kw_only=True, eq=False)
 class Extractor:
     """Pictures in, crops and pose out, frame by frame; a clip's result depends on its own pictures alone.
@@ -146,19 +135,6 @@ class Extractor:
             while len(boxes) > rest + ahead:  # what lies further back than the window
                 boxes.popleft()
             yield cut(len(boxes) - rest)
-
-    def clip(self, frames: Iterable[tuple[float, Picture]], *, fps: float, signer: Signer) -> Clip:
-        """Extract a whole clip, of pictures of one size; frames as in `stream`."""
-        done = list(self.stream(frames, fps=fps, signer=signer))
-        if not done or any(frame.size != done[0].size for frame in done):
-            raise ValueError(f"a clip needs pictures of one size, came {sorted({frame.size for frame in done})}")
-        return Clip(
-            points=np.stack([frame.points for frame in done]),
-            crops={name: np.stack([frame.crops[name] for frame in done]) for name in STREAMS},
-            marks={name: np.array([frame.marks[name] for frame in done], np.uint8) for name in STREAMS},
-            boxes={name: np.stack([frame.boxes[name] for frame in done]) for name in STREAMS},
-            size=done[0].size,
-        )
 
     def _follow(
         self,

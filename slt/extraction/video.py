@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from slt.extraction.geometry import Picture
 from slt.extraction.matroska import ends_within
 from slt.extraction.pictures import Shown, progressive
+from slt.files import needing
 
 Item = TypeVar("Item")
 
@@ -195,10 +196,8 @@ def sample(items: Iterable[tuple[float, Item]], *, fps: float, last_duration: fl
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
-    try:
+    with needing("reading films needs PyAV", extra="media"):
         import av
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f'reading films needs PyAV: pip install "slt[media]" ({error})') from error
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such film")
     try:

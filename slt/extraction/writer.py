@@ -42,13 +42,6 @@ class ClipWriter:
         names = [*self.folders.values(), POSE_FORMAT, "index"]
         if set(self.folders) != streams or len(set(names)) != len(names):
             raise ValueError(f"folders: one folder for each of {sorted(streams)} expected, came {dict(self.folders)}")
-        if self.packed not in (True, False) or self.encoding not in ("jpeg", "raw") or not 1 <= self.quality <= 100:
-            raise ValueError(
-                "packed must be true or false, encoding jpeg or raw and quality 1 to 100; came "
-                f"packed={self.packed}, encoding={self.encoding}, quality={self.quality}"
-            )
-        if self.points not in LANDMARKS:
-            raise ValueError(f"points must be one of {', '.join(LANDMARKS)}, came {self.points}")
 
     @contextmanager
     def clip(self, video_id: str, *, fps: float, scratch: Path, fingerprint: str) -> Iterator[OpenClip]:
@@ -74,7 +67,7 @@ class ClipWriter:
             if self.pose_format:
                 path = folder / "ready" / POSE_FORMAT / f"{video_id}.pose"
                 path.parent.mkdir()
-                write_pose_format(path, pose.points, size=pose.size, fps=pose.fps)
+                write_pose_format(path, [pose.points], size=pose.size, fps=pose.fps, frames=len(pose.points))
             self._move(folder / "ready")
 
     def _move(self, ready: Path) -> None:
