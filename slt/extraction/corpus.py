@@ -54,7 +54,7 @@ def write_corpus(
         log.warning("all clips of %s failed or show nobody: those that are left are split anew", " and ".join(empty))
         splits = splitting.deal([kept[name] for name in kept if name in into])
     todo = "" if splitting.nobody else ", so it is in no split (split.nobody=true takes it)"
-    lost = [Fault(dealt[name]["film"], name, f"no person is found{todo}", dropped=False) for name in nobody]
+    lost = [Fault(dealt[name]["film"], name, f"no person is found{todo}") for name in nobody]
     rows = subs_rows(list(kept.values()), dealt)
     text = json.dumps([recipe, rows, splits], sort_keys=True)
     corpus = {"name": out.name, "maker": "slt.extract", "clips": len(kept), "failed": len(dealt) - len(kept)}

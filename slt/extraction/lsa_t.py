@@ -50,7 +50,7 @@ def read_table(path: Path) -> Iterator[Source | Fault]:
         expected = " or ".join(f"`{delimiter.join(names)}`" for delimiter, names in COLUMNS.items())
         raise ValueError(f"{path} line 1: the columns {expected} expected, came {str(table.columns)[:200]}")
     if table.note:
-        yield Fault(path.name, "", table.note, dropped=False)
+        yield Fault(path.name, "", table.note)
     rows = differs = unread = 0
     for line, cells, error in table.rows:
         if error:
@@ -71,7 +71,7 @@ def read_table(path: Path) -> Iterator[Source | Fault]:
             f"the column `duration` is no plain number in {unread} of {rows} rows and differs from end - start by more "
             f"than 0.01 s in {differs} more; it is not used"
         )
-        yield Fault(path.name, "", reason, dropped=False)
+        yield Fault(path.name, "", reason)
 
 
 def _clips(row: Mapping[str, str], names: tuple[str, ...], where: str, folder: Path) -> Iterator[Source | Fault]:
@@ -89,7 +89,7 @@ def _clips(row: Mapping[str, str], names: tuple[str, ...], where: str, folder: P
         if rebuilt is None:
             yield Fault(where, name, f"{reason}, and no times in {names[5]!r}", dropped=True)
             return
-        yield Fault(where, name, f"{reason}; times rebuilt from {names[5]!r}", dropped=False)
+        yield Fault(where, name, f"{reason}; times rebuilt from {names[5]!r}")
         start, end = rebuilt
     person = _person(row, folder / where)
     # 165.32999999999998 is 165.33

@@ -20,7 +20,7 @@ class Fault:
     where: str  # "meta.csv line 17", "film.srt cue 4", or the film's file name
     video_id: str  # "" where there is none
     reason: str
-    dropped: bool  # True: not extracted; False: extracted and worth a look
+    dropped: bool = False  # True: not extracted; False: extracted and worth a look
 
 
 @dataclass(frozen=True)

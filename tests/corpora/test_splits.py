@@ -89,7 +89,7 @@ def test_the_real_table_of_lsa_t_comes_near_its_shares_film_by_film(seed, tmp_pa
     if not META.is_file():
         pytest.skip("LSA-T's table is not on this machine (../shared/data/lsa_t/meta.csv)")
     (tmp_path / "some.mp4").write_bytes(b"")
-    found, _ = find_sources(tmp_path, Footage("films", "auto"), Captions(META, "lsa_t", False, 0.3))
+    found, _ = find_sources(tmp_path, Footage("films"), Captions(META, "lsa_t", False, 0.3))
     splits = split_ids(found, by="film", **SHARES, seed=seed)
     assert all(abs(len(splits[split]) / len(found) - share) < 0.02 for split, share in SHARES.items())
 

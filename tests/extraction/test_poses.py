@@ -30,7 +30,7 @@ def clip(path: Path, *, start: float | None = None, end: float | None = None, pe
 
 def find(path: Path, kind: str, table: Path | None = None):
     captions = Captions(table, "lsa_t" if kind == "keypoints" else "none", False, 0.3)
-    return find_sources(path, Footage(kind, "auto"), captions)
+    return find_sources(path, Footage(kind), captions)
 
 
 def points(frames: int = 6) -> np.ndarray:
