@@ -41,7 +41,7 @@ class Captions:
             raise ValueError(f"captions.unquoted reads captions.format=subs only, came captions.format={self.format}")
         if self.language is not None and self.format not in ("auto", *cues.FORMATS, "none"):
             raise ValueError(
-                f"captions.language={self.language} chooses among srt and vtt files, came captions.format={self.format}"
+                f"captions.language={self.language} is for srt and vtt files, came captions.format={self.format}"
             )
 
     @cached_property
@@ -188,8 +188,7 @@ def _rows(path: Path, read: Callable[[Path, int, Mapping[str, str]], Source | Fa
             raise ValueError(fault + hint * (not required and "fields expected" in fault))
         if missing := [column for column in required if column not in row]:
             raise ValueError(
-                f"{path} line 1: no column {missing[0]!r}; captions.format=cuts reads `video_id;video;start;end;texto"
-                "[;...]`; for whole films take captions.format=subs"
+                f"{path} line 1: no column {missing[0]!r}; captions.format=subs takes whole films, without times"
             )
         yield read(path, line, row)
 
@@ -204,8 +203,7 @@ def _whole_film(path: Path, line: int, row: Mapping[str, str]) -> Source:
     cut = {key: row[key] for key in ("start", "end") if row.get(key, "").strip()}
     if plain_name(row.get("video") or name) != name or cut:
         raise ValueError(
-            f"{path} line {line}: a cut of a film ({row.get('video', name)!r}, {cut}), but captions.format=subs takes "
-            "whole films, each named by its id; take captions.format=cuts"
+            f"{path} line {line}: a cut, {row.get('video', name)!r} {cut}, of a film: take captions.format=cuts"
         )
     return Source(name, text=row["texto"], columns=_further(row), where=f"{path.name} line {line}")
 

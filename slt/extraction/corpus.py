@@ -44,10 +44,9 @@ def write_corpus(
     nobody = tuple(name for name in kept if shows_nobody(dealt[name]))
     into = set(kept) if splitting.nobody else set(kept) - set(nobody)
     if not into:
-        film = kept[nobody[0]].path
         raise ValueError(
-            f"in none of {len(kept)} clips is a person found, as in {nobody[0]!r} ({film}); are these the right films? "
-            "split.nobody=true takes them all the same"
+            f"in none of {len(kept)} clips is a person found, as in {nobody[0]!r} ({kept[nobody[0]].path}); are these "
+            "the right films? split.nobody=true takes them all the same"
         )
     splits = {split: [name for name in ids if name in into] for split, ids in splits.items()}
     if empty := [split for split, ids in splits.items() if not ids]:

@@ -171,9 +171,8 @@ def choose_languages(
             tags = tags or [tag for tag in files if not tag]
         if len(tags) > 1:
             raise ValueError(
-                f"captions.language={'null' if language is None else language}: {film!r} has subtitles in "
-                f"{', '.join(tag or 'a language that is not named' for tag in tags)}; say which, as in "
-                f"captions.language={next(filter(None, tags))}"
+                f"captions.language={language or 'null'}: {film!r} has subtitles in "
+                f"{', '.join(tag or 'a language that is not named' for tag in tags)}; choose one of these"
             )
         if tags:
             chosen[film] = files[tags[0]]

@@ -15,7 +15,7 @@ import numpy as np
 from slt.extraction import video
 from slt.extraction.geometry import Picture
 from slt.extraction.source import Source
-from slt.extraction.video import END_ROOM, Film
+from slt.extraction.video import Film
 from slt.text import plain_name
 
 # Films by their endings, so that a broken one is told of and not passed over; of other endings a film decides.
@@ -38,16 +38,13 @@ def find_footage(folder: Path, kind: str) -> dict[str, Path]:
         paths = sorted(_walk(folder, kind))
     except OSError as error:
         place = error.filename or folder
-        raise ValueError(
-            f"source={folder}: {place} cannot be listed ({error.strerror}); mend the folder's rights"
-        ) from error
+        raise ValueError(f"source={folder}: {place} cannot be listed ({error.strerror}); mend its rights") from error
     found: dict[str, Path] = {}
     for path in paths:
         name = plain_name(path.name if path.is_dir() else path.stem)
         if name in found:
             raise ValueError(
-                f"{path}: {found[name].relative_to(folder)} has the same name, and films are known by their names "
-                "without folder and ending; rename one, or give the folder of one of them as source="
+                f"{path}: {found[name].relative_to(folder)} has the same name, folder and ending aside; rename one"
             )
         found[name] = path
     if not found:
@@ -98,9 +95,8 @@ def _opens(path: Path) -> bool:
 
     try:  # nothing that a playlist names is fetched
         with av.open(str(path), options={"protocol_whitelist": "file"}, metadata_errors="replace") as container:
-            covers = av.stream.Disposition.attached_pic
-            moving = any(not stream.disposition & covers for stream in container.streams.video)
-            return moving and not re.search("_pipe|image2|tty|concat|hls|dash|sdp", container.format.name)
+            others = re.search("_pipe|image2|tty|concat|hls|dash|sdp", container.format.name)
+            return bool(video.moving(container)) and not others
     except (av.error.FFmpegError, OSError, ValueError):
         return False
 
@@ -156,9 +152,7 @@ def probe(source: Source) -> Film:
         except FileNotFoundError:
             pass  # said there
         except OSError as error:
-            raise ValueError(
-                f"{source.path}: cannot be read ({error.strerror}); mend the rights of file or disk"
-            ) from error
+            raise ValueError(f"{source.path}: cannot be read ({error.strerror}); mend the rights") from error
         return video.probe(source.path)
     files, rate = _files(source)
     return Film(source.path, rate, len(files) / rate)
@@ -194,10 +188,10 @@ def _read_folder(source: Source, fps: float) -> Iterator[tuple[float, Picture]]:
     files, rate = _files(source)
     length, first = len(files) / rate, source.start or 0.0
     until = length if source.end is None else source.end
-    if not 0 <= first < min(until, length) or until > length + max(END_ROOM, 0.5 / rate):
+    if not 0 <= first < min(until, length) or until > length + video.end_room(rate):
         raise ValueError(
-            f"{source.path}: the cut from {first:g} s to {until:g} s of {len(files)} pictures that end at "
-            f"{length:.2f} s; mend its times, or pictures_fps= where the pictures were not taken so fast"
+            f"{source.path}: a cut from {first:g} s to {until:g} s of {len(files)} pictures that end at {length:.2f} s"
+            "; mend its times, or pictures_fps="
         )
     size = None
     for k in range(max(math.ceil((min(until, length) - first) * fps - 0.25), 1)):  # as `video.sample` counts
@@ -206,8 +200,7 @@ def _read_folder(source: Source, fps: float) -> Iterator[tuple[float, Picture]]:
         size = size or picture.shape
         if picture.shape != size:
             raise ValueError(
-                f"{file}: {picture.shape[1]} x {picture.shape[0]} pixels after pictures of {size[1]} x {size[0]}; a "
-                "clip's pictures have one size"
+                f"{file}: {picture.shape[1]} x {picture.shape[0]} pixels after pictures of {size[1]} x {size[0]}"
             )
         yield k / fps, picture
 
@@ -224,8 +217,8 @@ def _files(source: Source) -> tuple[list[Path], float]:
     if (steps != steps[0]).any():
         place = int((steps != np.median(steps, axis=0)).any(1).argmax())
         raise ValueError(
-            f"{folder}: {names[place + 1]} does not follow {names[place]} as the others do; pictures are one every so "
-            "many seconds: add those that are missing, or number them anew"
+            f"{folder}: {names[place + 1]} does not follow {names[place]} as the others do; add those that are missing"
+            ", or number them anew"
         )
     return [folder / name for name in names], source.fps
 

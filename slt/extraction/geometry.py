@@ -104,8 +104,7 @@ def cut_box(box: Box, picture: Picture) -> tuple[int, int, int, int]:
     x1, y1 = min(round(box[2]), width), min(round(box[3]), height)
     if x1 - x0 < 16 or y1 - y0 < 16:
         raise ValueError(
-            f"the signer's box {tuple(box)} (x0, y0, x1, y1 in pixels) has no 16x16 pixels in the picture, which is "
-            f"{width}x{height}; give a box within the upright picture"
+            f"the signer's box {tuple(box)} (x0, y0, x1, y1) has no 16x16 pixels in the picture, {width}x{height}"
         )
     return x0, y0, x1, y1
 

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from functools import partial
-from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 
 from slt.extraction import geometry
 from slt.extraction.geometry import HEAD, WRISTS, Box, Picture, Points
-from slt.extraction.mediapipe_models import cache_folder, prepare_models, read_models
+from slt.extraction.mediapipe_models import cache_folder, prepare_models, read_sums
 from slt.extraction.mediapipe_tasks import Task, Tasks, import_mediapipe
 from slt.streams.pose import BODY, HAND
 
@@ -93,7 +92,7 @@ class MediaPipeLandmarker:
         import_mediapipe()  # said before any model is fetched
         given = Path(self.model_dir).expanduser() if self.model_dir is not None else None
         folder = given or prepare_models(cache_folder())
-        models = {name: sha256(data).hexdigest() for name, data in read_models(folder).items()}
+        models = read_sums(folder)
         self._tasks = Tasks(self._graphs(), folder)
         settings = {field.name: getattr(self, field.name) for field in fields(self)}
         same_result = ("model_dir", "hand_threads")

@@ -147,8 +147,7 @@ def read_points(source: Source) -> tuple[NDArray[np.float32], tuple[int, int], f
         size = int(clip.attrs.get("width", SIZE[0])), int(clip.attrs.get("height", SIZE[1]))
     if rows.ndim != 2 or rows.shape[1] != 4 * POINTS or not len(rows) or rows.dtype.kind != "f":
         raise ValueError(
-            f"{where}/signer_{source.person}: key points must be (T, {4 * POINTS}) = 4 x ({BODY} of the body + "
-            f"{FACE} of the face + 2 x {HAND} of the hands), came {rows.dtype} {rows.shape}"
+            f"{where}/signer_{source.person}: key points (T, {4 * POINTS}) expected, came {rows.dtype} {rows.shape}"
         )
     if source.start is None or source.end is None or source.end <= source.start:
         raise ValueError(f"{where}: start and end of the clip are needed to know its rate, came {source.row}")

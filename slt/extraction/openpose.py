@@ -168,7 +168,7 @@ def clip_facts(source: Path, size: Any = None, fps: float | None = None) -> tupl
     """Return the size and rate of the films behind OpenPose's files, which say neither, as a user has given them."""
     if size is None or fps is None or len(size) != 2 or min(size) < 1 or fps <= 0:
         raise ValueError(
-            f"source={source}: OpenPose's .json files say neither the picture's size nor the frame rate; give those of "
-            f"the films, as in openpose.size=[1280,720] openpose.fps=25; came openpose.size={size}, openpose.fps={fps}"
+            f"source={source}: OpenPose's .json files do not say the films' size and rate; give them, as in "
+            f"openpose.size=[1280,720] openpose.fps=25; came openpose.size={size}, openpose.fps={fps}"
         )
     return (int(size[0]), int(size[1])), float(fps)

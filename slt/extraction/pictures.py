@@ -48,42 +48,37 @@ def progressive(frames: Iterable[Any]) -> Iterator[tuple[Any, bool]]:
     graph: Any = None
     kind = before = None
 
-    def pulled() -> Iterator[tuple[Any, bool]]:
+    def filtered(*pushed: Any) -> Iterator[tuple[Any, bool]]:
+        for one in pushed:
+            graph.push(one)
         while True:
             try:
                 yield graph.pull(), True
             except (av.error.BlockingIOError, av.error.EOFError):  # it waits for the frame after, or has no more
                 return
 
-    def drained() -> Iterator[tuple[Any, bool]]:
-        graph.push(None)
-        yield from pulled()
-
     for frame in frames:
         came = (frame.format.name, frame.width, frame.height)
         if came != kind:  # a graph is made for frames of one kind
             if graph is not None:
-                yield from drained()
+                yield from filtered(None)
             graph, before, kind = None, None, came
-        if graph is None and not frame.interlaced_frame:
+        if graph is not None:
+            yield from filtered(frame)
+        elif not frame.interlaced_frame:
             before = frame
             yield frame, False
-            continue
-        if graph is None:
+        else:
             graph = av.filter.Graph()
             source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format.name,
                                       time_base=frame.time_base)  # fmt: skip
             graph.link_nodes(source, graph.add(*DEINTERLACER), graph.add("buffersink")).configure()
+            out = filtered(frame) if before is None else filtered(before, frame)
             if before is not None:
-                graph.push(before)
-                graph.push(frame)
-                next(pulled())  # `before` itself, given already
-                yield from pulled()
-                continue
-        graph.push(frame)
-        yield from pulled()
+                next(out)  # `before` itself, given already
+            yield from out
     if graph is not None:
-        yield from drained()
+        yield from filtered(None)
 
 
 class Shown(NamedTuple):
@@ -119,7 +114,7 @@ class Shown(NamedTuple):
         except OSError as error:
             raise ValueError(
                 f"{self.path}: its colours cannot be read (matrix {frame.colorspace}, {name}: {error.strerror}); "
-                "export it again, for example as mp4 in BT.709"
+                "export it anew"
             ) from error
         if name.startswith(("gray", "ya")) and frame.color_range == STUDIO_RANGE:  # FFmpeg's scaler takes grey as full
             picture = np.asarray(cv2.LUT(picture, _STUDIO_TO_FULL), np.uint8)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from slt.extraction import lsa_t
 from slt.extraction.openpose import is_clip, read_people
 from slt.extraction.source import Source
-from slt.extraction.video import END_ROOM
+from slt.extraction.video import end_room
 from slt.files import existing, needing
 from slt.streams.pose import BODY, HAND, range_fault
 from slt.streams.skeleton import MEDIAPIPE
@@ -69,8 +69,8 @@ def _shares(pixels: NDArray[Any], size: tuple[int, int], where: str) -> NDArray[
     sure = np.where(there, pixels[..., 2], 0)
     if fault := range_fault(places, there & (sure > 0), size):
         raise ValueError(
-            f"{where}: {fault}. Most likely the key points were normalised before they were saved: save them in "
-            "pixels, without normalisation; if they are pixels, mend the size that the file or its key states"
+            f"{where}: {fault}. Most likely the key points were normalised before they were saved: save pixels; if "
+            "they are pixels, mend the size that the file or its key states"
         )
     shares = np.where(there[..., None], places, 0) / np.asarray(size, np.float64)
     inside = ((shares >= 0) & (shares <= 1)).all(-1)
@@ -78,13 +78,13 @@ def _shares(pixels: NDArray[Any], size: tuple[int, int], where: str) -> NDArray[
 
 
 def _cut(points: NDArray[np.float32], source: Source, fps: float) -> NDArray[np.float32]:
-    """Return the frames of a cut, which may end past the file's end by `END_ROOM`."""
+    """Return the frames of a cut, which may end past the file's end by `end_room`."""
     length = len(points) / fps
     start, end = source.start or 0.0, length if source.end is None else source.end
     first, last = round(start * fps), min(round(end * fps), len(points))
-    if start < 0 or last <= first or end > length + max(END_ROOM, 0.5 / fps):
+    if start < 0 or last <= first or end > length + end_room(fps):
         raise ValueError(
-            f"{source.path}: a cut from {start:g} s to {end:g} s in a pose of {length:.2f} s; mend its times"
+            f"{source.path}: a cut from {start:g} s to {end:g} s of a pose of {length:.2f} s; mend its times"
         )
     return points[first:last]
 

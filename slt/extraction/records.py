@@ -132,8 +132,7 @@ def _same_recipe(out: Path, came: dict[str, Any], recipe: Mapping[str, Any]) -> 
     differ += [f"parameters.{key}" for key in _differing(there if isinstance(there, dict) else {}, now)]
     if differ:
         raise ValueError(
-            f"out={out}: holds an extraction of other making, as {MARKER} says ({', '.join(differ)}); give another "
-            "folder or delete it"
+            f"out={out}: holds an extraction of other making ({', '.join(differ)}); give another folder or delete it"
         )
 
 

@@ -153,7 +153,7 @@ def _look_ahead(todo: Sequence[Source], faults: Sequence[Fault], job: Job) -> No
         more = f" ({len(wrong)} of {len(todo)} clips, all listed in {out / 'faults.csv'})" if len(wrong) > 1 else ""
         raise ValueError(
             f"{some(wrong)}. Failed films so far: {len(films)}, max_failures={most}{more}; nothing more was extracted: "
-            "mend that, or raise max_failures to go without them, and start again"
+            "mend that, or raise max_failures, and start again"
         )
     log.warning("%d of %d clips will fail, as max_failures allows:\n  %s", len(wrong), len(todo), some(wrong))
 
@@ -188,7 +188,7 @@ def _stop_at_too_many(failure: str, job: Job) -> None:
     if (count := len(records.failed_films(job.out))) > job.how.max_failures:
         raise ValueError(
             f"{failure}. Failed films so far: {count}, max_failures={job.how.max_failures}; what is finished stays: "
-            "mend that, or raise max_failures to go without, and start again"
+            "mend that, or raise max_failures, and start again"
         )
 
 

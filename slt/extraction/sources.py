@@ -42,9 +42,7 @@ class Footage:
         said = clip.columns.get("mirrored", "").strip().lower()
         if said and said not in MIRRORED:
             known = ", ".join(MIRRORED)
-            raise ValueError(
-                f"{clip.where}: mirrored {said!r}; expected one of {known}, or nothing where it is not known"
-            )
+            raise ValueError(f"{clip.where}: mirrored {said!r}; expected one of {known}, or nothing")
         mirrored = MIRRORED[said] if said else self.mirrored
         if mirrored and self.kind != "films":
             raise ValueError(f"{clip.where}: mirrored: only pictures are turned over, kind={self.kind} holds none")
@@ -156,7 +154,7 @@ def choose_captions(place: Path, unquoted: bool) -> str:
                     there.setdefault(format, str((here / name).relative_to(place)))
         if len(there) > 1:
             raise ValueError(
-                f"{place}: captions in {len(there)} formats ({', '.join(there.values())}); say which are meant, as in "
+                f"{place}: captions in {len(there)} formats ({', '.join(there.values())}); choose one, as in "
                 f"captions.format={next(iter(there))}"
             )
         format = next(iter(there), "none")

@@ -11,7 +11,7 @@ from typing import Any
 
 from slt.extraction.footage import known_by, probe, read_frames
 from slt.extraction.source import Fault, Source
-from slt.extraction.video import END_ROOM
+from slt.extraction.video import Cut, end_room
 from slt.text import plain_name
 
 AT_ONCE = 16  # films: opening one is waiting for the disk or the net
@@ -68,7 +68,7 @@ def _too_late(clips: Sequence[Source]) -> dict[str, str]:
     length = film.end or film.duration
     if length is None:
         return {}
-    room = max(END_ROOM, 0.5 / film.fps)
+    room = end_room(film.fps)
     late = [clip for clip in clips if max(clip.start or 0.0, (clip.end or 0.0) - room) >= length]
     if not late:
         return {}
@@ -78,11 +78,7 @@ def _too_late(clips: Sequence[Source]) -> dict[str, str]:
             pass
         return {}
     ends = f"goes past the end of the film at {length:.2f} s; mend its times or take the right film"
-    return {
-        clip.video_id: f"{film.path}: the cut from {clip.start or 0.0:g} s to "
-        f"{'the end' if clip.end is None else f'{clip.end:g} s'} {ends}"
-        for clip in late
-    }
+    return {clip.video_id: f"{Cut(clip.path, film.fps, clip.start or 0.0, clip.end)} {ends}" for clip in late}
 
 
 def some(faults: Sequence[Fault]) -> str:

@@ -7,7 +7,7 @@ import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,9 +19,6 @@ from slt.files import needing
 
 Item = TypeVar("Item")
 
-# Captions are timed by the sound, whose track commonly ends a little after the last picture: so many seconds after it
-# a cut may still end (or half a picture's time, where that is more).
-END_ROOM = 0.1
 # The next picture that is asked for is decoded up to when it is this near, in seconds, and else sought: about the
 # distance of keyframes in films from the net.
 REACH = 2.0
@@ -39,8 +36,16 @@ class Film:
     end: float | None = None  # seconds to the end of all of it; a sound track may be longer than the picture
 
 
+def end_room(fps: float) -> float:
+    """Return by how many seconds a cut may end after the last picture of a film.
+
+    Captions are timed by the sound, whose track commonly ends a little after the picture.
+    """
+    return max(0.1, 0.5 / fps)
+
+
 @dataclass(frozen=True)
-class _Cut:
+class Cut:
     """A part of a film, or all of it, read `fps` times a second."""
 
     path: Path
@@ -49,8 +54,6 @@ class _Cut:
     end: float | None
 
     def __post_init__(self) -> None:
-        if self.fps <= 0:
-            raise ValueError(f"{self.path}: the target rate must be above 0 frames/s, came {self.fps}")
         if not 0 <= self.start < self.until or self.end == math.inf:
             raise ValueError(f"{self} has no length in a film, whose times begin at 0; mend its times")
 
@@ -69,11 +72,18 @@ def probe(path: Path | str) -> Film:
     """Read the rate and the length of a film without decoding it."""
     path = Path(path)
     with _opened(path) as (container, stream):
-        film = _film(path, container, stream)
-        if container.format.name == "gif" and film.duration:
+        rate = stream.average_rate or stream.guessed_rate
+        if not rate:
+            raise ValueError(f"{path}: the film does not say its frame rate; export it again, for example as mp4")
+        origin = _origin(container) or 0.0
+        end = container.duration / 1e6 if container.duration else None
+        if end is not None and container.format.name.startswith("matroska"):  # there it is a time, elsewhere a length
+            end = end - origin if end > origin else None
+        duration = _duration(container, stream, origin, end)
+        if container.format.name == "gif" and duration:
             # A gif's stated rate is that of its shortest delay, rounded to 10 ms; its pictures are few enough to count.
-            film = replace(film, fps=sum(1 for packet in container.demux(stream) if packet.size) / film.duration)
-        return film
+            rate = sum(1 for packet in container.demux(stream) if packet.size) / duration
+        return Film(path, float(rate), duration, end)
 
 
 def target_rate(film: Film, fps: float | None, max_fps: float) -> float:
@@ -96,7 +106,7 @@ def read_frames(
     rate gives each of its pictures once, and a cut gives the very pictures of the whole film. Only a cut's pictures and
     those back to the keyframe before it are decoded. `notes` takes a line for each thing that was done to the pictures.
     """
-    cut = _Cut(Path(path), fps, start or 0.0, end)
+    cut = Cut(Path(path), fps, start or 0.0, end)
     film, notes = probe(cut.path), [] if notes is None else notes
     room, slack = _room(film, fps), 0.25 / fps  # the end is not one more picture
     stop = max(cut.until - slack, cut.start + 1e-9)  # the shortest cut has one picture
@@ -119,7 +129,7 @@ def read_frames(
         yield k / fps, held.finished(notes)
         k += 1
     _check_whole(cut, film, reached, ends)
-    if not k or (end is not None and last < cut.until - max(END_ROOM, 0.5 / film.fps)):
+    if not k or (end is not None and last < cut.until - end_room(film.fps)):
         last = last if k else ends
         raise ValueError(f"{cut} goes past the end of the film at {last:.2f} s; mend its times or take the right film")
 
@@ -130,19 +140,18 @@ def _end(film: Film, reached: float, last: Shown) -> float:
     return said if usual + 0.5 / film.fps < said <= (film.duration or 0) + 0.5 / film.fps else usual
 
 
-def _check_whole(cut: _Cut, film: Film, reached: float, ends: float) -> None:
-    room = max(END_ROOM, 0.5 / film.fps)
+def _check_whole(cut: Cut, film: Film, reached: float, ends: float) -> None:
+    room = end_room(film.fps)
     # A film whose download was cut still opens, says its full length and merely stops.
     early = film.duration is not None and ends - 1 / film.fps < 0.9 * film.duration - 2 / min(cut.fps, film.fps)
     if early and (cut.end is None or ends < min(cut.until, film.duration or 0) - room):
         raise ValueError(
-            f"{cut.path}: the pictures end after {max(reached, 0):.2f} s of {film.duration:.2f} s; the file is cut "
-            "short, copy it again"
+            f"{cut.path}: the pictures end after {max(reached, 0):.2f} s of {film.duration:.2f} s: cut short, copy it"
         )
     if ends < cut.until - room and ends_within(cut.path):
         raise ValueError(
-            f"{cut.path}: the file ends within a block after {reached:.2f} s; its copy or its recording broke off: "
-            "copy it again, or, if this is all there is, `ffmpeg -i FILM -c copy NEW` makes a whole one of it"
+            f"{cut.path}: the file ends within a block after {reached:.2f} s: copy it again; if this is all there is, "
+            "`ffmpeg -i FILM -c copy NEW` makes a whole one of it"
         )
 
 
@@ -202,7 +211,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
         raise FileNotFoundError(f"{path}: no such film")
     try:
         with av.open(str(path), metadata_errors="replace") as container:  # tags in latin-1 are no fault of the film
-            streams = [stream for stream in container.streams.video if not stream.disposition & _covers()]
+            streams = moving(container)
             if not streams:
                 raise ValueError(f"{path}: no picture in this file, only {[s.type for s in container.streams]}")
             # One thread decodes beside whoever takes the pictures. FFmpeg's own choice, a thread a core, each with its
@@ -214,17 +223,6 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
             yield container, streams[0]
     except av.error.FFmpegError as error:  # raised by what stands in the caller's `with` too: decoding
         raise ValueError(f"{path}: not a film that can be read ({error.strerror}); export or copy it again") from error
-
-
-def _film(path: Path, container: Any, stream: Any) -> Film:
-    rate = stream.average_rate or stream.guessed_rate
-    if not rate:
-        raise ValueError(f"{path}: the film does not say its frame rate; export it again, for example as mp4")
-    origin = _origin(container) or 0.0
-    end = container.duration / 1e6 if container.duration else None
-    if end is not None and container.format.name.startswith("matroska"):  # there it is a time, elsewhere a length
-        end = end - origin if end > origin else None
-    return Film(path, float(rate), _duration(container, stream, origin, end), end)
 
 
 def _duration(container: Any, stream: Any, origin: float, end: float | None) -> float | None:
@@ -244,17 +242,17 @@ def _origin(container: Any) -> float | None:
 
     FFmpeg's own start of the container may be that of a subtitle or of data, up to a second before them.
     """
-    covers = _covers()
-    streams = [s for s in (*container.streams.video, *container.streams.audio) if not s.disposition & covers]
+    streams = (*moving(container), *container.streams.audio)
     starts = [float(s.start_time * s.time_base) for s in streams if s.start_time is not None]
     return min(starts, default=None)
 
 
-def _covers() -> Any:
-    """Return the mark of a stream that is one picture, as the cover of a sound file is."""
+def moving(container: Any) -> list[Any]:
+    """Return the streams of pictures, without those that are one, as the cover of a sound file is."""
     import av
 
-    return av.stream.Disposition.attached_pic
+    covers = av.stream.Disposition.attached_pic
+    return [stream for stream in container.streams.video if not stream.disposition & covers]
 
 
 def _pictures(path: Path, since: float) -> Iterator[tuple[float, Shown]]:

@@ -141,7 +141,7 @@ class OpenClip:
             self.size = regions.size
         elif self.size != regions.size:
             raise ValueError(
-                f"{self.video_id}: a clip needs pictures of one size, came {regions.size} after {self.size} at "
+                f"{self.video_id}: pictures of one size expected, came {regions.size} after {self.size} at "
                 f"{regions.seconds:.2f} s; cut the film there"
             )
         row = np.ascontiguousarray(regions.points, np.float32).reshape(1, -1)

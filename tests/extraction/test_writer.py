@@ -117,7 +117,7 @@ def test_a_clip_without_frames_or_of_two_sizes_is_refused(tmp_path: Path):
     with pytest.raises(ValueError, match="a: no frame came"):
         write(tmp_path, frames=[])
     with (
-        pytest.raises(ValueError, match=r"pictures of one size, came \(80, 60\) after \(64, 48\) at 0.10 s"),
+        pytest.raises(ValueError, match=r"pictures of one size expected, came \(80, 60\) after \(64, 48\) at 0.10 s"),
         writer(tmp_path).clip("a", fps=10.0, scratch=tmp_path / ".work", fingerprint="x") as clip,
     ):
         clip.add(regions(0))
