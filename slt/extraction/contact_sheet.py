@@ -97,7 +97,7 @@ def _box(draw: ImageDraw.ImageDraw, box: Box, stream: str, dashed: bool) -> None
     """One crop's square and its letter: F for face, L and R for the signer's hands."""
     side = stream.split("_")[0]
     colour = COLOURS.get(side, BLACK)
-    _outline(draw, box, WHITE, 3 * THIN, dash=0, on=1.0)
+    _outline(draw, box, WHITE, 3 * THIN)
     _outline(draw, box, colour, 2 * THIN, dash=8 * FINE if dashed else 0, on=0.5)
     # The tag stands outside the box, on the side where the other hand's does not.
     left = box[2] if side == "left" else box[0] - TAG[0]
@@ -108,7 +108,7 @@ def _box(draw: ImageDraw.ImageDraw, box: Box, stream: str, dashed: bool) -> None
 
 
 def _outline(
-    draw: ImageDraw.ImageDraw, box: Box, fill: tuple[int, int, int], width: int, *, dash: int, on: float
+    draw: ImageDraw.ImageDraw, box: Box, fill: tuple[int, int, int], width: int, *, dash: int = 0, on: float = 1.0
 ) -> None:
     """A rectangle's outline; `dash` pixels from one dash to the next, of which the share `on` is drawn; 0 = whole."""
     x0, y0, x1, y1 = box
@@ -128,6 +128,6 @@ def _crop(crop: Picture, mark: int, side: int) -> Image.Image:
     cell = Image.fromarray(crop).resize((side, side), Image.Resampling.LANCZOS)
     draw = ImageDraw.Draw(cell)
     edge = (1, 1, side - 2, side - 2)
-    _outline(draw, edge, WHITE, 3, dash=0, on=1.0)
+    _outline(draw, edge, WHITE, 3)
     _outline(draw, edge, INK, 2, dash=10 if mark == FOLLOWED else 0, on=0.5)
     return cell

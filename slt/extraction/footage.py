@@ -34,13 +34,8 @@ def find_footage(folder: Path, kind: str) -> dict[str, Path]:
     Kind "films" finds films, and folders of at least two pictures that differ by numbers alone; "poses" .pose files.
     Passed over: hidden names (macOS leaves `._a.mp4`), corpora, and downloads under way.
     """
-    try:
-        paths = sorted(_walk(folder, kind))
-    except OSError as error:
-        place = error.filename or folder
-        raise ValueError(f"source={folder}: {place} cannot be listed ({error.strerror}); mend its rights") from error
     found: dict[str, Path] = {}
-    for path in paths:
+    for path in sorted(_walk(folder, kind)):
         name = plain_name(path.name if path.is_dir() else path.stem)
         if name in found:
             raise ValueError(
@@ -76,7 +71,8 @@ def folders_below(folder: Path) -> Iterator[tuple[Path, list[str]]]:
     """Give a folder and those below it, each once, with the names of the files in it, without what is passed over."""
 
     def stop(error: OSError) -> None:
-        raise error
+        place = error.filename or folder
+        raise ValueError(f"source={folder}: {place} cannot be listed ({error.strerror}); mend its rights") from error
 
     been: set[tuple[int, int]] = set()
     for root, folders, names in os.walk(folder, onerror=stop, followlinks=True):

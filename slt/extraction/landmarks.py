@@ -129,7 +129,7 @@ class MediaPipeLandmarker:
 
     def _forget(self, box: Box | None) -> None:
         self._box = box
-        self._signer: tuple[float, Points] | None = None
+        self._signer: tuple[float, Points | None] = -np.inf, None
         self._wrists = [_Wrist(), _Wrist()]
         self._faces, self._face_looked = 0, 0.0
 
@@ -163,23 +163,20 @@ class MediaPipeLandmarker:
         size = np.array(picture.shape[1::-1], float)
         found = [geometry.in_pixels(person, picture) for person in self._poses(picture)]
         found = [person for person in found if geometry.is_person(person)]
-        rest = picture.copy()
-        for x0, y0, x1, y1 in map(geometry.trunk, found):
+        if not found:
+            return []
+        large, rest = [geometry.trunk(person) for person in found], picture.copy()
+        for x0, y0, x1, y1 in large:
             rest[max(int(y0), 0) : max(int(y1), 0), max(int(x0), 0) : max(int(x1), 0)] = 0
-        edges = (
-            [0, *sorted(int(geometry.middle(person)[0].clip(0, size[0])) for person in found), int(size[0])]
-            if found
-            else []
-        )
-        large = [geometry.trunk(person) for person in found]
+        edges = [0, *sorted(int(geometry.middle(person)[0].clip(0, size[0])) for person in found), int(size[0])]
         for left, right in pairwise(edges):
-            part = rest[:, left:right]
             if right - left < size[0] / 8:
                 continue
-            for person in (geometry.in_pixels(one, part) + np.array([left, 0, 0]) for one in self._poses(part)):
-                if geometry.is_person(person) and all(
-                    geometry.shared(geometry.trunk(person), one) < 0.5 for one in large
-                ):
+            part = rest[:, left:right]
+            for one in self._poses(part):
+                person = geometry.in_pixels(one, part) + np.array([left, 0, 0])
+                new = all(geometry.shared(geometry.trunk(person), other) < 0.5 for other in large)
+                if new and geometry.is_person(person):
                     found.append(person)
         return [person / (*size, 1) for person in found]
 
@@ -196,32 +193,33 @@ class MediaPipeLandmarker:
         found = self._track("pose", part).pose_landmarks
         body = geometry.in_pixels(_points(found[0]), part) + corner if found else None
         if body is None or not self._is_signer(seconds, body):
-            signer = self._choose(seconds, [geometry.in_pixels(one, part) + corner for one in self.people(part)])
-            if body is not None and (
-                signer is None or geometry.distance(body, signer) > 0.5 * geometry.shoulder_width(signer)
-            ):
+            people = [geometry.in_pixels(one, part) + corner for one in self.people(part)]
+            signer = self._choose(seconds, people, self._box)
+            width = 0.0 if signer is None else geometry.shoulder_width(signer)
+            same = body is not None and signer is not None and geometry.distance(body, signer) <= 0.5 * width
+            if body is not None and not same:
                 self._track("pose", _BLACK)  # it follows someone else: let go of them
-                body = None
-            body = signer if body is None else body
+            body = body if same else signer
         if body is not None:
             self._signer = seconds, body
         return body
 
+    def _last(self, seconds: float) -> Points | None:
+        """Return the signer of a moment ago; None at first, and when that is long past."""
+        when, last = self._signer
+        return last if seconds - when <= SIGNER_SECONDS else None
+
     def _is_signer(self, seconds: float, body: Points) -> bool:
         """Tell whether a body is near where the signer was a moment ago, and of about that size."""
-        if self._signer is None or seconds - self._signer[0] > SIGNER_SECONDS:
+        if (last := self._last(seconds)) is None:
             return False
-        last = self._signer[1]
         unit, before = geometry.shoulder_width(body), geometry.shoulder_width(last)
         return geometry.distance(body, last) <= self.signer_reach * before and before < 2 * unit < 4 * before
 
-    def _choose(self, seconds: float, people: list[Points]) -> Points | None:
-        """Return the one who was the signer a moment ago; at first, and when that is long past, who fills the box."""
-        assert self._box is not None
-        box = self._box
-        if self._signer is None or seconds - self._signer[0] > SIGNER_SECONDS:
+    def _choose(self, seconds: float, people: list[Points], box: Box) -> Points | None:
+        """Return the one who was the signer a moment ago; where there was none, who fills the box."""
+        if (last := self._last(seconds)) is None:
             return max(people, key=lambda one: geometry.overlap(geometry.extent(one), box), default=None)
-        last = self._signer[1]
         near = [person for person in people if self._is_signer(seconds, person)]
         return min(near, key=lambda one: geometry.distance(one, last), default=None)
 

@@ -38,12 +38,7 @@ def read_table(path: Path) -> Iterator[Source | Fault]:
     `duration` is not read: a spreadsheet took its decimal point for a thousands separator. How many disagree is one
     fault.
     """
-    known = {
-        "duration",
-        "signers_amount",
-        "infered_signer",
-        *(column for names in COLUMNS.values() for column in names),
-    }
+    known = {"duration", "signers_amount", "infered_signer"}.union(*COLUMNS.values())
     table = tables.read_table(path, *COLUMNS.values(), known=known, numbers=("start", "end"), standard=";,")
     names = next((names for names in COLUMNS.values() if set(names) <= set(table.columns)), None)
     if names is None:
@@ -82,20 +77,16 @@ def _clips(row: Mapping[str, str], names: tuple[str, ...], where: str, folder: P
         return
     start, end = map(parse_seconds, texts)
     if start is None or end is None:
-        reason, rebuilt = (
-            f"not both plain numbers: start {texts[0]!r}, end {texts[1]!r}",
-            _times_of_lines(row[names[5]]),
-        )
+        reason = f"not both plain numbers: start {texts[0]!r}, end {texts[1]!r}"
+        rebuilt = _times_of_lines(row[names[5]])
         if rebuilt is None:
             yield Fault(where, name, f"{reason}, and no times in {names[5]!r}", dropped=True)
             return
         yield Fault(where, name, f"{reason}; times rebuilt from {names[5]!r}")
         start, end = rebuilt
+    start, end = round(start, 6), round(end, 6)  # 165.32999999999998 is 165.33
     person = _person(row, folder / where)
-    # 165.32999999999998 is 165.33
-    yield Source(
-        name, start=round(start, 6), end=round(end, 6), text=row[names[1]], video=video, person=person, where=where
-    )
+    yield Source(name, start=start, end=end, text=row[names[1]], video=video, person=person, where=where)
 
 
 def _times_of_lines(text: str) -> tuple[float, float] | None:

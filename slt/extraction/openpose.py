@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from slt.extraction.footage import folders_below
 from slt.streams.pose import BODY, HAND
 from slt.streams.skeletons import ELSEWHERE, OPENPOSE_BODY, OPENPOSE_FACE, place_points, take_points
 
@@ -52,16 +53,10 @@ def find_clips(source: Path) -> dict[str, Path]:
     """Return the clips of OpenPose's files in a folder and those below it, id -> its folder, or its first file."""
     found: dict[str, Path] = {}
     other = None
-    for here, folders, files in os.walk(source):
-        folders[:] = [] if "extraction.json" in files else sorted(folders)  # what was extracted is no source
-        first: dict[str, str] = {}
-        for file in files:
-            if match := _NAME.fullmatch(file):
-                first[match[1]] = min(file, first.get(match[1], file))
-            elif file.lower().endswith(".pose"):
-                other = Path(here, file)
-        for name, file in sorted(first.items()):
-            path = Path(here) if Path(here).name == name else Path(here, file)
+    for here, names in folders_below(source):
+        other = next((here / name for name in names if name.lower().endswith(".pose")), other)
+        for name, files in sorted(_listed(here, here.stat().st_mtime_ns).items()):
+            path = here if here.name == name else here / files[min(files)]
             if name in found:
                 raise ValueError(f"{path}: clip {name!r} is in {found[name]} too; keep one of the two")
             found[name] = path

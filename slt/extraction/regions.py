@@ -8,7 +8,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 import cv2
@@ -99,23 +99,23 @@ class Extractor:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def find_signer(self, pictures: Pictures, *, duration: float, box: Box | None) -> Signer:
-        how: dict[str, Any] = {"mode": self.signer, "min_certainty": self.min_certainty}
-        return find_signer(pictures, self.landmarker.people, duration=duration, box=box, **how)
+        return find_signer(
+            pictures, self.landmarker.people, duration=duration, box=box, mode=self.signer, least=self.min_certainty
+        )
 
     def stream(self, frames: Iterable[tuple[float, Picture]], *, fps: float, signer: Signer) -> Iterator[Regions]:
         """Extract one clip from (seconds, RGB picture (H, W, 3)) at `fps`; only the smoothing's window is in memory."""
         centre, side = (round(seconds * fps) for seconds in (self.smooth_centre, self.smooth_size))
         ahead = max(centre, side)
-        pictures: deque[tuple[float, Picture, Landmarks, dict[str, int]]] = deque()
+        waiting: deque[tuple[float, Picture, Landmarks, dict[str, int], dict[str, float]]] = deque()
         boxes: deque[NDArray[np.float64]] = deque(maxlen=2 * ahead + 1)
-        times: deque[tuple[float, float]] = deque()
         lately: dict[str, tuple[float, float]] = {}
 
         def cut(now: int) -> Regions:
             begin = time.perf_counter()
-            regions = self._cut(*pictures.popleft(), smooth(np.stack(boxes), now, centre, side))
-            landmarks, crops = times.popleft()
-            return replace(regions, took={"landmarks": landmarks, "crops": crops + time.perf_counter() - begin})
+            regions = self._cut(*waiting.popleft(), smooth(np.stack(boxes), now, centre, side))
+            regions.took["crops"] += time.perf_counter() - begin
+            return regions
 
         self.landmarker.start(signer.box)
         for seconds, picture in frames:
@@ -125,13 +125,13 @@ class Extractor:
             size = (picture.shape[1], picture.shape[0])
             box = find_boxes(found, size)
             marks = self._follow(seconds, found, size, box, lately)
-            pictures.append((seconds, picture, found, marks))
+            took = {"landmarks": looked - begin, "crops": time.perf_counter() - looked}
+            waiting.append((seconds, picture, found, marks, took))
             boxes.append(box)
-            times.append((looked - begin, time.perf_counter() - looked))
-            if len(pictures) > ahead:
+            if len(waiting) > ahead:
                 yield cut(len(boxes) - 1 - ahead)
-        while pictures:
-            rest = len(pictures)
+        while waiting:
+            rest = len(waiting)
             while len(boxes) > rest + ahead:  # what lies further back than the window
                 boxes.popleft()
             yield cut(len(boxes) - rest)
@@ -167,14 +167,20 @@ class Extractor:
         return marks
 
     def _cut(
-        self, seconds: float, picture: Picture, found: Landmarks, marks: dict[str, int], boxes: NDArray[np.float64]
+        self,
+        seconds: float,
+        picture: Picture,
+        found: Landmarks,
+        marks: dict[str, int],
+        took: dict[str, float],
+        boxes: NDArray[np.float64],
     ) -> Regions:
         crops, squares = {}, {}
         for (name, margin), box in zip(self.margins.items(), boxes, strict=True):
             squares[name] = box * (1, 1, margin)
             blank = np.zeros((self.crop_size, self.crop_size, 3), np.uint8)
             crops[name] = self._crop(picture, squares[name]) if marks[name] else blank
-        return Regions(seconds, found.points, crops, marks, squares, (picture.shape[1], picture.shape[0]))
+        return Regions(seconds, found.points, crops, marks, squares, (picture.shape[1], picture.shape[0]), took)
 
     def _crop(self, picture: Picture, square: NDArray[np.float64]) -> Picture:
         """Cut a square to (R, R, 3); enlarged, at a fraction of a pixel, so that a slowly moving crop does not step."""

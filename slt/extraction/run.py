@@ -54,8 +54,6 @@ def extract_sources(
 
     `make` opens the extractor in a process, None where the kind is not films; `faults` of the tables go to faults.csv.
     """
-    if len({source.video_id for source in sources}) < len(sources):
-        raise ValueError("sources: an id stands twice; ids are unique")
     out, splits = writer.out, splitting.deal(sources)
     with opened(make) as extractor:
         maker = maker_of(extractor, how.kind, sources[0])

@@ -54,7 +54,7 @@ class Track:
 
 
 def find_signer(
-    pictures: Pictures, find_people: FindPeople, *, duration: float, box: Box | None, mode: str, min_certainty: float
+    pictures: Pictures, find_people: FindPeople, *, duration: float, box: Box | None, mode: str, least: float
 ) -> Signer:
     """Choose the signer of a clip of `duration` seconds.
 
@@ -70,17 +70,17 @@ def find_signer(
     moments = [duration * n / count for n in range(count)]
     persons = [len(find_people(picture)) for _, picture in pictures(moments)]
     if (found := max(persons, default=0)) <= 1:
-        return Signer(None, float(found), found, unsure=found < min_certainty)
+        return Signer(None, float(found), found, unsure=found < least)
     tracks, pairs, most = follow(pictures, find_people, duration)
     # Somebody in one picture alone is more often a fault of the detector's than a person.
     tracks = [track for track in tracks if len(track.boxes) > 1]
     most = max(found, most)
     if len(tracks) < 2:
-        return Signer(None, float(len(tracks)), most, unsure=len(tracks) < min_certainty)
+        return Signer(None, float(len(tracks)), most, unsure=len(tracks) < least)
     scores = score(tracks, pairs, mode)
     first, second = sorted(range(len(tracks)), key=lambda n: -scores[n])[:2]
     certainty = scores[first] / max(scores[first] + scores[second], 1e-9)
-    return Signer(around(tracks[first]), certainty, most, unsure=certainty < min_certainty)
+    return Signer(around(tracks[first]), certainty, most, unsure=certainty < least)
 
 
 def follow(pictures: Pictures, find_people: FindPeople, duration: float) -> tuple[list[Track], int, int]:

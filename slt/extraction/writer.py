@@ -76,30 +76,31 @@ class ClipWriter:
             for path in sorted(folder.iterdir()):
                 path.replace(self.out / folder.name / path.name)
 
-    def holds(self, video_id: str, frames: int, *, crops: bool) -> bool:
-        """Tell whether the files of a clip are there; of single JPEGs the first and the last."""
+    def _files(self, video_id: str, *, crops: bool) -> list[Path]:
+        """Return the files of a clip, without single JPEGs."""
         paths = [self.out / self.folders["pose"] / f"{video_id}.npz"]
         if self.pose_format:
             paths.append(self.out / POSE_FORMAT / f"{video_id}.pose")
-        for stream in STREAMS if crops else ():
-            folder = self.out / self.folders[stream]
-            if self.packed:
-                paths.append(folder / f"{video_id}.safetensors")
-            else:
-                paths += [frame_path(folder, video_id, t) for t in {0, frames - 1}]
+        if crops and self.packed:
+            paths += [self.out / self.folders[stream] / f"{video_id}.safetensors" for stream in STREAMS]
+        return paths
+
+    def holds(self, video_id: str, frames: int, *, crops: bool) -> bool:
+        """Tell whether the files of a clip are there; of single JPEGs the first and the last."""
+        paths = self._files(video_id, crops=crops)
+        if crops and not self.packed:
+            folders = [self.out / self.folders[stream] for stream in STREAMS]
+            paths += [frame_path(folder, video_id, t) for folder in folders for t in {0, frames - 1}]
         return all(path.is_file() for path in paths)
 
     def discard(self, video_id: str) -> None:
         """Remove what an earlier, killed attempt at a clip put in place, now that the clip cannot be extracted."""
-        for stream, name in self.folders.items():
-            folder = self.out / name
-            if stream != "pose" and not self.packed and folder.is_dir():
-                for path in list(folder.iterdir()):
-                    if (parse_frame_name(path.name) or ("",))[0] == video_id:
-                        path.unlink(missing_ok=True)
-            for ending in (".npz", ".safetensors"):
-                (folder / f"{video_id}{ending}").unlink(missing_ok=True)
-        (self.out / POSE_FORMAT / f"{video_id}.pose").unlink(missing_ok=True)
+        paths = self._files(video_id, crops=True)
+        for stream in () if self.packed else STREAMS:
+            single = (self.out / self.folders[stream]).glob("*.jpg")
+            paths += [path for path in single if (parse_frame_name(path.name) or ("",))[0] == video_id]
+        for path in paths:
+            path.unlink(missing_ok=True)
 
 
 @contextmanager

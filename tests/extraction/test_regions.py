@@ -144,7 +144,7 @@ def test_what_is_kept_of_a_clip_does_not_grow_with_it():
     for n, _ in enumerate(stream):
         if n == 300:
             kept = stream.gi_frame.f_locals
-            assert len(kept["pictures"]) <= 3
+            assert len(kept["waiting"]) <= 3
             assert len(kept["boxes"]) <= 5
             assert len(kept["lately"]) <= 2
 
