@@ -57,10 +57,7 @@ class Captions:
         return found
 
     def read(self, films: Collection[str] = ()) -> tuple[list[Source], list[Fault]]:
-        """Return the clips in the table's order, with clean texts, and what is wrong; subtitle files are of `films`.
-
-        An id that stands twice is a ValueError that names file and line: which of the two is meant cannot be known.
-        """
+        """Return the clips in the table's order, with clean texts, and what is wrong; subtitle files are of `films`."""
         path = Path(self.path or "")
         taken: dict[str, Counter[str]] = {name: Counter() for name in self.patterns}
         places: dict[str, str] = {}
@@ -116,11 +113,10 @@ class Captions:
 
 
 def clean_caption(text: str, strip: Mapping[str, re.Pattern[str]], taken: Mapping[str, Counter[str]]) -> str:
-    r"""Return the sentence of a caption: what is signed, without what its file format and its captioner added.
+    r"""Return the sentence of a caption, without what its file format and its captioner added.
 
-    In this order: HTML entities, also those written twice over; tags (`<i>`, `<c.yellow>`, `<00:01.000>`, `{\an8}`);
-    what `strip` finds, counted in `taken`; invisible characters; then NFC, one blank between words. All other marks
-    stay.
+    In this order: entities, tags, what `strip` finds (counted in `taken`), invisible characters, blanks. All else
+    stays.
     """
     text = cues.plain_text(text)
     for name, pattern in strip.items():

@@ -1,7 +1,4 @@
-"""A clip at a glance: frames of its film with landmarks and boxes, and under each the crops that were cut from it.
-
-n frames of a clip, R crop side, K landmarks, H and W a picture's height and width in pixels.
-"""
+"""A clip at a glance: n frames of its film with landmarks and boxes, under each the crops cut from it (side R)."""
 
 from __future__ import annotations
 
@@ -40,8 +37,7 @@ class Moment:
 def draw_sheet(moments: Sequence[Moment], *, size: tuple[int, int], signer: Box | None) -> Picture:
     """Draw moments of a film of a `size` (width, height) side by side; return RGB uint8 (H, W, 3).
 
-    Seen, followed and not seen, and left and right, are told apart without colour. `signer` is where the signer was
-    looked for; None = everywhere.
+    All is told apart without colour too. `signer` is where the signer was looked for; None = everywhere.
     """
     scale = min(CELL / size[0], TALLEST / size[1])
     shown = (max(round(size[0] * scale), 1), max(round(size[1] * scale), 1))

@@ -81,8 +81,8 @@ def _seconds(parts: Sequence[str | None]) -> float:
 def _blocks(text: str, kind: str) -> Iterator[tuple[str, list[str]]]:
     """Yield (line of times, lines of text); of text without times its first line, alone.
 
-    In SubRip a text goes on to the next line of times, over empty lines too; in WebVTT to the first line that is empty
-    (W3C, section 4): one blank is text. An editor may have taken such a blank away; then the text is what follows.
+    In SubRip a text goes on to the next line of times; in WebVTT to the first empty line (W3C, section 4), unless an
+    editor has taken away the one blank that its first line was.
     """
     lines = text.split("\n")
     timings = [number for number, line in enumerate(lines) if _TIMES.search(line)]
@@ -103,11 +103,11 @@ def _blocks(text: str, kind: str) -> Iterator[tuple[str, list[str]]]:
 
 
 def unroll(cues: Sequence[Cue]) -> tuple[list[Cue], int]:
-    """Take out of captions that roll what each cue repeats of the one before; others stay as they are.
+    """Take out of captions that roll what each cue repeats of the one before; return them and how many lines went.
 
-    Automatic captions show lines that all but the last stood there before, with cues of 10 ms in between. A line with
-    karaoke times is new. Without them a file rolls where most of its cues begin with a line of several words that the
-    cue before ended with, and go on, or stand for an instant. Returns the cues and how many lines were taken out.
+    Automatic captions show lines of which all but the last stood there before. A line with karaoke times is new;
+    without them a file rolls where most cues begin with a line of several words that the cue before ended with, and go
+    on.
     """
     pairs = list(pairwise(cue for cue in cues if cue.lines))
     counts = [_repeated(before, cue) for before, cue in pairs]
@@ -154,8 +154,7 @@ def choose_languages(
 ) -> tuple[dict[str, str], Mapping[str, str]]:
     """Find which film each subtitle file belongs to, by their stems: `Title [id].es.vtt` to `Title [id].mp4`.
 
-    Language "es" takes a film's `es`, else `es-419` and its like, else its one file. Returns film -> file, and film ->
-    why none of its files is taken.
+    "es" takes a film's `es`, else its `es-419`, else its one file. Returns film -> file, and film -> why none is taken.
     """
     found: dict[str, dict[str, str]] = {}
     for stem in stems:

@@ -32,7 +32,6 @@ def find_footage(folder: Path, kind: str) -> dict[str, Path]:
     """Return what a folder and those below it hold to extract, by plain name (`plain_name`), sorted by path.
 
     Kind "films" finds films, and folders of at least two pictures that differ by numbers alone; "poses" .pose files.
-    Passed over: hidden names (macOS leaves `._a.mp4`), corpora, and downloads under way.
     """
     found: dict[str, Path] = {}
     for path in sorted(_walk(folder, kind)):
@@ -68,7 +67,7 @@ def _walk(folder: Path, kind: str) -> Iterator[Path]:
 
 
 def folders_below(folder: Path) -> Iterator[tuple[Path, list[str]]]:
-    """Give a folder and those below it, each once, with the names of the files in it, without what is passed over."""
+    """Give a folder and those below it, each once, and the files in it, without hidden names (macOS's `._a`) and corpora."""
 
     def stop(error: OSError) -> None:
         place = error.filename or folder

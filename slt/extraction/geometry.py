@@ -1,7 +1,4 @@
-"""Where people and their hands are in a picture: squares, boxes and distances.
-
-A person is MediaPipe's 33 points of the body, (33, 3): x, y, visibility; a hand its 21 points, (21, 3).
-"""
+"""Where people (MediaPipe's 33 points: x, y, visibility) and hands (21 points) are: squares, boxes and distances."""
 
 from __future__ import annotations
 
@@ -24,9 +21,9 @@ SHOULDERS = [LEFT_SHOULDER, RIGHT_SHOULDER]
 
 
 def hand_places(body: Points) -> Points:
-    """Return where the pose (33, >= 2) has the middles of left and right hand, (2, 2): near the index finger's knuckle.
+    """Return where the pose (33, >= 2) has the middles of left and right hand, (2, 2).
 
-    On six films that is off by 0.1 to 0.3 of a hand's extent, where the prolonged forearm is off by 0.2 to 0.4.
+    Off by 0.1 to 0.3 of a hand's extent on six films; the prolonged forearm, by 0.2 to 0.4.
     """
     return np.asarray((body[LITTLE, :2] + 2 * body[INDEX, :2]) / 3)
 
@@ -59,10 +56,9 @@ def extent(person: Points) -> Box:
 
 
 def is_person(found: Points) -> bool:
-    """Tell whether what MediaPipe takes for a person, (33, 3) in pixels, is built like one.
+    """Tell whether what MediaPipe takes for a person, (33, 3) in pixels, is built like one, and not a table with hands.
 
-    On a table with two hands it has found somebody seven times as wide as their shoulders, in an elbow a head below
-    them. Signers of six films: nose 0.4 to 0.8 shoulder widths above, trunk 0.7 to 1.8 long, 1.2 to 2.8 wide.
+    Signers of six films: nose 0.4 to 0.8 shoulder widths above, trunk 0.7 to 1.8 long, 1.2 to 2.8 wide.
     """
     unit = shoulder_width(found)
     x0, _, x1, _ = extent(found)
@@ -138,10 +134,7 @@ def hide_beyond(picture: Picture, here: Points, there: Points) -> Picture:
 
 
 def assign_hands(hands: dict[int, Points], wrists: Points, unit: float, most: float) -> dict[int, Points]:
-    """Keep of the hands (21, 3) found by side (0 left, 1 right) those that are their wrist's own; all in pixels.
-
-    Wrists are the pose's, (2, 2); none is further from its wrist than `most` shoulder widths of `unit` pixels.
-    """
+    """Keep hands (21, 3), by side, within `most` shoulder widths (`unit` pixels) of their own wrist, (2, 2)."""
     apart = {side: float(np.linalg.norm(hand[0, :2] - wrists[side])) / unit for side, hand in hands.items()}
     given: dict[int, Points] = {}
     for side in sorted(hands, key=lambda one: apart[one]):

@@ -1,7 +1,4 @@
-"""The second stage: picture after picture becomes the signer's landmarks; K = 75.
-
-They are MediaPipe's 33 points of the body, then 21 of the signer's own left hand, then 21 of the right.
-"""
+"""The second stage: pictures become the signer's 75 landmarks: 33 of the body, 21 of the left hand, 21 of the right."""
 
 from __future__ import annotations
 
@@ -68,11 +65,10 @@ class _Wrist:
 class MediaPipeLandmarker:
     """MediaPipe's pose landmarker for the body and its hand landmarker for the hands, one at each of the pose's wrists.
 
-    Each hand is looked for in a square that moves with its wrist, so that the landmarker goes on from the picture
-    before instead of detecting palms anew. Its own labels left and right are not used: they flip when hands touch.
-
-    The graphs stay open from clip to clip and forget by a black picture in between, except the pose's: its smoothing of
-    the visibilities cannot be emptied, and a clip's result must not depend on the one before.
+    Each hand is looked for in a square that moves with its wrist, so that it is followed instead of detected anew. Its
+    own labels left and right are not used: they flip when hands touch. The graphs stay open from clip to clip and
+    forget by a black picture, except the pose's, whose smoothing cannot be emptied: a clip must not depend on the one
+    before.
     """
 
     model_dir: str | None  # folder of the models; None = in the user's cache, prepared there on the first use
@@ -155,10 +151,10 @@ class MediaPipeLandmarker:
         return Landmarks(points.astype(np.float32), self._sees_face(seconds, picture, body))
 
     def people(self, picture: Picture) -> list[Points]:
-        """Find everyone in one picture (H, W, 3), then look at both sides of each for those who are smaller.
+        """Find everyone in one picture (H, W, 3), then look beside each for those who are smaller.
 
-        The detector misses the small beside the large. With the large ones blacked out it has found all of 120 signers
-        pasted beside one, from half to a sixth of the picture's height.
+        With the large ones blacked out the detector has found all of 120 signers of half to a sixth of the picture's
+        height.
         """
         size = np.array(picture.shape[1::-1], float)
         found = [geometry.in_pixels(person, picture) for person in self._poses(picture)]

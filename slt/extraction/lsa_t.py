@@ -1,7 +1,4 @@
-"""LSA-T as its authors publish it: their table of clips, and the key points of its signers in `keypoints.h5`.
-
-T frames, 75 points: 33 of the body, 21 of the left and 21 of the right hand, in MediaPipe's order.
-"""
+"""LSA-T as its authors publish it: their table of clips, and the key points of its signers in `keypoints.h5`."""
 
 from __future__ import annotations
 
@@ -35,8 +32,7 @@ SIZE = (1920, 1080)  # of the films from which they were taken
 def read_table(path: Path) -> Iterator[Source | Fault]:
     """Read the table; its times come from `start` and `end` or, where those were damaged, from `split`.
 
-    `duration` is not read: a spreadsheet took its decimal point for a thousands separator. How many disagree is one
-    fault.
+    `duration` is not read: a spreadsheet damaged it. How many disagree is one fault.
     """
     known = {"duration", "signers_amount", "infered_signer"}.union(*COLUMNS.values())
     table = tables.read_table(path, *COLUMNS.values(), known=known, numbers=("start", "end"), standard=";,")
@@ -119,10 +115,7 @@ def clip_names(path: Path | str) -> list[str]:
 
 
 def read_points(source: Source) -> tuple[NDArray[np.float32], tuple[int, int], float]:
-    """Read a clip's signer, float32 (T, 75, 3): x, y in pixels, confidence; NaN where one is missing.
-
-    Returns these, the picture's width and height, and the frames a second.
-    """
+    """Read a clip's signer, (T, 75, 3) of x, y in pixels and confidence, NaN = missing; the picture's size; its rate."""
     group = f"{source.video_id}.mp4"
     with _opened(source.path) as file:
         where = f"{source.path}: {group}"

@@ -1,7 +1,6 @@
 """The models of MediaPipe's landmarkers, prepared once in the user's cache and checked by SHA-256.
 
-MediaPipe 1.x ships none; its last release that did has the same networks. Made here is the bundle that its tasks read:
-a stored zip of the parts, each told how its input is normalised.
+MediaPipe 1.x ships none: made here of an older one's are the bundles that its tasks read, zips that are not deflated.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""OpenPose's .json files, one a frame, as How2Sign and others publish them: a clip's signer out of all its people.
+"""OpenPose's .json files, one a frame, as How2Sign publishes them: a clip's signer out of all its people.
 
 A clip `ID` is the files `ID_000000000000_keypoints.json` ..., in a folder `ID` of its own or beside those of others.
 """
@@ -66,10 +66,9 @@ def find_clips(source: Path) -> dict[str, Path]:
 
 
 def read_people(path: Path) -> tuple[NDArray[np.float64], int, NDArray[np.int64]]:
-    """Read a clip and choose its signer: who is largest and surest over the clip.
+    """Read a clip and choose its signer, the largest and surest: (T, 75, 3), x, y in pixels, confidence, 0 = missing.
 
-    Returns x, y in pixels and confidence, (T, 75, 3), 0 where a point is missing; the most people in a frame; and where
-    each of the 75 points stands among OpenPose's, int64 (75,), -1 = nowhere in this clip.
+    Also returns the most people in a frame, and where each of the 75 points stands in these files, (75,), -1 = nowhere.
     """
     frames = _frames(path)
     first, last = min(frames), max(frames)
@@ -119,10 +118,7 @@ def _joined(person: dict[str, NDArray[np.float64]]) -> NDArray[np.float64]:
 
 
 def _signer(people: list[list[NDArray[np.float64]]]) -> NDArray[np.float64]:
-    """Follow everyone from frame to frame and return the (T, 75, 3) of whom confidence times length is the greatest.
-
-    Nobody has a name in these files, and their order changes from frame to frame.
-    """
+    """Follow everyone, whose order changes, and return the (T, 75, 3) of whom confidence times length is greatest."""
     alone = {t: found[0] for t, found in enumerate(people) if found}
     tracks: list[dict[int, NDArray[np.float64]]] = []
     if max(map(len, people)) > 1:

@@ -26,8 +26,7 @@ _SINE_OF_A_DEGREE = 0.0175
 def versions() -> dict[str, str]:
     """Return the major versions of the libraries that decide about pixels, for an extractor's fingerprint.
 
-    Pictures were alike to the bit over PyAV 17.0 to 18.1 (libavcodec 62, libswscale 9) and OpenCV 4.10 to 5.1, while
-    PyAV 16 gives other colours.
+    Pictures were alike to the bit over PyAV 17.0 to 18.1 and OpenCV 4.10 to 5.1; PyAV 16 gives other colours.
     """
     try:
         import av
@@ -40,8 +39,7 @@ def versions() -> dict[str, str]:
 def progressive(frames: Iterable[Any]) -> Iterator[tuple[Any, bool]]:
     """Yield (frame, whether it went through the deinterlacer): all frames do from the first interlaced one on.
 
-    The filter looks at the frames before and after; an interlaced first frame has none before it, and comes out
-    otherwise.
+    The filter looks at the frames before and after; an interlaced first frame comes out otherwise than later ones.
     """
     import av
 

@@ -1,7 +1,4 @@
-"""Poses without film: LSA-T's key points, .pose files and OpenPose's to the pose stream, and the pose stream to .pose.
-
-T frames, 75 points: 33 of the body, 21 of the left and 21 of the right hand, in MediaPipe's order.
-"""
+"""Poses without film: LSA-T's key points, .pose files and OpenPose's to the pose stream, and that to .pose files."""
 
 from __future__ import annotations
 
@@ -31,8 +28,7 @@ POINTS = BODY + 2 * HAND
 class PoseOnly:
     """The pose of a clip whose film is not here.
 
-    `points` is float32 (T, 75, 3): x, y as shares of the picture's width and height, confidence in [0, 1], which is 0
-    outside the picture; a missing point is all 0.
+    `points` is float32 (T, 75, 3): x, y as shares of the picture, confidence in [0, 1], 0 outside it; missing = all 0.
     """
 
     points: NDArray[np.float32]
@@ -121,8 +117,7 @@ def write_pose_format(
 ) -> None:
     """Write a .pose file (version 0.2, one person) that viewers take for MediaPipe Holistic's body and hands.
 
-    Blocks are float32 (n, 75, 3), `frames` in all: x, y as shares of the picture, confidence. The library's own writer
-    holds a clip whole, several times.
+    Blocks are float32 (n, 75, 3), `frames` in all, in shares of the picture. The library's writer holds a clip whole.
     """
     scale = np.asarray(size, np.float32)
     with Path(path).open("wb") as file:

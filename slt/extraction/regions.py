@@ -54,12 +54,10 @@ class Extractor:
     """Pictures in, crops and pose out, frame by frame; a clip's result depends on its own pictures alone.
 
     A hand that the hand model misses (blurred, or folded) is followed by its arm as long as the pose is sure to see the
-    wrist, the hand's place lies in the picture and the hand was found not long ago: where an arm hangs out of the
-    picture the pose still gives its hand a place. There the wrist's visibility is 0.54 to 0.90 (two films); where the
-    hand model misses a visible hand, 0.97 to 1.00 (three).
+    wrist, the hand's place lies in the picture and the hand was found not long ago. The wrist's visibility is 0.54 to
+    0.90 for arms that hang out of the picture (two films), 0.97 to 1.00 for missed hands (three).
 
-    A crop follows the smoothed box of its part. The smoothing looks as far ahead as back (a triangle over the frames in
-    which the part was seen), so nothing lags, and frames come out late by the half-width; live use sets both to 0.
+    A crop follows the smoothed box of its part, by a triangle that looks as far ahead as back: frames come late.
     """
 
     name: ClassVar[str] = "slt-mediapipe"
@@ -144,10 +142,7 @@ class Extractor:
         boxes: NDArray[np.float64],
         lately: dict[str, tuple[float, float]],
     ) -> dict[str, int]:
-        """Put the boxes (streams, 3) of hands that are followed in their place and return the marks of all streams.
-
-        `lately` is kept over the clip: hand -> (when it was last detected, the side of its box).
-        """
+        """Put in the boxes (streams, 3) of followed hands; return all marks. `lately`: hand -> (when detected, side)."""
         marks = {}
         places = hand_places(found.points[:BODY].astype(float) * (*size, 1))
         for row, name in enumerate(STREAMS):

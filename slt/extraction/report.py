@@ -64,10 +64,7 @@ class Fact:
 
 
 def write_overview(out: Path, films: Mapping[str, Path], *, worst: int) -> Path:
-    """Write `report.html` into a corpus and return its path; the same corpus and films give the same bytes.
-
-    `films` gives a clip's film for the contact sheets of the `worst` clips; where it is gone, the page says so.
-    """
+    """Write `report.html` into a corpus; `films` gives a clip's film for the contact sheets of the `worst` clips."""
     facts, extractors = _read_facts(out / "metadata.jsonl")
     clips = [fact for fact in facts if not fact.failure]
     failed = [fact for fact in facts if fact.failure]
@@ -105,9 +102,9 @@ def write_overview(out: Path, films: Mapping[str, Path], *, worst: int) -> Path:
 
 
 def choose_worst(clips: Sequence[Fact], count: int) -> list[Fact]:
-    """Return the clips to look at: those of which least is seen, and up to half of them those of unsure signers.
+    """Return the clips of which least is seen, and up to half of them those of unsure signers.
 
-    A stranger who is followed is seen as well as the signer would be; the share seen alone would never show one.
+    A stranger who is followed is seen as well as the signer would be.
     """
     unsure = sorted((clip for clip in clips if clip.unsure), key=lambda clip: (clip.certainty, clip.badness))
     first = unsure[: math.ceil(count / 2)]

@@ -1,7 +1,6 @@
 """Clips of films become a corpus in the LSA-T layout, at any scale: resumable, in N processes, in shards.
 
-Each clip leaves a record when all its files are in place, another start goes on after the last record, and
-`corpus.json` comes when all clips of all shards are dealt with.
+A record ends each clip, another start goes on after the last one, and `corpus.json` comes when all are dealt with.
 """
 
 from __future__ import annotations
@@ -108,10 +107,7 @@ def _left_to_do(mine: Sequence[Source], job: Job, prints: Prints) -> tuple[list[
 
 
 def dealt_with(sources: Sequence[Source], job: Job, prints: Prints) -> dict[str, Record]:
-    """Return the records, by id, of the clips that are finished, with all their files, or that failed.
-
-    A record of another film or cut than there is now, or of one that was read otherwise, counts as none.
-    """
+    """Return the records, by id, of clips that are finished as they would be made now, with all files, or failed."""
     found = records.read_records(job.out)
     done = {}
     for source in sources:

@@ -128,8 +128,7 @@ def link(tracks: list[Track], people: list[Points]) -> list[tuple[Track, Points]
 def motion(one: Points, other: Points, picture: Picture) -> float:
     """Return how far a person's hands move between two pictures, (33, 3) in pixels, in their shoulder widths.
 
-    The mean of both wrists from the middle of the shoulders: neither walking nor a moving camera moves a hand. A wrist
-    that is hidden, or out of the picture, in one of them counts as still.
+    The mean of both wrists from the middle of the shoulders; a wrist hidden, or out of the picture, counts as still.
     """
     size = picture.shape[1::-1]
     visible = np.ones(len(WRISTS), bool)
@@ -144,8 +143,7 @@ def motion(one: Points, other: Points, picture: Picture) -> float:
 def score(tracks: list[Track], pairs: int, mode: str) -> list[float]:
     """Return what speaks for each person as the signer, over `pairs` pairs of pictures.
 
-    `largest` goes by the shoulders alone. `auto` takes the mean motion of the hands times the square root of the size
-    over the largest's: an interpreter at a quarter of the presenter's size must move twice as much, and does.
+    `largest` goes by the shoulders; `auto` by the mean motion of the hands times the square root of the relative size.
     """
     sizes = np.array([float(np.median(track.widths)) for track in tracks])
     there = np.array([len(track.widths) for track in tracks]) / max(2 * pairs, 1)

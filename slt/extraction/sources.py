@@ -53,8 +53,7 @@ class Footage:
 def find_sources(source: Path | str, footage: Footage, captions: Captions) -> tuple[list[Source], list[Fault]]:
     """Find what there is to extract, in the order of the table of captions, and all that is not as it should be.
 
-    `source` is a folder of films, of folders of pictures, of .pose files or of OpenPose's .json files, or LSA-T's
-    keypoints.h5. Films are known by their name without ending, compared as `plain_name` has it.
+    `source` is LSA-T's keypoints.h5 or a folder; films are known by their `plain_name` without ending.
     """
     source = Path(source)
     captions = _located(captions, source, footage.kind)
@@ -138,9 +137,9 @@ def _located(captions: Captions, source: Path, kind: str) -> Captions:
 
 
 def choose_captions(place: Path, unquoted: bool) -> str:
-    """Return the format of the captions in a source's folder, or of the table or folder that `captions.path` names.
+    """Return the format of the captions in a source's folder, or of what `captions.path` names.
 
-    subs.csv comes first, whatever stands beside it; else meta.csv, subtitles.json, srt or vtt files; else "none".
+    subs.csv comes first, whatever stands beside it; else what there is; else "none".
     """
     if not place.is_dir():
         format = "subtitles" if place.suffix.lower() == ".json" else _format_of(place, unquoted)

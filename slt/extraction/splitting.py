@@ -17,11 +17,7 @@ UNITS = {"film": "films", "signer": "signers", "random": "clips"}
 
 @dataclass(frozen=True)
 class Splitting:
-    """How clips are shared out to the splits: `split` in conf/extract.yaml.
-
-    "film" and "signer" keep a film's or a signer's clips together; "random" deals single clips out; "all_train" takes
-    no shares.
-    """
+    """How clips are shared out to the splits, `split` in conf/extract.yaml: by whole films, signers, or at random."""
 
     by: str
     train: float  # shares of the clips that sum to 1
@@ -40,9 +36,9 @@ class Splitting:
     def deal(self, sources: Sequence[Source]) -> dict[str, list[str]]:
         """Share clips out to the splits, ids in the order of `sources`.
 
-        Groups (films, signers, or single clips) stand in an order that their own names and the seed give, so that a
-        longer list moves few; they fill `test`, then `val`, each as near to its share as whole groups allow, and
-        `train` has the rest. Clips that are too few to leave something in each split are all trained on, which is said.
+        Groups stand in an order that their names and the seed give, so that a longer list moves few; they fill `test`,
+        then `val`, as near to their shares as whole groups allow. Clips too few for each split are all trained on,
+        which is said.
         """
         ids = [source.video_id for source in sources]
         if self.by == "all_train":

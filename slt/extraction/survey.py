@@ -28,10 +28,7 @@ def read_prints(sources: Iterable[Source]) -> Prints:
 
 
 def same_film(source: Source, record: Mapping[str, Any], prints: Prints) -> bool:
-    """Tell whether a clip's record is of the film that is there now; where none is, whether it is of that name.
-
-    A record of before films were known by their content is taken at its word.
-    """
+    """Tell whether a record is of the film that is there now; one without its content is taken at its word."""
     now, then = prints.get(source.path), record.get("source")
     if now and then and now != then:
         return False

@@ -37,10 +37,7 @@ class Film:
 
 
 def end_room(fps: float) -> float:
-    """Return by how many seconds a cut may end after the last picture of a film.
-
-    Captions are timed by the sound, whose track commonly ends a little after the picture.
-    """
+    """Return how many seconds after its film a cut may end: captions are timed by the sound, which goes on."""
     return max(0.1, 0.5 / fps)
 
 
@@ -100,11 +97,10 @@ def read_frames(
 ) -> Iterator[tuple[float, Picture]]:
     """Stream a film, or a cut of it, as (seconds, RGB picture (H, W, 3)) as a player shows them, `fps` a second.
 
-    Times are a player's: they count from where the earlier of sound and picture begins. Frame k is what stands at start
-    + k / fps. A picture stands until the next one comes, the first one also before its time, the last one as long as
-    the film goes on. A quarter of a picture's time is given to timestamps, which are rounded: a film read at its own
-    rate gives each of its pictures once, and a cut gives the very pictures of the whole film. Only a cut's pictures and
-    those back to the keyframe before it are decoded. `notes` takes a line for each thing that was done to the pictures.
+    Times count from where the earlier of sound and picture begins. Frame k is what stands at start + k / fps, the first
+    picture also before its time, the last as long as the film goes on; a quarter of a picture's time is given to
+    rounded timestamps, so that a cut gives the very pictures of the whole film. `notes` takes what was done to the
+    pictures.
     """
     cut = Cut(Path(path), fps, start or 0.0, end)
     film, notes = probe(cut.path), [] if notes is None else notes
@@ -160,8 +156,7 @@ def frames_at(
 ) -> Iterator[tuple[float, Picture]]:
     """Give single pictures of a film: for each of `seconds`, (that second, the RGB picture (H, W, 3) on show then).
 
-    They count from `start`, in any order (ascending is fastest); past either end it is the first or the last picture.
-    Each is decoded when it is asked for, and little more than it.
+    They count from `start`, in any order; past either end it is the first or the last picture.
     """
     path = Path(path)
     room = _room(probe(path))
@@ -184,10 +179,7 @@ def _room(film: Film, fps: float = 0.0) -> float:
 
 
 def sample(items: Iterable[tuple[float, Item]], *, fps: float, last_duration: float) -> Iterator[tuple[float, Item]]:
-    """Choose for each instant k / fps after the first item the one that lies nearest in time: for live pictures.
-
-    Items are (seconds, item) in the order of time; the last is on show for `last_duration` seconds.
-    """
+    """Choose for each k / fps of (seconds, item) the nearest item in time; the last stays for `last_duration` seconds."""
     k = 0
     origin: float | None = None
     held: tuple[float, Item] | None = None
@@ -238,10 +230,7 @@ def _duration(container: Any, stream: Any, origin: float, end: float | None) -> 
 
 
 def _origin(container: Any) -> float | None:
-    """Return a player's 0, in seconds of the file: where sound or picture begins, whichever comes first.
-
-    FFmpeg's own start of the container may be that of a subtitle or of data, up to a second before them.
-    """
+    """Return a player's 0 in seconds of the file: where sound or picture begins. FFmpeg's may be that of a subtitle."""
     streams = (*moving(container), *container.streams.audio)
     starts = [float(s.start_time * s.time_base) for s in streams if s.start_time is not None]
     return min(starts, default=None)
@@ -289,10 +278,7 @@ def _pictures(path: Path, since: float) -> Iterator[tuple[float, Shown]]:
 
 
 def _sought(path: Path, container: Any, stream: Any, time: float) -> Iterator[tuple[float, Shown]]:
-    """Decode from the keyframe that the container has for `time`; nothing where it cannot say.
-
-    One that the deinterlacer has made without the one before it is left out.
-    """
+    """Decode from the keyframe that the container has for `time`; nothing where it cannot say."""
     try:
         container.seek(round(time / stream.time_base), stream=stream)
     except OSError:  # PyAV's name for "this format cannot"; decoding from the first picture is left

@@ -45,10 +45,7 @@ class ClipWriter:
 
     @contextmanager
     def clip(self, video_id: str, *, fps: float, scratch: Path, fingerprint: str) -> Iterator[OpenClip]:
-        """Take a clip's regions and, where the block ends without an error, put all its files in place.
-
-        Until it is whole, it lies in `scratch`, a folder on the file system of `out`.
-        """
+        """Take a clip's regions in `scratch`, and put all its files in place where the block ends without an error."""
         with _emptied(scratch / video_id) as folder:
             clip = OpenClip(self, video_id, fps, folder, fingerprint)
             try:
