@@ -161,7 +161,7 @@ def _report(study: Study, found: Mapping[str, Sequence[Path]], results: Path) ->
 
 
 def _rows(name: str, runs: Sequence[Run], results: Path, *, more: Sequence[Row] = ()) -> list[Row]:
-    """A study's rows, the latest of one setting and seed: those kept in results/NAME.csv, then `more`, then its runs."""
+    """The latest row of each setting and seed: of results/NAME.csv, of `more`, of the runs."""
     rows: dict[tuple[Any, str], Row] = {}
     for row in [*read_rows(results / f"{name}.csv"), *more, *(_row(run) for run in runs if run.finished)]:
         key = (frozenset(row.overrides.items()), row.seed)
