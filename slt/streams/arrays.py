@@ -23,26 +23,18 @@ class PoseClip(NamedTuple):
 
 
 def write_pose(
-    path: Path | str,
+    path: Path,
     pose: NDArray[np.floating[Any]],
     *,
     size: tuple[int, int] | None,
     seen: Mapping[str, NDArray[np.bool_] | NDArray[np.uint8]] | None,
     boxes: Mapping[str, NDArray[np.floating[Any]]] | None = None,
 ) -> None:
-    """Write `pose/<id>.npz`, whose values are as in `PoseClip`: confidence 0 = not detected, size None = square.
-
-    `boxes` are, by crop folder, centre x, y and side (T, 3) in pixels of the picture, 0 where not seen.
-    """
-    path = Path(path)
-    if pose.ndim != 3 or pose.shape[2] != 3 or 0 in pose.shape:
-        raise ValueError(f"{path}: a pose must be (T, K, 3) with at least one frame and point, came {pose.shape}")
+    """Write `pose/<id>.npz`, whose values are as in `PoseClip`: confidence 0 = not detected, size None = square."""
     rows = np.ascontiguousarray(pose, np.float32).reshape(len(pose), -1)
     for fault in pose_faults(path, {"pose": rows}):
         raise ValueError(fault)
-    for folder, marks in (seen or {}).items():
-        if len(marks) != len(pose):
-            raise ValueError(f"{path}: {len(marks)} seen marks of {folder!r} for {len(pose)} frames; expected as many")
+    assert all(len(marks) == len(pose) for marks in (seen or {}).values())
     with atomic(path) as file:
         write_pose_blocks(file, [rows.data.cast("B")], rows.shape, size=size, seen=seen or {}, boxes=boxes or {})
 
@@ -56,7 +48,10 @@ def write_pose_blocks(
     seen: Mapping[str, NDArray[Any]],
     boxes: Mapping[str, NDArray[Any]],
 ) -> None:
-    """Write a pose file, as `np.savez` does, whose float32 rows come as blocks of bytes; `shape` is (T, 3K)."""
+    """Write a pose file, as `np.savez` does, whose float32 rows come as blocks of bytes; `shape` is (T, 3K).
+
+    `boxes` are, by crop folder, centre x, y and side (T, 3) in pixels of the picture, 0 where not seen.
+    """
     arrays: dict[str, NDArray[Any]] = {"size": np.asarray(size, np.int32)} if size is not None else {}
     arrays |= {f"seen_{folder}": np.asarray(marks, np.uint8) for folder, marks in seen.items()}
     arrays |= {f"box_{folder}": np.asarray(box, np.float32) for folder, box in boxes.items()}
@@ -159,8 +154,6 @@ def pose_shape(path: Path | str) -> tuple[int, int]:
 
 def write_features(path: Path | str, features: NDArray[np.floating[Any]]) -> None:
     """Write `<folder>/<id>.npy` from float32 or float16 (T, F); a row of NaN = not seen."""
-    if features.ndim != 2 or 0 in features.shape or features.dtype not in (np.float32, np.float16):
-        raise ValueError(f"{path}: features must be float32 or float16 (T, F), came {features.dtype} {features.shape}")
     with atomic(path) as file:
         np.save(file, features, allow_pickle=False)
 

@@ -34,23 +34,17 @@ def write_packed(
         encoding: "raw" (fast, for small crops) or "jpeg" (small files, of this `quality` from 1 to 100).
         extractor: fingerprint of what made the crops.
     """
-    path = Path(path)
-    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[1:] != (frames.shape[1], frames.shape[1], 3):
-        raise ValueError(f"{path}: crops must be uint8 (T, R, R, 3), came {frames.dtype} {frames.shape}")
-    if len(frames) == 0 or len(seen) != len(frames):
-        raise ValueError(f"{path}: {len(frames)} frames and {len(seen)} seen marks; expected as many, at least one")
+    side = frames.shape[1]
+    assert frames.shape == (len(seen), side, side, 3), frames.shape
     marks = np.asarray(seen).astype(np.uint8)
     frames = np.where(marks[:, None, None, None] > 0, frames, np.uint8(0))
-    if encoding == "raw":
-        blocks: Iterable[Any] = [np.ascontiguousarray(frames).data.cast("B")]
-        offsets = None
-    elif encoding == "jpeg":
+    blocks: Iterable[Any] = [np.ascontiguousarray(frames).data.cast("B")]
+    offsets = None
+    if encoding == "jpeg":
         blocks = [encode_jpeg(frame, quality) for frame in frames]
         offsets = np.cumsum([0, *map(len, blocks)], dtype=np.int64)
-    else:
-        raise ValueError(f"{path}: encoding must be 'raw' or 'jpeg', came {encoding!r}")
     with atomic(path) as file:
-        write_packed_blocks(file, blocks, marks, offsets=offsets, size=frames.shape[1], extractor=extractor)
+        write_packed_blocks(file, blocks, marks, offsets=offsets, size=side, extractor=extractor)
 
 
 def write_packed_blocks(
