@@ -193,12 +193,23 @@ def _check_target(node: Any, path: str) -> list[str]:
         return []
     faults = []
     if "_target_" in node:
-        parameters = inspect.signature(locate(node["_target_"])).parameters
-        anything = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+        known = _parameters(locate(node["_target_"]))
         for key in node:
-            if key not in parameters and not str(key).startswith("_") and not anything:
-                faults.append(f"{path}.{key}: {node['_target_']} takes no such key{near(str(key), parameters)}")
+            if known is not None and key not in known and not str(key).startswith("_"):
+                faults.append(f"{path}.{key}: {node['_target_']} takes no such key{near(str(key), known)}")
     return faults + [fault for key, child in node.items() for fault in _check_target(child, f"{path}.{key}")]
+
+
+def _parameters(made: Any) -> set[str] | None:
+    """What a function or constructor takes, with `**keys` also what its bases do; None = anything."""
+    names: set[str] = set()
+    own = [each for each in made.__mro__[:-1] if "__init__" in vars(each)] if isinstance(made, type) else []
+    for each in own or [made]:
+        parameters = inspect.signature(each).parameters.values()
+        names |= {one.name for one in parameters}
+        if all(one.kind is not one.VAR_KEYWORD for one in parameters):
+            return names
+    return None
 
 
 def taken(settings: type[T], node: DictConfig, **more: Any) -> T:
