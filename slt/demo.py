@@ -16,9 +16,10 @@ from omegaconf import DictConfig, OmegaConf
 from slt.config.checks import check
 from slt.config.entry import main
 from slt.extraction.regions import Extractor
-from slt.inference.films import Reading, find_films
+from slt.inference.films import find_films
 from slt.inference.live import Live
 from slt.inference.open import Opened, fit_extractor, open_translator, refuse_unfit, share_cores
+from slt.inference.session import Reading
 from slt.inference.showing import show_film, show_films, show_live
 from slt.inference.sources import Camera
 

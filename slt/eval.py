@@ -14,6 +14,7 @@ from slt.evaluation.assessment import score_split
 from slt.evaluation.report import Shown
 from slt.evaluation.results import write_results
 from slt.evaluation.settings import Scoring
+from slt.streams.batch import Batching
 from slt.training import lineage
 from slt.training.checkpoint import find_checkpoint, load_checkpoint
 from slt.training.machine import Compute, choose_device
@@ -43,7 +44,7 @@ def evaluate(cfg: DictConfig) -> float:
     model = build.as_model(trained, translator.to(device), tokenizer, payload["glosses"], cfg.evaluation)
     scoring = taken(Scoring, cfg.evaluation, seed=cfg.seed, drop=list(cfg.streams.drop))
     compute = Compute(device, cfg.precision or trained.precision)
-    found = score_split(model, clips, splits["train"], build.batching(cfg), scoring, compute)
+    found = score_split(model, clips, splits["train"], taken(Batching, cfg), scoring, compute)
     assert found is not None
     history = path.parent.parent / "metrics.csv"
     write_results(

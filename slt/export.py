@@ -16,8 +16,8 @@ from slt.config.entry import main
 from slt.corpora.provenance import refuse_other_extractor
 from slt.exporting.folder import Comparison, export_folder
 from slt.files import rebuilding
-from slt.models.signature import Search
-from slt.models.trained import Trained, extractor_settings, stream_specs
+from slt.models.search import Search
+from slt.models.trained import Trained, extractor_settings
 from slt.training import lineage
 from slt.training.checkpoint import find_checkpoint, load_checkpoint
 
@@ -25,15 +25,9 @@ from slt.training.checkpoint import find_checkpoint, load_checkpoint
 def open_run(
     checkpoint: Path, search: DictConfig | None = None, *, trust: Sequence[str] = ()
 ) -> tuple[Trained, DictConfig]:
-    """What a checkpoint holds, and its configuration.
+    """Rebuild a checkpoint (a run folder's best.pt, or a .pt file), and return its configuration too.
 
-    Args:
-        checkpoint: a run folder (its best.pt) or a .pt file.
-        search: values that differ from those of the run's evaluation.
-        trust: see `build.restore`.
-
-    Raises:
-        FileNotFoundError, ValueError: no such checkpoint, or one that is damaged.
+    `search` are values that differ from those of the run's evaluation; `trust` as in `build.restore`.
     """
     path = find_checkpoint(checkpoint, "best.pt")
     payload = load_checkpoint(path)
@@ -43,11 +37,12 @@ def open_run(
     if given.get("max_tokens", longest) > longest:
         raise ValueError(f"search.max_tokens={given['max_tokens']}: the run was trained on at most {longest} tokens")
     with rebuilding(path):
+        readers = instantiate(cfg.dataset.streams, _convert_="all")
         root = cfg.dataset.root if isinstance(cfg.dataset.root, str) else ""
         default = {"num_beams": cfg.evaluation.num_beams, "length_penalty": cfg.evaluation.length_penalty}
         trained = Trained(
             name=path.parent.parent.name or path.stem, translator=translator.eval(), tokenizer=tokenizer,
-            streams=stream_specs(payload["shapes"], instantiate(cfg.dataset.streams, _convert_="all")),
+            streams=tuple(readers[name].spec(name, shape) for name, shape in payload["shapes"].items()),
             fps=cfg.dataset.fps, max_frames=cfg.dataset.max_frames, extractor=payload.get("extractor"),
             extractor_settings=extractor_settings(Path(root), payload.get("extractor")),
             search=Search(**(default | {"max_tokens": longest} | given)), precision=cfg.precision,
@@ -56,7 +51,7 @@ def open_run(
 
 
 def parity_scores(said: dict[str, Any]) -> dict[str, float]:
-    """What the dashboard shows of a comparison of sentences: of its last search, the beam."""
+    """Return what the dashboard shows of a comparison of sentences: of its last search, the beam."""
     kind, bleu = list(said["bleu"].items())[-1]
     found = {"bleu": bleu["exported"], "checkpoint_bleu": bleu["checkpoint"], "differing": said["differing"][kind]}
     return {f"{said['split']}/{name}": value for name, value in found.items()}

@@ -59,7 +59,6 @@ def _settings(kind: Callable[..., Settings], cfg: DictConfig, **more: Any) -> Se
 
 
 def make_corpus(cfg: DictConfig) -> Outcome:
-    """Extract what `cfg`, which is checked, describes and print what came of it."""
     sources, faults = sources_of(cfg)
     folders: Any = OmegaConf.to_container(cfg.folders)
     writer = _settings(ClipWriter, cfg, out=Path(cfg.out), folders=folders)
@@ -76,7 +75,6 @@ def make_corpus(cfg: DictConfig) -> Outcome:
 
 
 def _say(cfg: DictConfig, faults: Sequence[Fault], outcome: Outcome) -> None:
-    """Print what was wrong with the tables, what failed, what shows nobody and what is left."""
     for fault in faults:
         if not fault.video_id and not fault.dropped:  # of a whole table: how it was read, what was stripped
             print(f"note: {fault.where}: {fault.reason}")
@@ -123,7 +121,6 @@ def list_faults(folder: Path, min_seen: float) -> int:
 
 @main("extract")
 def extract(cfg: DictConfig) -> int:
-    """Run; the returned number is the exit status."""
     if cfg.check is not None:
         check(cfg)
         return list_faults(Path(cfg.check), cfg.min_seen)

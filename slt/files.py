@@ -11,6 +11,10 @@ from pathlib import Path
 from typing import IO, Any
 
 
+class OutputError(OSError):
+    """Writing to an output folder failed: no input is to blame and no other would fare better."""
+
+
 @contextmanager
 def atomic(path: Path | str) -> Iterator[IO[bytes]]:
     """Open a temporary file beside `path` that takes its name only when the block ends without an error."""
@@ -36,7 +40,6 @@ class TextLines:
 
 
 def parse_json(text: str, where: Path | str) -> Any:
-    """Read JSON; raise ValueError, naming `where` (file, or file and line), for text that is none or nests too deep."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -44,7 +47,6 @@ def parse_json(text: str, where: Path | str) -> Any:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a file of one JSON object; raise ValueError, naming it, for one that is none."""
     value = parse_json(path.read_text(encoding="utf-8", errors="replace"), path)
     if not isinstance(value, dict):
         raise ValueError(f"{path}: keys with values expected, came {type(value).__name__}; make it anew")
@@ -52,7 +54,6 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path | str, value: Any) -> None:
-    """Write a JSON file (`corpus.json` last of all: its presence means that the folder is complete)."""
     with atomic(path) as file:
         file.write((json.dumps(value, ensure_ascii=False, indent=2) + "\n").encode("utf-8"))
 
@@ -66,10 +67,9 @@ def existing(path: Path | str, what: str) -> Path:
 
 @contextmanager
 def rebuilding(source: Path | str) -> Iterator[None]:
-    """Turns whatever the content of a file, or of a folder, does to its reader into one message that names it.
+    """Turn whatever the content of a file, or of a folder, does to its reader into one ValueError that names it.
 
-    Raises:
-        ValueError: see above; a library that is not installed and a file that is not there keep their own error.
+    A library that is not installed and a file that is not there keep their own error.
     """
     try:
         yield
@@ -83,7 +83,15 @@ def rebuilding(source: Path | str) -> Iterator[None]:
         raise ValueError(why) from error
 
 
+@contextmanager
+def needing(what: str, *, extra: str) -> Iterator[None]:
+    """Name the extra that brings a library whose import fails in the block."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f'{what}: pip install "slt[{extra}]" ({error})') from error
+
+
 def sha256(path: Path | str) -> str:
-    """Return the sha256 of a file's content, in hexadecimal."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,7 +1,4 @@
-"""What a value may be, said where it is declared: fields of settings classes are keys of the configuration too.
-
-`conf/` holds the values, and slt/config/checks.py refuses wrong ones before anything is built.
-"""
+"""What a value may be, said where it is declared: fields of settings classes are keys of the configuration too."""
 
 from __future__ import annotations
 
@@ -15,17 +12,14 @@ T = TypeVar("T", bound=type)
 
 
 def choice(*options: str) -> Any:
-    """A field whose value is one of these words."""
     return field(metadata={"choices": options})
 
 
 def positive() -> Any:
-    """A field whose value is a number above 0."""
     return field(metadata={"fits": lambda value: value > 0, "expected": "a number above 0"})
 
 
 def not_negative() -> Any:
-    """A field whose value is a number of at least 0."""
     return field(metadata={"fits": lambda value: value >= 0, "expected": "a number of at least 0"})
 
 

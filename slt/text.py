@@ -1,7 +1,4 @@
-"""How a sentence is written everywhere: before a tokenizer learns it, after a model writes it, when both are compared.
-
-A file of its own, without torch, for what extracts films and for what runs an exported model.
-"""
+"""How a sentence is written: before a tokenizer learns it, after a model writes it, when both are compared."""
 
 from __future__ import annotations
 
@@ -27,9 +24,6 @@ def visible(text: str) -> str:
 
 
 def near(word: str, options: Iterable[str], *, most: int = 1, least: float = 0.6) -> str:
-    """Return "; did you mean X?" of the options that are spelt like a word, best first, and "" where none is.
-
-    `least` is how like it they are, from 0 to 1 (the ratio of difflib).
-    """
+    """Return "; did you mean X?" of the options spelt like a word (difflib's ratio above `least`), "" for none."""
     found = difflib.get_close_matches(word, [*options], n=most, cutoff=least)
     return f"; did you mean {' or '.join(found)}?" if found else ""

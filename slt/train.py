@@ -21,6 +21,7 @@ from slt.evaluation.settings import Scoring
 from slt.evaluation.translation import validate
 from slt.models.tokenizer import Tokenize
 from slt.models.trained import Model
+from slt.streams.batch import Batching
 from slt.training.batches import TrainBatches, evaluation_batches
 from slt.training.checkpoint import load_checkpoint, load_weights
 from slt.training.dashboard import Dashboard
@@ -54,7 +55,7 @@ def train(cfg: DictConfig) -> float:
     ])  # fmt: skip
     carried = build.carried(cfg, translator, tokenizer, shapes, glosses, clips)
     run = runs.follow(cfg, folder, device, dashboard, carried)
-    tokenize, batching = Tokenize(tokenizer, cfg.decoder.max_tokens), build.batching(cfg)
+    tokenize, batching = Tokenize(tokenizer, cfg.decoder.max_tokens), taken(Batching, cfg)
     examples = Examples(val, dashboard)
     rates = {"encoder.backbones.": cfg.backbone_lr, "decoder.model.": cfg.decoder_lr}
     groups = parameter_groups(translator, lr=cfg.optimizer.lr, rates=rates)
@@ -91,7 +92,7 @@ def score_best(
     best = load_checkpoint(run.folder / "best.pt")
     load_weights(model.translator.to(run.compute.device), best["model"], source=folder)
     scoring = taken(Scoring, cfg.evaluation, seed=cfg.seed)
-    if found := score_split(model, clips, train, build.batching(cfg), scoring, run.compute):
+    if found := score_split(model, clips, train, taken(Batching, cfg), scoring, run.compute):
         write_results(
             found, clips, folder, strips=scoring.report_strips, dashboard=dashboard,
             about={"checkpoint": "checkpoints/best.pt", "corpus": train.fingerprint, "step": best["step"]},

@@ -17,21 +17,21 @@ from multiprocessing.util import Finalize
 from types import ModuleType
 from typing import Any, TypeVar
 
+from slt.files import OutputError
+
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 Setup = Callable[[], AbstractContextManager[Callable[[Task], Result]]]
 
 # What a user can cause comes back as itself, with its message; the rest as RuntimeError with its traceback.
-_KNOWN: tuple[type[Exception], ...] = (ValueError, OSError, ImportError)
+_KNOWN: tuple[type[Exception], ...] = (OutputError, ValueError, OSError, ImportError)
 _here: dict[str, Any] = {}  # in a worker: what opens its work, the work once it is open, and who does which task
 
 
 def run_tasks(tasks: Sequence[Task], setup: Setup[Task, Result], *, workers: int) -> Iterator[tuple[Task, Result]]:
     """Yield (task, result) as tasks get done, by what `setup` opens in each process; one worker is this process.
 
-    Raises:
-        ChildProcessError: a process was killed.
-        Exception: what setup or a task raised.
+    What setup or a task raised is raised; ChildProcessError where a process was killed.
     """
     if workers > 1 and len(tasks) > 1:
         yield from _spread(tasks, setup, min(workers, len(tasks)))

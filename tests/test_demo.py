@@ -20,7 +20,7 @@ from slt.config.checks import HOME
 from slt.corpora.layout import write_table
 from slt.evaluation.prediction import read_predictions
 from slt.extraction.regions import Extractor
-from slt.inference.films import Reading
+from slt.inference.session import Reading
 from slt.models.signature import read_manifest, write_manifest
 
 pytest.importorskip("av", reason='PyAV is absent: pip install "slt[media]"')

@@ -27,7 +27,6 @@ from slt.config.runs import corpus_items
 from slt.corpora import layout
 from slt.corpora.checking import check_corpus
 from slt.extraction.landmarks import Landmarks
-from slt.extraction.mediapipe_models import MODELS
 from slt.extraction.records import OutputError, locked
 from slt.extraction.run import Outcome, deal
 from slt.extraction.source import Source
@@ -79,9 +78,6 @@ def files(folder: Path) -> dict[str, bytes]:
 def record_of(out: Path, name: str) -> dict:
     lines = map(json.loads, (out / "metadata.jsonl").read_text(encoding="utf-8").splitlines())
     return next(line for line in lines if line["video_id"] == name)
-
-
-# ---------------------------------------------------------------- what comes out
 
 
 @pytest.mark.usefixtures("offline")
@@ -252,9 +248,6 @@ def test_published_poses_become_the_pose_stream_and_no_landmarker_is_built(tmp_p
     assert not (tmp_path / "out" / "face").exists()
 
 
-# ---------------------------------------------------------------- started again
-
-
 def test_a_second_start_does_nothing_again(source, tmp_path):
     run(source, tmp_path / "out")
     before = files(tmp_path / "out")
@@ -375,9 +368,6 @@ def test_a_clip_whose_box_has_changed_is_extracted_again(source, tmp_path):
     assert record_of(tmp_path / "out", "b")["signer"]["box"] == [9.0, 2.0, 39.0, 42.0]
 
 
-# ---------------------------------------------------------------- many processes, many machines
-
-
 def test_several_processes_make_the_same_corpus_as_one(source, tmp_path):
     run(source, tmp_path / "one" / "out")
     assert run(source, tmp_path / "three" / "out", "workers=3") == Outcome(3, {}, 0)
@@ -496,9 +486,6 @@ def test_what_stopped_a_job_of_a_cluster_is_handed_on_in_one_message(source, tmp
     ran = entry("extract", *command(source, tmp_path / "out")[3:])
     assert (ran.status, "Traceback" in ran.err) == (1, False)
     assert "error: Job 7 has not produced any output. Error stream: films/b.mp4: not a film" in ran.err
-
-
-# ---------------------------------------------------------------- bad input
 
 
 def test_a_folder_of_another_extraction_is_refused(source, tmp_path):
@@ -638,18 +625,6 @@ def test_folders_of_pictures_become_clips_at_the_rate_that_is_given(source, tmp_
     assert Stub.clips == 5
 
 
-def test_a_cut_past_the_end_fails_alone(source, tmp_path):
-    table = cuts(source, "x;a;0;0.5;uno", "y;a;0.2;7;dos")
-    outcome = run(source, tmp_path / "out", table, "max_failures=1")
-    assert (outcome.finished, [*outcome.failures]) == (1, ["y"])
-    assert "past the end of the film" in outcome.failures["y"]
-
-
-def test_a_cut_of_negative_length_is_listed_and_dropped(source, tmp_path):
-    assert run(source, tmp_path / "out", cuts(source, "x;a;0;0.5;uno", "y;a;0.4;0.2;dos")).finished == 1
-    assert ";y;" in (tmp_path / "out" / "faults.csv").read_text()
-
-
 def test_where_a_whole_split_failed_the_rest_is_split_anew(source, tmp_path, caplog):
     for n, name in enumerate("defghij"):
         write_film(source / f"{name}.mp4", shade=n)
@@ -684,38 +659,6 @@ def test_an_id_that_begins_with_a_dash_is_extracted_checked_and_read(source, tmp
     assert corpus[0].seen["left_hand"].all()
 
 
-@pytest.mark.parametrize("name", ["../a", "a/b", "a:b", ".a", "a\\b"])
-def test_an_id_that_cannot_name_a_file_is_refused(source, tmp_path, name):
-    with pytest.raises(ValueError, match="cuts.csv"):
-        run(source, tmp_path / "out", cuts(source, f"{name};a;0;0.5;uno"))
-    assert not (tmp_path / "out").exists()
-
-
-def test_an_id_that_stands_twice_is_refused(source, tmp_path):
-    with pytest.raises(ValueError, match="x"):
-        run(source, tmp_path / "out", cuts(source, "x;a;0;0.5;uno", "x;b;0;0.5;dos"))
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads every folder")
-def test_a_folder_that_cannot_be_read_is_named(source, tmp_path):
-    source.chmod(0)
-    try:
-        with pytest.raises((ValueError, OSError), match="films"):
-            run(source, tmp_path / "out")
-    finally:
-        source.chmod(0o755)
-
-
-def test_a_folder_that_cannot_be_listed_is_named(source, tmp_path, monkeypatch):
-    def denied(path):
-        raise PermissionError(errno.EACCES, "Permission denied", str(path))
-
-    monkeypatch.setattr(os, "scandir", denied)
-    with pytest.raises((ValueError, OSError), match=r"films.*Permission denied"):
-        run(source, tmp_path / "out")
-
-
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
 def test_a_full_disk_stops_all_and_blames_no_film(source, tmp_path, monkeypatch, code):
     write = write_packed_blocks
@@ -747,18 +690,6 @@ def test_a_disk_that_is_really_full_stops_all_and_room_lets_it_go_on(source, tmp
     assert "the disk is full: make room" in done.stderr
     assert "of 3 clips are finished and stay: start again to go on" in done.stderr
     assert "3 clips in" in done.stdout
-
-
-def test_a_landmark_model_of_another_checksum_is_refused_before_any_film_is_opened(source, tmp_path):
-    pytest.importorskip("mediapipe", reason='MediaPipe is absent: pip install "slt[media]"')
-    (tmp_path / "models").mkdir()
-    for name in MODELS:
-        (tmp_path / "models" / name).write_bytes(b"of another make")
-    (tmp_path / "models" / "SHA256SUMS").write_text("".join(f"{'0' * 64}  {name}\n" for name in MODELS))
-    real = "landmarker._target_=slt.extraction.landmarks.MediaPipeLandmarker"
-    with pytest.raises(ValueError, match=r"models/.*: SHA-256 0{64} expected, came"):
-        run(source, tmp_path / "out", real, f"landmarker.model_dir={tmp_path / 'models'}")
-    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("fault", ["encoding=png", "quality=0", "packed=ja", "folders.face=hand_l", "points=hands"])
@@ -802,9 +733,6 @@ def test_missing_keys_are_named(tmp_path):
         extract.run(compose("extract", []))
 
 
-# ---------------------------------------------------------------- the command
-
-
 def test_the_command_s_status_says_how_it_went(source, tmp_path, entry, monkeypatch):
     def status(*overrides: str):
         return entry("extract", *command(source, tmp_path / "out", *overrides)[3:])
@@ -834,11 +762,3 @@ def test_the_command_s_status_says_how_it_went(source, tmp_path, entry, monkeypa
     assert stopped.named_folder
     assert some.named_folder
     assert checked.named_folder
-
-
-def test_the_command_ends_with_one_message_and_status_1(tmp_path):
-    words = [sys.executable, "-m", "slt.extract", f"source={tmp_path / 'none'}", f"out={tmp_path / 'out'}"]
-    done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, env=HOUSE, check=False)
-    assert done.returncode == 1
-    assert "none: no such folder" in done.stderr
-    assert "Traceback" not in done.stderr

@@ -1,7 +1,4 @@
-"""From a resolved configuration to built parts: splits, tokenizer, model, and the same again from a checkpoint.
-
-T frames, R crop side, K landmarks, F feature width.
-"""
+"""From a resolved configuration to built parts: splits, tokenizer, model, and the same again from a checkpoint."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ import yaml
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from slt.config.checks import locate
+from slt.config.checks import locate, taken
 from slt.config.foreign import refuse_code, refuse_depth
 from slt.config.moved import rename_targets
 from slt.corpora.folder import LsaTMultiStream
@@ -31,7 +28,6 @@ from slt.models.decoder import language_id
 from slt.models.search import Search
 from slt.models.tokenizer import check_lengths, tokenizer_files, tokenizer_from_files
 from slt.models.trained import Model
-from slt.streams.batch import Batching
 from slt.streams.skeleton import spell_out
 from slt.training import processes
 from slt.training.checkpoint import load_weights, no_larger_than, part
@@ -47,11 +43,7 @@ REBUILT = ("dataset", "streams", "projector", "fusion", "temporal", "decoder")
 def build_splits(
     cfg: DictConfig, names: Collection[str], *, augment: bool, named_by: str | None = None
 ) -> dict[str, LsaTMultiStream]:
-    """The splits of `cfg.dataset`; `train` is augmented in training, everything else never.
-
-    Raises:
-        FileNotFoundError: no such corpus or split; `named_by` is the key, or keys, that name the splits.
-    """
+    """The splits of `cfg.dataset`, named by the keys `named_by`; `train` is augmented where `augment`, others never."""
     with processes.first_per_machine():  # who writes the embedded corpus, where it is not there yet
         make = instantiate(cfg.dataset, _convert_="all")
         plain = functools.partial(make, augment=None)
@@ -69,11 +61,7 @@ def stream_shapes(clips: LsaTMultiStream) -> Shapes:
 
 
 def check_streams(clips: LsaTMultiStream, shapes: Shapes, drop: Sequence[str]) -> None:
-    """Refuses clips that a trained model cannot read.
-
-    Raises:
-        ValueError: a stream of another shape than trained on, or a dropped stream that there is not.
-    """
+    """Refuses clips with a stream of another shape than trained on, and a dropped stream that there is not."""
     for name in drop:
         if name not in shapes:
             raise ValueError(f"streams.drop: there is no stream {name!r}; the model has {', '.join(shapes)}")
@@ -92,16 +80,10 @@ def gloss_inventory(clips: LsaTMultiStream, weight: float) -> list[str]:
     return sorted({gloss for text in clips.columns["gloss"] for gloss in text.split()})
 
 
-def batching(cfg: DictConfig) -> Batching:
-    """How clips are batched."""
-    return Batching(**{key: cfg[key] for key in ("batch_size", "batch_frames", "num_workers")})
-
-
 def build_tokenizer(cfg: DictConfig, splits: Mapping[str, LsaTMultiStream]) -> Any:
     """The decoder's tokenizer, trained on the sentences of `train` where it is not a ready one.
 
-    Raises:
-        ValueError: a sentence of any split that is empty or longer than the decoder allows.
+    A sentence of any split that is empty or longer than the decoder allows is a ValueError.
     """
     made = instantiate(cfg.decoder.tokenizer, _convert_="all")
     tokenizer = made(list(splits["train"].texts)) if isinstance(made, functools.partial) else made
@@ -138,13 +120,9 @@ def build_translator(
         if name not in tied
     }
     owners = {name: tied.get(name, name) for name in shapes}
-    encoder = MultiStreamEncoder(
-        backbones={name: own[owner] for name, owner in owners.items() if owner in own},
-        projector=instantiate(cfg.projector, _convert_="all"),
-        fusion=instantiate(cfg.fusion, _convert_="all"),
-        temporal=instantiate(cfg.temporal, _convert_="all"),
-        tied=tied,
-    )
+    built = {key: instantiate(cfg[key], _convert_="all") for key in ("projector", "fusion", "temporal")}
+    backbones = {name: own[owner] for name, owner in owners.items() if owner in own}
+    encoder = MultiStreamEncoder(backbones=backbones, tied=tied, **built)
     node = OmegaConf.to_container(cfg.decoder, resolve=True)
     assert isinstance(node, dict)
     del node["tokenizer"]
@@ -181,12 +159,8 @@ def build_optimizer(node: DictConfig, groups: list[dict[str, Any]]) -> torch.opt
 def as_model(
     trained: DictConfig, translator: Translator, tokenizer: Any, glosses: Sequence[str], search: DictConfig
 ) -> Model:
-    """A translator, trained as `trained` says, with what its sentences need."""
-    beams = {key: search[key] for key in ("num_beams", "length_penalty", "nbest")}
-    longest = trained.decoder.max_tokens
-    return Model(
-        translator=translator, tokenizer=tokenizer, search=Search(**beams, max_tokens=longest), glosses=tuple(glosses)
-    )
+    beams = taken(Search, search, max_tokens=trained.decoder.max_tokens)
+    return Model(translator=translator, tokenizer=tokenizer, search=beams, glosses=tuple(glosses))
 
 
 def config_text(cfg: DictConfig) -> str:
@@ -241,10 +215,6 @@ def restore(payload: dict[str, Any], source: Path, *, trust: Sequence[str] = ())
     """The configuration, translator and tokenizer of a checkpoint as `load_checkpoint` gives it.
 
     `trust` names packages whose classes its configuration may name beside those of the suite.
-
-    Raises:
-        ValueError: the weights do not fit the configuration beside them, it is not whole, or it names what is not to
-            be run.
     """
     with rebuilding(source):
         cfg = read_config(payload, source)
@@ -266,11 +236,7 @@ def restore(payload: dict[str, Any], source: Path, *, trust: Sequence[str] = ())
 
 
 def read_config(payload: Mapping[str, Any], source: Path | str) -> DictConfig:
-    """The configuration in a checkpoint.
-
-    Raises:
-        ValueError: it is none, or refers back to itself (nine lines of that make a billion values).
-    """
+    """The configuration in a checkpoint."""
     with rebuilding(source):
         text = payload["config"]
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):

@@ -1,8 +1,7 @@
-"""Configuration: where it lies, and the checks before a run starts.
+"""Where the configuration lies, and what is wrong with a run before anything of it is built.
 
-A run is described by the files under `conf/`. Groups (dataset, backbone, fusion, ...) are typed by the constructors
-that they name; the keys that every run has are declared in slt/config/commands.py, and `check` says what is wrong with
-them before anything is built.
+Groups (dataset, backbone, ...) are typed by the constructors that they name; the other keys stand in
+slt/config/commands.py.
 """
 
 from __future__ import annotations
@@ -37,12 +36,7 @@ T = TypeVar("T")
 
 
 def check(cfg: DictConfig) -> None:
-    """Says what is wrong with a run before anything is built.
-
-    Raises:
-        ValueError: a missing value, a value outside its choices or range, or keys that contradict each other; all
-            of them in one message.
-    """
+    """Raises one ValueError of all that is wrong: values missing or out of range, keys that contradict each other."""
     faults = [f"{key} is missing: give it, as in {key}=..." for key in sorted(OmegaConf.missing_keys(cfg))]
     faults += _fixed_keys(cfg, "")
     if "batch_frames" in cfg and (cfg.batch_size is None) == (cfg.batch_frames is None):
@@ -55,8 +49,8 @@ def check(cfg: DictConfig) -> None:
     if "gloss_weight" in cfg:
         faults += _check_train(cfg)
     if "objective" in cfg:
-        faults += [fault for group, node in _plain(cfg).items() for fault in _check_target(node, str(group))]
-    if "max_failures" in cfg:
+        faults += _check_targets(cfg, *cfg)
+    if "max_failures" in cfg and cfg.check is None:
         faults += _check_extract(cfg)
     if "partial_seconds" in cfg:
         faults += _check_demo(cfg)
@@ -83,27 +77,23 @@ def _check_train(cfg: DictConfig) -> list[str]:
                 f"dataset.streams.{name} has no backbone: add +backbone@streams.{name}=NAME; "
                 f"streams with one: {', '.join(map(str, cfg.streams))}"
             )
-    plain = OmegaConf.to_container(cfg, resolve=False)
-    assert isinstance(plain, dict)
-    plain.pop("backbone", None)
-    return faults + [fault for group, node in plain.items() for fault in _check_target(node, str(group))]
+    return faults + _check_targets(cfg, *(group for group in cfg if group != "backbone"))
 
 
 def _check_processes(cfg: DictConfig) -> list[str]:
-    """What is wrong with `devices` and `strategy`, here and with this batch."""
     import torch
 
     from slt.training.processes import outside
 
     place, faults = outside(os.environ), []
-    if place is not None and cfg.devices not in (1, place.world):
-        faults.append(f"devices={cfg.devices}: {place.starter} has started {place.world} processes; leave devices out")
+    count = cfg.devices if place is None else place.world
+    if place is not None and cfg.devices not in (1, count):
+        faults.append(f"devices={cfg.devices}: {place.starter} has started {count} processes; leave devices out")
     if place is not None and HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
         faults.append(
-            f"{place.starter} has started {place.world} processes, which join for a single run; of a sweep (-m) each "
-            f"job starts its own: run it in one process with devices={place.world}"
+            f"{place.starter} has started {count} processes, which join for a single run; of a sweep (-m) each "
+            f"job starts its own: run it in one process with devices={count}"
         )
-    count = cfg.devices if place is None else place.world
     cuda = cfg.device.startswith("cuda") or (cfg.device == "auto" and torch.cuda.is_available())
     there = torch.cuda.device_count() if cuda else os.cpu_count() or 1
     if place is None and count > 1 and there < count:
@@ -124,8 +114,6 @@ def _check_processes(cfg: DictConfig) -> list[str]:
 
 
 def _check_extract(cfg: DictConfig) -> list[str]:
-    if cfg.check is not None:
-        return []
     faults = [f"{key} is missing: give it, as in {key}=..." for key in ("source", "out") if cfg[key] is None]
     match = re.fullmatch(r"(\d+)/(\d+)", cfg.shard or "1/1")
     if not match or not 1 <= int(match[1]) <= int(match[2]):
@@ -140,8 +128,7 @@ def _check_extract(cfg: DictConfig) -> list[str]:
         faults.append(f"fps={cfg.fps}: only films are read at another rate; kind={cfg.kind} keeps its own")
     if cfg.kind != "films" and cfg.mirrored:
         faults.append(f"mirrored=true: only pictures are turned over, kind={cfg.kind} holds none")
-    built = ("landmarker", "extractor") if cfg.kind == "films" else ()
-    return faults + [fault for group in built for fault in _check_target(_plain(cfg[group]), group)]
+    return faults + (_check_targets(cfg, "landmarker", "extractor") if cfg.kind == "films" else [])
 
 
 def _check_demo(cfg: DictConfig) -> list[str]:
@@ -161,12 +148,7 @@ def _check_demo(cfg: DictConfig) -> list[str]:
         faults.append("signer=box and box belong together, as in signer=box box=[0,0,640,720]")
     if cfg.box is not None and (len(cfg.box) != 4 or cfg.box[0] >= cfg.box[2] or cfg.box[1] >= cfg.box[3]):
         faults.append(f"box={list(cfg.box)}: expected x0, y0, x1, y1 with x0 < x1 and y0 < y1")
-    built = ("landmarker", "extractor")
-    return faults + [fault for group in built for fault in _check_target(_plain(cfg[group]), group)]
-
-
-def _plain(node: Any) -> Any:
-    return OmegaConf.to_container(node, resolve=False) if isinstance(node, DictConfig) else node
+    return faults + _check_targets(cfg, "landmarker", "extractor")
 
 
 def _fixed_keys(node: DictConfig, prefix: str) -> Iterator[str]:
@@ -200,18 +182,34 @@ def _check_override(override: str, cfg: DictConfig) -> list[str]:
     return []
 
 
+def _check_targets(cfg: DictConfig, *groups: Any) -> list[str]:
+    plain: Any = OmegaConf.to_container(cfg, resolve=False)
+    return [fault for group in groups for fault in _check_target(plain[group], str(group))]
+
+
 def _check_target(node: Any, path: str) -> list[str]:
     """Keys, at any depth below `path`, that the constructor named beside them does not take, with the near spelling."""
     if not isinstance(node, Mapping):
         return []
     faults = []
     if "_target_" in node:
-        parameters = inspect.signature(locate(node["_target_"])).parameters
-        anything = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+        known = _parameters(locate(node["_target_"]))
         for key in node:
-            if key not in parameters and not str(key).startswith("_") and not anything:
-                faults.append(f"{path}.{key}: {node['_target_']} takes no such key{near(str(key), parameters)}")
+            if known is not None and key not in known and not str(key).startswith("_"):
+                faults.append(f"{path}.{key}: {node['_target_']} takes no such key{near(str(key), known)}")
     return faults + [fault for key, child in node.items() for fault in _check_target(child, f"{path}.{key}")]
+
+
+def _parameters(made: Any) -> set[str] | None:
+    """What a function or constructor takes, with `**keys` also what its bases do; None = anything."""
+    names: set[str] = set()
+    own = [each for each in made.__mro__[:-1] if "__init__" in vars(each)] if isinstance(made, type) else []
+    for each in own or [made]:
+        parameters = inspect.signature(each).parameters.values()
+        names |= {one.name for one in parameters}
+        if all(one.kind is not one.VAR_KEYWORD for one in parameters):
+            return names
+    return None
 
 
 def taken(settings: type[T], node: DictConfig, **more: Any) -> T:
@@ -223,11 +221,7 @@ def taken(settings: type[T], node: DictConfig, **more: Any) -> T:
 
 
 def locate(target: str) -> Any:
-    """The class or function that a `_target_` names.
-
-    Raises:
-        ValueError: there is none.
-    """
+    """The class or function that a `_target_` names; ValueError where there is none."""
     module, _, name = str(target).rpartition(".")
     try:
         return getattr(importlib.import_module(module), name)

@@ -1,7 +1,6 @@
 """The keys that every run has, their types and what they may be; groups are typed by the constructors they name.
 
-A key without a value here has it in `conf/`. Values that a room takes together are declared there, once, as its
-settings; a checkpoint's or command's own keys stand here.
+Values that a room takes together are declared there, once, as its settings.
 """
 
 from __future__ import annotations
@@ -21,19 +20,15 @@ SPLITS = ("train", "val", "test")
 
 
 @keys(Told)
-class Wandb:
-    """Keys of `wandb`."""
+class Wandb: ...
 
 
 @keys(Profiled)
-class Profile:
-    """Keys of `profile`."""
+class Profile: ...
 
 
 @keys(Controls)
 class Evaluation:
-    """Keys of `evaluation`: how sentences are searched for and what is reported of them."""
-
     num_beams: int = positive()
     length_penalty: float
     nbest: int = positive()
@@ -41,7 +36,7 @@ class Evaluation:
 
 @keys()
 class Study:
-    """Keys of `study`: what a recipe asks, and what its table in the lab notebook shows (slt/sweeps/notebook.py)."""
+    """What a recipe asks, and what its table in the lab notebook shows (slt/sweeps/notebook.py)."""
 
     question: str
     metrics: list[str]
@@ -52,7 +47,7 @@ class Study:
 
 @keys(Updates)
 class Loop:
-    """The fixed keys that training and pretraining share; groups are `Any`: their constructors are their schema."""
+    """What training and pretraining share; groups are `Any`: their constructors are their schema."""
 
     dataset: Any
     backbone: Any
@@ -72,8 +67,6 @@ class Loop:
 
 @keys()
 class Train(Loop):
-    """The fixed keys of `conf/train.yaml`."""
-
     streams: dict[str, Any]
     tied: dict[str, str | None]
     projector: Any
@@ -99,22 +92,16 @@ class Train(Loop):
 
 @keys()
 class Corpus:
-    """Keys of `dataset` where a checkpoint says the rest."""
-
     root: str | None
 
 
 @keys()
 class Dropped:
-    """Keys of `streams` in `conf/eval.yaml`."""
-
     drop: list[str]
 
 
 @keys()
 class Eval:
-    """The fixed keys of `conf/eval.yaml`."""
-
     checkpoint: str
     split: str = choice(*SPLITS)
     dataset: Corpus
@@ -133,8 +120,6 @@ class Eval:
 
 @keys()
 class Captions:
-    """Keys of `captions`."""
-
     path: str | None
     format: str = choice("auto", "subs", "cuts", "lsa_t", "subtitles", "srt", "vtt", "none")
     unquoted: bool
@@ -145,8 +130,6 @@ class Captions:
 
 @keys()
 class Split:
-    """Keys of `split` in extraction: how clips are dealt to the three index files."""
-
     by: str = choice("film", "signer", "random", "all_train")
     train: float
     val: float
@@ -157,16 +140,12 @@ class Split:
 
 @keys()
 class OpenPose:
-    """Keys of `openpose` in `conf/extract.yaml`."""
-
     size: list[int] | None
     fps: float | None = positive()
 
 
 @keys()
 class Extract:
-    """The fixed keys of `conf/extract.yaml`."""
-
     source: str | None
     kind: str = choice("films", "keypoints", "poses")
     out: str | None
@@ -199,7 +178,7 @@ class Extract:
 
 @keys()
 class ExportSearch:
-    """Keys of `search` in `conf/export.yaml`; null = as the run was evaluated."""
+    """Null = as the run was evaluated."""
 
     num_beams: int | None = positive()
     length_penalty: float | None
@@ -208,8 +187,6 @@ class ExportSearch:
 
 @keys()
 class Parity:
-    """Keys of `parity`: what an exported folder is held against the checkpoint on."""
-
     batches: int = positive()
     split: str | None = choice(*SPLITS)
     limit: int | None = positive()
@@ -217,8 +194,6 @@ class Parity:
 
 @keys()
 class Export:
-    """The fixed keys of `conf/export.yaml`."""
-
     checkpoint: str
     out: str
     name: str | None
@@ -235,15 +210,13 @@ class Export:
 
 @keys()
 class DemoSearch(ExportSearch):
-    """Keys of `search` in `conf/demo.yaml`; null = as the model was exported."""
+    """Null = as the model was exported."""
 
     nbest: int | None = positive()
 
 
 @keys()
 class Segment:
-    """Keys of `segment`: where a sentence begins and ends."""
-
     raised: float
     moving: float
     staying: float
@@ -258,8 +231,6 @@ class Segment:
 
 @keys()
 class Web:
-    """Keys of `web`."""
-
     host: str
     port: int = positive()
     max_mb: int = positive()
@@ -268,8 +239,6 @@ class Web:
 
 @keys()
 class Demo:
-    """The fixed keys of `conf/demo.yaml`."""
-
     model: str
     source: str | None
     out: str | None
@@ -302,8 +271,6 @@ class Demo:
 
 @keys()
 class Probe:
-    """Keys of `probe` in `conf/pretrain.yaml`."""
-
     enabled: bool
     dataset: Any
     examples: int = positive()
@@ -316,8 +283,6 @@ class Probe:
 
 @keys()
 class Pretrain(Loop):
-    """The fixed keys of `conf/pretrain.yaml`."""
-
     objective: Any
     augment: Any
     stream: str = choice("face", "left_hand", "right_hand", "hands")
@@ -335,8 +300,6 @@ class Pretrain(Loop):
 
 @keys()
 class Board:
-    """The fixed keys of `conf/board.yaml`."""
-
     title: str
     wandb: Wandb
 

@@ -45,15 +45,8 @@ def continued(cfg: DictConfig, saved: DictConfig, *, source: Path) -> DictConfig
     """The configuration with which a run goes on: its own, but for what is given beside `resume` and may change.
 
     Given is what an override names, and what groups and recipes make other than it is without any. Where a key follows
-    another (`${max_steps}`) and did so in the run, it still does.
-
-    Args:
-        cfg: as composed for this command.
-        saved: the configuration in the checkpoint.
-        source: the checkpoint, for messages.
-
-    Raises:
-        ValueError: of another command or version of the suite, or naming each key that contradicts the run.
+    another (`${max_steps}`) and did so in the run, it still does. ValueError names each key that contradicts the run;
+    `source` is its checkpoint.
     """
     own = compose(HydraConfig.get().job.config_name)
     before, now, named = _leaves(own), _leaves(cfg), _named()

@@ -50,8 +50,7 @@ def main(name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], N
     What a user can cause (a misspelt key, a missing file, a value that does not fit) ends in one message on standard
     error and exit status 1; where a run folder exists its log keeps the traceback. A whole number that the function
     returns is the exit status. A job of a sweep that fails, of whatever cause, says so and does not end the sweep; the
-    sweep's exit status is the largest of its jobs. The last line of standard output names the run folder, whether the
-    run went well, stopped or was stopped.
+    sweep's exit status is the largest of its jobs. The last line of standard output names the run folder.
     """
     full = os.environ.get("HYDRA_FULL_ERROR") == "1"
 

@@ -1,4 +1,4 @@
-"""Files that others made name what is to be built: only parts of models and readers of data are called by such names.
+"""What files that others made may name: only parts of models and readers of data are called by such names.
 
 A `_target_` on the command line, in conf/ or in a recipe is its user's own and may be anything. One that stands in a
 checkpoint, an export or a corpus may come from anybody, and `os.system` is a name like any other.
@@ -25,17 +25,9 @@ CODE = ("auto_map", "attn_implementation", "_attn_implementation", "_attn_implem
 
 
 def refuse_code(node: Any, where: str, trust: Sequence[str] = ()) -> None:
-    """Refuses values that would call, fetch or look up more than what a model is built of.
+    """Raises ValueError for values that would call, fetch or look up more than what a model is built of.
 
-    Args:
-        node: mappings, lists and plain values, as they stand in the file.
-        where: file and key, for messages.
-        trust: packages that the user trusts beside those of the suite, whatever they define may be called; or whole
-            names.
-
-    Raises:
-        ValueError: a `_target_` that is neither a network of `LIBRARIES`, one of `FACTORIES` nor from `trust`; a key
-            with which transformers runs the code of others; an interpolation, which a resolved configuration has not.
+    `where` is file and key, for messages; `trust` names packages, whatever they define may be called, or whole names.
     """
     for path, key, value in leaves(node, where):
         if key == "_target_" and not _known(value, trust):
@@ -52,11 +44,7 @@ def refuse_code(node: Any, where: str, trust: Sequence[str] = ()) -> None:
 
 
 def refuse_depth(node: Any, where: str, tensors: int) -> None:
-    """Refuses a number of layers above that of the tensors beside it: each layer has some.
-
-    Raises:
-        ValueError: naming the key.
-    """
+    """Raises ValueError for a number of layers above that of the tensors beside it: each layer has some."""
     for path, key, value in leaves(node, where):
         if ("layers" in str(key) or key == "depth") and isinstance(value, int) and value > tensors:
             raise ValueError(f"{path}={value}: far larger than the {tensors} tensors of weights beside it")

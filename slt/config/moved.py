@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
 from omegaconf import DictConfig, OmegaConf
+
+from slt.config.foreign import leaves
 
 MOVED = {
     "slt.data.landmarks.MediaPipeLandmarker": "slt.extraction.landmarks.MediaPipeLandmarker",
@@ -23,16 +22,6 @@ MOVED = {
 
 def rename_targets(cfg: DictConfig) -> None:
     """Puts today's name in place of each `_target_` of before, at any depth."""
-    for path, name in _targets(OmegaConf.to_container(cfg, resolve=False), ""):
-        if name in MOVED:
-            OmegaConf.update(cfg, path, MOVED[name])
-
-
-def _targets(node: Any, path: str) -> Iterator[tuple[str, str]]:
-    """Path and value of every `_target_` below a node of plain values."""
-    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
-    for key, value in items:
-        if key == "_target_":
-            yield f"{path}{key}", str(value)
-        else:
-            yield from _targets(value, f"{path}{key}.")
+    for path, key, value in [*leaves(OmegaConf.to_container(cfg, resolve=False), "")]:
+        if key == "_target_" and str(value) in MOVED:
+            OmegaConf.update(cfg, path[1:], MOVED[value])

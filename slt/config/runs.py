@@ -73,12 +73,7 @@ def in_processes(function: Job) -> Job:
 
 
 def _own_config(cfg: DictConfig) -> DictConfig:
-    """The configuration of the run that `resume` names, with what is given beside it (see `continued`).
-
-    Raises:
-        FileNotFoundError, ValueError: no such checkpoint, one of another command, one that names what is not to be
-            run, or a key that contradicts it.
-    """
+    """The configuration of the run that `resume` names, with what is given beside it (see `continued`)."""
     path = find_checkpoint(Path(cfg.resume), "last.pt")
     saved = read_config(load_checkpoint(path), path)
     # Whatever this user's own conf/ and command line name may be built, as without resume.
@@ -142,7 +137,6 @@ def choose_seed(run: Path) -> int:
 
 
 def begin_training(cfg: DictConfig) -> tuple[Path, torch.device]:
-    """The folder of a training, and its device, with the random numbers that `seed` gives."""
     folder, device = begin_run(cfg), choose_device(cfg.device)
     fix_randomness(cfg.seed, deterministic=cfg.deterministic)
     return folder, device
@@ -161,8 +155,7 @@ def open_dashboard(
 ) -> Dashboard:
     """The run on the board: jobs of a sweep in one group, each named after its folder unless it has a name.
 
-    `uses` gives what the run builds on, and is only asked where there is a board. `job_type` is train, eval, pretrain,
-    extract or export.
+    `uses` gives what the run builds on, and is only asked where there is a board.
     """
     board = taken(Board, cfg.wandb)
     if board.mode == "disabled":
@@ -204,9 +197,6 @@ def resume(trainer: Trainer, cfg: DictConfig, run: Path, *, job: str = "train") 
     """Takes up the checkpoint that `cfg.resume` names, or says that there is none, with its metrics and its best.pt.
 
     A job of a sweep that is started again goes on in its own folder, without being told to.
-
-    Raises:
-        FileNotFoundError, ValueError: no such checkpoint, or one of another corpus or architecture.
     """
     path = processes.on_rank_zero(lambda: _find(cfg, run, job))
     if path is None:
@@ -230,7 +220,6 @@ def resume(trainer: Trainer, cfg: DictConfig, run: Path, *, job: str = "train") 
 
 
 def _find(cfg: DictConfig, run: Path, job: str) -> Path | None:
-    """What a run goes on from; a job of a sweep that is started again, from what it left in its own folder."""
     wanted = cfg.resume
     if HydraConfig.get().mode == RunMode.MULTIRUN and (run / "checkpoints" / "last.pt").is_file():
         wanted = str(run)
@@ -253,18 +242,12 @@ def _find(cfg: DictConfig, run: Path, job: str) -> Path | None:
 def find_resume(
     resume: str | None, *, run: Path, runs: Path, max_steps: int, same: Callable[[dict[str, Any]], bool]
 ) -> tuple[Path, dict[str, Any]] | None:
-    """The checkpoint named by `resume`, and what it holds; None to start afresh.
+    """The checkpoint that `resume` (None, `auto`, a run folder, or a `last.pt`) names, and what it holds; else None.
 
-    Args:
-        resume: None, `auto`, a run folder, or a `last.pt`.
-        run: this run's own folder. `auto` looks here first, so that a job that is queued again with a fixed
-            `hydra.run.dir` goes on where it was, be it in the examination after its last step.
-        runs: folder of all training runs, `<runs>/<date>/<time>`; `auto` takes the newest unfinished one below it.
-        max_steps: a checkpoint that has come this far is finished, unless its run did not end well after it.
-        same: whether a checkpoint is of the same training as this run.
-
-    Raises:
-        FileNotFoundError, ValueError: `resume` names something that is not there or cannot be read.
+    `auto` looks in this `run`'s own folder first, so that a job that is queued again with a fixed `hydra.run.dir` goes
+    on where it was, be it in the examination after its last step; then it takes the newest unfinished one of
+    `<runs>/<date>/<time>` that is the `same` training. One that has come to `max_steps` is finished, unless its run did
+    not end well after it.
     """
     if resume is None:
         return None

@@ -1,7 +1,4 @@
-"""What `--help` prints of a command: its groups with their options, and its keys with the comments beside them.
-
-Nothing is said twice: the text is read off the command's own files under `conf/`.
-"""
+"""What `--help` prints of a command, read off its own files under `conf/`: groups with options, keys with comments."""
 
 from __future__ import annotations
 
@@ -23,13 +20,7 @@ python -m slt.{command} --hydra-help   Hydra's own flags
 
 
 def usage(command: str, conf: Path, roots: Sequence[Path]) -> str:
-    """The help of `python -m slt.<command>`.
-
-    Args:
-        command: names `<conf>/<command>.yaml`.
-        conf: folder of the configuration.
-        roots: folders in which `experiments=NAME` is looked for.
-    """
+    """The help of `python -m slt.<command>`; `experiments=NAME` is looked for in `roots`."""
     text = (conf / f"{command}.yaml").read_text(encoding="utf-8")
     about = [line[2:] for line in text.splitlines()[: text.splitlines().index("defaults:")]]
     sections = [f"python -m slt.{command}: " + "\n".join(about)]

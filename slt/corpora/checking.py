@@ -1,7 +1,6 @@
 """A dataset in the LSA-T layout, whoever made it -> every fault in it, each in one line with file and row.
 
 Where training stops at the first fault of the clips it needs, this decodes every picture of every clip and goes on.
-T frames, R crop side, K landmarks, F feature width.
 """
 
 from __future__ import annotations
@@ -28,14 +27,8 @@ LEFT = (".work", ".records", ".failed")  # folders of an extraction that has not
 def check_corpus(folder: Path | str, *, min_seen: float = 0.0) -> list[str]:
     """Return what is wrong with a dataset, one line a fault, at most `LISTED` of each kind and then their number.
 
-    Lines that begin with `note: ` are worth knowing and no faults: training takes the folder as it is.
-
-    Args:
-        folder: the dataset.
-        min_seen: least share of the frames in which each stream is to be seen; one that never is is a fault at 0 too.
-
-    Raises:
-        FileNotFoundError: no such folder.
+    Lines that begin with `note: ` are worth knowing and no faults. `min_seen` is the least share of the frames in which
+    each stream is to be seen; one that never is is a fault at 0 too.
     """
     root = Path(folder)
     if not root.is_dir():
@@ -64,12 +57,7 @@ class _Faults:
         self._count: Counter[str] = Counter()
 
     def add(self, kind: str, fault: str) -> None:
-        """Take one more; file names become relative to the folder, and a fault is one line.
-
-        Args:
-            kind: what faults are counted together; with the same words, whatever stands in quotes or has a digit.
-            fault: the line.
-        """
+        """Take one more line, counted with those of its kind that say the same but for what is quoted or has digits."""
         fault = fault if len(fault) <= LONGEST else f"{fault[:LONGEST]} ..."
         kind = f"{kind}: {_VARYING.sub('', fault.partition(': ')[2])}"
         self._count[kind] += 1
@@ -88,9 +76,6 @@ class _Faults:
         return out
 
 
-# ---------------------------------------------------------------- tables
-
-
 def _check_table(root: Path, say: Say) -> dict[str, dict[str, str]]:
     """Return the rows of `subs.csv` by id, faulty ones too."""
     path = root / "subs.csv"
@@ -98,7 +83,6 @@ def _check_table(root: Path, say: Say) -> dict[str, dict[str, str]]:
     if not path.is_file():
         say("table", f"{path}: no such file; expected the table of clips, `video_id;texto[;...]`")
         return rows
-    given = Counter[str]()
     silent: list[str] = []
     for line, row, fault in layout.table_rows(path):
         if layout.lacks_only_text(fault):
@@ -109,38 +93,33 @@ def _check_table(root: Path, say: Say) -> dict[str, dict[str, str]]:
             rows.setdefault(name, row)
         for kind, wrong in _number_faults(row):
             say(f"table: {kind}", f"{path} line {line}: clip {name!r} has {wrong}")
-        given.update(key for key, value in row.items() if value.strip())
     if len(silent) < len(rows):  # a corpus without any sentence is one for pretraining (captions.format=none)
         for fault in silent:
             say("table", fault)
     for key in ("fps", "frame_count"):
-        if 0 < given[key] < len(rows):
-            without = [name for name, row in rows.items() if not row.get(key, "").strip()]
-            say(
-                f"table: {key}",
-                f"{path}: {len(without)} of {len(rows)} clips have no {key}, the first is {without[0]!r}; "
-                "fill the column, or remove it",
-            )
+        without = [name for name, row in rows.items() if not row.get(key, "").strip()]
+        if 0 < len(without) < len(rows):
+            count = f"{len(without)} of {len(rows)} clips have no {key}, the first is {without[0]!r}"
+            say(f"table: {key}", f"{path}: {count}; fill the column, or remove it")
     return rows
 
 
 def _number_faults(row: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Yield (column, fault) of the columns that hold numbers; an empty field says that the number is not known."""
     numbers: dict[str, float] = {}
-    for key in ("fps", "duration", "frame_count", "start", "end"):
-        text = row.get(key, "").strip()
-        if not text:
+    for key in layout.NUMBERS:
+        if not (text := row.get(key, "").strip()):
             continue
         try:
-            numbers[key] = float(text)
+            number = float(text)
         except ValueError:
-            numbers[key] = float("nan")
-        above = numbers[key] >= 0 if key == "start" else numbers[key] > 0
-        if not (above and numbers[key] < float("inf")):  # NaN is above nothing
-            least = "of 0 or more" if key == "start" else "above 0"
+            number = float("nan")
+        least = "of 0 or more" if key == "start" else "above 0"
+        if not (number >= 0 if key == "start" else number > 0) or number == float("inf"):  # NaN is above nothing
             yield key, f"{key} {text!r}; expected a number {least}, or nothing where it is not known"
-            del numbers[key]
-        elif key == "frame_count" and numbers[key] != int(numbers[key]):
+            continue
+        numbers[key] = number
+        if key == "frame_count" and number != int(number):
             yield key, f"frame_count {text!r}; expected a whole number"
     if "start" in numbers and "end" in numbers and numbers["end"] <= numbers["start"]:
         yield "times", f"end {row['end']!r} at or before start {row['start']!r}; expected seconds, start < end"
@@ -158,7 +137,7 @@ def _check_index(root: Path, rows: Mapping[str, Any], say: Say) -> None:
 
 
 def _check_metadata(root: Path, rows: Mapping[str, Any], say: Say) -> dict[str, dict[str, Any]]:
-    """Return of each clip in `metadata.jsonl` what can be compared with its files: fingerprint and frames."""
+    """Return the line of each clip in `metadata.jsonl`, which can be compared with its files."""
     path = root / "metadata.jsonl"
     made: dict[str, dict[str, Any]] = {}
     if not path.is_file():
@@ -176,23 +155,20 @@ def _check_metadata(root: Path, rows: Mapping[str, Any], say: Say) -> dict[str, 
         elif "failure" in line:
             failed.add(name)
         elif rows and name not in rows:
-            say(
-                "metadata: ids",
-                f"{path} line {number}: clip {name!r} has no row in subs.csv; add it, or remove the line",
-            )
+            todo = "add it, or remove the line"
+            say("metadata: ids", f"{path} line {number}: clip {name!r} has no row in subs.csv; {todo}")
         else:
-            made[name] = {"fingerprint": str(line.get("fingerprint") or ""), "frames": line.get("frames")}
+            made[name] = line
     for name in rows:
         if name not in made:
             say("metadata: ids", f"{path}: clip {name!r} of subs.csv has no line here; extract it, or take its row out")
-    prints = Counter(line["fingerprint"] for line in made.values())
+    prints = Counter(str(line.get("fingerprint") or "") for line in made.values())
     if len(prints) > 1:
         say("metadata: extractors", f"{path}: {extractor_fault(prints)}; {ONE_EXTRACTOR}")
     return made
 
 
 def _check_ends(root: Path, say: Say) -> None:
-    """Look for what an extraction that is not finished leaves, and for the file that says that it is."""
     left = [root / name for name in LEFT if (root / name).exists()]
     for path in (*left, *sorted(root.glob(".*.tmp")), *sorted((root / "index").glob(".*.tmp"))):
         say("unfinished", f"{path}: left by an extraction that has not finished; start it again, it goes on")

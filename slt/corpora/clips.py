@@ -28,33 +28,27 @@ LOOKED = 300  # clips of a split of which it is read how often their streams are
 
 
 class Row(NamedTuple):
-    """A clip: its id, which its streams' files bear, its sentence, and what else is known of it, as text.
+    """A clip and what is known of it, as text."""
 
-    `columns` may hold gloss, signer, film, fps, frame_count ...; all rows of a corpus hold the same.
-    """
-
-    id: str
-    text: str
-    columns: Mapping[str, str]
+    id: str  # which its streams' files bear
+    text: str  # its sentence
+    columns: Mapping[str, str]  # gloss, signer, film, fps, frame_count ...: the same for all rows of a corpus
 
 
 class Corpus(Protocol):
-    """What is read of a corpus.
-
-    Attributes:
-        root: the folder under which its streams' folders lie.
-        extractor: fingerprint of what extracted its clips; None = not known.
-        fingerprint: of all that training takes from it but the streams' bytes; the same for every split.
-    """
+    """What is read of a corpus."""
 
     @property
-    def root(self) -> Path: ...
+    def root(self) -> Path:
+        """The folder under which its streams' folders lie."""
 
     @property
-    def extractor(self) -> str | None: ...
+    def extractor(self) -> str | None:
+        """The fingerprint of what extracted its clips; None = not known."""
 
     @property
-    def fingerprint(self) -> str: ...
+    def fingerprint(self) -> str:
+        """Of all that training takes from it but the streams' bytes; the same for every split."""
 
     def rows(self, split: str) -> Sequence[Row]:
         """Return the clips of a split in their order; raise ValueError or FileNotFoundError for what is wrong."""
@@ -62,19 +56,12 @@ class Corpus(Protocol):
 
 @dataclass(frozen=True)
 class Augment:
-    """What is changed at random in a clip as a whole (each stream has its own keys beside).
+    """What is changed at random in a clip as a whole; each stream has its own keys beside."""
 
-    Attributes:
-        speed: slowest and fastest signing, (0.8, 1.25) = from 20 % slower to 25 % faster; (1, 1) = none.
-        frame_dropout: chance of each frame to be left out.
-        stream_dropout: chance of each stream to be not seen in the whole clip (one stream always stays).
-        mirror: chance of a signer of the other handedness: pictures flipped, sides of the pose and hands exchanged.
-    """
-
-    speed: tuple[float, float]
-    frame_dropout: float
-    stream_dropout: float
-    mirror: float
+    speed: tuple[float, float]  # slowest and fastest signing, (0.8, 1.25) = from 20 % slower to 25 % faster
+    frame_dropout: float  # chance of each frame to be left out
+    stream_dropout: float  # chance of each stream to be not seen in the whole clip; one always stays
+    mirror: float  # chance of a signer of the other handedness: pictures flipped, sides of the pose and hands exchanged
 
     def __post_init__(self) -> None:
         if len(self.speed) != 2 or not 0 < self.speed[0] <= self.speed[1]:
@@ -85,10 +72,9 @@ class Augment:
 
     @classmethod
     def of(cls, value: Mapping[str, Any] | Augment | None) -> Augment | None:
-        """Return `value` as an `Augment`, from a mapping of exactly its keys."""
-        if value is None or isinstance(value, cls):
+        """Return an `Augment` from a mapping of exactly its keys."""
+        if value is None or isinstance(value, Augment):
             return value
-        assert isinstance(value, Mapping)
         keys = [field.name for field in fields(cls)]
         if unknown := [key for key in value if key not in keys]:
             raise ValueError(f"augment: unknown key {unknown[0]!r}; expected {keys}{near(str(unknown[0]), keys)}")
@@ -116,15 +102,6 @@ class Clips(Dataset[Sample]):
         limit: only the first so many clips of `train`; None = all. Other splits are whole.
         signers: only clips of so many signers of `train`, as `clips_of_signers` takes them; None = all.
         min_seen: least share of the frames in which each stream is to be seen, see `check_seen`.
-
-    Attributes:
-        ids, texts: of the split's clips, in its order: no object a row that workers would touch and so copy.
-        columns: column name -> the split's values, for every other column.
-        lengths: int64 (N,), frames of each clip as given out when nothing is augmented.
-        root, fingerprint, extractor: of the corpus.
-
-    Raises:
-        FileNotFoundError, ValueError: one message that names the file and line, row or key.
     """
 
     def __init__(
@@ -143,8 +120,15 @@ class Clips(Dataset[Sample]):
         signers: int | None = None,
         min_seen: float = 0.0,
     ) -> None:
-        _check_numbers(fps, max_frames, length_tolerance, min_seen)
-        self.corpus, self.root, self.split = corpus, corpus.root, split
+        for key, value, fits, expected in (
+            ("fps", fps, fps is None or fps > 0, "above 0, or null for all frames"),
+            ("max_frames", max_frames, max_frames is None or max_frames >= 1, "at least 1, or null for any length"),
+            ("length_tolerance", length_tolerance, length_tolerance >= 0, "0 frames or more"),
+            ("min_seen", min_seen, 0 <= min_seen <= 1, "a share from 0 to 1"),
+        ):
+            if not fits:
+                raise ValueError(f"dataset.{key} must be {expected}, came {value}")
+        self.root, self.split = corpus.root, split
         self.streams = _chosen(streams, only)
         self.max_frames, self.length_tolerance, self.seed = max_frames, length_tolerance, seed
         self.min_seen = min_seen
@@ -157,6 +141,7 @@ class Clips(Dataset[Sample]):
             kept = set([*who][:limit] if signers is None
                        else clips_of_signers([*who], who, signers=signers, limit=limit, seed=seed))  # fmt: skip
             rows = [row for row in rows if row.id in kept]
+        # StringDType: no object a row that workers would touch and so copy.
         self.ids = _strings(row.id for row in rows)
         self.texts = _strings(_clean_text(row) for row in rows)
         self.columns = {key: _strings(row.columns[key] for row in rows) for key in rows[0].columns}
@@ -164,16 +149,14 @@ class Clips(Dataset[Sample]):
         self.steps = self._steps(fps)  # (N,): source frames from one kept frame to the next
         self.frame_counts = self._shortest()  # (N,): frames on disk
         counts = zip(self.frame_counts.tolist(), self.steps.tolist(), strict=True)
+        # (N,): frames as given out when nothing is augmented
         self.lengths = np.array([len(frame_index(*pair, max_frames)) for pair in counts], np.int64)
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def __getitem__(self, key: int | tuple[int, int]) -> Sample:
-        """Return clip `index`, or `(epoch, index)` with the augmentation of that epoch: streams (T, ...), seen (T,).
-
-        The epoch comes with the key and not from a setting, so that workers may read ahead over the end of an epoch.
-        """
+        """Return a clip, by its index or by (epoch, index): then workers may read ahead over the end of an epoch."""
         epoch, index = key if isinstance(key, tuple) else (0, key)
         video_id = self.ids[index]
         rng = np.random.default_rng((self.seed, epoch, int(index)))
@@ -195,7 +178,7 @@ class Clips(Dataset[Sample]):
         return sample
 
     def gloss(self, index: int) -> str:
-        """Return the glosses of a clip, "" where the corpus does not say."""
+        """Return the glosses of a clip; "" where the corpus has none."""
         return str(self.columns["gloss"][index]) if "gloss" in self.columns else ""
 
     def seen_shares(self) -> dict[str, Share]:
@@ -209,11 +192,7 @@ class Clips(Dataset[Sample]):
         return shares
 
     def check_seen(self, *, strict: bool) -> None:
-        """Say in a line a stream in what share of the frames a model will see it.
-
-        Raises:
-            ValueError: with `strict`, a stream is seen in less than `min_seen` of them or never; else a warning.
-        """
+        """Say in what share of the frames a model will see each stream; too few of them are an error with `strict`."""
         shares = self.seen_shares()
         for line in seen_lines(shares):
             log.info("%s of the %s of %s", line, f"{len(self):,}", self.split)
@@ -224,7 +203,7 @@ class Clips(Dataset[Sample]):
             log.warning(faults)
 
     def _choose_frames(self, index: int, rng: np.random.Generator) -> NDArray[np.int64]:
-        """Return the frames on disk that the clip is made of, int64 (T,)."""
+        """Return the frames on disk that the clip is made of, (T,)."""
         frames, step = int(self.frame_counts[index]), float(self.steps[index])
         if self.augment is None:
             return frame_index(frames, step, self.max_frames)
@@ -295,31 +274,16 @@ def _chosen(streams: Mapping[str, Stream], only: Sequence[str] | None) -> dict[s
     return chosen
 
 
-def _check_numbers(fps: float | None, max_frames: int | None, length_tolerance: int, min_seen: float) -> None:
-    if fps is not None and fps <= 0:
-        raise ValueError(f"dataset.fps must be above 0, or null for all frames, came {fps}")
-    if max_frames is not None and max_frames < 1:
-        raise ValueError(f"dataset.max_frames must be at least 1, or null for any length, came {max_frames}")
-    if length_tolerance < 0:
-        raise ValueError(f"dataset.length_tolerance must be 0 frames or more, came {length_tolerance}")
-    if not 0 <= min_seen <= 1:
-        raise ValueError(f"dataset.min_seen must be a share from 0 to 1, came {min_seen}")
-
-
 def _check_mirrors(streams: Mapping[str, Any]) -> None:
     for name, reader in streams.items():
         if isinstance(reader, Features):
             raise ValueError(f"stream {name!r}: features cannot be mirrored; set augment.mirror=0")
         partner = streams.get(reader.mirror)
-        if reader.mirror is None or (
-            partner is not None and replace(partner, folder=reader.folder, mirror=reader.mirror) == reader
-            and partner.mirror == name
-        ):  # fmt: skip
-            continue
-        raise ValueError(
-            f"stream {name!r}: mirror={reader.mirror!r}, but there is no stream of that name with mirror={name!r} and "
-            "the same other keys; add it, or set augment.mirror=0"
-        )
+        if reader.mirror and (not partner or partner != replace(reader, folder=partner.folder, mirror=name)):
+            raise ValueError(
+                f"stream {name!r}: mirror={reader.mirror!r}, but there is no stream of that name with mirror={name!r} "
+                "and the same other keys; add it, or set augment.mirror=0"
+            )
 
 
 def _clean_text(row: Row) -> str:

@@ -6,16 +6,14 @@ import hashlib
 import json
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from slt.corpora import layout
-from slt.corpora.clips import Augment, Clips, Row
+from slt.corpora.clips import Clips, Row
 from slt.corpora.provenance import ONE_EXTRACTOR, extractor_fault
 from slt.files import read_json
-from slt.streams.stream import Stream
 
 log = logging.getLogger(__name__)
 
@@ -54,9 +52,7 @@ class FolderCorpus:
             raise FileNotFoundError(
                 f"{self.root / 'index' / split}.csv: no such split; {self.root / 'index'} holds {there}"
             )
-        ids = (self.splits if split in self.splits else layout.read_splits(self.root, table, layout.refuse, (split,)))[
-            split
-        ]
+        ids = self.splits.get(split) or layout.read_splits(self.root, table, layout.refuse, (split,))[split]
         others = [key for key in table[ids[0]] if key not in layout.REQUIRED_COLUMNS]
         return [Row(name, table[name]["texto"], {key: table[name][key] for key in others}) for name in ids]
 
@@ -70,14 +66,8 @@ class FolderCorpus:
 
     @cached_property
     def extractor(self) -> str | None:
-        """The fingerprint of what extracted the clips; several are joined by " + "; None where the files name none.
-
-        Raises:
-            ValueError: several, without `mixed_extractors`.
-        """
-        made = {
-            str(line.get("video_id")): str(line["fingerprint"]) for line in self.metadata if line.get("fingerprint")
-        }
+        """The fingerprint of what extracted the clips; several are joined by " + "; None where the files name none."""
+        made = {str(line.get("video_id")): str(line.get("fingerprint") or "") for line in self.metadata}
         clips = Counter(made.get(name, "") for name in self.table)
         named = sorted(set(clips) - {""})
         if not named:
@@ -102,33 +92,10 @@ class FolderCorpus:
 
 
 class LsaTMultiStream(Clips):
-    """`Clips` of one split of a folder in the LSA-T layout; `root` and `mixed_extractors` as in `FolderCorpus`.
+    """`Clips` of one split of a folder in the LSA-T layout; `root` and `mixed_extractors` as in `FolderCorpus`."""
 
-    What has a default has it for the checkpoints of before, which do not name it.
-    """
-
-    def __init__(
-        self,
-        *,
-        root: str | Path,
-        split: str,
-        streams: Mapping[str, Stream],
-        fps: float | None,
-        max_frames: int | None,
-        length_tolerance: int,
-        augment: Mapping[str, Any] | Augment | None,
-        seed: int,
-        only: Sequence[str] | None = None,
-        limit: int | None = None,
-        signers: int | None = None,
-        mixed_extractors: bool = False,
-        min_seen: float = 0.0,
-    ) -> None:
-        super().__init__(
-            corpus=FolderCorpus(root, mixed_extractors=mixed_extractors),
-            split=split, streams=streams, fps=fps, max_frames=max_frames, length_tolerance=length_tolerance,
-            augment=augment, seed=seed, only=only, limit=limit, signers=signers, min_seen=min_seen,
-        )  # fmt: skip
+    def __init__(self, *, root: str | Path, mixed_extractors: bool = False, **keys: Any) -> None:
+        super().__init__(corpus=FolderCorpus(root, mixed_extractors=mixed_extractors), **keys)
 
 
 def corpus_fingerprints(root: Path) -> tuple[str, str | None]:

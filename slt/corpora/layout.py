@@ -19,6 +19,7 @@ from slt.text import near
 log = logging.getLogger(__name__)
 REQUIRED_COLUMNS = ("video_id", "texto")
 OPTIONAL_COLUMNS = ("gloss", "signer", "film", "video", "start", "end", "fps", "duration", "frame_count", "mirrored")
+COLUMNS = REQUIRED_COLUMNS + OPTIONAL_COLUMNS
 SPLITS = ("train", "val", "test")
 NUMBERS = ("start", "end", "fps", "duration", "frame_count")
 NOTE = "note: "
@@ -36,7 +37,8 @@ def write_table(path: Path | str, rows: Iterable[Mapping[str, Any]]) -> None:
     if not rows:
         raise ValueError(f"{path}: no rows to write; a corpus has at least one clip")
     columns = [*REQUIRED_COLUMNS, *(key for key in rows[0] if key not in REQUIRED_COLUMNS)]
-    check_columns(Path(path), columns)
+    for fault in _column_faults(path, columns):
+        raise ValueError(fault)
     with atomic(path) as file:
         text = TextLines(file)
         writer = csv.DictWriter(text, columns, delimiter=";", lineterminator="\n")  # raises on a key not in columns
@@ -45,18 +47,7 @@ def write_table(path: Path | str, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def read_table(path: Path | str, *, captions: bool = True) -> list[dict[str, str]]:
-    """Read `subs.csv` strictly: one dict of strings a clip, in file order, with the columns of its header.
-
-    Args:
-        path: of the table.
-        captions: False takes clips without a sentence too, as pretraining does.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: naming file and line: a column missing, twice or unknown; a row with too few or too many fields; a
-            broken quote; an empty text; an id that cannot name files or came before; an encoding that is not known; no
-            rows at all.
-    """
+    """Read `subs.csv` and raise its first fault; `captions=False` takes clips without a sentence too."""
     rows: list[dict[str, str]] = []
     for _, row, fault in table_rows(path):
         if fault and (captions or not lacks_only_text(fault)):
@@ -67,7 +58,7 @@ def read_table(path: Path | str, *, captions: bool = True) -> list[dict[str, str
 
 
 def refuse(kind: str, fault: str) -> None:
-    """Raise ValueError for the first fault of whoever lists them, and log a note once."""
+    """Raise a fault of whoever lists them, and log a note once."""
     if not fault.startswith(NOTE):
         raise ValueError(fault)
     _say_once(fault)
@@ -79,18 +70,15 @@ def _say_once(note: str) -> None:
 
 
 def lacks_only_text(fault: str) -> bool:
-    """Whether a fault of `table_rows` is that a clip, otherwise good, has no sentence."""
+    """Tell whether a fault of `table_rows` is that a clip, otherwise good, has no sentence."""
     return _EMPTY_TEXT in fault
 
 
 def table_rows(path: Path | str) -> Iterator[tuple[int, dict[str, str], str]]:
     """Yield (line, row, fault) for each row of `subs.csv` and each fault, in file order; fault is "" for a good row.
 
-    A faulty row holds what could be read of it, which may be nothing. A fault that begins with `NOTE` is none: it says
-    in which other form than the standard one the table was read.
-
-    Raises:
-        FileNotFoundError: no such file.
+    A faulty row holds what could be read of it. A fault that begins with `NOTE` is none: it says in which other form
+    than the standard one the table was read.
     """
     path = existing(path, "the table of clips, `video_id;texto[;...]`")
     try:
@@ -106,7 +94,8 @@ def table_rows(path: Path | str) -> Iterator[tuple[int, dict[str, str], str]]:
     lines: dict[str, int] = {}
     for line, fields, broken in table.rows:
         if broken:
-            yield line, {}, _quote_fault(path, line, broken)
+            todo = "a field that holds `;`, a quote or a line break must stand in double quotes, with quotes inside it"
+            yield line, {}, f'{path} line {line}: {broken}; {todo} doubled: "a; ""b"""'
             continue
         row = dict(zip(table.columns, fields, strict=False))
         row["video_id"] = row.get("video_id", "").strip()
@@ -117,7 +106,7 @@ def table_rows(path: Path | str) -> Iterator[tuple[int, dict[str, str], str]]:
 
 def _clip_table(path: Path) -> tables.Table:
     """Read a table with our columns, or How2Sign's with its columns named as ours."""
-    theirs, known = list(HOW2SIGN)[:3], {*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS, *HOW2SIGN}
+    theirs, known = list(HOW2SIGN)[:3], {*COLUMNS, *HOW2SIGN}
     table = tables.read_table(path, REQUIRED_COLUMNS, theirs, known=known, numbers=NUMBERS)
     if not set(theirs) <= set(table.columns):
         return table
@@ -133,10 +122,7 @@ def _clip_table(path: Path) -> tables.Table:
 
 
 def id_fault(name: str) -> str:
-    """Return why `name` cannot be an id, "" where it can: on every system it names files, and it is a line of its own.
-
-    Letters of any language, blanks, brackets and a leading `-` are fine.
-    """
+    """Return why a name cannot be an id, "" where it can: it names files on every system, and is a line of its own."""
     strange = sorted({sign for sign in name if sign in _NOT_IN_IDS or not sign.isprintable()})
     if strange or name.startswith(".") or name.endswith((".", " ")):
         what = f"no {', '.join(map(repr, strange))}" if strange else "no `.` first, and no `.` or blank last"
@@ -146,31 +132,17 @@ def id_fault(name: str) -> str:
     return ""
 
 
-def _quote_fault(path: Path, line: int, error: str) -> str:
-    return (
-        f"{path} line {line}: {error}; a field that holds `;`, a quote or a line break must stand in "
-        'double quotes, with quotes inside it doubled: "a; ""b"""'
-    )
-
-
-def check_columns(path: Path, columns: Sequence[str]) -> None:
-    """Raise ValueError, naming the first fault, unless a table of clips may have these columns."""
-    for fault in _column_faults(path, columns):
-        raise ValueError(fault)
-
-
-def _column_faults(path: Path, columns: Sequence[str]) -> Iterator[str]:
+def _column_faults(path: Path | str, columns: Sequence[str]) -> Iterator[str]:
     for column in REQUIRED_COLUMNS:
         if column not in columns:
             yield f"{path} line 1: no column {column!r}; name the columns `video_id;texto[;...]`, came {columns}"
     for place, column in enumerate(columns):
         if column in columns[:place]:
             yield f"{path} line 1: column {column!r} stands twice; name each column once"
-        elif column not in REQUIRED_COLUMNS + OPTIONAL_COLUMNS:
-            hint = near(column, REQUIRED_COLUMNS + OPTIONAL_COLUMNS)
+        elif column not in COLUMNS:
             yield (
                 f"{path} line 1: unknown column {column!r}; beside `video_id` and `texto` these are read: "
-                f"{', '.join(OPTIONAL_COLUMNS)}; rename or remove it{hint}"
+                f"{', '.join(OPTIONAL_COLUMNS)}; rename or remove it{near(column, COLUMNS)}"
             )
 
 
@@ -180,9 +152,7 @@ def _row_fault(
     """Return what is wrong with a row, "" where nothing is; `lines` remembers where each id stood first."""
     where = f"{path} line {line}"
     if len(fields) != len(columns):
-        todo = (
-            'a text that holds `;` must be quoted: id;"one; two"' if len(fields) > len(columns) else "fill the row up"
-        )
+        todo = 'a text that holds `;` must be quoted: id;"one; two"' if len(fields) > len(columns) else "fill it up"
         return f"{where}: {len(columns)} fields expected, {len(fields)} came ({fields}); {todo}"
     name = row["video_id"]
     if not name:
@@ -204,12 +174,7 @@ def write_index(path: Path | str, ids: Iterable[str]) -> None:
 
 
 def read_index(path: Path | str) -> list[str]:
-    """Read the ids of a split, in file order; the header `video_id` is optional.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: the split is empty, an id stands twice, a line holds more than an id, or text that is not utf-8.
-    """
+    """Read the ids of a split in file order, and raise the first fault."""
     ids: list[str] = []
     for _, name, fault in index_rows(path):
         if fault:
@@ -240,27 +205,16 @@ def read_splits(root: Path, table: Mapping[str, Any], say: Say, names: Iterable[
             if table and name not in table:
                 hint = "" if strange else near(name, table)  # of the first alone: it looks through the whole table
                 strange += 1
-                say(
-                    "index: ids",
-                    f"{path} line {line}: id {name!r} has no row in subs.csv; add the row, or take it out{hint}",
-                )
+                todo = f"add the row, or take it out{hint}"
+                say("index: ids", f"{path} line {line}: id {name!r} has no row in subs.csv; {todo}")
             if split in SPLITS and where.setdefault(name, path.name) != path.name:
-                say(
-                    "index: splits",
-                    f"{path} line {line}: clip {name!r} stands in {where[name]} too; a clip belongs to one split, or "
-                    "scores mean nothing: take it out of one",
-                )
+                todo = "a clip belongs to one split, or scores mean nothing: take it out of one"
+                say("index: splits", f"{path} line {line}: clip {name!r} stands in {where[name]} too; {todo}")
     return splits
 
 
 def index_rows(path: Path | str) -> Iterator[tuple[int, str, str]]:
-    """Yield (line, id, fault) for each id of a split and each fault, in file order; fault is "" for a good line.
-
-    A fault that begins with `NOTE` is none, as in `table_rows`.
-
-    Raises:
-        FileNotFoundError: no such file.
-    """
+    """Yield (line, id, fault) for each id of a split and each fault, as `table_rows` does; a header is optional."""
     path = existing(path, "the ids of a split, one a line")
     lines: dict[str, int] = {}
     try:
@@ -276,22 +230,16 @@ def index_rows(path: Path | str) -> Iterator[tuple[int, str, str]]:
             continue
         if ";" in name:
             yield number, "", f"{path} line {number}: one id a line expected, came {line!r}"
-        elif name in lines:
-            fault = f"{path} line {number}: id {name!r} stands already in line {lines[name]}; remove one"
-            yield number, name, fault
         else:
-            lines[name] = number
-            yield number, name, ""
+            first = lines.setdefault(name, number)
+            twice = f"{path} line {number}: id {name!r} stands already in line {first}; remove one"
+            yield number, name, twice if first != number else ""
     if not lines:
         yield 0, "", f"{path}: the split is empty; expected one id a line"
 
 
 def index_faults(folder: Path | str) -> list[str]:
-    """Return where `index/` differs from `index/SHA256SUMS` (lines as `sha256sum` writes them); no such file = nothing.
-
-    Args:
-        folder: the corpus.
-    """
+    """Return where a corpus' `index/` differs from `index/SHA256SUMS`, whose lines are as `sha256sum` writes them."""
     index = Path(folder) / "index"
     path = index / "SHA256SUMS"
     if not path.is_file():

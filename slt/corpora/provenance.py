@@ -9,16 +9,9 @@ log = logging.getLogger(__name__)
 
 
 def refuse_other_extractor(trained: str | None, came: str | None, *, where: str, allowed: bool) -> None:
-    """Refuses crops and poses that another extractor made than those that a model was trained on.
+    """Refuse, or if allowed warn of, crops and poses that another extractor made than those that a model learned from.
 
-    Args:
-        trained: fingerprint of the extractor behind the training clips; None = not known.
-        came: fingerprint of the extractor behind what the model is to read now; None = not known.
-        where: the corpus or camera that this is, for the message.
-        allowed: the user asked for it (`other_extractor=true`): a warning instead of an error.
-
-    Raises:
-        ValueError: both are known, they differ, and it is not allowed.
+    Both are fingerprints, None = not known; `where` is the corpus or camera that this is, for the message.
     """
     if trained is None or came is None:
         side = "the model" if trained is None else where
@@ -34,7 +27,7 @@ def refuse_other_extractor(trained: str | None, came: str | None, *, where: str,
 
 
 def extractor_fault(clips: Counter[str]) -> str:
-    """Return what is to be said of clips that several extractors made, as counted by their fingerprints."""
+    """Return what is to be said of clips that several extractors made, counted by fingerprint."""
     counts = ", ".join(f"{count} by {name or 'one that is not named'}" for name, count in clips.most_common())
     return f"clips of {len(clips)} extractors ({counts})"
 

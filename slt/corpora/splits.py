@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from slt.corpora import layout
-from slt.files import atomic
-
-log = logging.getLogger(__name__)
+from slt.files import atomic, sha256
 
 
 def clips_of_signers(
     ids: Sequence[str], who: Mapping[str, str], *, signers: int, limit: int | None, seed: int
 ) -> list[str]:
-    """Clips of a few signers, as many of one as of the other as far as they go, in the order of `ids`.
+    """Return clips of a few signers, drawn by the seed, as many of one as of the other, in the order of `ids`.
 
     With `limit` a model of one signer and a model of ten see equally many sentences. Of one seed fewer signers are
     among the more.
@@ -27,12 +23,9 @@ def clips_of_signers(
     Args:
         ids: the clips of a split.
         who: clip -> its signer.
-        signers: how many of them to take, drawn at random.
+        signers: how many of them to take.
         limit: clips to take, from each signer in turn; None = all of theirs.
         seed: of the draw.
-
-    Raises:
-        ValueError: clips without a signer, fewer signers than asked for, or signers with fewer clips than `limit`.
     """
     clips: dict[str, list[str]] = {}
     for name in ids:
@@ -55,12 +48,9 @@ def clips_of_signers(
 
 def write_splits(folder: Path, splits: Mapping[str, Sequence[str]]) -> list[Path]:
     """Write `<split>.csv` for each split and SHA256SUMS beside them (for `sha256sum --check`); return the files."""
-    files, sums = [], []
-    for name in sorted(splits):
-        path = folder / f"{name}.csv"
-        layout.write_index(path, splits[name])
-        sums.append(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n")
-        files.append(path)
+    files = [folder / f"{name}.csv" for name in sorted(splits)]
+    for path in files:
+        layout.write_index(path, splits[path.stem])
     with atomic(folder / "SHA256SUMS") as file:
-        file.write("".join(sums).encode())
+        file.write("".join(f"{sha256(path)}  {path.name}\n" for path in files).encode())
     return [*files, folder / "SHA256SUMS"]

@@ -25,7 +25,7 @@ SIDES = {"packed": "crop side", "frames": "crop side", "pose": "landmarks", "fea
 
 
 def list_folder(path: Path, say: Say) -> Stored | None:
-    """Return what stream a folder holds, by the form of which there are the most clips; None = it holds none."""
+    """Return the stream that a folder holds, in the form of which there are the most clips; None = it holds none."""
     if not path.is_dir() or path.name.startswith(".") or path.name == "index":
         return None
     forms = list_forms(path, say)
@@ -42,10 +42,8 @@ def check_names(stored: Stored, rows: Mapping[str, Any], say: Say) -> None:
     for fault in stored.absent(rows):
         say(f"{stored.path.name}: missing", fault)
     for name in sorted(stored.files.keys() - rows.keys()):
-        say(
-            f"{stored.path.name}: of no clip",
-            f"{stored.file(name)}: subs.csv has no clip {name!r}; add the row, or remove the file",
-        )
+        fault = f"subs.csv has no clip {name!r}; add the row, or remove the file"
+        say(f"{stored.path.name}: of no clip", f"{stored.file(name)}: {fault}")
 
 
 def check_clips(
@@ -72,16 +70,16 @@ def check_clips(
                     say(kind, fault)
     finally:
         pool.shutdown(cancel_futures=True)  # Ctrl-C need not wait for thousands of clips
+    shares = dict.fromkeys(found, Share())
     for stored in streams:
-        sides = {name: one.side for name, one in sorted(found[stored.path.name].items()) if one.side}
+        folder = stored.path.name
+        sides = {name: one.side for name, one in sorted(found[folder].items()) if one.side}
         usual = Counter(sorted(sides.values())).most_common(1)
         for name, side in sides.items():
             if side != usual[0][0]:
                 fault = f"{stored.file(name)}: {SIDES[stored.form]} {side}, most clips have {usual[0][0]}"
-                say(f"{stored.path.name}: size", f"{fault}; extract it anew")
-    shares = dict.fromkeys(found, Share())
-    for folder, clips in found.items():
-        for one in clips.values():
+                say(f"{folder}: size", f"{fault}; extract it anew")
+        for one in found[folder].values():
             shares[folder] = shares[folder].add(one.seen, one.length)
     for fault in seen_faults(shares, min_seen, key="min_seen"):
         say("seen", fault)
@@ -94,7 +92,7 @@ def _clip_faults(
     made: Mapping[str, Any],
     found: Mapping[str, dict[str, Found]],
 ) -> Iterator[tuple[str, str]]:
-    """Yield (kind, fault) of one clip, and put what is found of its streams into `found`, folder -> id -> Found."""
+    """Yield (kind, fault) of one clip, and put what its streams are into `found`, folder -> id -> Found."""
     faults: list[tuple[str, str]] = []
     marks: Marks = {}
     lengths: dict[str, int] = {}
@@ -116,10 +114,8 @@ def _clip_faults(
         said = ", ".join(f"{folder} {length}" for folder, length in sorted(lengths.items()))
         yield "lengths", f"clip {name!r}: streams of different length ({said} frames); extract it anew"
     shortest = min(lengths.values(), default=0)
-    for where, stated in (
-        ("subs.csv: frame_count", row.get("frame_count")),
-        ("metadata.jsonl: frames", made.get("frames")),
-    ):
+    told = {"subs.csv: frame_count": row.get("frame_count"), "metadata.jsonl: frames": made.get("frames")}
+    for where, stated in told.items():
         try:
             differs = bool(lengths) and bool(stated) and abs(float(stated or 0) - shortest) > TOLERANCE
         except (TypeError, ValueError):  # no number at all is a fault of the table

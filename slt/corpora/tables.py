@@ -24,30 +24,16 @@ _THOUSANDS = re.compile(r"[1-9]\d{0,2},\d{3}", re.ASCII)
 
 
 class Table(NamedTuple):
-    """A text table.
+    """A text table."""
 
-    Attributes:
-        columns: names; those that are known in lower case.
-        rows: (line, fields, fault of its quotes or ""); blank rows are none.
-        note: in which other form than the standard one the table was read, "" = in the standard one.
-        delimiter: between fields.
-    """
-
-    columns: list[str]
-    rows: list[tuple[int, list[str], str]]
-    note: str
+    columns: list[str]  # those that are known in lower case
+    rows: list[tuple[int, list[str], str]]  # (line, fields, fault of its quotes or ""); blank rows are none
+    note: str  # in which other form than the standard one the table was read
     delimiter: str
 
 
 def read_text(path: Path | str) -> tuple[str, str]:
-    """Read a text file as utf-8, with or without a mark at its start, as utf-16 with one, or as certain cp1252.
-
-    Returns:
-        The text with its line ends as they are, and the encoding where it is not utf-8, else "".
-
-    Raises:
-        ValueError: none of them for certain.
-    """
+    """Return a text of utf-8, of utf-16 with a mark, or of certain cp1252, and its encoding where it is not utf-8."""
     data = Path(path).read_bytes()
     marked = data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
     note = "utf-16" if marked else ""
@@ -76,9 +62,6 @@ def read_table(
         known: columns that are found in capitals, too, and with blanks around them or for their `_`.
         numbers: columns in which decimal commas become points, where all that they hold says that they are.
         standard: delimiters that need no note.
-
-    Raises:
-        ValueError: see `read_text`.
     """
     text, encoding = read_text(path)
     stated = re.match(r'"?sep=([;,\t|])"?(?:\r\n|\r|\n)', text)  # how Excel tells itself the delimiter
@@ -146,7 +129,7 @@ def _unquoted(field: str) -> str:
 
 
 def _decimal_commas(rows: Sequence[tuple[int, list[str], str]], places: Sequence[int]) -> bool:
-    """Turn the decimal commas of the columns at `places` into points where they are certain; True = it was done."""
+    """Turn the decimal commas of the columns at `places` into points where they are certain; return whether."""
     cells = [(fields, place) for _, fields, _ in rows for place in places if place < len(fields)]
     commas = [(fields, place) for fields, place in cells if "," in fields[place]]
     numbers = [fields[place].strip() for fields, place in commas]

@@ -23,30 +23,26 @@ Curve = Sequence[tuple[float, float]]
 def draw_curves(curves: Mapping[str, Curve]) -> dict[str, str]:
     """Draws one chart a metric, with a line for each split: name -> SVG text in the ink of the page around it.
 
-    Args:
-        curves: `split/name` -> (step, value) pairs, as logged. Points that are not finite break the line; curves
-            without a point are left out.
+    `curves` are `split/name` -> (step, value) pairs, as logged; points that are not finite break the line.
     """
+    return {name: _chart(name, lines) for name, lines in _by_name(curves).items()}
+
+
+def _by_name(curves: Mapping[str, Curve]) -> dict[str, dict[str, Curve]]:
+    """Name -> split -> curve, of the curves that have a point."""
     charts: dict[str, dict[str, Curve]] = {}
     for key, curve in curves.items():
         split, _, name = key.rpartition("/")
         if curve:
             charts.setdefault(name, {})[split or name] = curve
-    return {name: _chart(name, lines) for name, lines in charts.items()}
+    return charts
 
 
 def _chart(name: str, lines: Mapping[str, Curve]) -> str:
     with look(name):
-        figure = panels(4.4, 2.5)
+        figure = _panels(4.4, 2.5)
         axes = figure.add_subplot()
-        for (split, curve), colour in zip(lines.items(), LINES * len(lines), strict=False):
-            steps, values = zip(*curve, strict=True)
-            marker = "o" if len(curve) < 30 else None
-            axes.plot(steps, values, color=colour, label=split, linewidth=1.6, marker=marker, markersize=3)
-        axes.set_title(name)
-        axes.set_xlabel("step")
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        plain(axes)
+        _plot(axes, name, lines)
         if len(lines) > 1:
             axes.legend(frameon=False)
         ends = "; ".join(f"{split} {curve[0][1]:.4g} to {curve[-1][1]:.4g}" for split, curve in lines.items())
@@ -55,25 +51,29 @@ def _chart(name: str, lines: Mapping[str, Curve]) -> str:
 
 def save_curves(curves: Mapping[str, Curve], path: Path) -> None:
     """Writes `curves.png`: one panel a metric name, splits together."""
-    names = sorted({name.split("/", 1)[1] for name in curves})
-    rows, columns = -(-len(names) // 3), min(len(names), 3)
-    figure = panels(4 * columns, 2.8 * rows)
-    for position, name in enumerate(names):
-        axes = figure.add_subplot(rows, columns, position + 1)
-        for full, points in sorted(curves.items()):
-            if full.split("/", 1)[1] == name:
-                steps, values = zip(*points, strict=True)
-                axes.plot(steps, values, label=full.split("/", 1)[0], marker="." if len(points) < 30 else "")
-        axes.set_title(name, fontsize=10)
-        axes.set_xlabel("step", fontsize=8)
-        axes.tick_params(labelsize=8)
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        axes.grid(alpha=0.3)
-        axes.legend(fontsize=8)
-    figure.savefig(path, dpi=110)
+    charts = sorted(_by_name(curves).items())
+    rows, columns = -(-len(charts) // 3), min(len(charts), 3)
+    with look("curves"):
+        figure = _panels(4 * columns, 2.8 * rows)
+        for place, (name, lines) in enumerate(charts, 1):
+            axes = figure.add_subplot(rows, columns, place)
+            _plot(axes, name, lines)
+            axes.legend(frameon=False)
+        figure.savefig(path, dpi=110)
 
 
-def panels(width: float, height: float) -> Figure:
+def _plot(axes: Axes, name: str, lines: Mapping[str, Curve]) -> None:
+    for (split, curve), colour in zip(lines.items(), LINES * len(lines), strict=False):
+        steps, values = zip(*curve, strict=True)
+        marker = "o" if len(curve) < 30 else None
+        axes.plot(steps, values, color=colour, label=split, linewidth=1.6, marker=marker, markersize=3)
+    axes.set_title(name)
+    axes.set_xlabel("step")
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    plain(axes)
+
+
+def _panels(width: float, height: float) -> Figure:
     """A figure of so many inches with fixed margins: a layout engine draws everything twice."""
     figure = Figure(figsize=(width, height))
     figure.subplots_adjust(
@@ -87,13 +87,8 @@ def draw_histogram(
 ) -> str:
     """Draws how many of something there are of each value: SVG text as of `draw_curves`; "" where there are no values.
 
-    Args:
-        title: of the chart.
-        values: one each.
-        axis: what they are, with the unit.
-        counted: what is counted, such as "clips".
-        limits: lowest and highest value of the axis; None = those of the values.
-        bins: bars.
+    `axis` says what values are, with the unit, `counted` what is counted, such as "clips"; `limits` are the lowest and
+    highest value of the axis, None = those of the values.
     """
     if not len(values):
         return ""

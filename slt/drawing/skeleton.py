@@ -1,7 +1,4 @@
-"""One pose on paper or over a film: which points are joined, in which colours, and the strokes.
-
-K landmarks.
-"""
+"""One pose on paper or over a film: which points are joined, in which colours, and the strokes (K landmarks)."""
 
 from __future__ import annotations
 
@@ -46,15 +43,10 @@ def draw_skeleton(
     halo: Colour | None,
     skeleton: Skeleton | None = None,
 ) -> None:
-    """Draws one pose.
+    """Draws one pose, places (K, 2) in pixels, but for points that are not `there`, bool (K,), and their bones.
 
-    Args:
-        draw: of the picture.
-        places: (K, 2) in its pixels.
-        there: bool (K,): the points that were detected; others and their bones are not drawn.
-        pixel: width of the thinnest line; arms and trunk are twice as wide.
-        halo: colour around each line, for a ground that is not white.
-        skeleton: of the points; None = the first K of the usual one.
+    `pixel` is the width of the thinnest line (arms and trunk are twice as wide), `halo` a colour around each line, for
+    a ground that is not white. Without a skeleton the points are the first K of the usual one.
     """
     skeleton = skeleton or first_points(len(places))
     ears = [skeleton.points.index(name) for name in ("RIGHT_EAR", "LEFT_EAR") if name in skeleton.points]
@@ -66,8 +58,7 @@ def draw_skeleton(
         for a, b in part.bones
         if there[a] and there[b]
     ]
-    passes = [(halo, pixel)] if halo is not None else []
-    for ground, more in [*passes, (None, 0)]:
+    for ground, more in [(halo, pixel), (None, 0)] if halo is not None else [(None, 0)]:
         for a, b, colour, width in strokes:
             fill, thick = ground or colour, width + more
             draw.line([a, b], fill=fill, width=thick, joint="curve")

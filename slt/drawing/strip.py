@@ -40,9 +40,6 @@ def filmstrip(
         seen: name -> bool (T,), True = seen. Other frames are hatched, points of confidence 0 are not drawn.
         columns: frames to show; a shorter clip shows all it has.
         skeletons: name of a pose -> what its points are, where they are not MediaPipe's first K.
-
-    Raises:
-        ValueError: no streams, no frames, streams of different length, or a shape that is none of the three.
     """
     arrays = {name: np.asarray(stream) for name, stream in streams.items()}
     frames = {len(array) for array in arrays.values()}
@@ -60,8 +57,8 @@ def filmstrip(
         if marks.shape != (length,):
             raise ValueError(f"filmstrip: expected seen marks of {name} of shape ({length},), got {marks.shape}")
         rows.append(_labelled(name, _row(name, array, marks, shown, (skeletons or {}).get(name))))
-    width = max(row.width for row in rows) + 2 * MARGIN
-    strip = Image.new("RGB", (width, sum(row.height + GAP for row in rows) + 2 * MARGIN - GAP), PAPER)
+    width, height = max(row.width for row in rows), sum(row.height + GAP for row in rows) - GAP
+    strip = Image.new("RGB", (width + 2 * MARGIN, height + 2 * MARGIN), PAPER)
     y = MARGIN
     for row in rows:
         strip.paste(row, (MARGIN, y))
@@ -119,7 +116,6 @@ def _window(pose: Array, seen: Marks, skeleton: Skeleton) -> tuple[float, float,
 
 
 def _pose(pose: Array, window: tuple[float, float, float], skeleton: Skeleton) -> Image.Image:
-    """One pose (K, 3) in a cell."""
     x, y, scale = window
     places = (pose[:, :2].astype(float) - (x, y)) * scale * FINE + (CELL * FINE / 2, TALL * FINE / 2)
     cell = Image.new("RGB", (CELL * FINE, TALL * FINE), (255, 255, 255))

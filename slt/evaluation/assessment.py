@@ -1,7 +1,4 @@
-"""What a trained model is worth on one split: translations, scores, floors, controls, leaks.
-
-T frames.
-"""
+"""What a trained model is worth on one split: translations, scores, floors, controls, leaks."""
 
 from __future__ import annotations
 
@@ -9,16 +6,14 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from slt.corpora.folder import LsaTMultiStream
-from slt.evaluation.breakdown import KINDS, Groups, Variety, by_group, gloss_scores, worst
+from slt.evaluation.breakdown import KINDS, Groups, Variety, by_group, scored, worst
 from slt.evaluation.controls import Frozen, Swapped
 from slt.evaluation.floors import ConstantBaseline, constant_floor
 from slt.evaluation.leaks import Leaks, leak_report
-from slt.evaluation.metrics import Score, score
+from slt.evaluation.metrics import Score
 from slt.evaluation.neighbour import Neighbour, neighbour_floor
-from slt.evaluation.prediction import Prediction
+from slt.evaluation.prediction import Prediction, spread
 from slt.evaluation.settings import Scoring
 from slt.evaluation.translation import translate
 from slt.models.tokenizer import Tokenize
@@ -33,8 +28,6 @@ ALL, WITHOUT = "all streams", "without "
 
 @dataclass
 class Assessment:
-    """What a model is worth on a split."""
-
     split: str
     predictions: list[Prediction]  # of its clips, by id
     scores: dict[str, Score]
@@ -65,10 +58,9 @@ class Assessment:
         lines += [f"  BLEU {name}: {scores['bleu'].value:.2f}" for name, scores in self.controls.items()]
         for kind, groups in self.groups.items():
             name = worst(groups)
-            what = f"{name}, {groups[name].clips} clips"
-            lines += [f"  BLEU, worst by {KINDS[kind]}: {groups[name].scores['bleu']}  ({what})"]
-        for place in np.linspace(0, len(self.predictions) - 1, min(examples, len(self.predictions))).astype(int):
-            p = self.predictions[place]
+            group = groups[name]
+            lines += [f"  BLEU, worst by {KINDS[kind]}: {group.scores['bleu']}  ({name}, {group.clips} clips)"]
+        for p in spread(self.predictions, examples):
             lines += [f"  {p.id}", f"    reference:   {p.reference}", f"    translation: {p.hypothesis}"]
         return "\n".join(lines)
 
@@ -108,20 +100,10 @@ def score_split(
     same = draws | {"signers": [p.signer for p in predictions]}
     most = scoring.neighbour
     return Assessment(
-        clips.split, predictions, _scored(predictions, **same), loss,
+        clips.split, predictions, scored(predictions, **draws), loss,
         floor=constant_floor(list(train.texts), [p.reference for p in predictions], **same),
         neighbour=None if most is None else neighbour_floor(clips, train, most=most, **same),
-        controls={name: _scored(each, **same | {"bootstrap": 0}) for name, each in unlike.items()},
+        controls={name: scored(each, bootstrap=0, seed=scoring.seed) for name, each in unlike.items()},
         groups=by_group(predictions, **draws), variety=Variety.of(predictions),
-        leaks=leak_report(_rows(clips), _rows(train), examples=5),
+        leaks=leak_report(*({**each.columns, "text": list(each.texts)} for each in (clips, train)), examples=5),
     )  # fmt: skip
-
-
-def _scored(predictions: list[Prediction], **same: Any) -> dict[str, Score]:
-    scores = score([p.hypothesis for p in predictions], [p.reference for p in predictions], **same)
-    return scores | gloss_scores(predictions, **same)
-
-
-def _rows(clips: LsaTMultiStream) -> list[dict[str, str]]:
-    known = {key: values for key, values in clips.columns.items() if key in ("signer", "film")}
-    return [{"text": clips.texts[i], **{key: values[i] for key, values in known.items()}} for i in range(len(clips))]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from textwrap import shorten
 from typing import Any
 
@@ -26,27 +26,22 @@ class Group:
     clips: int
     scores: dict[str, Score]
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values for scores.json."""
-        return asdict(self)
-
 
 Groups = Mapping[str, Mapping[str, Group]]  # `signer`, `length`, `seen` -> name -> group
 
 
-def by_group(predictions: Sequence[Prediction], *, bootstrap: int, seed: int) -> dict[str, dict[str, Group]]:
+def by_group(predictions: Sequence[Prediction], *, bootstrap: int, seed: int) -> Groups:
     """Scores by signer (where the corpus names them), by words of the reference and by share of frames seen."""
-    kinds = {"length": _lengths(predictions), "seen": [_seen(p.seen) for p in predictions]}
+    names = {"length": _lengths(predictions), "seen": [_seen(p.seen) for p in predictions]}
     if any(p.signer for p in predictions):
-        kinds = {"signer": [p.signer or "not named" for p in predictions], **kinds}
+        names = {"signer": [p.signer or "not named" for p in predictions], **names}
+    orders: Any = {"signer": str, "length": lambda name: int(name.split()[0]), "seen": [*SEEN].index}
     found: dict[str, dict[str, Group]] = {}
-    for kind, names in kinds.items():
-        order: Any = {"signer": str, "length": lambda name: int(name.split()[0]), "seen": [*SEEN].index}[kind]
-        parts = {
-            name: [p for p, own in zip(predictions, names, strict=True) if own == name]
-            for name in sorted(set(names), key=order)
-        }
-        found[kind] = {name: Group(len(part), _scores(part, bootstrap, seed)) for name, part in parts.items()}
+    for kind, own in names.items():
+        found[kind] = {}
+        for name in sorted(set(own), key=orders[kind]):
+            part = [p for p, its in zip(predictions, own, strict=True) if its == name]
+            found[kind][name] = Group(len(part), scored(part, only=SHOWN, bootstrap=bootstrap, seed=seed))
     return found
 
 
@@ -56,17 +51,20 @@ def worst(groups: Mapping[str, Group]) -> str:
     return min(large, key=lambda name: groups[name].scores["bleu"].value)
 
 
-def _scores(part: Sequence[Prediction], bootstrap: int, seed: int) -> dict[str, Score]:
-    same: dict[str, Any] = {"bootstrap": bootstrap, "seed": seed, "signers": [p.signer for p in part]}
-    scores = score([p.hypothesis for p in part], [p.reference for p in part], only=SHOWN, **same)
-    return scores | gloss_scores(part, **same)
+def scored(
+    predictions: Sequence[Prediction], *, only: Collection[str] | None = None, bootstrap: int, seed: int
+) -> dict[str, Score]:
+    """The scores of translations (all, or `only` these) and of their glosses."""
+    draws: dict[str, Any] = {"bootstrap": bootstrap, "seed": seed, "signers": [p.signer for p in predictions]}
+    hypotheses, references = [p.hypothesis for p in predictions], [p.reference for p in predictions]
+    return score(hypotheses, references, only=only, **draws) | gloss_scores(predictions, **draws)
 
 
-def gloss_scores(predictions: Sequence[Prediction], **same: Any) -> dict[str, Score]:
-    """`gloss_wer` and `gloss_wer_beam`, where glosses were recognised and the clips have some; `same` as of those."""
+def gloss_scores(predictions: Sequence[Prediction], **draws: Any) -> dict[str, Score]:
+    """`gloss_wer` and `gloss_wer_beam`, where glosses were recognised and the clips have some."""
     names = next((p.recognised for p in predictions if p.gloss), {})
     return {
-        name: gloss_wer([p.recognised.get(name, "") for p in predictions], [p.gloss for p in predictions], **same)
+        name: gloss_wer([p.recognised.get(name, "") for p in predictions], [p.gloss for p in predictions], **draws)
         for name in names
     }
 
@@ -96,7 +94,6 @@ class Variety:
 
     @classmethod
     def of(cls, predictions: Sequence[Prediction]) -> Variety:
-        """Counts the translations of a split."""
         said = Counter(p.hypothesis for p in predictions)
         sentence, times = max(sorted(said.items()), key=lambda pair: pair[1])
         references = len({p.reference for p in predictions})
@@ -107,7 +104,3 @@ class Variety:
             f"{self.sentences} different sentences for {self.clips} clips ({self.references} different references), "
             f"the most frequent {self.most_frequent:.1f} %: {shorten(self.sentence, 80) or 'nothing'}"
         )
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values for scores.json."""
-        return asdict(self)

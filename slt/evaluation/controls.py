@@ -53,9 +53,6 @@ def partners(clips: LsaTMultiStream) -> NDArray[np.int64]:
     """For each clip another, (N,): the nearest by length whose sentence differs, where there is one.
 
     The whole split is looked at, so that it is the same whatever the batches and the number of processes.
-
-    Raises:
-        ValueError: one clip alone.
     """
     count = len(clips)
     if count < 2:

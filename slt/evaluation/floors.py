@@ -1,13 +1,10 @@
-"""Baseline: the score of the single best training sentence used for every clip.
-
-N training sentences; counts are over the whole corpus.
-"""
+"""Baseline: the score of the single best training sentence used for every clip."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sacrebleu.metrics.bleu import BLEU
@@ -21,57 +18,42 @@ ORDER = 4
 
 @dataclass(frozen=True)
 class ConstantBaseline:
-    """A constant hypothesis and what it scores."""
-
     sentence: str
     scores: dict[str, Score]
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values for scores.json."""
-        return {"sentence": self.sentence, "scores": {name: asdict(value) for name, value in self.scores.items()}}
 
-
-def constant_floor(
-    train: Sequence[str],
-    references: Sequence[str],
-    *,
-    bootstrap: int,
-    seed: int,
-    signers: Sequence[str] | None = None,
-) -> ConstantBaseline:
-    """Scores the best constant sentence of train, chosen among and on training sentences only, on another split.
-
-    With the bootstrap, seed and signers of the model's scores (`metrics.score`) the resamples are the same.
-    """
+def constant_floor(train: Sequence[str], references: Sequence[str], **draws: Any) -> ConstantBaseline:
+    """Scores the best constant sentence of train, chosen among and on training sentences only, on another split."""
     sentence = best_constant(train)
-    scores = score([sentence] * len(references), references, bootstrap=bootstrap, seed=seed, signers=signers)
-    return ConstantBaseline(sentence, scores)
+    return ConstantBaseline(sentence, score([sentence] * len(references), references, **draws))
 
 
 def best_constant(train: Sequence[str]) -> str:
     """The training sentence with the highest corpus BLEU (13a) when it is said of every training clip.
 
-    Exact over all N candidates in linear time: a clipped match of an n-gram that the candidate holds c times is
+    Exact over all candidates in linear time: a clipped match of an n-gram that the candidate holds c times is
     min(c, its count in a reference); summed over the references that is the number of references that hold it at
     least once, plus those that hold it at least twice, and so on up to c.
-
-    Raises:
-        ValueError: no training sentences.
     """
     sentences = [text for text in map(clean, train) if text]
     if not sentences:
         raise ValueError("constant floor: expected training sentences, got none")
     metric = BLEU(tokenize="13a")
+
+    def counted(text: str) -> tuple[list[tuple[tuple[str, ...], int]], int]:
+        grams, length = extract_all_word_ngrams(metric._preprocess_segment(text), 1, ORDER)
+        return [(gram, k) for gram, count in grams.items() for k in range(1, count + 1)], length
+
     holding: Counter[tuple[tuple[str, ...], int]] = Counter()  # (n-gram, k) -> references that hold it k times or more
     reference_length = 0
-    for grams, length in (_ngrams(metric, text) for text in sentences):
+    for grams, length in map(counted, sentences):
         reference_length += length
-        holding.update(_up_to_count(grams))
+        holding.update(grams)
 
     def value(candidate: str) -> float:
-        grams, length = _ngrams(metric, candidate)
+        grams, length = counted(candidate)
         correct, total = [0] * ORDER, [len(sentences) * max(length - n, 0) for n in range(ORDER)]
-        for gram, k in _up_to_count(grams):
+        for gram, k in grams:
             correct[len(gram) - 1] += holding[gram, k]
         found = BLEU.compute_bleu(
             correct, total, len(sentences) * length, reference_length, smooth_method="exp", max_ngram_order=ORDER
@@ -80,12 +62,3 @@ def best_constant(train: Sequence[str]) -> str:
 
     # Sorted, so that of two equally good sentences the same one is taken whatever the order of the corpus.
     return max(sorted(set(sentences)), key=value)
-
-
-def _ngrams(metric: BLEU, text: str) -> tuple[Counter[tuple[str, ...]], int]:
-    grams, length = extract_all_word_ngrams(metric._preprocess_segment(text), 1, ORDER)
-    return grams, length
-
-
-def _up_to_count(grams: Counter[tuple[str, ...]]) -> Iterator[tuple[tuple[str, ...], int]]:
-    return ((gram, k) for gram, count in grams.items() for k in range(1, count + 1))

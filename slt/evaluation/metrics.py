@@ -1,7 +1,6 @@
-"""The last stage: hypotheses beside references -> corpus scores, each with a signature and an interval.
+"""The last stage: hypotheses beside references -> corpus scores in percent, each with a signature and an interval.
 
-All scores are in percent, as sacreBLEU prints them; N sentences, B resamples, C counts of a sentence.
-BLEU, chrF and TER are up to 100, higher is better but for TER; TER, CER and WER are errors and may pass 100.
+N sentences, B resamples, C counts of a sentence. TER, CER and WER are errors: lower is better, and they may pass 100.
 """
 
 from __future__ import annotations
@@ -62,65 +61,30 @@ class _Counted:
 
 
 def score(
-    hypotheses: Sequence[str],
-    references: Sequence[str],
-    *,
-    bootstrap: int,
-    seed: int,
-    signers: Sequence[str] | None = None,
-    only: Collection[str] | None = None,
+    hypotheses: Sequence[str], references: Sequence[str], *, only: Collection[str] | None = None, **draws: Any
 ) -> dict[str, Score]:
-    """Scores N hypotheses against one reference each.
+    """Scores N hypotheses against one reference each; `only` names the scores to compute, None = all.
 
-    - `bleu`: sacreBLEU with its 13a tokenizer. `bleu1` to `bleu4`: cumulative up to that n (the geometric mean of
-      the 1- to n-gram precisions with the brevity penalty), so that `bleu4` is `bleu`.
+    - `bleu`: sacreBLEU with its 13a tokenizer. `bleu1` to `bleu4`: cumulative up to that n, so that `bleu4` is `bleu`.
     - `bleu_intl`: the same with the tokenizer that parts `¿` and `¡` from their word, as 13a does not.
     - `chrf`: chrF2 (Popovic 2015); `chrf++`: with words and word pairs (Popovic 2017). `ter`: TERCOM's (Snover 2006).
     - `cer`, `wer`: all edits over the length of all references, in characters (blanks too) and in words as written
       (parted at blanks, marks glued on), after NFC.
     - `rouge_l`: F1 of the longest common subsequence of lower-cased Unicode words, averaged over sentences.
 
-    The interval is the 2.5th to 97.5th percentile over B resamples of the sentences (Koehn 2004, section 3); all
-    metrics see the same resamples, so that two calls with one seed, N and signers may be compared pair by pair. Where
-    the signers are known, a resample draws signers and then clips of each one drawn (the two-stage bootstrap of
-    Davison and Hinkley 1997, section 3.8): clips of one person are not independent. The signature says which
-    (`bs:signers,clips:1000` or `bs:clips:1000`).
-
-    Args:
-        hypotheses: may be empty strings.
-        references: the raw sentences, never decoded back from ids.
-        bootstrap: B, 0 for no interval.
-        seed: of the one generator that draws the resamples.
-        signers: who signs in each clip; None, one signer alone or an empty name = clips are drawn as independent.
-        only: names of the scores to compute; None = all.
-
-    Raises:
-        ValueError: no sentences, unequal numbers, an empty reference, a negative B.
+    The interval is the 2.5th to 97.5th percentile over `bootstrap` resamples of the sentences (Koehn 2004, section 3);
+    two calls with one seed, N and signers see the same ones and may be compared pair by pair. Where `signers` are
+    known, a resample draws signers and then clips of each one drawn (the two-stage bootstrap of Davison and Hinkley
+    1997, section 3.8): clips of one person are not independent. The signature says which.
     """
     _check(hypotheses, references)
-    drawn = Resamples(len(references), bootstrap, seed, signers)
+    drawn = Resamples(len(references), **draws)
     counted = _counted(list(hypotheses), list(references))
     return {name: drawn.score(count()) for name, count in counted.items() if only is None or name in only}
 
 
-def gloss_wer(
-    recognised: Sequence[str],
-    references: Sequence[str],
-    *,
-    bootstrap: int,
-    seed: int,
-    signers: Sequence[str] | None = None,
-) -> Score:
-    """Word error rate of recognised glosses, on the resamples of `score`; glosses are parted at blanks.
-
-    Args:
-        recognised: glosses of N clips; may be empty.
-        references: of the corpus; a clip whose reference is empty has no glosses and does not count.
-        bootstrap, seed, signers: as of `score`.
-
-    Raises:
-        ValueError: unequal numbers, no glosses at all, a negative B.
-    """
+def gloss_wer(recognised: Sequence[str], references: Sequence[str], **draws: Any) -> Score:
+    """Word error rate of recognised glosses, on the resamples of `score`; clips without any do not count."""
     if len(recognised) != len(references) or not any(reference.split() for reference in references):
         raise ValueError(f"gloss WER: expected glosses of {len(recognised)} clips, got {len(references)} references")
     pairs = [
@@ -128,7 +92,7 @@ def gloss_wer(
         for hypothesis, text in zip(recognised, references, strict=True)
     ]
     counted = _edits("gloss", [hypothesis if text else [] for hypothesis, text in pairs], [text for _, text in pairs])
-    return Resamples(len(pairs), bootstrap, seed, signers).score(counted)
+    return Resamples(len(pairs), **draws).score(counted)
 
 
 def bleu(hypotheses: Sequence[str], references: Sequence[str]) -> float:
@@ -149,58 +113,40 @@ def sentence_chrf(hypothesis: str, reference: str) -> float:
 
 
 def compare(
-    systems: Mapping[str, Sequence[Sequence[str]]],
-    references: Sequence[str],
-    *,
-    baseline: str,
-    bootstrap: int,
-    seed: int,
-    signers: Sequence[str] | None = None,
+    systems: Mapping[str, Sequence[Sequence[str]]], references: Sequence[str], *, baseline: str, **draws: Any
 ) -> dict[str, Difference]:
     """Paired bootstrap of BLEU (13a; Koehn 2004, section 4): each system less the baseline, on the same resamples.
 
-    A system may have been trained several times: its score is the mean over its runs, in each resample too. The
+    `systems` is name -> hypotheses (N) of each of its runs; a score is the mean over these, in each resample too. The
     interval and p are of the sentences (and signers); what another seed would change they do not say. p is
     sacreBLEU's, but that of two equal systems is 1: the share of resamples whose difference lies farther above their
     mean than the one found.
-
-    Args:
-        systems: name -> hypotheses (N) of each of its runs.
-        references: N.
-        baseline: the name of one of them.
-        bootstrap: B, at least 1.
-        seed: of the resamples.
-        signers: as of `score`: where they are known, the resamples are of signers and then of their clips.
-
-    Returns:
-        name -> difference in BLEU, of all but the baseline.
-
-    Raises:
-        ValueError: as of `score`.
     """
     for hypotheses in (hypotheses for runs in systems.values() for hypotheses in runs):
         _check(hypotheses, references)
-    drawn = np.vstack([np.ones(len(references)), Resamples(len(references), bootstrap, seed, signers).drawn])
-    scores = {}
-    for name, runs in systems.items():
-        counted = [_sacre(_bleu("13a"), list(hypotheses), list(references)) for hypotheses in runs]
-        scores[name] = np.mean(
-            [[metric.from_sum(total) for total in (drawn @ metric.counts).tolist()] for metric in counted], axis=0
+    drawn = Resamples(len(references), **draws)
+    scores = {
+        name: np.mean(
+            [drawn.values(_sacre(_bleu(tokenize="13a"), list(each), list(references))) for each in runs], axis=0
         )
+        for name, runs in systems.items()
+    }
     found = {}
     for name in systems:
         if name != baseline:
             real, *resampled = (scores[name] - scores[baseline]).tolist()
             sizes = np.abs(resampled)
             farther = sizes - sizes.mean() >= abs(real)
-            low, high = (float(bound) for bound in np.percentile(resampled, (2.5, 97.5)))
-            found[name] = Difference(real, low, high, float(farther.sum() + 1) / (bootstrap + 1))
+            found[name] = Difference(real, *_interval(resampled), float(farther.sum() + 1) / (len(resampled) + 1))
     return found
 
 
+def _interval(values: list[float]) -> tuple[float, float]:
+    low, high = np.percentile(values, (2.5, 97.5))
+    return float(low), float(high)
+
+
 def _check(hypotheses: Sequence[str], references: Sequence[str]) -> None:
-    if isinstance(hypotheses, str) or isinstance(references, str):
-        raise ValueError("scores: expected lists of sentences, got one string")
     if len(hypotheses) != len(references):
         raise ValueError(
             f"scores: expected one hypothesis a reference, got {len(hypotheses)} hypotheses "
@@ -214,17 +160,9 @@ def _check(hypotheses: Sequence[str], references: Sequence[str]) -> None:
 
 
 class Resamples:
-    """B resamples of N clips, the same ones for every metric and system.
+    """How often each of B resamples drew each of N clips, (B, N): the same ones for every metric and system."""
 
-    Attributes:
-        drawn: how often each resample drew each clip, (B, N).
-        about: what a signature says of them; empty without any.
-
-    Raises:
-        ValueError: a negative B, or not one signer a clip.
-    """
-
-    def __init__(self, clips: int, bootstrap: int, seed: int, signers: Sequence[str] | None) -> None:
+    def __init__(self, clips: int, bootstrap: int, seed: int, signers: Sequence[str] | None = None) -> None:
         if bootstrap < 0:
             raise ValueError(f"bootstrap: expected a number of resamples, 0 or more, got {bootstrap}")
         if signers is not None and len(signers) != clips:
@@ -239,11 +177,14 @@ class Resamples:
 
     def score(self, metric: _Counted) -> Score:
         """The metric's corpus score with its interval."""
-        value, low, high = metric.from_sum(metric.counts.sum(0).tolist()), None, None
-        if len(self.drawn):
-            values = [metric.from_sum(total) for total in (self.drawn @ metric.counts).tolist()]
-            low, high = (float(bound) for bound in np.percentile(values, (2.5, 97.5)))
+        value, *resampled = self.values(metric)
+        low, high = _interval(resampled) if resampled else (None, None)
         return Score(value, low, high, metric.signature + self.about)
+
+    def values(self, metric: _Counted) -> list[float]:
+        """The metric's corpus score, then those of the resamples."""
+        sums = np.vstack([metric.counts.sum(0), self.drawn @ metric.counts])
+        return [metric.from_sum(total) for total in sums.tolist()]
 
 
 def _two_stages(signers: list[str], generator: np.random.Generator) -> Callable[[], npt.NDArray[np.int64]]:
@@ -260,13 +201,12 @@ def _two_stages(signers: list[str], generator: np.random.Generator) -> Callable[
     return draw
 
 
-def _bleu(tokenize: str) -> BLEU:
-    # `force`: or it prints, at each corpus score, that sentences which end in " ." look tokenized.
-    return BLEU(tokenize=tokenize, force=True)
+# `force`: or it prints, at each corpus score, that sentences which end in " ." look tokenized.
+_bleu = partial(BLEU, force=True)
 
 
 def _counted(hypotheses: list[str], references: list[str]) -> dict[str, Callable[[], _Counted]]:
-    thirteen = cache(lambda: _sacre(_bleu("13a"), hypotheses, references))
+    thirteen = cache(lambda: _sacre(_bleu(tokenize="13a"), hypotheses, references))
 
     def words(texts: list[str]) -> list[list[str]]:
         return [clean(text).split() for text in texts]
@@ -274,7 +214,7 @@ def _counted(hypotheses: list[str], references: list[str]) -> dict[str, Callable
     return {
         "bleu": thirteen,
         **{f"bleu{n}": partial(lambda n: _up_to(n, thirteen()), n) for n in (1, 2, 3, 4)},
-        "bleu_intl": lambda: _sacre(_bleu("intl"), hypotheses, references),
+        "bleu_intl": lambda: _sacre(_bleu(tokenize="intl"), hypotheses, references),
         "chrf": lambda: _sacre(CHRF(), hypotheses, references),
         "chrf++": lambda: _sacre(CHRF(word_order=2), hypotheses, references),
         "ter": lambda: _sacre(TER(), hypotheses, references),
@@ -285,7 +225,7 @@ def _counted(hypotheses: list[str], references: list[str]) -> dict[str, Callable
 
 
 def _sacre(metric: BLEU | CHRF | TER, hypotheses: list[str], references: list[str]) -> _Counted:
-    """Take sacreBLEU's own counts of each sentence and its own score of their sum, as its bootstrap does."""
+    """Counts of each sentence and the score of their sum, both sacreBLEU's own, as its bootstrap does."""
     counts = np.array(metric._extract_corpus_statistics(hypotheses, [references]), dtype=np.float64)
     # Recomputed from sums, a resample costs some microseconds: the n-grams are counted once.
     return _Counted(

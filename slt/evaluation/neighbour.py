@@ -1,12 +1,11 @@
 """Beside the scores: what the sentence of the nearest training clip would score, without anything learned.
 
 T frames, S steps that every clip is brought to, D numbers a step, N training clips, C candidates, M clips to score.
-A model below this floor has not earned its training.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -38,20 +37,14 @@ class Neighbour:
         among = f"{self.clips} training clips" if self.clips == self.train else f"{self.clips} of {self.train} of train"
         return f"the nearest of {among} by {', '.join(self.streams)}"
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values for scores.json."""
-        return asdict(self)
 
-
-def neighbour_floor(
-    clips: LsaTMultiStream, train: LsaTMultiStream, *, most: int, bootstrap: int, seed: int, signers: list[str] | None
-) -> Neighbour | None:
+def neighbour_floor(clips: LsaTMultiStream, train: LsaTMultiStream, *, most: int, **draws: Any) -> Neighbour | None:
     """Scores the sentence (and glosses) of the training clip nearest to each clip by dynamic time warping.
 
     Compared are key points where there are any (positions of arms and hands about the nose in shoulder widths, and
     their change), else features (by their mean and deviation in train). At `most` so many training clips are looked
-    at, evenly spread, without augmentation; in train itself a clip is not its own neighbour. `signers` are in the order
-    of ids. None on a corpus of pictures alone, or without another clip to look at.
+    at, evenly spread, without augmentation; in train itself a clip is not its own neighbour. The signers of `draws` are
+    in the order of ids. None on a corpus of pictures alone, or without another clip to look at.
     """
     shapes = {name: x.ndim for name, x in train[0].streams.items()}
     streams = [name for name, ndim in shapes.items() if ndim == 3] or [name for name, n in shapes.items() if n == 2]
@@ -69,11 +62,10 @@ def neighbour_floor(
         mean, deviation = bank.mean((0, 1)), bank.std((0, 1)) + 1e-6
         bank, queries = (bank - mean) / deviation, (queries - mean) / deviation
     found = looked[nearest(queries, bank, own)]
-    same: dict[str, Any] = {"bootstrap": bootstrap, "seed": seed, "signers": signers}
-    scores = score([train.texts[int(i)] for i in found], [clips.texts[i] for i in asked], **same)
+    scores = score([train.texts[int(i)] for i in found], [clips.texts[i] for i in asked], **draws)
     if all("gloss" in split.columns for split in (clips, train)) and any(clips.columns["gloss"]):
         theirs, ours = train.columns["gloss"], clips.columns["gloss"]
-        scores["gloss_wer"] = gloss_wer([theirs[int(i)] for i in found], [ours[i] for i in asked], **same)
+        scores["gloss_wer"] = gloss_wer([theirs[int(i)] for i in found], [ours[i] for i in asked], **draws)
     return Neighbour(tuple(streams), len(looked), len(train), scores)
 
 

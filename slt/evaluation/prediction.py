@@ -8,10 +8,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import numpy as np
 
 from slt.evaluation.metrics import Score, sentence_chrf
 from slt.files import atomic
+
+T = TypeVar("T")
 
 COLUMNS = ["id", "reference", "hypothesis", "chrf", "signer"]
 ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
@@ -33,24 +37,22 @@ class Prediction:
 
     @classmethod
     def of(cls, id: str, reference: str, nbest: Sequence[tuple[str, float]], **beside: Any) -> Prediction:
-        """From the beam's sentences, best first, and further attributes.
-
-        Raises:
-            ValueError: an empty beam.
-        """
+        """From the beam's sentences, best first, and further attributes."""
         if not nbest:
             raise ValueError(f"prediction of {id}: expected at least one hypothesis, got none")
         hypothesis = nbest[0][0]
         return cls(id, reference, hypothesis, sentence_chrf(hypothesis, reference), list(nbest), **beside)
 
 
+def spread(things: Sequence[T], count: int) -> list[T]:
+    """At most `count` of them, evenly spread from the first to the last."""
+    return [things[int(place)] for place in np.linspace(0, len(things) - 1, min(count, len(things)))]
+
+
 def write_predictions(path: Path | str, predictions: Sequence[Prediction]) -> None:
-    r"""Writes predictions.tsv: id, reference, hypothesis, chrf, one clip a line, in the order given.
+    r"""Writes predictions.tsv: id, reference, hypothesis, chrf and, where they are known, signer; a line is a clip.
 
-    Where signers are known, theirs is a fifth column.
-
-    Tabs, line ends and backslashes inside a text are written `\t`, `\n`, `\r`, `\\`, and nothing is quoted:
-    a line is a clip for every tool.
+    Tabs, line ends and backslashes inside a text are written `\t`, `\n`, `\r`, `\\`, and nothing is quoted.
     """
     named = any(p.signer for p in predictions)
     lines = ["\t".join(COLUMNS if named else COLUMNS[:4])]
@@ -62,24 +64,19 @@ def write_predictions(path: Path | str, predictions: Sequence[Prediction]) -> No
 
 
 def read_predictions(path: Path | str) -> list[Prediction]:
-    """Reads what `write_predictions` wrote.
-
-    Raises:
-        ValueError: another header, or a line without a field for each column.
-    """
     with Path(path).open(encoding="utf-8", newline="\n") as file:
         header, *rows = csv.reader(io.StringIO(file.read()), delimiter="\t", quoting=csv.QUOTE_NONE)
     if header not in (COLUMNS, COLUMNS[:4]):
         raise ValueError(
             f"{path}: expected the columns {', '.join(COLUMNS)} (or the first four), got {', '.join(header)}"
         )
+    found = []
     for line, row in enumerate(rows, start=2):
         if len(row) != len(header):
             raise ValueError(f"{path}, line {line}: expected {len(header)} fields between tabs, got {len(row)}")
-    return [
-        Prediction(_unescape(i), _unescape(r), _unescape(h), float(chrf), signer=_unescape("".join(signer)))
-        for i, r, h, chrf, *signer in rows
-    ]
+        name, reference, hypothesis, chrf, signer = [*map(_unescape, row), ""][:5]
+        found.append(Prediction(name, reference, hypothesis, float(chrf), signer=signer))
+    return found
 
 
 def _unescape(text: str) -> str:
@@ -88,14 +85,10 @@ def _unescape(text: str) -> str:
 
 
 def write_scores(path: Path | str, scores: Mapping[str, Score], /, **beside: Any) -> None:
-    """Writes scores.json: {"scores": name -> value, low, high, signature} and further entries of plain values beside.
-
-    Raises:
-        ValueError: a number that JSON has no word for (NaN, infinity), a loss that broke.
-    """
+    """Writes scores.json: {"scores": name -> value, low, high, signature} and other values or dataclasses."""
     content = {"scores": scores, **beside}
     try:
-        text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, default=_plain)
+        text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, default=asdict)
     except ValueError as error:
         raise ValueError(f"{path}: expected finite numbers, got {content}") from error
     with atomic(path) as file:
@@ -120,11 +113,3 @@ def headline(content: Mapping[str, Any]) -> dict[str, float]:
     for kind, name in content.get("worst", {}).items():
         beside[f"worst_{kind}"] = content["groups"][kind][name]["scores"]
     return found | {f"bleu_{name}": float(each["bleu"]["value"]) for name, each in beside.items()}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Score):
-        return asdict(value)
-    if hasattr(value, "as_dict"):
-        return value.as_dict()
-    raise TypeError(f"scores.json: expected plain values, got {type(value).__name__}")

@@ -1,6 +1,6 @@
 """From a gloss head's scores to glosses: CTC's best path, and the most probable sequence by prefix beam search.
 
-Shape letters: B clips, T' frames after downsampling, G gloss classes and the blank, W beam width.
+B clips, T' frames after downsampling, G gloss classes and the blank, W beam width.
 """
 
 from __future__ import annotations
@@ -17,10 +17,9 @@ Logs = npt.NDArray[np.float64]
 
 
 def recognise(scores: Tensor, present: Tensor, glosses: Sequence[str], *, width: int | None) -> list[dict[str, str]]:
-    """Glosses of a batch, named as the score that they get: `gloss_wer` of the best path, `gloss_wer_beam`.
+    """Glosses of a batch by the name of their score: `gloss_wer` of the best path, `gloss_wer_beam` with a `width` W.
 
-    `scores` (B, T', G) are the gloss head's, `present` (B, T') is True on real frames, `glosses` are those of classes
-    1 to G - 1, and `width` is W; None = the best path alone.
+    `scores` (B, T', G) are the gloss head's, `present` (B, T'); `glosses` are those of classes 1 to G - 1.
     """
     found = []
     for logs, mask in zip(scores.float().log_softmax(dim=2).cpu(), present.cpu(), strict=True):

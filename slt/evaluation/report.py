@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 from PIL import Image
 
 from slt.drawing.charts import Curve, draw_curves
+from slt.drawing.page import templates
 from slt.evaluation.assessment import Assessment
 from slt.evaluation.breakdown import KINDS, worst
 from slt.evaluation.metrics import LOWER_IS_BETTER, Score
@@ -24,21 +24,10 @@ from slt.evaluation.prediction import Prediction
 from slt.files import atomic
 
 NAMES = {
-    "bleu": "BLEU",
-    "bleu1": "BLEU-1",
-    "bleu2": "BLEU-2",
-    "bleu3": "BLEU-3",
-    "bleu4": "BLEU-4",
-    "bleu_intl": "BLEU intl",
-    "chrf": "chrF2",
-    "chrf++": "chrF++",
-    "ter": "TER",
-    "cer": "CER",
-    "wer": "WER",
-    "rouge_l": "ROUGE-L",
-    "gloss_wer": "gloss WER",
-    "gloss_wer_beam": "gloss WER, beam",
-}
+    "bleu": "BLEU", "bleu1": "BLEU-1", "bleu2": "BLEU-2", "bleu3": "BLEU-3", "bleu4": "BLEU-4",
+    "bleu_intl": "BLEU intl", "chrf": "chrF2", "chrf++": "chrF++", "ter": "TER", "cer": "CER", "wer": "WER",
+    "rouge_l": "ROUGE-L", "gloss_wer": "gloss WER", "gloss_wer_beam": "gloss WER, beam",
+}  # fmt: skip
 Picture = npt.NDArray[np.uint8]
 
 BESIDE = ("bleu", "chrf", "wer", "rouge_l", "gloss_wer")  # columns of the tables of floors, controls and groups
@@ -70,38 +59,37 @@ def write_report(
         }
         for kind, each in found.groups.items()
     ]
-    environment = Environment(
-        loader=ChoiceLoader([PackageLoader("slt.evaluation", "."), PackageLoader("slt.drawing", ".")]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-    )
-    page = environment.get_template("report.html").render(
-        title=f"Translations of {found.split}",
-        facts=facts,
-        rows=[_score_row(name, score, floors) for name, score in found.scores.items()],
-        beside=_table({"the model": found.scores, **floors}),
-        groups=groups,
-        leaks=found.leaks.named(),
-        clips=[_clip(p, strips.get(p.id)) for p in sorted(found.predictions, key=lambda p: (p.score, p.id))],
-        strip_count=len(strips),
-        charts=[Markup(svg) for svg in draw_curves(shown.curves).values()],
-        config_text=shown.config_text,
-        lang="es",
+    page = (
+        templates("slt.evaluation")
+        .get_template("report.html")
+        .render(
+            title=f"Translations of {found.split}",
+            facts=facts,
+            rows=[
+                {
+                    "name": NAMES.get(name, name),
+                    "lower": name in LOWER_IS_BETTER,
+                    "score": score,
+                    "marks": [_percent(floor[name].value) for floor in floors.values() if name in floor],
+                    "at": _percent(score.value),
+                    "band": None
+                    if score.low is None or score.high is None
+                    else (_percent(score.low), _percent(score.high)),
+                }
+                for name, score in found.scores.items()
+            ],
+            beside=_table({"the model": found.scores, **floors}),
+            groups=groups,
+            leaks=found.leaks.items(),
+            clips=[_clip(p, strips.get(p.id)) for p in sorted(found.predictions, key=lambda p: (p.score, p.id))],
+            strip_count=len(strips),
+            charts=[Markup(svg) for svg in draw_curves(shown.curves).values()],
+            config_text=shown.config_text,
+            lang="es",
+        )
     )
     with atomic(path) as file:
         file.write(page.encode())
-
-
-def _score_row(name: str, score: Score, floors: Mapping[str, Mapping[str, Score]]) -> dict[str, Any]:
-    return {
-        "name": NAMES.get(name, name),
-        "lower": name in LOWER_IS_BETTER,
-        "score": score,
-        "marks": [_percent(floor[name].value) for floor in floors.values() if name in floor],
-        "at": _percent(score.value),
-        "band": None if score.low is None or score.high is None else (_percent(score.low), _percent(score.high)),
-    }
 
 
 def _table(scores: Mapping[str, Mapping[str, Score]]) -> dict[str, Any]:

@@ -7,13 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from slt.corpora.folder import LsaTMultiStream
 from slt.drawing.strip import filmstrip
 from slt.evaluation.assessment import Assessment
 from slt.evaluation.breakdown import worst
-from slt.evaluation.prediction import Prediction, headline, write_predictions, write_scores
+from slt.evaluation.prediction import Prediction, headline, spread, write_predictions, write_scores
 from slt.evaluation.report import Shown, write_report
 from slt.streams.pose import Landmarks
 from slt.training import lineage
@@ -27,12 +25,10 @@ class Examples:
 
     def __init__(self, clips: LsaTMultiStream, dashboard: Dashboard) -> None:
         self.clips, self.dashboard = clips, dashboard
-        places = np.linspace(0, len(clips) - 1, min(dashboard.examples, len(clips))).astype(int)
-        self.names = [clips.ids[int(place)] for place in places]
+        self.names = [clips.ids[place] for place in spread(range(len(clips)), dashboard.examples)]
         self.drawn = False
 
     def show(self, step: int, predictions: Sequence[Prediction]) -> None:
-        """Shows the translations of the handful among `predictions`, of a model trained `step` steps."""
         if not self.names:
             return
         # The dashboard keeps the filmstrips: a clip looks the same at every step.
@@ -46,17 +42,8 @@ def draw_clips(clips: LsaTMultiStream, names: Sequence[str]) -> dict[str, Any]:
     """Clip id -> filmstrip (H, W, 3) uint8 of the named clips."""
     place = {name: i for i, name in enumerate(clips.ids)}
     skeletons = {name: reader.skeleton for name, reader in clips.streams.items() if isinstance(reader, Landmarks)}
-    pictures = {}
-    for name in names:
-        sample = clips[place[name]]
-        pictures[sample.id] = filmstrip(sample.streams, sample.seen, columns=COLUMNS, skeletons=skeletons)
-    return pictures
-
-
-def choose_clips(predictions: Sequence[Prediction], count: int) -> list[str]:
-    """Ids of `count` clips, evenly spread from the worst to the best score: what is worth a filmstrip."""
-    ranked = sorted(predictions, key=lambda p: (p.score, p.id))
-    return [ranked[int(place)].id for place in np.linspace(0, len(ranked) - 1, min(count, len(ranked)))]
+    samples = (clips[place[name]] for name in names)
+    return {each.id: filmstrip(each.streams, each.seen, columns=COLUMNS, skeletons=skeletons) for each in samples}
 
 
 def write_results(
@@ -71,14 +58,7 @@ def write_results(
 ) -> None:
     """Writes scores.json, predictions.tsv and report.html, tells the dashboard and prints the summary.
 
-    Args:
-        found: of `clips`.
-        clips: the split.
-        folder: of the run.
-        about: plain values to keep with the scores: checkpoint, its step, corpus fingerprint.
-        shown: what stands in the report beside the scores.
-        strips: filmstrips in the report.
-        dashboard: of the run.
+    `about` is kept with the scores: checkpoint, its step, corpus fingerprint. `strips` filmstrips are in the report.
     """
     # `blanked` is a part of `controls`, under the name that readers of scores.json know.
     write_scores(
@@ -88,7 +68,8 @@ def write_results(
         **about,
     )  # fmt: skip
     write_predictions(folder / "predictions.tsv", found.predictions)
-    pictures = draw_clips(clips, sorted(choose_clips(found.predictions, strips)))
+    ranked = sorted(found.predictions, key=lambda p: (p.score, p.id))  # filmstrips are of good and bad ones
+    pictures = draw_clips(clips, sorted(p.id for p in spread(ranked, strips)))
     write_report(folder / "report.html", found, pictures, shown, about)
     dashboard.translations(f"{clips.split}/translations", about["step"], found.predictions, pictures)
     written = json.loads((folder / "scores.json").read_text(encoding="utf-8"))

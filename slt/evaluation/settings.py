@@ -10,7 +10,7 @@ from slt.settings import positive
 
 @dataclass(frozen=True, kw_only=True)
 class Controls:
-    """What is scored and shown beside the sentences; the values are those of `evaluation` in conf/."""
+    """What is scored and shown beside the sentences, as `evaluation` in conf/ explains."""
 
     bootstrap: int
     gloss_beam: int | None = positive()  # width of the prefix beam search; None = the best path alone

@@ -1,7 +1,4 @@
-"""Translates a split: batches in, sentences and the teacher-forced loss out.
-
-Shape letters: B clips, T frames, L tokens.
-"""
+"""Translates a split: batches in, sentences and the teacher-forced loss out. B clips, T frames, L tokens."""
 
 from __future__ import annotations
 
@@ -51,45 +48,46 @@ def translate(
     gloss_beam: int | None = None,
     progress: str | None = None,
 ) -> tuple[list[Prediction], float]:
-    """Translates every clip once, deterministically; clips with glosses are recognised too, by a model that learned to.
+    """Translates every clip once -> predictions of all processes' clips by id, and mean cross entropy in nats a token.
 
-    Args:
-        model: its translator, on the device, is put into evaluation mode.
-        batches: with tokens; of several processes, each has its own clips.
-        search, compute: see there.
-        drop: streams taken as not seen.
-        gloss_beam: width of the prefix beam search beside the best path; None = the best path alone.
-        progress: label of a progress bar; None for none.
-
-    Returns:
-        Predictions of all processes' clips by id, and the mean cross entropy in nats a token, without smoothing.
+    Clips with glosses are recognised too, by a model that learned to; `gloss_beam` is the width of the prefix beam
+    search beside the best path. Streams of `drop` are taken as not seen. `progress` labels a progress bar.
     """
-    translator = model.translator.eval()
+    model.translator.eval()
     predictions: list[Prediction] = []
     total, count = 0.0, 0
     for batch in tqdm(batches, desc=progress, disable=progress is None or not processes.first(), unit="batch"):
-        batch = blank(batch.to(compute.device), drop) if drop else batch.to(compute.device)
-        with compute.autocast():
-            memory, present = translator.encoder(batch.streams, batch.seen, batch.frames)
-            logits = translator.decoder(memory, present, batch.tokens)
-            found = translator.decoder.generate(memory, present, search)
-            signs = None
-            if translator.gloss_head is not None and model.glosses and any(batch.glosses):
-                signs = recognise(translator.gloss_head(memory), present, model.glosses, width=gloss_beam)
-        mask = batch.tokens_mask
-        assert batch.tokens is not None
-        assert mask is not None
-        total += functional.cross_entropy(logits[mask].float(), batch.tokens[mask], reduction="sum").item()
-        count += int(mask.sum())
-        seen = seen_share(batch)
-        for i, (name, text) in enumerate(zip(batch.ids, batch.texts, strict=True)):
-            sentences = decode(model.tokenizer, [one.ids for one in found[i]])
-            beam = zip(sentences, (one.score for one in found[i]), strict=True)
-            glosses = {} if signs is None else {"gloss": batch.glosses[i], "recognised": signs[i]}
-            predictions.append(Prediction.of(name, text, list(beam), seen=seen[i], **glosses))
+        found, loss, tokens = _translated(model, blank(batch.to(compute.device), drop), search, compute, gloss_beam)
+        predictions += found
+        total, count = total + loss, count + tokens
     parts = processes.gather((predictions, total, count))
     everything = sorted((p for part, _, _ in parts for p in part), key=lambda p: p.id)
     return everything, sum(total for _, total, _ in parts) / sum(count for _, _, count in parts)
+
+
+def _translated(
+    model: Model, batch: Batch, search: Search, compute: Compute, gloss_beam: int | None
+) -> tuple[list[Prediction], float, int]:
+    """The predictions of a batch, the cross entropy of its tokens in nats, and how many these are."""
+    translator = model.translator
+    with compute.autocast():
+        memory, present = translator.encoder(batch.streams, batch.seen, batch.frames)
+        logits = translator.decoder(memory, present, batch.tokens)
+        found = translator.decoder.generate(memory, present, search)
+        signs = None
+        if translator.gloss_head is not None and model.glosses and any(batch.glosses):
+            signs = recognise(translator.gloss_head(memory), present, model.glosses, width=gloss_beam)
+    mask = batch.tokens_mask
+    assert batch.tokens is not None
+    assert mask is not None
+    loss = functional.cross_entropy(logits[mask].float(), batch.tokens[mask], reduction="sum").item()
+    predictions = []
+    for i, (name, text, seen) in enumerate(zip(batch.ids, batch.texts, seen_share(batch), strict=True)):
+        sentences = decode(model.tokenizer, [one.ids for one in found[i]])
+        beam = zip(sentences, (one.score for one in found[i]), strict=True)
+        glosses = {} if signs is None else {"gloss": batch.glosses[i], "recognised": signs[i]}
+        predictions.append(Prediction.of(name, text, list(beam), seen=seen, **glosses))
+    return predictions, loss, int(mask.sum())
 
 
 def validate(
@@ -99,10 +97,9 @@ def validate(
     *,
     show: Callable[[list[Prediction]], object] | None = None,
 ) -> dict[str, float]:
-    """Validation during training: `val/loss`, and `val/bleu` and `val/chrf` of greedy translations.
+    """`val/loss`, and of greedy translations (best paths) `val/bleu`, `val/chrf` and, with glosses, `val/gloss_wer`.
 
-    Where glosses are recognised, `val/gloss_wer` of the best path too. `show` takes the translations as well, such as a
-    dashboard's.
+    `show` takes the translations as well, such as a dashboard's.
     """
     greedy = Search(num_beams=1, length_penalty=1.0, max_tokens=model.search.max_tokens)
     predictions, loss = translate(model, batches, greedy, compute)

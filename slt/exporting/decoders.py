@@ -86,14 +86,9 @@ def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, scale
 
 
 class Layer(nn.Module):
-    """Self-attention, cross-attention and perceptron, each with its norm before it or after its residual.
+    """Self-attention, cross-attention and perceptron, each with its norm before it (`first`) or after its residual.
 
-    Args:
-        own, cross: maps of query, key, value and out.
-        norms: of the three parts.
-        perceptron: the third part.
-        first: whether a part norms before.
-        num_heads, scale: H, and what scores are multiplied with.
+    `own` and `cross` are the maps of query, key, value and out; scores are multiplied with `scale`.
     """
 
     def __init__(

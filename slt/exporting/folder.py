@@ -32,7 +32,6 @@ class Comparison:
         clips: the split whose sentences are compared.
         batches: random ones, and as many real ones, that graphs and model are asked.
         limit: only so many clips' sentences; None = the whole split.
-        seed: of the random batches.
     """
 
     clips: Any
@@ -51,20 +50,16 @@ def export_folder(
     program: bool,
     say: Callable[[str], None],
 ) -> Manifest:
-    """Exports a trained translator, proves that it is the same, and puts it at `out`.
+    """Export a trained translator, prove that it is the same, and put it at `out`, which must not be there.
 
     Args:
         trained: on the CPU, in float32.
-        out: the folder to make; there must be none.
+        out: the folder; nothing is left there where something fails.
         compared: what proves it.
         name: in the files' names.
         precision: of the ONNX graphs: fp32, fp16 or int8; TorchScript stays fp32.
         program: also write the encoder as a torch.export program.
         say: takes lines of the report.
-
-    Raises:
-        ValueError: `out` is there, an unknown precision, or a tokenizer with no exportable form.
-        ParityError: what was exported computes something else; nothing is left at `out`.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision={precision}: expected one of {', '.join(PRECISIONS)}")
@@ -92,7 +87,7 @@ def export_folder(
 
 @contextmanager
 def _whole(out: Path) -> Iterator[Path]:
-    """A scratch folder beside `out`, which becomes `out` at the end, or goes."""
+    """Give a scratch folder beside `out`, which becomes `out` at the end, or goes."""
     if out.exists():
         raise ValueError(f"out={out}: is there already; remove it, or give another name")
     scratch = out.with_name(f".{out.name}.part")
@@ -106,7 +101,7 @@ def _whole(out: Path) -> Iterator[Path]:
 
 
 def _write_graphs(trained: Trained, folder: Path, name: str, program: bool) -> tuple[dict[str, GraphSpec], int]:
-    """Writes the three ONNX graphs, TorchScript and, where asked for, the program; gives their specs and the opset."""
+    """Write the three ONNX graphs, TorchScript and, where asked for, the program; return specs and opset."""
     made = {
         "encoder": graphs.encoder_graph(trained.translator, trained.streams),
         **graphs.decoder_graphs(trained.translator.decoder),
@@ -157,31 +152,31 @@ def _about(precision: str, converted: dict[str, Converted], differences: dict[st
 def _compare_sentences(
     trained: Trained, folder: Path, compared: Comparison, precision: str, say: Callable[[str], None]
 ) -> dict[str, Any]:
-    """The sentences of the folder beside the checkpoint's; in fp32 they are the same or the export fails."""
+    """Write the folder's sentences beside the checkpoint's; in fp32 they are the same or the export fails."""
     clips, asked = compared.clips, CheckpointTranslator(trained, precision="fp32")
     found = parity.write_sentences(trained, OnnxTranslator(folder), asked, clips, compared.limit)
-    if precision == "fp32":
-        found.refuse_differing(folder.name.removeprefix(".").removesuffix(".part"))
-    report: dict[str, Any] = {"split": clips.split, "clips": len(found.ids), "differing": {}, "bleu": {}}
-    for kind, beams in parity.kinds_of_search(trained.search.num_beams).items():
-        scores = {side: bleu(each[kind], found.references)
-                  for side, each in (("checkpoint", found.wanted), ("exported", found.came))}  # fmt: skip
-        report["differing"][kind], report["bleu"][kind] = len(found.differing(kind)), scores
+    report: dict[str, Any] = {"split": clips.split, "clips": len(found[0].ids), "differing": {}, "bleu": {}}
+    for one in found:
+        if precision == "fp32":
+            one.refuse_differing(folder.name.removeprefix(".").removesuffix(".part"))
+        scores = one.bleu
+        report["differing"][one.kind], report["bleu"][one.kind] = len(one.differing), scores
         say(
-            f"{kind} ({beams} beam{'s' * (beams > 1)}), {clips.split}: {report['differing'][kind]} of "
-            f"{len(found.ids)} sentences differ from the checkpoint's; BLEU {scores['checkpoint']:.2f} before, "
+            f"{one.kind} ({one.beams} beam{'s' * (one.beams > 1)}), {clips.split}: {len(one.differing)} of "
+            f"{len(one.ids)} sentences differ from the checkpoint's; BLEU {scores['checkpoint']:.2f} before, "
             f"{scores['exported']:.2f} after, loss {scores['checkpoint'] - scores['exported']:.2f}"
         )
     if trained.precision != "fp32":
-        report["evaluated_in"] = _as_evaluated(trained, clips, found, say)
+        report["evaluated_in"] = _as_evaluated(trained, clips, found[-1], say)
     return {"sentences": report}
 
 
 def _as_evaluated(trained: Trained, clips: Any, found: parity.Sentences, say: Callable[[str], None]) -> dict[str, Any]:
-    """How many sentences the run's own precision (bf16) writes otherwise: what slt.eval printed used it."""
-    kind, beams = list(parity.kinds_of_search(trained.search.num_beams).items())[-1]
-    told = parity.sentences_of(CheckpointTranslator(trained), clips, len(found.ids), beams)
-    other = sum(a != b for a, b in zip(told, found.came[kind], strict=True))
+    """Count the sentences that the run's own precision (bf16) writes otherwise: what slt.eval printed used it."""
+    translator = CheckpointTranslator(trained)
+    told = [best.text for inputs in parity.chunks(clips, len(found.ids))
+            for (best,) in translator.translate_batch(inputs, num_beams=found.beams, nbest=1)]  # fmt: skip
+    other = sum(text != came.text for text, came in zip(told, found.came, strict=True))
     score = bleu(told, found.references)
-    say(f"{kind}, evaluated in {trained.precision} as in training: {other} sentences differ; BLEU {score:.2f}")
+    say(f"{found.kind}, evaluated in {trained.precision} as in training: {other} sentences differ; BLEU {score:.2f}")
     return {"precision": trained.precision, "differing": other, "bleu": score}

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from slt.exporting.decoders import Start, fast_step
+from slt.exporting.recurrent import OPERATORS, Recurrent
 from slt.models.decoder import TextSeq2SeqDecoder, entered
 from slt.models.signature import GraphSpec, StreamSpec, TensorSpec
 from slt.models.translator import Translator
@@ -37,10 +38,7 @@ Named = list[tuple[str, tuple[int | str, ...]]]
 class Exportable:
     """A module with what an exporter must know.
 
-    Attributes:
-        module: in evaluation mode.
-        args: example inputs; every dynamic length is above one and unlike the others.
-        spec: names, shapes with letters for dynamic lengths, and dtypes.
+    Every dynamic length of the example inputs `args` is above one and unlike the others; `spec` has letters for them.
     """
 
     module: nn.Module
@@ -69,10 +67,12 @@ class Encoder(nn.Module):
 
 
 def fast_forms(module: nn.Module) -> nn.Module:
-    """A copy with the faster form of every part that offers one (`fast_form`)."""
+    """Copy a module with the `fast_form` of every part that offers one, and with recurrent layers as operators."""
     form = getattr(module, "fast_form", None)
     if form is not None:
         return form()
+    if type(module) in OPERATORS:
+        return Recurrent(module)
     copied = copy.copy(module)
     copied._modules = {name: child and fast_forms(child) for name, child in module._modules.items()}
     return copied
@@ -118,7 +118,7 @@ def decoder_graphs(decoder: TextSeq2SeqDecoder) -> dict[str, Exportable]:
 
 
 def _exportable(module: nn.Module, args: tuple[Tensor, ...], inputs: Named, outputs: Named) -> Exportable:
-    """Runs a module once on its example and writes down names, shapes and dtypes."""
+    """Run a module once on its example and writes down names, shapes and dtypes."""
     with torch.no_grad():
         found = module.eval()(*args)
 
@@ -134,11 +134,7 @@ def _exportable(module: nn.Module, args: tuple[Tensor, ...], inputs: Named, outp
 
 
 def to_onnx(graph: Exportable, path: Path) -> int:
-    """Writes an ONNX file, and returns its opset.
-
-    Raises:
-        ImportError: the exporter's libraries are not installed.
-    """
+    """Write an ONNX file, and return its opset."""
     try:
         import onnxscript  # noqa: F401
     except ImportError as error:
@@ -158,7 +154,7 @@ def to_onnx(graph: Exportable, path: Path) -> int:
 
 
 def save(model: Any, path: Path) -> None:
-    """Writes an ONNX model, with its weights in a file beside it where they are too large for one.
+    """Write an ONNX model, with its weights in a file beside it where they are too large for one.
 
     Without what the exporter notes of its work: stack traces, with the folders of whoever exported.
     """
@@ -173,7 +169,7 @@ def save(model: Any, path: Path) -> None:
 
 
 def _forget(graph: Any) -> None:
-    """Clears the notes of an ONNX graph or function, and of the graphs in it."""
+    """Clear the notes of an ONNX graph or function, and of the graphs in it."""
     named = [each for kind in ("value_info", "input", "output", "initializer") for each in getattr(graph, kind, ())]
     for each in (graph, *graph.node, *(value for value in named if not isinstance(value, str))):
         each.ClearField("metadata_props")
@@ -185,7 +181,7 @@ def _forget(graph: Any) -> None:
 
 
 def to_torchscript(graph: Exportable, path: Path) -> None:
-    """Writes a TorchScript file, which libtorch runs without Python."""
+    """Write a TorchScript file, which libtorch runs without Python."""
     with warnings.catch_warnings(), torch.no_grad():
         # torch would have everybody leave TorchScript for torch.export, whose programs nothing but torch's own C++
         # with a compiler runs. The traced sizes that it warns of are those of the picture, which are fixed.
@@ -201,7 +197,7 @@ def to_torchscript(graph: Exportable, path: Path) -> None:
 
 
 def to_program(graph: Exportable, path: Path) -> None:
-    """Writes a torch.export program, for AOTInductor, ExecuTorch and whatever else reads one.
+    """Write a torch.export program, for AOTInductor, ExecuTorch and whatever else reads one.
 
     Of an encoder that shortens clips it takes those of which more than one step is left: torch.export makes another
     program of a length of one.

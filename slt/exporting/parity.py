@@ -7,7 +7,7 @@ size.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,8 +15,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from slt.evaluation.metrics import bleu
 from slt.inference.checkpoint import load_torchscript
-from slt.inference.onnx import Encoded, Inputs, Step, cross_of, feeds, open_session
+from slt.inference.onnx import (
+    Encoded,
+    Hypothesis,
+    Inputs,
+    SentenceTranslator,
+    Step,
+    cross_of,
+    feeds,
+    open_session,
+)
 from slt.models.tokenizer import Tokenize
 from slt.models.trained import Trained
 from slt.streams.batch import Batch, Collate, Sample, collate
@@ -34,25 +44,17 @@ class ParityError(ValueError):
 class Largest:
     """The largest difference so far between a graph and the model, relative to the largest number of its batch.
 
-    Attributes:
-        graph: its file, for messages.
-        strict: raise where it is above `TOLERANCE`; else only keep it.
+    `strict` raises where it is above `TOLERANCE`, and does not only keep it.
     """
 
     graph: str
     strict: bool
     value: float = 0.0
-    batches: int = 0
 
     def see(self, wanted: NDArray[Any], came: NDArray[Any], where: str) -> None:
-        """Compares two arrays of one shape.
-
-        Raises:
-            ParityError: they differ by more than the tolerance, or one is not finite.
-        """
+        """Compare two arrays; ParityError where their shapes differ or a number is not finite."""
         if wanted.shape != came.shape:
             raise ParityError(f"{self.graph}, {where}: shape {wanted.shape} expected, came {came.shape}")
-        self.batches += 1
         if not wanted.size:
             return
         difference = np.abs(wanted.astype(np.float64) - came)
@@ -180,38 +182,38 @@ def _compare_decoder(step: Step, largest: Largest, batch: Batch, wanted: NDArray
 # ---------------------------------------------------------------- sentences
 
 
-@dataclass
+@dataclass(frozen=True)
 class Sentences:
-    """What the model and the exported folder wrote of a split.
+    """What the model wrote of a split's clips and what the exported folder did, in one kind of search."""
 
-    Attributes:
-        ids, references: of its clips.
-        wanted, came: kind of search (`greedy`, `beam`) -> sentences of the model, of the folder.
-        scores: kind -> (model's, folder's) score of each clip.
-    """
+    kind: str
+    beams: int
+    ids: Sequence[str]
+    references: Sequence[str]
+    wanted: Sequence[Hypothesis]
+    came: Sequence[Hypothesis]
 
-    ids: list[str]
-    references: list[str]
-    wanted: dict[str, list[str]] = field(default_factory=dict)
-    came: dict[str, list[str]] = field(default_factory=dict)
-    scores: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
-
-    def differing(self, kind: str) -> list[int]:
+    @property
+    def differing(self) -> list[int]:
         """The clips whose sentences are not the same."""
-        pairs = zip(self.wanted[kind], self.came[kind], strict=True)
-        return [place for place, (wanted, came) in enumerate(pairs) if wanted != came]
+        pairs = zip(self.wanted, self.came, strict=True)
+        return [place for place, (wanted, came) in enumerate(pairs) if wanted.text != came.text]
+
+    @property
+    def bleu(self) -> dict[str, float]:
+        """The scores of both."""
+        sides = {"checkpoint": self.wanted, "exported": self.came}
+        return {side: bleu([one.text for one in found], self.references) for side, found in sides.items()}
 
     def refuse_differing(self, folder: str) -> None:
-        """Raises ParityError where a sentence is not the same, naming the first such clip and both sentences."""
-        for kind in self.wanted:
-            if wrong := self.differing(kind):
-                place = wrong[0]
-                scores = self.scores[kind][place]
-                raise ParityError(
-                    f"{folder}, {kind} search: {len(wrong)} of {len(self.ids)} sentences are not those of the "
-                    f"checkpoint; the first is clip {self.ids[place]}: {self.came[kind][place]!r} (score "
-                    f"{scores[1]:.6f}) where the checkpoint writes {self.wanted[kind][place]!r} ({scores[0]:.6f})"
-                )
+        """Raise ParityError where a sentence is not the same, naming the first such clip and both sentences."""
+        if wrong := self.differing:
+            wanted, came = self.wanted[wrong[0]], self.came[wrong[0]]
+            raise ParityError(
+                f"{folder}, {self.kind} search: {len(wrong)} of {len(self.ids)} sentences are not those of the "
+                f"checkpoint; the first is clip {self.ids[wrong[0]]}: {came.text!r} (score {came.score:.6f}) where the "
+                f"checkpoint writes {wanted.text!r} ({wanted.score:.6f})"
+            )
 
 
 def kinds_of_search(num_beams: int) -> dict[str, int]:
@@ -219,38 +221,24 @@ def kinds_of_search(num_beams: int) -> dict[str, int]:
     return {"greedy": 1} | ({"beam": num_beams} if num_beams > 1 else {})
 
 
-def sentences_of(translator: Any, clips: Any, count: int, num_beams: int) -> list[str]:
-    """The best sentence of each of the first `count` clips, several clips at a time."""
-    found: list[str] = []
-    for inputs in _chunks(clips, count):
-        found += [beam[0].text for beam in translator.translate_batch(inputs, num_beams=num_beams, nbest=1)]
-    return found
-
-
-def _chunks(clips: Any, count: int) -> Iterator[list[Inputs]]:
+def chunks(clips: Any, count: int) -> Iterator[list[Inputs]]:
+    """Read the first `count` clips, some at a time."""
     for begin in range(0, count, BATCH):
         yield [clips[index] for index in range(begin, min(begin + BATCH, count))]
 
 
-def write_sentences(trained: Trained, translator: Any, asked: Any, clips: Any, limit: int | None) -> Sentences:
-    """Asks the checkpoint and the exported folder for the sentences of a split.
-
-    Args:
-        trained: the model.
-        translator: of the folder (`slt.inference.onnx.OnnxTranslator`).
-        asked: of the checkpoint in float32 (`CheckpointTranslator`).
-        clips: the split.
-        limit: only its first so many clips; None = all.
-    """
+def write_sentences(
+    trained: Trained, translator: SentenceTranslator, asked: SentenceTranslator, clips: Any, limit: int | None
+) -> list[Sentences]:
+    """Ask the checkpoint (`asked`, in float32) and the exported folder (`translator`) for the sentences of a split."""
     count = len(clips) if limit is None else min(limit, len(clips))
-    found = Sentences(list(clips.ids[:count]), list(clips.texts[:count]))
+    found = []
     for kind, beams in kinds_of_search(trained.search.num_beams).items():
         options = {"num_beams": beams, "nbest": 1}
         wanted, came = [], []
-        for inputs in _chunks(clips, count):
-            wanted += [beam[0] for beam in asked.translate_batch(inputs, **options)]
+        for inputs in chunks(clips, count):
+            wanted += [best for (best,) in asked.translate_batch(inputs, **options)]
             # One by one, as they come in use: quantised activations share one scale in a batch.
             came += [translator.translate(clip, **options)[0] for clip in inputs]
-        found.wanted[kind], found.came[kind] = [one.text for one in wanted], [one.text for one in came]
-        found.scores[kind] = [(a.score, b.score) for a, b in zip(wanted, came, strict=True)]
+        found.append(Sentences(kind, beams, clips.ids[:count], clips.texts[:count], wanted, came))
     return found

@@ -24,14 +24,10 @@ class Converted:
 
 
 def convert(path: Path, precision: str) -> Converted:
-    """Rewrites a float32 ONNX file in place.
+    """Rewrite a float32 ONNX file in place.
 
-    Args:
-        path: of the graph.
-        precision: `fp16`: weights and products in half floats, inputs, outputs and norms in float32. `int8`: the
-            weights of MatMul and Gemm in int8, one scale a channel, activations quantised as they come (dynamic
-            quantisation); convolutions, embeddings, norms and attention scores stay float32.
-
+    `fp16`: weights and products in half floats, inputs, outputs and norms in float32. `int8`: the weights of MatMul and
+    Gemm in int8, one scale a channel, activations quantised as they come; all else stays float32.
     """
     if precision == "fp16":
         _halve(path)

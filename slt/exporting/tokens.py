@@ -13,11 +13,7 @@ BYTES = 256
 
 
 def write_tokenizer(folder: Path, tokenizer: Any) -> None:
-    """Writes `tokenizer.json`, and beside it `tokenizer/` with the files that transformers reads.
-
-    Raises:
-        ValueError: a tokenizer that has no form of the `tokenizers` library.
-    """
+    """Write `tokenizer.json`, and beside it `tokenizer/` with the files that transformers reads."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None and type(tokenizer).__name__ == "ByT5Tokenizer":
         backend = _of_bytes(tokenizer)

@@ -1,8 +1,4 @@
-"""Tables of captions to cuts: which seconds of which film are a clip, and its sentence; all that is wrong is listed.
-
-Nothing is guessed: a row whose times or text were damaged is rebuilt from what stands beside it or left out, and either
-way it is a `Fault`. The readers here know nothing of where the films are; `sources` brings the two together.
-"""
+"""Tables of captions to cuts: which seconds of which film are a clip, and its sentence; what is wrong is a `Fault`."""
 
 from __future__ import annotations
 
@@ -18,10 +14,9 @@ from pathlib import Path
 from slt.corpora import layout, tables
 from slt.extraction import cues, lsa_t
 from slt.extraction.source import Fault, Source, parse_seconds
-from slt.files import parse_json
+from slt.files import existing, parse_json
 from slt.text import clean, plain_name, visible
 
-FORMATS = ("auto", "subs", "cuts", "lsa_t", "subtitles", *cues.FORMATS, "none")
 _MARK = re.compile(r"\s*[,.;:!?…)]")
 # What a spreadsheet leaves of a text that began with `=` or `-`, in English and Spanish.
 _SPREADSHEET = re.compile(
@@ -32,11 +27,7 @@ Items = Iterator[Source | Fault]
 
 @dataclass(frozen=True)
 class Captions:
-    """A table of captions, or a folder of subtitle files, and how it is read: `captions` in conf/extract.yaml.
-
-    Raises:
-        ValueError: values that do not fit, or an expression of `strip` that is none.
-    """
+    """A table of captions, or a folder of subtitle files, and how it is read: `captions` in conf/extract.yaml."""
 
     path: Path | str | None
     format: str
@@ -46,16 +37,12 @@ class Captions:
     strip: Mapping[str, str | None] | None = None
 
     def __post_init__(self) -> None:
-        if self.format not in FORMATS:
-            raise ValueError(f"captions.format={self.format}: expected one of {', '.join(FORMATS)}")
         if self.unquoted and self.format not in ("auto", "subs", "none"):
             raise ValueError(f"captions.unquoted reads captions.format=subs only, came captions.format={self.format}")
         if self.language is not None and self.format not in ("auto", *cues.FORMATS, "none"):
             raise ValueError(
-                f"captions.language={self.language} chooses among srt and vtt files, came captions.format={self.format}"
+                f"captions.language={self.language} is for srt and vtt files, came captions.format={self.format}"
             )
-        if not math.isfinite(self.min_seconds) or self.min_seconds < 0:
-            raise ValueError(f"captions.min_seconds must be at least 0, came {self.min_seconds}")
 
     @cached_property
     def patterns(self) -> dict[str, re.Pattern[str]]:
@@ -70,19 +57,13 @@ class Captions:
         return found
 
     def read(self, films: Collection[str] = ()) -> tuple[list[Source], list[Fault]]:
-        """Return the clips in the table's order, with clean texts, and what is wrong; subtitle files are of `films`.
-
-        Raises:
-            FileNotFoundError: no such table.
-            ValueError: a table that cannot be read as a whole, or an id that is no file name or stands twice, naming
-                file and line: which of the two is meant cannot be known.
-        """
+        """Return the clips in the table's order, with clean texts, and what is wrong; subtitle files are of `films`."""
         path = Path(self.path or "")
         taken: dict[str, Counter[str]] = {name: Counter() for name in self.patterns}
         places: dict[str, str] = {}
         clips: list[Source] = []
         faults: list[Fault] = []
-        for item in [*self._items(path, films)]:
+        for item in self._items(path, films):
             if isinstance(item, Fault):
                 faults.append(item)
                 continue
@@ -100,16 +81,13 @@ class Captions:
             if pieces:
                 most = ", ".join(f"{piece!r} {count} times" for piece, count in pieces.most_common(3))
                 reason = f"captions.strip.{name} took {pieces.total()} pieces out of the texts ({most})"
-                faults.append(Fault(path.name, "", reason, dropped=False))
+                faults.append(Fault(path.name, "", reason))
         return clips, [*faults, *_overlaps(clips), *_rolling(clips, path.name)]
 
     def _items(self, path: Path, films: Collection[str]) -> Items:
         if self.format in cues.FORMATS:
             return _subtitle_files(path, self.format, films, self.language)
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"{path}: no such table; captions.format={self.format} reads it, or give captions.path="
-            )
+        existing(path, f"a table, which captions.format={self.format} reads, or give captions.path=")
         readers: dict[str, Callable[[Path], Items]] = {
             "subs": _unquoted if self.unquoted else partial(_rows, read=_whole_film, required=()),
             "cuts": partial(_rows, read=_cut, required=("video", "start", "end")),
@@ -134,29 +112,21 @@ class Captions:
         return ""
 
 
-def clean_caption(
-    text: str, strip: Mapping[str, re.Pattern[str]], taken: Mapping[str, Counter[str]] | None = None
-) -> str:
-    r"""Return the sentence of a caption: what is signed, without what its file format and its captioner added.
+def clean_caption(text: str, strip: Mapping[str, re.Pattern[str]], taken: Mapping[str, Counter[str]]) -> str:
+    r"""Return the sentence of a caption, without what its file format and its captioner added.
 
-    In this order: HTML entities (`&amp;`, `&#39;`; only whole ones with their `;`) become their character, twice over
-    where they were written twice over; the tags of subtitle formats go (`<i>`, `<font color=#fff>`, `<c.yellow>`,
-    `<v Ana>`, `<00:01.000>`, `{\an8}`), `<br>` becomes a blank; what the expressions of `strip` find goes and is
-    counted in `taken`; invisible characters go (U+200B, U+200C, U+FEFF, U+00AD and all others of their kind, and
-    control characters); then NFC, runs of white space to one blank, ends stripped. Case, accents, `¿`, `¡`, hashtags
-    and all other marks stay.
+    In this order: entities, tags, what `strip` finds (counted in `taken`), invisible characters, blanks. All else
+    stays.
     """
     text = cues.plain_text(text)
     for name, pattern in strip.items():
-        if taken is not None:
-            taken[name].update(clean(match[0]) for match in pattern.finditer(text))
+        taken[name].update(clean(match[0]) for match in pattern.finditer(text))
         text = pattern.sub(lambda match: "\0" if _MARK.match(match.string, match.end()) else " ", text)
     text = clean(text).replace(" \0", "").replace("\0", "")  # `hola [risas], chau`: no blank before the comma
     return clean(visible(text))
 
 
 def check_id(name: str, where: str) -> None:
-    """Raise ValueError unless `name` can be an id, as `layout.id_fault` has it."""
     if not name:
         raise ValueError(f"{where}: empty id; every row names its clip")
     if fault := layout.id_fault(name):
@@ -181,7 +151,7 @@ def _overlaps(clips: Iterable[Source]) -> Iterator[Fault]:
         for cut in cuts[1:]:
             if (shared := min(_span(last)[1], _span(cut)[1]) - _span(cut)[0]) > 1e-6:
                 reason = f"overlaps {last.video_id} ({last.where}) by {shared:.3f} s"
-                yield Fault(cut.where, cut.video_id, reason, dropped=False)
+                yield Fault(cut.where, cut.video_id, reason)
             last = max(last, cut, key=lambda clip: _span(clip)[1])
 
 
@@ -201,29 +171,20 @@ def _rolling(clips: Iterable[Source], where: str) -> Iterator[Fault]:
             f"most captions of {len(found)} films, the first is {found[0]!r}, begin with the words that the one before "
             "ends with; do they come from automatic captions that roll? Read those srt or vtt files (captions.format)"
         )
-        yield Fault(where, "", reason, dropped=False)
-
-
-# ---------------------------------------------------------------- tables
+        yield Fault(where, "", reason)
 
 
 def _rows(path: Path, read: Callable[[Path, int, Mapping[str, str]], Source | Fault], required: Iterable[str]) -> Items:
-    """Read a table with the columns of `subs.csv`, row by row; another form than the standard one is a Fault.
-
-    Raises:
-        ValueError: as in `layout.read_table`.
-    """
     for line, row, fault in layout.table_rows(path):
         if fault.startswith(layout.NOTE):
-            yield Fault(path.name, "", fault.removeprefix(f"{layout.NOTE}{path}: "), dropped=False)
+            yield Fault(path.name, "", fault.removeprefix(f"{layout.NOTE}{path}: "))
             continue
         if fault and not layout.lacks_only_text(fault):  # an empty text is one row's fault and not the table's
             hint = ". (captions.unquoted=true takes all after a row's first `;` as text)"
             raise ValueError(fault + hint * (not required and "fields expected" in fault))
         if missing := [column for column in required if column not in row]:
             raise ValueError(
-                f"{path} line 1: no column {missing[0]!r}; captions.format=cuts reads `video_id;video;start;end;texto"
-                "[;...]`; for whole films take captions.format=subs"
+                f"{path} line 1: no column {missing[0]!r}; captions.format=subs takes whole films, without times"
             )
         yield read(path, line, row)
 
@@ -238,8 +199,7 @@ def _whole_film(path: Path, line: int, row: Mapping[str, str]) -> Source:
     cut = {key: row[key] for key in ("start", "end") if row.get(key, "").strip()}
     if plain_name(row.get("video") or name) != name or cut:
         raise ValueError(
-            f"{path} line {line}: a cut of a film ({row.get('video', name)!r}, {cut}), but captions.format=subs takes "
-            "whole films, each named by its id; take captions.format=cuts"
+            f"{path} line {line}: a cut, {row.get('video', name)!r} {cut}, of a film: take captions.format=cuts"
         )
     return Source(name, text=row["texto"], columns=_further(row), where=f"{path.name} line {line}")
 
@@ -260,8 +220,7 @@ def _cut(path: Path, line: int, row: Mapping[str, str]) -> Source | Fault:
 
 def _unquoted(path: Path) -> Items:
     text, encoding = _read(path)
-    if encoding:
-        yield _encoded(path, encoding)
+    yield from _encoded(path, encoding)
     header, *lines = text.split("\n")
     if header.strip() != "video_id;texto":
         raise ValueError(f"{path} line 1: `video_id;texto` expected with captions.unquoted=true, came {header!r}")
@@ -273,14 +232,10 @@ def _unquoted(path: Path) -> Items:
             yield Source(plain_name(name), text=text, where=f"{path.name} line {number}")
 
 
-# ---------------------------------------------------------------- subtitles
-
-
 def _subtitles_json(path: Path) -> Items:
     """Read `{title-YouTubeID: [[start, end, text], ...]}`; a clip is its film's name and its line, counted from 1."""
     text, encoding = _read(path)
-    if encoding:
-        yield _encoded(path, encoding)
+    yield from _encoded(path, encoding)
     films = parse_json(text, path)
     if not isinstance(films, dict) or not all(isinstance(lines, list) for lines in films.values()):
         raise ValueError(f"{path}: expected {{film: [[start, end, text], ...]}} with times in seconds, came other JSON")
@@ -329,13 +284,13 @@ def _subtitle_files(folder: Path, kind: str, films: Collection[str], language: s
                 text = "\n".join(cue.lines)
                 yield Source(name, start=cue.start, end=cue.end, text=text, video=video, where=where)
     for encoding, names in foreign.items():
-        yield _encoded(folder, f"{encoding} in {len(names)} of {len(chosen)} files, the first is {names[0]}")
+        yield from _encoded(folder, f"{encoding} in {len(names)} of {len(chosen)} files, the first is {names[0]}")
     if rolled:
         reason = (
             f"captions that roll in {rolled} of {len(chosen)} files: {lines} lines that repeat the cue before are left "
             "out, each line is a clip with the times of the cue that brings it"
         )
-        yield Fault(folder.name, "", reason, dropped=False)
+        yield Fault(folder.name, "", reason)
 
 
 def _read(path: Path) -> tuple[str, str]:
@@ -344,5 +299,6 @@ def _read(path: Path) -> tuple[str, str]:
     return text.replace("\r\n", "\n").replace("\r", "\n"), encoding
 
 
-def _encoded(path: Path, encoding: str) -> Fault:
-    return Fault(path.name, "", f"not in utf-8, read as {encoding}", dropped=False)
+def _encoded(path: Path, encoding: str) -> Items:
+    if encoding:
+        yield Fault(path.name, "", f"not in utf-8, read as {encoding}")

@@ -6,9 +6,9 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,12 @@ import cv2
 from slt.extraction import records
 from slt.extraction.footage import frames_at, known_by, probe, read_frames
 from slt.extraction.poses import read_keypoints
-from slt.extraction.records import OutputError, Record, writing
+from slt.extraction.records import Record, writing
 from slt.extraction.regions import Extractor
 from slt.extraction.source import Box, Source
 from slt.extraction.video import Film, target_rate
 from slt.extraction.writer import ClipWriter
+from slt.files import OutputError
 from slt.streams.pose import shoulders_seen
 
 log = logging.getLogger(__name__)
@@ -43,15 +44,11 @@ class Extraction:
     shard: str | None  # "i/n": the i-th of n parts; None = all
     report_worst: int | None  # clips on the contact sheets of report.html; None = no report
 
-
-@dataclass(frozen=True)
-class Maker:
-    """What the clips' records say of the extractor, or the reader, that made them."""
-
-    extractor: str
-    version: int
-    fingerprint: str
-    parameters: Mapping[str, Any]
+    @property
+    def part(self) -> tuple[int, int]:
+        """The shard as numbers, from (1, 1) on."""
+        i, n = (self.shard or "1/1").split("/")
+        return int(i), int(n)
 
 
 @dataclass(frozen=True)
@@ -59,78 +56,73 @@ class Job:
     """What a process must know to extract clips; picklable, so that it can be sent to one."""
 
     make: Callable[[], Extractor] | None  # opens the extractor; None where poses are read
-    maker: Maker
+    maker: dict[str, Any]  # what records say of it: its name, version, fingerprint and parameters
     writer: ClipWriter
     how: Extraction
     scratch: Path  # on the file system of the corpus
 
     @property
     def out(self) -> Path:
-        """The corpus folder."""
         return self.writer.out
 
 
-@dataclass(frozen=True)
-class Stopped:
-    """A clip that could not be written, through no fault of its film."""
-
-    reason: str
-
-
 def build_extractor(landmarker: Callable[[], Any], extractor: Callable[[Any], Extractor]) -> Extractor:
-    """Open an extractor with a landmarker of its own, as each process needs it."""
     return extractor(landmarker())
 
 
-def maker_of(extractor: Extractor | None, kind: str, source: Source) -> Maker:
-    if extractor is not None:
-        return Maker(extractor.name, extractor.version, extractor.fingerprint, extractor.parameters)
-    stated = {} if source.size is None else {"size": list(source.size), "fps": source.fps}
-    name, version = READERS["openpose" if stated else kind]
-    return Maker(name, version, hashlib.sha256(json.dumps([name, version]).encode()).hexdigest()[:16], stated)
+@contextmanager
+def opened(make: Callable[[], Extractor] | None) -> Iterator[Extractor | None]:
+    """Open an extractor with a landmarker of its own, as each process needs it; None gives None."""
+    extractor = make() if make is not None else None
+    try:
+        yield extractor
+    finally:
+        if extractor is not None:
+            extractor.landmarker.close()
 
 
-def close(extractor: Extractor | None) -> None:
+def maker_of(extractor: Extractor | None, kind: str, source: Source) -> dict[str, Any]:
     if extractor is not None:
-        extractor.landmarker.close()
+        own = (extractor.name, extractor.version, extractor.fingerprint, extractor.parameters)
+    else:
+        stated = {} if source.size is None else {"size": list(source.size), "fps": source.fps}
+        name, version = READERS["openpose" if stated else kind]
+        own = name, version, hashlib.sha256(json.dumps([name, version]).encode()).hexdigest()[:16], stated
+    return dict(zip(("extractor", "version", "fingerprint", "parameters"), own, strict=True))
 
 
 @contextmanager
-def open_job(job: Job) -> Iterator[Callable[[Source], Record | Stopped]]:
+def open_job(job: Job) -> Iterator[Callable[[Source], Record]]:
     """Open the extractor of one of several processes; gives what extracts a clip."""
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)  # the processes share the cores already
-    extractor = job.make() if job.make is not None else None
     try:
-        yield partial(attempt, job, extractor)
+        with opened(job.make) as extractor:
+            yield partial(attempt, job, extractor)
     finally:
-        close(extractor)
         cv2.setNumThreads(threads)
 
 
-def attempt(job: Job, extractor: Extractor | None, source: Source) -> Record | Stopped:
+def attempt(job: Job, extractor: Extractor | None, source: Source) -> Record:
     """Extract a clip and commit it; return its record, which says `failure` where its film is at fault."""
     start = time.perf_counter()
     about = {"video_id": source.video_id, **cut_of(source)}
     known = known_by(source.path)  # before it is read: a film that changes meanwhile is read again
     try:
-        try:
-            made = read_clip(source, job) if extractor is None else extract_clip(source, extractor, job)
-            about |= {"source": known, "mirrored": source.mirrored}
-            record = about | made | asdict(job.maker) | {"seconds": round(time.perf_counter() - start, 3)}
-        except (OutputError, MemoryError, ImportError):
-            raise
-        except (ValueError, OSError) as error:
-            record = about | {"failure": str(error)}
-        except Exception as error:  # a library that fails on one film must not end the night's work
-            log.exception("%s", source.video_id)
-            record = about | {"failure": f"{source.path}: {type(error).__name__}: {error}"}
-        with writing(job.out):
-            if "failure" in record:
-                job.writer.discard(source.video_id)
-            records.commit(job.out, record, job.scratch)
-    except OutputError as error:
-        return Stopped(str(error))
+        made = read_clip(source, job) if extractor is None else extract_clip(source, extractor, job)
+        about |= {"source": known, "mirrored": source.mirrored}
+        record = about | made | job.maker | {"seconds": round(time.perf_counter() - start, 3)}
+    except (OutputError, MemoryError, ImportError):
+        raise
+    except (ValueError, OSError) as error:
+        record = about | {"failure": str(error)}
+    except Exception as error:  # a library that fails on one film must not end the night's work
+        log.exception("%s", source.video_id)
+        record = about | {"failure": f"{source.path}: {type(error).__name__}: {error}"}
+    with writing(job.out):
+        if "failure" in record:
+            job.writer.discard(source.video_id)
+        records.commit(job.out, record, job.scratch)
     return record
 
 
@@ -146,18 +138,16 @@ def cut_of(source: Source) -> dict[str, Any]:
 
 
 def extract_clip(source: Source, extractor: Extractor, job: Job) -> Record:
-    """Extract a clip of a film and write its streams; return what its record says of it."""
-    film = probe(source.path, rate=source.fps)
+    film = probe(source)
     rate = target_rate(film, job.how.fps, job.how.max_fps)
-    pictures = partial(frames_at, source.path, start=source.start, rate=source.fps, mirrored=source.mirrored)
-    frames = partial(read_frames, source.path, fps=rate, start=source.start, rate=source.fps, mirrored=source.mirrored)
+    pictures = partial(frames_at, source)
     box = None if source.box is None else box_in(source, next(pictures([0.0]))[1].shape[1])
-    signer = extractor.find_signer(pictures, duration=_duration(source, film, rate, frames), box=box)
+    signer = extractor.find_signer(pictures, duration=_duration(source, film, rate), box=box)
     notes: list[str] = []
     scratch = job.scratch / "clips"  # of its own: beside it stand records on their way, named by ids as well
-    opened = job.writer.clip(source.video_id, fps=rate, scratch=scratch, fingerprint=job.maker.fingerprint)
+    opened = job.writer.clip(source.video_id, fps=rate, scratch=scratch, fingerprint=job.maker["fingerprint"])
     with opened as clip:
-        for regions in extractor.stream(frames(end=source.end, notes=notes), fps=rate, signer=signer):
+        for regions in extractor.stream(read_frames(source, fps=rate, notes=notes), fps=rate, signer=signer):
             clip.add(regions)
     edges = [float(edge) for edge in signer.box] if signer.box is not None else None
     who = {"certainty": round(signer.certainty, 4), "persons": signer.persons, "unsure": signer.unsure, "box": edges}
@@ -165,15 +155,14 @@ def extract_clip(source: Source, extractor: Extractor, job: Job) -> Record:
     return {"fps": round(rate, 6), "film_fps": round(film.fps, 6), **clip.summary(), "signer": who} | said
 
 
-def _duration(source: Source, film: Film, rate: float, frames: Callable[[], Iterator[Any]]) -> float:
+def _duration(source: Source, film: Film, rate: float) -> float:
     end = source.end if source.end is not None else film.duration
     if end is None:  # a stream that was recorded without its length: only reading it tells
-        return sum(1 for _ in frames()) / rate
+        return sum(1 for _ in read_frames(source, fps=rate)) / rate
     return max(end - (source.start or 0.0), 1 / rate)
 
 
 def read_clip(source: Source, job: Job) -> Record:
-    """Read a clip's pose where others have found it and write it; return what its record says of it."""
     pose = read_keypoints(source)
     job.writer.write_pose(source.video_id, pose, scratch=job.scratch / "clips")
     about: Record = {"missing": list(pose.missing)} if pose.missing else {}

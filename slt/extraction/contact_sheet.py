@@ -1,7 +1,4 @@
-"""A clip at a glance: frames of its film with landmarks and boxes, and under each the crops that were cut from it.
-
-n frames of a clip, R crop side, K landmarks, H and W a picture's height and width in pixels.
-"""
+"""A clip at a glance: n frames of its film with landmarks and boxes, under each the crops cut from it (side R)."""
 
 from __future__ import annotations
 
@@ -38,10 +35,9 @@ class Moment:
 
 
 def draw_sheet(moments: Sequence[Moment], *, size: tuple[int, int], signer: Box | None) -> Picture:
-    """Draw one or more moments of a film of a `size` (width, height) side by side; return RGB uint8 (H, W, 3).
+    """Draw moments of a film of a `size` (width, height) side by side; return RGB uint8 (H, W, 3).
 
-    What is seen, followed and not seen is told apart by a word and by the frame (whole, dashed, hatched), and left
-    from right by a letter, beside the colour. `signer` is where the signer was looked for; None = everywhere.
+    All is told apart without colour too. `signer` is where the signer was looked for; None = everywhere.
     """
     scale = min(CELL / size[0], TALLEST / size[1])
     shown = (max(round(size[0] * scale), 1), max(round(size[1] * scale), 1))
@@ -97,7 +93,7 @@ def _box(draw: ImageDraw.ImageDraw, box: Box, stream: str, dashed: bool) -> None
     """One crop's square and its letter: F for face, L and R for the signer's hands."""
     side = stream.split("_")[0]
     colour = COLOURS.get(side, BLACK)
-    _outline(draw, box, WHITE, 3 * THIN, dash=0, on=1.0)
+    _outline(draw, box, WHITE, 3 * THIN)
     _outline(draw, box, colour, 2 * THIN, dash=8 * FINE if dashed else 0, on=0.5)
     # The tag stands outside the box, on the side where the other hand's does not.
     left = box[2] if side == "left" else box[0] - TAG[0]
@@ -108,7 +104,7 @@ def _box(draw: ImageDraw.ImageDraw, box: Box, stream: str, dashed: bool) -> None
 
 
 def _outline(
-    draw: ImageDraw.ImageDraw, box: Box, fill: tuple[int, int, int], width: int, *, dash: int, on: float
+    draw: ImageDraw.ImageDraw, box: Box, fill: tuple[int, int, int], width: int, *, dash: int = 0, on: float = 1.0
 ) -> None:
     """A rectangle's outline; `dash` pixels from one dash to the next, of which the share `on` is drawn; 0 = whole."""
     x0, y0, x1, y1 = box
@@ -128,6 +124,6 @@ def _crop(crop: Picture, mark: int, side: int) -> Image.Image:
     cell = Image.fromarray(crop).resize((side, side), Image.Resampling.LANCZOS)
     draw = ImageDraw.Draw(cell)
     edge = (1, 1, side - 2, side - 2)
-    _outline(draw, edge, WHITE, 3, dash=0, on=1.0)
+    _outline(draw, edge, WHITE, 3)
     _outline(draw, edge, INK, 2, dash=10 if mark == FOLLOWED else 0, on=0.5)
     return cell

@@ -21,7 +21,6 @@ log = logging.getLogger(__name__)
 
 
 def shows_nobody(record: Record) -> bool:
-    """Tell whether no person is found in any frame of a clip."""
     if "person" in record:
         return not record["person"]
     return not any(record["seen"].values()) and not (record["signer"] or {}).get("persons")
@@ -37,11 +36,7 @@ def write_corpus(
     out: Path,
     scratch: Path,
 ) -> tuple[str, ...]:
-    """Write the tables over the finished clips, each whole, `corpus.json` last; return the clips that show nobody.
-
-    Raises:
-        ValueError: no clip is finished, or all show nobody.
-    """
+    """Write the tables over the finished clips, each whole, `corpus.json` last; return the clips that show nobody."""
     kept = {source.video_id: source for source in sources if "failure" not in dealt[source.video_id]}
     if not kept:
         name, record = next(iter(dealt.items()))
@@ -49,17 +44,16 @@ def write_corpus(
     nobody = tuple(name for name in kept if shows_nobody(dealt[name]))
     into = set(kept) if splitting.nobody else set(kept) - set(nobody)
     if not into:
-        film = kept[nobody[0]].path
         raise ValueError(
-            f"in none of {len(kept)} clips is a person found, as in {nobody[0]!r} ({film}); are these the right films? "
-            "split.nobody=true takes them all the same"
+            f"in none of {len(kept)} clips is a person found, as in {nobody[0]!r} ({kept[nobody[0]].path}); are these "
+            "the right films? split.nobody=true takes them all the same"
         )
     splits = {split: [name for name in ids if name in into] for split, ids in splits.items()}
     if empty := [split for split, ids in splits.items() if not ids]:
         log.warning("all clips of %s failed or show nobody: those that are left are split anew", " and ".join(empty))
         splits = splitting.deal([kept[name] for name in kept if name in into])
     todo = "" if splitting.nobody else ", so it is in no split (split.nobody=true takes it)"
-    lost = [Fault(dealt[name]["film"], name, f"no person is found{todo}", dropped=False) for name in nobody]
+    lost = [Fault(dealt[name]["film"], name, f"no person is found{todo}") for name in nobody]
     rows = subs_rows(list(kept.values()), dealt)
     text = json.dumps([recipe, rows, splits], sort_keys=True)
     corpus = {"name": out.name, "maker": "slt.extract", "clips": len(kept), "failed": len(dealt) - len(kept)}
@@ -91,7 +85,6 @@ def _put(ready: Path, out: Path) -> None:
 
 
 def subs_rows(sources: Sequence[Source], dealt: Mapping[str, Record]) -> list[dict[str, Any]]:
-    """Return the rows of subs.csv: what the table of captions said of each clip, and what was measured."""
     rows: list[dict[str, Any]] = []
     for source in sources:
         record = dealt[source.video_id]
@@ -103,7 +96,7 @@ def subs_rows(sources: Sequence[Source], dealt: Mapping[str, Record]) -> list[di
 
 
 def write_faults(path: Path, faults: Sequence[Fault]) -> None:
-    """Write faults.csv, `where;video_id;reason;dropped`: what was wrong with the tables that the clips come from."""
+    """Write faults.csv: what was wrong with the tables and films that the clips come from."""
     with atomic(path) as binary:
         writer = csv.writer(TextLines(binary), delimiter=";", lineterminator="\n")
         writer.writerow(["where", "video_id", "reason", "dropped"])

@@ -1,7 +1,7 @@
 """Subtitle files to timed lines: SubRip and WebVTT, with automatic captions that roll read as what is new in each cue.
 
-One scanner and no library: `pysubs2` takes WebVTT's notes, styles and names of cues for text, and it and `webvtt-py`
-pass over a cue whose times or arrow are damaged, and over text without times, without a word.
+No library: `pysubs2` takes WebVTT's notes and styles for text, and it and `webvtt-py` pass over damaged cues in
+silence.
 """
 
 from __future__ import annotations
@@ -58,11 +58,7 @@ def plain_text(text: str) -> str:
 
 
 def read_cues(text: str, kind: str) -> list[Cue]:
-    """Read the cues of a file, damaged ones too, from its text with newlines as line ends.
-
-    Raises:
-        ValueError: "vtt" without its first line.
-    """
+    """Read the cues of a file, damaged ones too, from its text with newlines as line ends."""
     if kind == "vtt" and not re.match(r"WEBVTT(?:[ \t\n]|$)", text):
         raise ValueError(f"line 1: `WEBVTT` expected, came {text[:40]!r}; is it SubRip? Then take format=srt")
     cues = []
@@ -85,8 +81,8 @@ def _seconds(parts: Sequence[str | None]) -> float:
 def _blocks(text: str, kind: str) -> Iterator[tuple[str, list[str]]]:
     """Yield (line of times, lines of text); of text without times its first line, alone.
 
-    In SubRip a text goes on to the next line of times, over empty lines too; in WebVTT to the first line that is empty
-    (W3C, section 4): one blank is text. An editor may have taken such a blank away; then the text is what follows.
+    In SubRip a text goes on to the next line of times; in WebVTT to the first empty line (W3C, section 4), unless an
+    editor has taken away the one blank that its first line was.
     """
     lines = text.split("\n")
     timings = [number for number, line in enumerate(lines) if _TIMES.search(line)]
@@ -107,12 +103,11 @@ def _blocks(text: str, kind: str) -> Iterator[tuple[str, list[str]]]:
 
 
 def unroll(cues: Sequence[Cue]) -> tuple[list[Cue], int]:
-    """Take out of captions that roll what each cue repeats of the one before; others stay as they are.
+    """Take out of captions that roll what each cue repeats of the one before; return them and how many lines went.
 
-    Automatic captions show two lines or more, of which all but the last stood there before, with cues of 10 ms in
-    between that hold nothing new. A line with karaoke times is new. Without them a file rolls where most of its cues
-    begin with a line of several words that the cue before ended with, and go on, or stand for an instant. Returns the
-    cues, each with its new lines alone and with its own times, and how many lines were taken out.
+    Automatic captions show lines of which all but the last stood there before. A line with karaoke times is new;
+    without them a file rolls where most cues begin with a line of several words that the cue before ended with, and go
+    on.
     """
     pairs = list(pairwise(cue for cue in cues if cue.lines))
     counts = [_repeated(before, cue) for before, cue in pairs]
@@ -157,14 +152,9 @@ def _first_word(cue: Cue, count: int) -> float:
 def choose_languages(
     stems: Collection[str], films: Collection[str], language: str | None
 ) -> tuple[dict[str, str], Mapping[str, str]]:
-    """Find out which film each subtitle file belongs to: `Title [id].es.vtt` to `Title [id].mp4`.
+    """Find which film each subtitle file belongs to, by their stems: `Title [id].es.vtt` to `Title [id].mp4`.
 
-    `stems` and `films` are names without their ending; a file that has a film's whole name belongs to it. Language
-    "es" takes that of each film's files which says `es`, else `es-419` and its like; with None each film has one file.
-    Returns film -> file, and film -> why none of its files is taken.
-
-    Raises:
-        ValueError: a film with several files that could be meant.
+    "es" takes a film's `es`, else its `es-419`, else its one file. Returns film -> file, and film -> why none is taken.
     """
     found: dict[str, dict[str, str]] = {}
     for stem in stems:
@@ -180,9 +170,8 @@ def choose_languages(
             tags = tags or [tag for tag in files if not tag]
         if len(tags) > 1:
             raise ValueError(
-                f"captions.language={'null' if language is None else language}: {film!r} has subtitles in "
-                f"{', '.join(tag or 'a language that is not named' for tag in tags)}; say which, as in "
-                f"captions.language={next(filter(None, tags))}"
+                f"captions.language={language or 'null'}: {film!r} has subtitles in "
+                f"{', '.join(tag or 'a language that is not named' for tag in tags)}; choose one of these"
             )
         if tags:
             chosen[film] = files[tags[0]]

@@ -1,7 +1,4 @@
-"""What clips are read from, films or folders of single pictures: found in a folder, known again, and read.
-
-A folder of pictures stands for a film wherever `video` takes one; it does not say its rate, so that is given.
-"""
+"""What clips are read from, films or folders of numbered pictures: found in a folder, known again, and read."""
 
 from __future__ import annotations
 
@@ -17,7 +14,8 @@ import numpy as np
 
 from slt.extraction import video
 from slt.extraction.geometry import Picture
-from slt.extraction.video import END_ROOM, Film
+from slt.extraction.source import Source
+from slt.extraction.video import Film
 from slt.text import plain_name
 
 # Films by their endings, so that a broken one is told of and not passed over; of other endings a film decides.
@@ -29,33 +27,18 @@ UNFINISHED = (".part", ".ytdl", ".crdownload", ".download", ".tmp")  # of downlo
 CORPUS = {"extraction.json", "corpus.json"}  # a folder with one of these holds what was made, and no source
 SAMPLE = 1 << 16  # bytes at the beginning, the middle and the end by which a file is known
 
-# ---------------------------------------------------------------- found
-
 
 def find_footage(folder: Path, kind: str) -> dict[str, Path]:
     """Return what a folder and those below it hold to extract, by plain name (`plain_name`), sorted by path.
 
     Kind "films" finds films, and folders of at least two pictures that differ by numbers alone; "poses" .pose files.
-    Passed over: hidden names, which no user sees (macOS leaves `._a.mp4`), corpora, and downloads under way.
-
-    Raises:
-        FileNotFoundError: there is nothing.
-        ValueError: a folder that cannot be listed, or two films of one name.
     """
-    try:
-        paths = sorted(_walk(folder, kind))
-    except OSError as error:
-        place = error.filename or folder
-        raise ValueError(
-            f"source={folder}: {place} cannot be listed ({error.strerror}); mend the folder's rights"
-        ) from error
     found: dict[str, Path] = {}
-    for path in paths:
+    for path in sorted(_walk(folder, kind)):
         name = plain_name(path.name if path.is_dir() else path.stem)
         if name in found:
             raise ValueError(
-                f"{path}: {found[name].relative_to(folder)} has the same name, and films are known by their names "
-                "without folder and ending; rename one, or give the folder of one of them as source="
+                f"{path}: {found[name].relative_to(folder)} has the same name, folder and ending aside; rename one"
             )
         found[name] = path
     if not found:
@@ -84,14 +67,11 @@ def _walk(folder: Path, kind: str) -> Iterator[Path]:
 
 
 def folders_below(folder: Path) -> Iterator[tuple[Path, list[str]]]:
-    """Give a folder and those below it, each once, with the names of the files in it, without what is passed over.
-
-    Raises:
-        OSError: one of them cannot be listed.
-    """
+    """Give a folder and those below it, each once, and the files in it, without hidden names (macOS's `._a`) and corpora."""
 
     def stop(error: OSError) -> None:
-        raise error
+        place = error.filename or folder
+        raise ValueError(f"source={folder}: {place} cannot be listed ({error.strerror}); mend its rights") from error
 
     been: set[tuple[int, int]] = set()
     for root, folders, names in os.walk(folder, onerror=stop, followlinks=True):
@@ -110,15 +90,14 @@ def _opens(path: Path) -> bool:
 
     try:  # nothing that a playlist names is fetched
         with av.open(str(path), options={"protocol_whitelist": "file"}, metadata_errors="replace") as container:
-            covers = av.stream.Disposition.attached_pic
-            moving = any(not stream.disposition & covers for stream in container.streams.video)
-            return moving and not re.search("_pipe|image2|tty|concat|hls|dash|sdp", container.format.name)
+            others = re.search("_pipe|image2|tty|concat|hls|dash|sdp", container.format.name)
+            return bool(video.moving(container)) and not others
     except (av.error.FFmpegError, OSError, ValueError):
         return False
 
 
 def _pictures_of(names: Sequence[str]) -> list[str]:
-    """Return the pictures among the names of a folder, by their numbers; none where they are not numbered alike."""
+    """Return the pictures among names, by their numbers; none where they are not numbered alike."""
     names = [name for name in names if not name.startswith(".") and name.lower().endswith(PICTURES)]
     alike = {re.sub(r"\d+", "#", Path(name).stem) for name in names}
     if len(names) < 2 or len(alike) > 1 or not any("#" in name for name in alike):
@@ -130,14 +109,10 @@ def _names(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir()]
 
 
-# ---------------------------------------------------------------- known again
-
-
 def known_by(path: Path) -> dict[str, int | str] | None:
-    """Return the size, in bytes, and a digest of the beginning, middle and end of a file; None where there is none.
+    """Return a file's size and a digest of its beginning, middle and end; None where there is none.
 
-    Its place and its times are no part of that. Of a folder the names and sizes of all files count, and the first, the
-    middle and the last for their content.
+    Of a folder the names and sizes of all files count, and the first, the middle and the last for their content.
     """
     digest = hashlib.sha256()
     try:
@@ -164,70 +139,54 @@ def _take(path: Path, digest: hashlib._Hash) -> int:
     return size
 
 
-# ---------------------------------------------------------------- read
-
-
-def probe(path: Path, *, rate: float | None = None) -> Film:
-    """Return what a film, or a folder of pictures taken `rate` times a second, is; see `slt.extraction.video.probe`."""
-    if not path.is_dir():
+def probe(source: Source) -> Film:
+    """Return what a clip's film, or folder of pictures, is."""
+    if not source.path.is_dir():
         try:
-            path.open("rb").close()
+            source.path.open("rb").close()
         except FileNotFoundError:
             pass  # said there
         except OSError as error:
-            raise ValueError(f"{path}: cannot be read ({error.strerror}); mend the rights of file or disk") from error
-        return video.probe(path)
-    assert rate is not None
-    return Film(path, rate, len(_files(path)) / rate)
+            raise ValueError(f"{source.path}: cannot be read ({error.strerror}); mend the rights") from error
+        return video.probe(source.path)
+    files, rate = _files(source)
+    return Film(source.path, rate, len(files) / rate)
 
 
-def read_frames(
-    path: Path,
-    *,
-    fps: float,
-    start: float | None = None,
-    end: float | None = None,
-    rate: float | None = None,
-    mirrored: bool = False,
-    notes: list[str] | None = None,
-) -> Iterator[tuple[float, Picture]]:
-    """Stream a film, or a folder of pictures taken `rate` times a second, or a cut of it, `fps` pictures a second.
-
-    Else as `slt.extraction.video.read_frames`; mirrored pictures are turned over, so that left is left.
-
-    Raises:
-        FileNotFoundError, ValueError: as there; also a picture of another size than the first, or that is none.
-    """
-    read = _read_folder(path, fps, start, end, rate) if path.is_dir() else None
-    for seconds, picture in read or video.read_frames(path, fps=fps, start=start, end=end, notes=notes):
-        yield seconds, _turned(picture, mirrored)
+def read_frames(source: Source, *, fps: float, notes: list[str] | None = None) -> Iterator[tuple[float, Picture]]:
+    """Stream a clip as `video.read_frames` does, also one of a folder of pictures."""
+    if source.path.is_dir():
+        read = _read_folder(source, fps)
+    else:
+        read = video.read_frames(source.path, fps=fps, start=source.start, end=source.end, notes=notes)
+    for seconds, picture in read:
+        yield seconds, _turned(picture, source)
 
 
-def frames_at(
-    path: Path, seconds: Sequence[float], *, start: float | None = None, rate: float | None = None, mirrored: bool
-) -> Iterator[tuple[float, Picture]]:
-    """Give single pictures, as `slt.extraction.video.frames_at` does; further arguments as in `read_frames`."""
-    if not path.is_dir():
-        yield from ((at, _turned(one, mirrored)) for at, one in video.frames_at(path, seconds, start=start))
+def frames_at(source: Source, seconds: Sequence[float]) -> Iterator[tuple[float, Picture]]:
+    """Give single pictures of a clip, as `video.frames_at` does."""
+    if not source.path.is_dir():
+        single = video.frames_at(source.path, seconds, start=source.start)
+        yield from ((second, _turned(picture, source)) for second, picture in single)
         return
-    assert rate is not None
-    files = _files(path)
+    files, rate = _files(source)
     for second in seconds:
-        place = min(max(math.floor(((start or 0.0) + second) * rate + 1e-3), 0), len(files) - 1)
-        yield second, _turned(_read(files[place]), mirrored)
+        place = min(max(math.floor(((source.start or 0.0) + second) * rate + 1e-3), 0), len(files) - 1)
+        yield second, _turned(_read(files[place]), source)
 
 
-def _read_folder(
-    path: Path, fps: float, start: float | None, end: float | None, rate: float | None
-) -> Iterator[tuple[float, Picture]]:
-    assert rate is not None
-    files = _files(path)
-    length, first = len(files) / rate, start or 0.0
-    until = length if end is None else end
-    if not 0 <= first < min(until, length) or until > length + max(END_ROOM, 0.5 / rate):
+def _turned(picture: Picture, source: Source) -> Picture:
+    return np.ascontiguousarray(picture[:, ::-1]) if source.mirrored else picture
+
+
+def _read_folder(source: Source, fps: float) -> Iterator[tuple[float, Picture]]:
+    files, rate = _files(source)
+    length, first = len(files) / rate, source.start or 0.0
+    until = length if source.end is None else source.end
+    if not 0 <= first < min(until, length) or until > length + video.end_room(rate):
         raise ValueError(
-            f"{path}: the cut from {first:g} s to {until:g} s of {len(files)} pictures that end at {length:.2f} s; "
-            "mend its times, or pictures_fps= where the pictures were not taken so fast"
+            f"{source.path}: a cut from {first:g} s to {until:g} s of {len(files)} pictures that end at {length:.2f} s"
+            "; mend its times, or pictures_fps="
         )
     size = None
     for k in range(max(math.ceil((min(until, length) - first) * fps - 0.25), 1)):  # as `video.sample` counts
@@ -236,13 +195,15 @@ def _read_folder(
         size = size or picture.shape
         if picture.shape != size:
             raise ValueError(
-                f"{file}: {picture.shape[1]} x {picture.shape[0]} pixels after pictures of {size[1]} x {size[0]}; a "
-                "clip's pictures have one size"
+                f"{file}: {picture.shape[1]} x {picture.shape[0]} pixels after pictures of {size[1]} x {size[0]}"
             )
         yield k / fps, picture
 
 
-def _files(folder: Path) -> list[Path]:
+def _files(source: Source) -> tuple[list[Path], float]:
+    """Return the pictures of a folder, in order, and how many of them were taken a second."""
+    assert source.fps is not None
+    folder = source.path
     names = _pictures_of(_names(folder))
     if not names:
         raise ValueError(f"{folder}: no numbered pictures in this folder; expected 000001.jpg, 000002.jpg, ...")
@@ -251,10 +212,10 @@ def _files(folder: Path) -> list[Path]:
     if (steps != steps[0]).any():
         place = int((steps != np.median(steps, axis=0)).any(1).argmax())
         raise ValueError(
-            f"{folder}: {names[place + 1]} does not follow {names[place]} as the others do; pictures are one every so "
-            "many seconds: add those that are missing, or number them anew"
+            f"{folder}: {names[place + 1]} does not follow {names[place]} as the others do; add those that are missing"
+            ", or number them anew"
         )
-    return [folder / name for name in names]
+    return [folder / name for name in names], source.fps
 
 
 def _read(file: Path) -> Picture:
@@ -262,7 +223,3 @@ def _read(file: Path) -> Picture:
     if picture is None:
         raise ValueError(f"{file}: not a picture that can be read; copy it again")
     return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
-
-
-def _turned(picture: Picture, mirrored: bool) -> Picture:
-    return np.ascontiguousarray(picture[:, ::-1]) if mirrored else picture

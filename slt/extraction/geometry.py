@@ -1,7 +1,4 @@
-"""Where people and their hands are in a picture: squares, boxes and distances between the stages landmarks and regions.
-
-A person is MediaPipe's 33 points of the body, (33, 3): x, y, visibility; a hand its 21 points, (21, 3).
-"""
+"""Where people (MediaPipe's 33 points: x, y, visibility) and hands (21 points) are: squares, boxes and distances."""
 
 from __future__ import annotations
 
@@ -24,10 +21,9 @@ SHOULDERS = [LEFT_SHOULDER, RIGHT_SHOULDER]
 
 
 def hand_places(body: Points) -> Points:
-    """Return where the pose (33, >= 2) has the middles of left and right hand, (2, 2): near the index finger's knuckle.
+    """Return where the pose (33, >= 2) has the middles of left and right hand, (2, 2).
 
-    On six films that lies 0.1 to 0.3 of a hand's extent from the middle of the hand that the hand model finds, in the
-    median, and 0.2 to 0.4 if the forearm is prolonged by the best share of itself, which knows of no bent wrist.
+    Off by 0.1 to 0.3 of a hand's extent on six films; the prolonged forearm, by 0.2 to 0.4.
     """
     return np.asarray((body[LITTLE, :2] + 2 * body[INDEX, :2]) / 3)
 
@@ -43,7 +39,6 @@ def middle(person: Points) -> Points:
 
 
 def distance(one: Points, other: Points) -> float:
-    """Return how far two people's middles are apart."""
     return float(np.linalg.norm(middle(one) - middle(other)))
 
 
@@ -61,11 +56,9 @@ def extent(person: Points) -> Box:
 
 
 def is_person(found: Points) -> bool:
-    """Tell whether what MediaPipe takes for a person, (33, 3) in pixels, is built like one.
+    """Tell whether what MediaPipe takes for a person, (33, 3) in pixels, is built like one, and not a table with hands.
 
-    In the photograph of a table with two hands it has found somebody seven times as wide as their shoulders and with
-    a trunk five times as long, in the elbow of somebody else a head below its shoulders. Measured on the signers of six
-    films, also pasted small into others: nose 0.4 to 0.8 shoulder widths above, trunk 0.7 to 1.8 long, 1.2 to 2.8 wide.
+    Signers of six films: nose 0.4 to 0.8 shoulder widths above, trunk 0.7 to 1.8 long, 1.2 to 2.8 wide.
     """
     unit = shoulder_width(found)
     x0, _, x1, _ = extent(found)
@@ -101,18 +94,13 @@ def _both(one: Box, other: Box) -> float:
 
 
 def cut_box(box: Box, picture: Picture) -> tuple[int, int, int, int]:
-    """Return the whole pixels x0, y0, x1, y1 of a box that lie in the picture (H, W, 3).
-
-    Raises:
-        ValueError: next to none do.
-    """
+    """Return the whole pixels x0, y0, x1, y1 of a box that lie in the picture (H, W, 3)."""
     height, width = picture.shape[:2]
     x0, y0 = max(round(box[0]), 0), max(round(box[1]), 0)
     x1, y1 = min(round(box[2]), width), min(round(box[3]), height)
     if x1 - x0 < 16 or y1 - y0 < 16:
         raise ValueError(
-            f"the signer's box {tuple(box)} (x0, y0, x1, y1 in pixels) has no 16x16 pixels in the picture, which is "
-            f"{width}x{height}; give a box within the upright picture"
+            f"the signer's box {tuple(box)} (x0, y0, x1, y1) has no 16x16 pixels in the picture, {width}x{height}"
         )
     return x0, y0, x1, y1
 
@@ -146,11 +134,7 @@ def hide_beyond(picture: Picture, here: Points, there: Points) -> Picture:
 
 
 def assign_hands(hands: dict[int, Points], wrists: Points, unit: float, most: float) -> dict[int, Points]:
-    """Keep of the hands found at the wrists those that are their wrist's own; all in pixels.
-
-    Hands are (21, 3) by side (0 left, 1 right), wrists the pose's, (2, 2); none is further from its wrist than `most`
-    shoulder widths, which are `unit` pixels.
-    """
+    """Keep hands (21, 3), by side, within `most` shoulder widths (`unit` pixels) of their own wrist, (2, 2)."""
     apart = {side: float(np.linalg.norm(hand[0, :2] - wrists[side])) / unit for side, hand in hands.items()}
     given: dict[int, Points] = {}
     for side in sorted(hands, key=lambda one: apart[one]):

@@ -1,7 +1,4 @@
-"""The second stage: picture after picture becomes the signer's landmarks; K = 75.
-
-The K landmarks are MediaPipe's 33 points of the body, then 21 of the signer's own left hand, then 21 of the right.
-"""
+"""The second stage: pictures become the signer's 75 landmarks: 33 of the body, 21 of the left hand, 21 of the right."""
 
 from __future__ import annotations
 
@@ -9,7 +6,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from functools import partial
-from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -19,7 +15,7 @@ from numpy.typing import NDArray
 
 from slt.extraction import geometry
 from slt.extraction.geometry import HEAD, WRISTS, Box, Picture, Points
-from slt.extraction.mediapipe_models import cache_folder, prepare_models, read_models
+from slt.extraction.mediapipe_models import cache_folder, prepare_models, read_sums
 from slt.extraction.mediapipe_tasks import Task, Tasks, import_mediapipe
 from slt.streams.pose import BODY, HAND
 
@@ -32,8 +28,6 @@ _BLACK = np.zeros((32, 32, 3), np.uint8)
 
 
 class Landmarks(NamedTuple):
-    """What was found in one picture."""
-
     # (75, 3): x, y in [0, 1] of the picture's width and height, confidence in [0, 1]; a point that was not found, or
     # lies outside the picture, has confidence 0.
     points: NDArray[np.float32]
@@ -71,17 +65,10 @@ class _Wrist:
 class MediaPipeLandmarker:
     """MediaPipe's pose landmarker for the body and its hand landmarker for the hands, one at each of the pose's wrists.
 
-    Each hand is looked for in a square that moves with its wrist: in it the hand is nearly at rest, so that the
-    landmarker goes on from the picture before instead of detecting palms anew. The landmarker's own labels left and
-    right are not used: they assume a mirrored picture and flip when hands touch.
-
-    The graphs stay open from clip to clip and forget by a black picture in between, except the pose's: its smoothing of
-    the visibilities cannot be emptied, and a clip's result must not depend on the one before.
-
-    Raises:
-        ModuleNotFoundError: mediapipe is not installed.
-        FileNotFoundError: a model is missing in `model_dir`.
-        ValueError: a model has another checksum than the one it was prepared with.
+    Each hand is looked for in a square that moves with its wrist, so that it is followed instead of detected anew. Its
+    own labels left and right are not used: they flip when hands touch. The graphs stay open from clip to clip and
+    forget by a black picture, except the pose's, whose smoothing cannot be emptied: a clip must not depend on the one
+    before.
     """
 
     model_dir: str | None  # folder of the models; None = in the user's cache, prepared there on the first use
@@ -101,7 +88,7 @@ class MediaPipeLandmarker:
         import_mediapipe()  # said before any model is fetched
         given = Path(self.model_dir).expanduser() if self.model_dir is not None else None
         folder = given or prepare_models(cache_folder())
-        models = {name: sha256(data).hexdigest() for name, data in read_models(folder).items()}
+        models = read_sums(folder)
         self._tasks = Tasks(self._graphs(), folder)
         settings = {field.name: getattr(self, field.name) for field in fields(self)}
         same_result = ("model_dir", "hand_threads")
@@ -125,7 +112,6 @@ class MediaPipeLandmarker:
         }
 
     def start(self, box: Box | None) -> None:
-        """Forget the clip before, so that a clip's result is its own; take the signer from within `box`."""
         self._tasks.close("pose")
         for name, wrist in zip(HAND_TASKS, self._wrists, strict=True):
             for _ in range(3):
@@ -139,23 +125,18 @@ class MediaPipeLandmarker:
 
     def _forget(self, box: Box | None) -> None:
         self._box = box
-        self._signer: tuple[float, Points] | None = None
+        self._signer: tuple[float, Points | None] = -np.inf, None
         self._wrists = [_Wrist(), _Wrist()]
         self._faces, self._face_looked = 0, 0.0
 
     def close(self) -> None:
-        """Free all graphs; the next clip opens them again."""
         self._tasks.close()
         self._wrists = [_Wrist(), _Wrist()]
         self._other_hand.shutdown()
         self._other_hand = ThreadPoolExecutor(1)  # its thread starts with its first hand
 
     def find(self, seconds: float, picture: Picture) -> Landmarks:
-        """Find the body, both hands and whether there is a face in an RGB picture (H, W, 3) of the running clip.
-
-        Raises:
-            ValueError: the signer's box lies outside the picture.
-        """
+        """Find the body, both hands and whether there is a face in an RGB picture (H, W, 3) of the running clip."""
         self._time = max(self._time, self._origin + round(seconds * 1000))
         points = np.zeros((LANDMARKS, 3))
         body = self._find_body(seconds, picture)
@@ -170,36 +151,32 @@ class MediaPipeLandmarker:
         return Landmarks(points.astype(np.float32), self._sees_face(seconds, picture, body))
 
     def people(self, picture: Picture) -> list[Points]:
-        """Find everyone in one picture (H, W, 3), then look at both sides of each for those who are smaller.
+        """Find everyone in one picture (H, W, 3), then look beside each for those who are smaller.
 
-        Beside a large person the detector misses the small. With the large ones blacked out, and in a part of the
-        picture, it has found all of 120 signers pasted beside one, from half to a sixth of the picture's height.
+        With the large ones blacked out the detector has found all of 120 signers of half to a sixth of the picture's
+        height.
         """
         size = np.array(picture.shape[1::-1], float)
         found = [geometry.in_pixels(person, picture) for person in self._poses(picture)]
         found = [person for person in found if geometry.is_person(person)]
-        rest = picture.copy()
-        for x0, y0, x1, y1 in map(geometry.trunk, found):
+        if not found:
+            return []
+        large, rest = [geometry.trunk(person) for person in found], picture.copy()
+        for x0, y0, x1, y1 in large:
             rest[max(int(y0), 0) : max(int(y1), 0), max(int(x0), 0) : max(int(x1), 0)] = 0
-        edges = (
-            [0, *sorted(int(geometry.middle(person)[0].clip(0, size[0])) for person in found), int(size[0])]
-            if found
-            else []
-        )
-        large = [geometry.trunk(person) for person in found]
+        edges = [0, *sorted(int(geometry.middle(person)[0].clip(0, size[0])) for person in found), int(size[0])]
         for left, right in pairwise(edges):
-            part = rest[:, left:right]
             if right - left < size[0] / 8:
                 continue
-            for person in (geometry.in_pixels(one, part) + np.array([left, 0, 0]) for one in self._poses(part)):
-                if geometry.is_person(person) and all(
-                    geometry.shared(geometry.trunk(person), one) < 0.5 for one in large
-                ):
+            part = rest[:, left:right]
+            for one in self._poses(part):
+                person = geometry.in_pixels(one, part) + np.array([left, 0, 0])
+                new = all(geometry.shared(geometry.trunk(person), other) < 0.5 for other in large)
+                if new and geometry.is_person(person):
                     found.append(person)
         return [person / (*size, 1) for person in found]
 
     def _poses(self, picture: Picture) -> list[Points]:
-        """Return all poses that MediaPipe finds in a picture by itself, (33, 3) each, in shares of it."""
         return [_points(one) for one in self._tasks.detect("people", picture).pose_landmarks]
 
     def _find_body(self, seconds: float, picture: Picture) -> Points | None:
@@ -212,32 +189,33 @@ class MediaPipeLandmarker:
         found = self._track("pose", part).pose_landmarks
         body = geometry.in_pixels(_points(found[0]), part) + corner if found else None
         if body is None or not self._is_signer(seconds, body):
-            signer = self._choose(seconds, [geometry.in_pixels(one, part) + corner for one in self.people(part)])
-            if body is not None and (
-                signer is None or geometry.distance(body, signer) > 0.5 * geometry.shoulder_width(signer)
-            ):
+            people = [geometry.in_pixels(one, part) + corner for one in self.people(part)]
+            signer = self._choose(seconds, people, self._box)
+            width = 0.0 if signer is None else geometry.shoulder_width(signer)
+            same = body is not None and signer is not None and geometry.distance(body, signer) <= 0.5 * width
+            if body is not None and not same:
                 self._track("pose", _BLACK)  # it follows someone else: let go of them
-                body = None
-            body = signer if body is None else body
+            body = body if same else signer
         if body is not None:
             self._signer = seconds, body
         return body
 
+    def _last(self, seconds: float) -> Points | None:
+        """Return the signer of a moment ago; None at first, and when that is long past."""
+        when, last = self._signer
+        return last if seconds - when <= SIGNER_SECONDS else None
+
     def _is_signer(self, seconds: float, body: Points) -> bool:
         """Tell whether a body is near where the signer was a moment ago, and of about that size."""
-        if self._signer is None or seconds - self._signer[0] > SIGNER_SECONDS:
+        if (last := self._last(seconds)) is None:
             return False
-        last = self._signer[1]
         unit, before = geometry.shoulder_width(body), geometry.shoulder_width(last)
         return geometry.distance(body, last) <= self.signer_reach * before and before < 2 * unit < 4 * before
 
-    def _choose(self, seconds: float, people: list[Points]) -> Points | None:
-        """Return the one who was the signer a moment ago; at first, and when that is long past, who fills the box."""
-        assert self._box is not None
-        box = self._box
-        if self._signer is None or seconds - self._signer[0] > SIGNER_SECONDS:
+    def _choose(self, seconds: float, people: list[Points], box: Box) -> Points | None:
+        """Return the one who was the signer a moment ago; where there was none, who fills the box."""
+        if (last := self._last(seconds)) is None:
             return max(people, key=lambda one: geometry.overlap(geometry.extent(one), box), default=None)
-        last = self._signer[1]
         near = [person for person in people if self._is_signer(seconds, person)]
         return min(near, key=lambda one: geometry.distance(one, last), default=None)
 

@@ -1,7 +1,4 @@
-"""LSA-T as its authors publish it: their table of clips, and the key points of its signers in `keypoints.h5`.
-
-T frames, 75 points: 33 of the body, 21 of the left and 21 of the right hand, in MediaPipe's order.
-"""
+"""LSA-T as its authors publish it: their table of clips, and the key points of its signers in `keypoints.h5`."""
 
 from __future__ import annotations
 
@@ -17,6 +14,7 @@ from numpy.typing import NDArray
 
 from slt.corpora import tables
 from slt.extraction.source import Fault, Source, parse_seconds
+from slt.files import needing
 from slt.streams.pose import BODY, HAND
 from slt.text import plain_name
 
@@ -34,25 +32,16 @@ SIZE = (1920, 1080)  # of the films from which they were taken
 def read_table(path: Path) -> Iterator[Source | Fault]:
     """Read the table; its times come from `start` and `end` or, where those were damaged, from `split`.
 
-    `duration` is not read: a spreadsheet took its decimal point for a thousands separator in nearly all rows. How many
-    disagree with the times is one fault at the end.
-
-    Raises:
-        ValueError: another table, or a row that cannot be parted into its fields.
+    `duration` is not read: a spreadsheet damaged it. How many disagree is one fault.
     """
-    known = {
-        "duration",
-        "signers_amount",
-        "infered_signer",
-        *(column for names in COLUMNS.values() for column in names),
-    }
+    known = {"duration", "signers_amount", "infered_signer"}.union(*COLUMNS.values())
     table = tables.read_table(path, *COLUMNS.values(), known=known, numbers=("start", "end"), standard=";,")
     names = next((names for names in COLUMNS.values() if set(names) <= set(table.columns)), None)
     if names is None:
         expected = " or ".join(f"`{delimiter.join(names)}`" for delimiter, names in COLUMNS.items())
         raise ValueError(f"{path} line 1: the columns {expected} expected, came {str(table.columns)[:200]}")
     if table.note:
-        yield Fault(path.name, "", table.note, dropped=False)
+        yield Fault(path.name, "", table.note)
     rows = differs = unread = 0
     for line, cells, error in table.rows:
         if error:
@@ -73,7 +62,7 @@ def read_table(path: Path) -> Iterator[Source | Fault]:
             f"the column `duration` is no plain number in {unread} of {rows} rows and differs from end - start by more "
             f"than 0.01 s in {differs} more; it is not used"
         )
-        yield Fault(path.name, "", reason, dropped=False)
+        yield Fault(path.name, "", reason)
 
 
 def _clips(row: Mapping[str, str], names: tuple[str, ...], where: str, folder: Path) -> Iterator[Source | Fault]:
@@ -84,20 +73,16 @@ def _clips(row: Mapping[str, str], names: tuple[str, ...], where: str, folder: P
         return
     start, end = map(parse_seconds, texts)
     if start is None or end is None:
-        reason, rebuilt = (
-            f"not both plain numbers: start {texts[0]!r}, end {texts[1]!r}",
-            _times_of_lines(row[names[5]]),
-        )
+        reason = f"not both plain numbers: start {texts[0]!r}, end {texts[1]!r}"
+        rebuilt = _times_of_lines(row[names[5]])
         if rebuilt is None:
             yield Fault(where, name, f"{reason}, and no times in {names[5]!r}", dropped=True)
             return
-        yield Fault(where, name, f"{reason}; times rebuilt from {names[5]!r}", dropped=False)
+        yield Fault(where, name, f"{reason}; times rebuilt from {names[5]!r}")
         start, end = rebuilt
+    start, end = round(start, 6), round(end, 6)  # 165.32999999999998 is 165.33
     person = _person(row, folder / where)
-    # 165.32999999999998 is 165.33
-    yield Source(
-        name, start=round(start, 6), end=round(end, 6), text=row[names[1]], video=video, person=person, where=where
-    )
+    yield Source(name, start=start, end=end, text=row[names[1]], video=video, person=person, where=where)
 
 
 def _times_of_lines(text: str) -> tuple[float, float] | None:
@@ -130,14 +115,7 @@ def clip_names(path: Path | str) -> list[str]:
 
 
 def read_points(source: Source) -> tuple[NDArray[np.float32], tuple[int, int], float]:
-    """Read the points of a clip's signer, float32 (T, 75, 3): x, y in pixels, confidence; NaN where one is missing.
-
-    Returns:
-        The points, the picture's width and height, and the frames a second.
-
-    Raises:
-        ValueError: not such a file, no such clip or signer in it, or a clip whose times are not known.
-    """
+    """Read a clip's signer, (T, 75, 3) of x, y in pixels and confidence, NaN = missing; the picture's size; its rate."""
     group = f"{source.video_id}.mp4"
     with _opened(source.path) as file:
         where = f"{source.path}: {group}"
@@ -153,8 +131,7 @@ def read_points(source: Source) -> tuple[NDArray[np.float32], tuple[int, int], f
         size = int(clip.attrs.get("width", SIZE[0])), int(clip.attrs.get("height", SIZE[1]))
     if rows.ndim != 2 or rows.shape[1] != 4 * POINTS or not len(rows) or rows.dtype.kind != "f":
         raise ValueError(
-            f"{where}/signer_{source.person}: key points must be (T, {4 * POINTS}) = 4 x ({BODY} of the body + "
-            f"{FACE} of the face + 2 x {HAND} of the hands), came {rows.dtype} {rows.shape}"
+            f"{where}/signer_{source.person}: key points (T, {4 * POINTS}) expected, came {rows.dtype} {rows.shape}"
         )
     if source.start is None or source.end is None or source.end <= source.start:
         raise ValueError(f"{where}: start and end of the clip are needed to know its rate, came {source.row}")
@@ -168,10 +145,8 @@ def read_points(source: Source) -> tuple[NDArray[np.float32], tuple[int, int], f
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    try:
+    with needing(f"reading {path.name} needs h5py", extra="media"):
         import h5py
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f'reading {path.name} needs h5py: pip install "slt[media]" ({error})') from error
     damage = (OSError, RuntimeError, KeyError, TypeError, AttributeError, MemoryError)  # as h5py says it
     try:
         file = h5py.File(path, "r")

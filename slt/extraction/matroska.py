@@ -8,7 +8,7 @@ _HEADER, _SEGMENT, _CLUSTER = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67", b"\x1f\x
 
 
 def ends_within(path: Path) -> bool:
-    """Tell whether a Matroska file ends within an element, as a copy or a recording does that broke off.
+    """Tell whether a Matroska file ends within an element, as a copy or a recording that broke off does.
 
     Elements are an id, a size and content. Recordings do not know the size of the two that hold all others.
     """

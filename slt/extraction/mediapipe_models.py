@@ -1,7 +1,6 @@
-"""The files behind the landmarks stage: MediaPipe's models, prepared once into the user's cache and checked by SHA-256.
+"""The models of MediaPipe's landmarkers, prepared once in the user's cache and checked by SHA-256.
 
-MediaPipe 1.x ships no models. Those of its last release that did are the same networks; what is missing is the bundle
-that its tasks read: a stored zip of the parts, each told how its input is normalised.
+MediaPipe 1.x ships none: made here of an older one's are the bundles that its tasks read, zips that are not deflated.
 """
 
 from __future__ import annotations
@@ -14,16 +13,12 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from slt.files import atomic
-
-# A model, its name, mean and deviation of its input -> the model with what MediaPipe's tasks ask of it.
-Describe = Callable[[bytes, str, float, float], bytes]
+from slt.files import atomic, sha256
 
 WHEEL = ("mediapipe==0.10.21", "3.11", "manylinux_2_28_x86_64")  # the last with the models inside; Apache-2.0
 # file in model_dir -> its parts: name in the bundle, file in the wheel, mean and deviation of the input, SHA-256.
@@ -48,42 +43,36 @@ MODELS = {
 
 
 def cache_folder() -> Path:
-    """Return the folder of the prepared models: `slt/landmarker` in the user's cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "slt" / "landmarker"
 
 
-def read_models(folder: Path) -> dict[str, bytes]:
-    """Read the models of `folder` by file name; raise where one is not what the folder's SHA256SUMS says."""
+def read_sums(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of each model of `folder`; raise where one is not what the folder's SHA256SUMS says."""
     for name in MODELS:
         if not (folder / name).is_file():
             raise FileNotFoundError(
-                f"{folder / name}: no such model; landmarker.model_dir must hold {', '.join(MODELS)}. "
-                "Leave it out (null) to have them prepared in your cache"
+                f"{folder / name}: no such model; landmarker.model_dir must hold {', '.join(MODELS)}, or be null"
             )
-    models = {name: (folder / name).read_bytes() for name in MODELS}
     sums = folder / "SHA256SUMS"
     if not sums.is_file():
         raise FileNotFoundError(
-            f"{sums}: no such file, so a damaged model would go unnoticed; make it where the models are known to be "
-            f"good: sha256sum {' '.join(MODELS)} > SHA256SUMS"
+            f"{sums}: no such file, so a damaged model would go unnoticed; where the models are known to be good, "
+            f"make it: sha256sum {' '.join(MODELS)} > SHA256SUMS"
         )
     expected = {name: digest for digest, _, name in (line.partition("  ") for line in sums.read_text().splitlines())}
-    for name, data in models.items():
+    for name in MODELS:
         if name not in expected:
             raise ValueError(f"{sums}: no line for {name}; add what `sha256sum {name}` prints")
-        check_sum(data, expected[name], str(folder / name))
-    return models
+        check_sum(sha256(folder / name), expected[name], str(folder / name))
+    return {name: expected[name] for name in MODELS}
 
 
-def check_sum(data: bytes, expected: str, where: str) -> None:
-    """Raise ValueError unless `data` has the SHA-256 `expected`."""
-    came = hashlib.sha256(data).hexdigest()
+def check_sum(came: str, expected: str, where: str) -> None:
     if came != expected:
         raise ValueError(f"{where}: SHA-256 {expected} expected, came {came}; delete the file and start again")
 
 
 def prepare_models(folder: Path) -> Path:
-    """Make the models in `folder` out of the mediapipe wheel that still holds them, once; see `build_models`."""
     if not all((folder / name).is_file() for name in (*MODELS, "SHA256SUMS")):
         with tempfile.TemporaryDirectory() as temporary:
             build_models(download_wheel(Path(temporary)), folder)
@@ -99,9 +88,8 @@ def download_wheel(folder: Path) -> Path:
     wheels = sorted(folder.glob("*.whl"))
     if done.returncode or not wheels:
         raise FileNotFoundError(
-            f"the landmark models could not be fetched: `{' '.join(command)}` failed with "
-            f"{done.stderr.strip()[-500:]!r}; run it on a machine with a network, or give a folder with the models as "
-            "landmarker.model_dir="
+            f"the landmark models could not be fetched: `{' '.join(command)}` failed with {done.stderr[-500:]!r}; "
+            "run it on a machine with a network, or give a folder with the models as landmarker.model_dir="
         )
     return wheels[0]
 
@@ -150,7 +138,7 @@ def with_metadata(model: bytes, name: str, mean: float, deviation: float) -> byt
     return bytes(builder.Output())
 
 
-def build_models(wheel: Path, folder: Path, describe: Describe = with_metadata) -> None:
+def build_models(wheel: Path, folder: Path) -> None:
     """Write the task bundles into `folder` from the models inside the wheel of `WHEEL`; the same bytes every time."""
     sums = []
     with zipfile.ZipFile(wheel) as archive:
@@ -161,8 +149,8 @@ def build_models(wheel: Path, folder: Path, describe: Describe = with_metadata) 
                 if source not in archive.namelist():
                     raise ValueError(f"{wheel}: no {source} in it; expected the wheel {WHEEL[0]}")
                 data = archive.read(source)
-                check_sum(data, expected, f"{source} of {wheel.name}")
-                models[member] = describe(data, Path(source).stem, mean, deviation)
+                check_sum(hashlib.sha256(data).hexdigest(), expected, f"{source} of {wheel.name}")
+                models[member] = with_metadata(data, Path(source).stem, mean, deviation)
             content = models[name] if name.endswith(".tflite") else _bundle(models)
             sums.append(f"{hashlib.sha256(content).hexdigest()}  {name}\n")
             with atomic(folder / name) as file:

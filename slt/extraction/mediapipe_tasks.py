@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from slt.extraction.geometry import Picture
+from slt.files import needing
 
 
 class Task(NamedTuple):
@@ -24,11 +26,7 @@ class Task(NamedTuple):
 
 
 class Tasks:
-    """The graphs of a landmarker by name; `folder` holds their models.
-
-    Raises:
-        ModuleNotFoundError: mediapipe is not installed.
-    """
+    """The graphs of a landmarker by name; `folder` holds their models."""
 
     def __init__(self, tasks: Mapping[str, Task], folder: Path) -> None:
         self._vision, self._mediapipe = import_mediapipe()
@@ -40,7 +38,6 @@ class Tasks:
         self._clocks = dict.fromkeys(tasks, 0)
 
     def open(self, name: str) -> Any:
-        """Return a graph, opened."""
         if name not in self._open:
             task = self._tasks[name]
             base = self._mediapipe.tasks.BaseOptions(model_asset_path=str(self._folder / task.model))
@@ -59,21 +56,17 @@ class Tasks:
                     self._open.pop(name).close()
 
     def detect(self, name: str, picture: Picture) -> Any:
-        """Run a graph on a single picture."""
-        return self._run(name, "detect", picture)
+        return self._run(self.open(name).detect, name, picture)
 
     def track(self, name: str, time: int, picture: Picture) -> Any:
         """Give a graph that follows over time its next picture, at `time` ms or the next that is free."""
         self._clocks[name] = max(time, self._clocks[name]) + 1
-        return self._run(name, "detect_for_video", picture, self._clocks[name])
+        return self._run(self.open(name).detect_for_video, name, picture, self._clocks[name])
 
-    def _run(self, name: str, method: str, picture: Picture, *time: int) -> Any:
+    def _run(self, call: Callable[..., Any], name: str, picture: Picture, *time: int) -> Any:
         """Run a graph; until it has found something, in silence: each part of it speaks when it first does its work."""
         image = self._mediapipe.Image(image_format=self._mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(picture))
-        call = getattr(self.open(name), method)
-        if name in self._spoken:
-            return call(image, *time)
-        with quiet:
+        with nullcontext() if name in self._spoken else quiet:
             result = call(image, *time)
         if any(getattr(result, kind, None) for kind in ("pose_landmarks", "hand_landmarks", "detections")):
             self._spoken.add(name)
@@ -111,9 +104,7 @@ quiet = _Quiet()
 
 def import_mediapipe() -> tuple[Any, Any]:
     """Return mediapipe's tasks of vision, and mediapipe."""
-    try:
+    with needing("finding landmarks needs MediaPipe", extra="media"):
         import mediapipe
         from mediapipe.tasks.python import vision
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f'finding landmarks needs MediaPipe: pip install "slt[media]" ({error})') from error
     return vision, mediapipe

@@ -1,7 +1,6 @@
-"""OpenPose's .json files, one a frame, as How2Sign and others publish them: a clip's signer out of all its people.
+"""OpenPose's .json files, one a frame, as How2Sign publishes them: a clip's signer out of all its people.
 
 A clip `ID` is the files `ID_000000000000_keypoints.json` ..., in a folder `ID` of its own or beside those of others.
-T frames, P people.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from slt.extraction.footage import folders_below
 from slt.streams.pose import BODY, HAND
 from slt.streams.skeletons import ELSEWHERE, OPENPOSE_BODY, OPENPOSE_FACE, place_points, take_points
 
@@ -46,28 +46,17 @@ def _frames(path: Path) -> dict[int, Path]:
 
 
 def is_clip(path: Path) -> bool:
-    """Tell whether `path` is a clip as `find_clips` gives it."""
     return bool(_frames(path))
 
 
 def find_clips(source: Path) -> dict[str, Path]:
-    """Return the clips of OpenPose's files in a folder and those below it, id -> its folder, or its first file.
-
-    Raises:
-        ValueError: .pose files stand beside them, or a clip is there twice.
-    """
+    """Return the clips of OpenPose's files in a folder and those below it, id -> its folder, or its first file."""
     found: dict[str, Path] = {}
     other = None
-    for here, folders, files in os.walk(source):
-        folders[:] = [] if "extraction.json" in files else sorted(folders)  # what was extracted is no source
-        first: dict[str, str] = {}
-        for file in files:
-            if match := _NAME.fullmatch(file):
-                first[match[1]] = min(file, first.get(match[1], file))
-            elif file.lower().endswith(".pose"):
-                other = Path(here, file)
-        for name, file in sorted(first.items()):
-            path = Path(here) if Path(here).name == name else Path(here, file)
+    for here, names in folders_below(source):
+        other = next((here / name for name in names if name.lower().endswith(".pose")), other)
+        for name, files in sorted(_listed(here, here.stat().st_mtime_ns).items()):
+            path = here if here.name == name else here / files[min(files)]
             if name in found:
                 raise ValueError(f"{path}: clip {name!r} is in {found[name]} too; keep one of the two")
             found[name] = path
@@ -77,13 +66,9 @@ def find_clips(source: Path) -> dict[str, Path]:
 
 
 def read_people(path: Path) -> tuple[NDArray[np.float64], int, NDArray[np.int64]]:
-    """Read a clip and choose its signer: who is largest and surest over the clip.
+    """Read a clip and choose its signer, the largest and surest: (T, 75, 3), x, y in pixels, confidence, 0 = missing.
 
-    Returns x, y in pixels and confidence, (T, 75, 3), 0 where a point is missing; the most people in a frame; and where
-    each of the 75 points stands among OpenPose's, int64 (75,), -1 = nowhere in this clip.
-
-    Raises:
-        ValueError: naming the file: a frame that is missing, or one that is not OpenPose's.
+    Also returns the most people in a frame, and where each of the 75 points stands in these files, (75,), -1 = nowhere.
     """
     frames = _frames(path)
     first, last = min(frames), max(frames)
@@ -133,10 +118,7 @@ def _joined(person: dict[str, NDArray[np.float64]]) -> NDArray[np.float64]:
 
 
 def _signer(people: list[list[NDArray[np.float64]]]) -> NDArray[np.float64]:
-    """Follow everyone from frame to frame and return the (T, 75, 3) of whom confidence times length is the greatest.
-
-    Nobody has a name in these files, and their order changes from frame to frame.
-    """
+    """Follow everyone, whose order changes, and return the (T, 75, 3) of whom confidence times length is greatest."""
     alone = {t: found[0] for t, found in enumerate(people) if found}
     tracks: list[dict[int, NDArray[np.float64]]] = []
     if max(map(len, people)) > 1:
@@ -174,14 +156,10 @@ def _apart(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
 
 
 def clip_facts(source: Path, size: Any = None, fps: float | None = None) -> tuple[tuple[int, int], float]:
-    """Return the size and rate of the films behind OpenPose's files, which say neither, as a user has given them.
-
-    Raises:
-        ValueError: one is not given, or is none.
-    """
+    """Return the size and rate of the films behind OpenPose's files, which say neither, as a user has given them."""
     if size is None or fps is None or len(size) != 2 or min(size) < 1 or fps <= 0:
         raise ValueError(
-            f"source={source}: OpenPose's .json files say neither the picture's size nor the frame rate; give those of "
-            f"the films, as in openpose.size=[1280,720] openpose.fps=25; came openpose.size={size}, openpose.fps={fps}"
+            f"source={source}: OpenPose's .json files do not say the films' size and rate; give them, as in "
+            f"openpose.size=[1280,720] openpose.fps=25; came openpose.size={size}, openpose.fps={fps}"
         )
     return (int(size[0]), int(size[1])), float(fps)

@@ -24,11 +24,9 @@ _SINE_OF_A_DEGREE = 0.0175
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of the libraries that decide about pixels and crops, for an extractor's fingerprint.
+    """Return the major versions of the libraries that decide about pixels, for an extractor's fingerprint.
 
-    Major versions: pictures of the same films were alike to the bit over PyAV 17.0 to 18.1 (libavcodec 62, libswscale
-    9), and what is done here and to crops over OpenCV 4.10 to 4.14 and 5.0 to 5.1, while PyAV 16 gives other colours.
-    More digits would part corpora that are the same.
+    Pictures were alike to the bit over PyAV 17.0 to 18.1 and OpenCV 4.10 to 5.1; PyAV 16 gives other colours.
     """
     try:
         import av
@@ -41,50 +39,44 @@ def versions() -> dict[str, str]:
 def progressive(frames: Iterable[Any]) -> Iterator[tuple[Any, bool]]:
     """Yield (frame, whether it went through the deinterlacer): all frames do from the first interlaced one on.
 
-    The filter looks at the frames before and after. The first frame of `frames`, where it is interlaced, has none
-    before it, and is not what it would be in the middle of a film.
+    The filter looks at the frames before and after; an interlaced first frame comes out otherwise than later ones.
     """
     import av
 
     graph: Any = None
     kind = before = None
 
-    def pulled() -> Iterator[tuple[Any, bool]]:
+    def filtered(*pushed: Any) -> Iterator[tuple[Any, bool]]:
+        for one in pushed:
+            graph.push(one)
         while True:
             try:
                 yield graph.pull(), True
             except (av.error.BlockingIOError, av.error.EOFError):  # it waits for the frame after, or has no more
                 return
 
-    def drained() -> Iterator[tuple[Any, bool]]:
-        graph.push(None)
-        yield from pulled()
-
     for frame in frames:
         came = (frame.format.name, frame.width, frame.height)
         if came != kind:  # a graph is made for frames of one kind
             if graph is not None:
-                yield from drained()
+                yield from filtered(None)
             graph, before, kind = None, None, came
-        if graph is None and not frame.interlaced_frame:
+        if graph is not None:
+            yield from filtered(frame)
+        elif not frame.interlaced_frame:
             before = frame
             yield frame, False
-            continue
-        if graph is None:
+        else:
             graph = av.filter.Graph()
             source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format.name,
                                       time_base=frame.time_base)  # fmt: skip
             graph.link_nodes(source, graph.add(*DEINTERLACER), graph.add("buffersink")).configure()
+            out = filtered(frame) if before is None else filtered(before, frame)
             if before is not None:
-                graph.push(before)
-                graph.push(frame)
-                next(pulled())  # `before` itself, given already
-                yield from pulled()
-                continue
-        graph.push(frame)
-        yield from pulled()
+                next(out)  # `before` itself, given already
+            yield from out
     if graph is not None:
-        yield from drained()
+        yield from filtered(None)
 
 
 class Shown(NamedTuple):
@@ -98,11 +90,7 @@ class Shown(NamedTuple):
     size: tuple[int, int] = (0, 0)  # width and height of the film's first picture, upright
 
     def upright(self) -> Picture:
-        """Return it as an RGB picture (H, W, 3), as a player shows it.
-
-        Raises:
-            ValueError: its colour matrix is one that FFmpeg's scaler does not know.
-        """
+        """Return it as an RGB picture (H, W, 3), as a player shows it."""
         picture = self._rgb()
         if self.pixel_shape and self.pixel_shape != 1:
             width = max(round(picture.shape[1] * float(self.pixel_shape)), 1)
@@ -124,7 +112,7 @@ class Shown(NamedTuple):
         except OSError as error:
             raise ValueError(
                 f"{self.path}: its colours cannot be read (matrix {frame.colorspace}, {name}: {error.strerror}); "
-                "export it again, for example as mp4 in BT.709"
+                "export it anew"
             ) from error
         if name.startswith(("gray", "ya")) and frame.color_range == STUDIO_RANGE:  # FFmpeg's scaler takes grey as full
             picture = np.asarray(cv2.LUT(picture, _STUDIO_TO_FULL), np.uint8)
@@ -144,8 +132,7 @@ class Shown(NamedTuple):
 def turn(picture: Picture, matrix: NDArray[np.int32]) -> Picture:
     """Turn and mirror a picture (H, W, 3) as its display matrix (9,) says; what a tilt leaves empty is black.
 
-    The matrix shows the point (x, y) at (a x + c y, b x + d y), y downwards. Its scale is none: FFmpeg has made it the
-    shape of the pixels.
+    The matrix shows (x, y) at (a x + c y, b x + d y), y downwards; FFmpeg has made its scale the shape of the pixels.
     """
     axes = matrix[[0, 1, 3, 4]].reshape(2, 2) / 65536  # where a step to the right, and one down, leads
     lengths = np.hypot(*axes.T)[:, None]

@@ -1,14 +1,10 @@
-"""Poses without film: LSA-T's key points, .pose files and OpenPose's to the pose stream, and the pose stream to .pose.
-
-T frames, 75 points: 33 of the body, 21 of the left and 21 of the right hand, in MediaPipe's order.
-"""
+"""Poses without film: LSA-T's key points, .pose files and OpenPose's to the pose stream, and that to .pose files."""
 
 from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +15,8 @@ from numpy.typing import NDArray
 from slt.extraction import lsa_t
 from slt.extraction.openpose import is_clip, read_people
 from slt.extraction.source import Source
-from slt.extraction.video import END_ROOM
+from slt.extraction.video import end_room
+from slt.files import existing, needing
 from slt.streams.pose import BODY, HAND, range_fault
 from slt.streams.skeleton import MEDIAPIPE
 from slt.streams.skeletons import BODY_NAMES, missing_points, place_components, take_points
@@ -31,8 +28,7 @@ POINTS = BODY + 2 * HAND
 class PoseOnly:
     """The pose of a clip whose film is not here.
 
-    `points` is float32 (T, 75, 3): x, y as shares of the picture's width and height, confidence in [0, 1]. A point
-    outside the picture keeps its place and has confidence 0, as from a film; one that is missing is all 0.
+    `points` is float32 (T, 75, 3): x, y as shares of the picture, confidence in [0, 1], 0 outside it; missing = all 0.
     """
 
     points: NDArray[np.float32]
@@ -43,32 +39,24 @@ class PoseOnly:
 
 
 def read_keypoints(source: Source) -> PoseOnly:
-    """Read the pose of a clip from LSA-T's keypoints.h5, a .pose file or OpenPose's .json files (`openpose`).
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: not such a file, no such clip or signer in it, an unknown skeleton, several people in a .pose file,
-            points that cannot be pixels of the picture, or a cut of no length or past the end.
-        ModuleNotFoundError: h5py or pose-format is absent.
-    """
+    """Read the pose of a clip from LSA-T's keypoints.h5, a .pose file or OpenPose's .json files."""
     path = source.path
     pixels: NDArray[Any]
     if is_clip(path):
-        if source.size is None or source.fps is None:
-            raise ValueError(f"{path}: OpenPose's .json files say neither the picture's size nor the frame rate")
+        assert source.size is not None  # the files say neither; `clip_facts` has asked for them
+        assert source.fps is not None
         pixels, people, columns = read_people(path)
         points = _cut(_shares(pixels, source.size, str(path)), source, source.fps)
         return PoseOnly(points, source.size, source.fps, missing_points(columns), people)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
-    if path.suffix.lower() in (".h5", ".hdf5"):  # a clip's own points: there is nothing to cut
+    ending = existing(path, "key points").suffix.lower()
+    if ending in (".h5", ".hdf5"):  # a clip's own points: there is nothing to cut
         pixels, size, fps = lsa_t.read_points(source)
         where = f"{path}: {source.video_id}.mp4/signer_{source.person}"
         return PoseOnly(_shares(pixels, size, where), size, fps)
-    if path.suffix.lower() == ".pose":
-        pixels, size, fps, columns = _read_pose(path)
-        return PoseOnly(_cut(_shares(pixels, size, str(path)), source, fps), size, fps, missing_points(columns))
-    raise ValueError(f"{path}: key points are read from .h5 and .pose files, and from OpenPose's .json")
+    if ending != ".pose":
+        raise ValueError(f"{path}: key points are read from .h5 and .pose files, and from OpenPose's .json")
+    pixels, size, fps, columns = _read_pose(path)
+    return PoseOnly(_cut(_shares(pixels, size, str(path)), source, fps), size, fps, missing_points(columns))
 
 
 def _shares(pixels: NDArray[Any], size: tuple[int, int], where: str) -> NDArray[np.float32]:
@@ -77,8 +65,8 @@ def _shares(pixels: NDArray[Any], size: tuple[int, int], where: str) -> NDArray[
     sure = np.where(there, pixels[..., 2], 0)
     if fault := range_fault(places, there & (sure > 0), size):
         raise ValueError(
-            f"{where}: {fault}. Most likely the key points were normalised before they were saved: save them in "
-            "pixels, without normalisation; if they are pixels, mend the size that the file or its key states"
+            f"{where}: {fault}. Most likely the key points were normalised before they were saved: save pixels; if "
+            "they are pixels, mend the size that the file or its key states"
         )
     shares = np.where(there[..., None], places, 0) / np.asarray(size, np.float64)
     inside = ((shares >= 0) & (shares <= 1)).all(-1)
@@ -86,31 +74,20 @@ def _shares(pixels: NDArray[Any], size: tuple[int, int], where: str) -> NDArray[
 
 
 def _cut(points: NDArray[np.float32], source: Source, fps: float) -> NDArray[np.float32]:
-    """Return the frames of a cut, which may end past the file's end by `END_ROOM`."""
+    """Return the frames of a cut, which may end past the file's end by `end_room`."""
     length = len(points) / fps
     start, end = source.start or 0.0, length if source.end is None else source.end
     first, last = round(start * fps), min(round(end * fps), len(points))
-    if start < 0 or last <= first or end > length + max(END_ROOM, 0.5 / fps):
+    if start < 0 or last <= first or end > length + end_room(fps):
         raise ValueError(
-            f"{source.path}: a cut from {start:g} s to {end:g} s in a pose of {length:.2f} s; mend its times"
+            f"{source.path}: a cut from {start:g} s to {end:g} s of a pose of {length:.2f} s; mend its times"
         )
     return points[first:last]
 
 
-# ---------------------------------------------------------------- .pose
-
-
-@contextmanager
-def _pose_format() -> Iterator[None]:
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f'.pose files need pose-format: pip install "slt[media]" ({error})') from error
-
-
 def _read_pose(path: Path) -> tuple[NDArray[np.float32], tuple[int, int], float, NDArray[np.int64]]:
     """Return points float32 (T, 75, 3) in pixels, the picture's size, the rate, and which columns the points were."""
-    with _pose_format():
+    with needing(".pose files need pose-format", extra="media"):
         from pose_format import Pose
     data = path.read_bytes()
     # The library takes any four bytes for a version and any next two for a width, and reads on.
@@ -136,58 +113,37 @@ def _read_pose(path: Path) -> tuple[NDArray[np.float32], tuple[int, int], float,
 
 
 def write_pose_format(
-    path: Path | str,
-    points: NDArray[np.float32] | Iterable[NDArray[np.float32]],
-    *,
-    size: tuple[int, int],
-    fps: float,
-    frames: int | None = None,
+    path: Path | str, blocks: Iterable[NDArray[np.float32]], *, size: tuple[int, int], fps: float, frames: int
 ) -> None:
     """Write a .pose file (version 0.2, one person) that viewers take for MediaPipe Holistic's body and hands.
 
-    `points` are float32 (T, 75, 3), x, y as shares of the picture, confidence; or blocks (n, 75, 3) of it in order,
-    with `frames` = T. The header is the library's. The body is written here, for the library wants the clip whole and
-    holds it several times, and a film of any length has to fit.
-
-    Raises:
-        ValueError: another shape, or another number of frames than T.
-        ModuleNotFoundError: pose-format is absent.
+    Blocks are float32 (n, 75, 3), `frames` in all, in shares of the picture. The library's writer holds a clip whole.
     """
-    if isinstance(points, np.ndarray):
-        points, frames = [points], len(points)
-    if not frames:
-        raise ValueError(f"{path}: a pose of no frames, or blocks without their number of `frames`; came {frames}")
     scale = np.asarray(size, np.float32)
     with Path(path).open("wb") as file:
         _header(size).write(file)
         file.write(struct.pack("<fIH", fps, frames, 1))
         start, done = file.tell(), 0
-        for block in points:
-            if block.shape[1:] != (POINTS, 3):
-                raise ValueError(f"{path}: blocks of (n, {POINTS}, 3) expected, came {block.shape}")
+        for block in blocks:
+            assert block.shape[1:] == (POINTS, 3), block.shape
             # All places come first and all confidences after them.
             file.seek(start + done * POINTS * 2 * 4)
             file.write((block[..., :2] * scale).astype("<f4").tobytes())
             file.seek(start + (frames * 2 + done) * POINTS * 4)
             file.write(block[..., 2].astype("<f4").tobytes())
             done += len(block)
-        if done != frames:
-            raise ValueError(f"{path}: {frames} frames expected, came {done}")
+        assert done == frames > 0, (done, frames)
 
 
 def _limbs(part: str) -> list[tuple[int, int]]:
-    """Return the bones of a part, by the places of its own points, each from the lower one on."""
     first = MEDIAPIPE.parts[part][0]
     groups = [bones for group, bones in MEDIAPIPE.edges.items() if group.startswith(f"{part}.")]
     return sorted((min(bone) - first, max(bone) - first) for bones in groups for bone in bones)
 
 
 def _header(size: tuple[int, int]) -> Any:
-    """Return a header with the names of points that MediaPipe Holistic has, and limbs and colours to draw it with.
-
-    Spelled out here, for pose-format takes them from a part of MediaPipe that newer releases are without.
-    """
-    with _pose_format():
+    """Return a header as MediaPipe Holistic's, which pose-format takes from a part that newer MediaPipe is without."""
+    with needing(".pose files need pose-format", extra="media"):
         from pose_format.pose_header import PoseHeader, PoseHeaderComponent, PoseHeaderDimensions
     fingers = [(192, 0, 0), (192, 192, 0), (0, 192, 0), (0, 192, 192), (0, 0, 192)]
     colours = [(128, 128, 128), *(colour for colour in fingers for _ in range(4))]

@@ -1,14 +1,12 @@
 """What an extraction has done so far, kept in its output folder: one record a clip, locks, and scratch per shard.
 
-Everything here is written beside its place and moved there whole, so that a process that is killed at any moment
-leaves either the old state or the new one.
+All is written beside its place and moved there whole, so that a kill leaves either the old state or the new one.
 """
 
 from __future__ import annotations
 
 import errno
 import json
-import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -18,7 +16,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from slt.corpora import layout
-from slt.files import read_json, write_json
+from slt.files import OutputError, read_json, write_json
 from slt.streams.seen import Share
 
 WORK = ".work"  # scratch and locks; gone when all is done
@@ -30,13 +28,8 @@ _LOCKLESS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 Record = dict[str, Any]
 
 
-class OutputError(OSError):
-    """Writing to the output folder failed: no film is to blame and no other film would fare better."""
-
-
 @contextmanager
 def writing(where: Path) -> Iterator[None]:
-    """Turn what the output's file system says into an `OutputError` that names the place and what to do."""
     try:
         yield
     except OutputError:
@@ -50,21 +43,6 @@ def writing(where: Path) -> Iterator[None]:
             **dict.fromkeys(_LOCKLESS, "; this file system gives no locks: write elsewhere"),
         }.get(error.errno or 0, "")
         raise OutputError(f"{path}: cannot be written ({error.strerror or error}){todo}") from error
-
-
-def parse_shard(shard: str | None) -> tuple[int, int]:
-    """Return (i, n) of "i/n"; (1, 1) where there is none.
-
-    Raises:
-        ValueError: not of that form, or i outside 1..n.
-    """
-    match = re.fullmatch(r"(\d+)/(\d+)", shard or "1/1")
-    if not match or not 1 <= int(match[1]) <= int(match[2]):
-        raise ValueError(f"shard={shard}: expected i/n with i from 1 to n, as in shard=1/4")
-    return int(match[1]), int(match[2])
-
-
-# ---------------------------------------------------------------- locks and scratch
 
 
 @contextmanager
@@ -91,11 +69,7 @@ def locked(path: Path, *, wait: bool) -> Iterator[bool]:
 
 @contextmanager
 def own_shard(out: Path, shard: tuple[int, int]) -> Iterator[Path]:
-    """Hold a shard of the folder; gives its empty scratch folder, which is removed at the end.
-
-    Raises:
-        ValueError: another process extracts this shard.
-    """
+    """Hold a shard of the folder; gives its empty scratch folder, which is removed at the end."""
     name = "shard-{}-of-{}".format(*shard)
     with locked(out / WORK / f"{name}.lock", wait=False) as free:
         if not free:
@@ -113,28 +87,28 @@ def own_shard(out: Path, shard: tuple[int, int]) -> Iterator[Path]:
 
 
 def tidy(out: Path) -> None:
-    """Remove the folder of scratch and locks where nobody is in it any more."""
     with suppress(OSError):
         (out / WORK).rmdir()
 
 
 def sweep(out: Path) -> None:
-    """Remove the scratch of shards that nobody works on (another number of shards was begun and given up)."""
+    """Remove what is no more of use once the tables are written: single records, and what killed processes left."""
+    for folder in (RECORDS, FAILED):
+        shutil.rmtree(out / folder, ignore_errors=True)
+    for half in out.glob(".report.html.*.tmp"):
+        half.unlink(missing_ok=True)
     for path in list((out / WORK).iterdir()):
-        if path.name.startswith("shard-"):
-            with locked(path.with_name(f"{path.name.removesuffix('.lock')}.lock"), wait=False) as free:
+        if path.name.startswith("shard-"):  # of another number of shards, perhaps, that was begun and given up
+            name = path.name.removesuffix(".lock")
+            with locked(out / WORK / f"{name}.lock", wait=False) as free:
                 if free:
-                    shutil.rmtree(out / WORK / path.name.removesuffix(".lock"), ignore_errors=True)
+                    shutil.rmtree(out / WORK / name, ignore_errors=True)
         elif path.suffix != ".lock" and path.is_file():
             path.unlink(missing_ok=True)
 
 
 def claim_folder(out: Path, recipe: Mapping[str, Any]) -> None:
-    """Make the output folder this extraction's own, or go on in it.
-
-    Raises:
-        ValueError: it holds something else, or an extraction with another recipe.
-    """
+    """Make the output folder this extraction's own, or go on in it where its recipe is the same."""
     other = f"out={out}: holds files that are not of an extraction; give a new or empty folder"
     names = {path.name for path in out.iterdir()} if out.is_dir() else set()
     if names and not names & {WORK, MARKER}:
@@ -151,17 +125,14 @@ def claim_folder(out: Path, recipe: Mapping[str, Any]) -> None:
             put_json(marker, recipe, out / WORK)
 
 
-def _same_recipe(out: Path, came: Mapping[str, Any], recipe: Mapping[str, Any]) -> None:
-    recipe = json.loads(json.dumps(recipe))
-    if differ := _differing(came, recipe):
-        pairs = [f"{key}: {came.get(key)} there, {recipe.get(key)} now" for key in differ if key != "parameters"]
-        if "parameters" in differ:
-            there = came.get("parameters")
-            inner = _differing(there if isinstance(there, dict) else {}, recipe.get("parameters") or {})
-            pairs += [f"parameters.{key}" for key in inner]
+def _same_recipe(out: Path, came: dict[str, Any], recipe: Mapping[str, Any]) -> None:
+    recipe = dict(json.loads(json.dumps(recipe)))
+    there, now = came.pop("parameters", None), recipe.pop("parameters", {})
+    differ = [f"{key}: {came.get(key)} there, {recipe.get(key)} now" for key in _differing(came, recipe)]
+    differ += [f"parameters.{key}" for key in _differing(there if isinstance(there, dict) else {}, now)]
+    if differ:
         raise ValueError(
-            f"out={out}: holds an extraction of other making, as {MARKER} says ({', '.join(pairs)}); give another "
-            "folder or delete it"
+            f"out={out}: holds an extraction of other making ({', '.join(differ)}); give another folder or delete it"
         )
 
 
@@ -177,38 +148,28 @@ def put_json(path: Path, value: Any, scratch: Path) -> None:
         (scratch / path.name).replace(path)
 
 
-# ---------------------------------------------------------------- records
-
-
 def commit(out: Path, record: Record, scratch: Path) -> None:
-    """Write that a clip is finished, or, where the record says `failure`, that it failed."""
     kind, other = (FAILED, RECORDS) if "failure" in record else (RECORDS, FAILED)
     put_json(out / kind / f"{record['video_id']}.json", record, scratch)
     (out / other / f"{record['video_id']}.json").unlink(missing_ok=True)
 
 
 def read_records(out: Path) -> dict[str, Record]:
-    """Return the record of each clip that was finished or failed, by id: the gathered ones, then the single ones.
+    """Return the record of each clip that was finished or failed, by id: single ones come before gathered ones."""
+    gathered = {record["video_id"]: record for record in read_lines(out / "metadata.jsonl")}
+    return gathered | _single(out / FAILED) | _single(out / RECORDS)
 
-    A record that cannot be read (the machine lost power) counts as none: its clip is extracted again.
 
-    Raises:
-        ValueError: metadata.jsonl is not what was written.
-    """
-    records = {record["video_id"]: record for record in read_lines(out / "metadata.jsonl")}
-    for folder in (FAILED, RECORDS):
-        for path in (out / folder).glob("*.json"):
-            with suppress(ValueError, FileNotFoundError):
-                records[path.stem] = read_json(path)
-    return records
+def _single(folder: Path) -> dict[str, Record]:
+    """Read a folder's records; one that cannot be read (the machine lost power) counts as none."""
+    found = {}
+    for path in folder.glob("*.json"):
+        with suppress(ValueError, FileNotFoundError):
+            found[path.stem] = read_json(path)
+    return found
 
 
 def read_lines(metadata: Path) -> list[Record]:
-    """Return the records of metadata.jsonl, none where it is not there.
-
-    Raises:
-        ValueError: a line is none, naming it.
-    """
     # Not splitlines(): that also breaks at U+2028 and its like, which JSON leaves as they are.
     text = metadata.read_text(encoding="utf-8", errors="replace").rstrip("\n") if metadata.is_file() else ""
     records = []
@@ -249,17 +210,7 @@ def forget_failures(out: Path, ids: Iterable[str], scratch: Path) -> None:
 
 def failed_films(out: Path) -> set[str]:
     """Return the films that failed so far, in all shards: many clips of one film are one."""
-    films = set()
-    for path in (out / FAILED).glob("*.json"):
-        with suppress(ValueError, FileNotFoundError):
-            films.add(str(read_json(path).get("film", "")))
-    return films
-
-
-def put_away(out: Path) -> None:
-    """Remove the single records, which metadata.jsonl now holds."""
-    for folder in (RECORDS, FAILED):
-        shutil.rmtree(out / folder, ignore_errors=True)
+    return {str(record.get("film", "")) for record in _single(out / FAILED).values()}
 
 
 def extracted_shares(metadata: Path) -> tuple[dict[str, Share], dict[str, list[str]], list[str]]:

@@ -1,7 +1,4 @@
-"""The third stage: pictures and landmarks become square crops of face and hands, and the pose (T frames, R crop side).
-
-The same code prepares what is trained on, what is evaluated and what a live camera sees. K = 75 landmarks.
-"""
+"""The third stage: pictures and landmarks become square crops of face and hands, and the pose (R crop side)."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 import cv2
@@ -52,30 +49,15 @@ class Regions:
     took: dict[str, float] = field(default_factory=dict)  # seconds of work: landmarks, crops
 
 
-@dataclass(frozen=True)
-class Clip:
-    """All frames of a clip; points, crops, marks and boxes are those of `Regions`, with T before their shapes."""
-
-    points: NDArray[np.float32]
-    crops: dict[str, NDArray[np.uint8]]
-    marks: dict[str, NDArray[np.uint8]]
-    boxes: dict[str, NDArray[np.float64]]
-    size: tuple[int, int]
-
-
 @dataclass(kw_only=True, eq=False)
 class Extractor:
     """Pictures in, crops and pose out, frame by frame; a clip's result depends on its own pictures alone.
 
-    A hand that the hand model misses (blurred by its speed, or folded) is followed by its arm as long as the pose is
-    sure to see the wrist, the hand's place lies in the picture and the hand was found not long ago. All three guard
-    against a hand that is not there: where an arm hangs out of the picture, or a wrist is hidden, the pose still gives
-    it a place. Measured on two films with an arm that hangs at the lower edge, the visibility of its wrist is 0.77 to
-    0.89 and 0.54 to 0.90; where the hand model misses a visible hand in three others, it is 0.97 to 1.00.
+    A hand that the hand model misses (blurred, or folded) is followed by its arm as long as the pose is sure to see the
+    wrist, the hand's place lies in the picture and the hand was found not long ago. The wrist's visibility is 0.54 to
+    0.90 for arms that hang out of the picture (two films), 0.97 to 1.00 for missed hands (three).
 
-    A crop follows the smoothed box of its part. The smoothing looks as far ahead as back (a triangle over the frames in
-    which the part was seen), so it takes the jitter out without lagging behind; the price is that frames come out
-    late by the half-width. A live use that cannot wait sets both half-widths to 0.
+    A crop follows the smoothed box of its part, by a triangle that looks as far ahead as back: frames come late.
     """
 
     name: ClassVar[str] = "slt-mediapipe"
@@ -115,24 +97,23 @@ class Extractor:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def find_signer(self, pictures: Pictures, *, duration: float, box: Box | None) -> Signer:
-        """Choose the signer of a clip before its pictures are streamed; see `slt.extraction.signers.find_signer`."""
-        how: dict[str, Any] = {"mode": self.signer, "min_certainty": self.min_certainty}
-        return find_signer(pictures, self.landmarker.people, duration=duration, box=box, **how)
+        return find_signer(
+            pictures, self.landmarker.people, duration=duration, box=box, mode=self.signer, least=self.min_certainty
+        )
 
     def stream(self, frames: Iterable[tuple[float, Picture]], *, fps: float, signer: Signer) -> Iterator[Regions]:
         """Extract one clip from (seconds, RGB picture (H, W, 3)) at `fps`; only the smoothing's window is in memory."""
         centre, side = (round(seconds * fps) for seconds in (self.smooth_centre, self.smooth_size))
         ahead = max(centre, side)
-        pictures: deque[tuple[float, Picture, Landmarks, dict[str, int]]] = deque()
+        waiting: deque[tuple[float, Picture, Landmarks, dict[str, int], dict[str, float]]] = deque()
         boxes: deque[NDArray[np.float64]] = deque(maxlen=2 * ahead + 1)
-        times: deque[tuple[float, float]] = deque()
         lately: dict[str, tuple[float, float]] = {}
 
         def cut(now: int) -> Regions:
             begin = time.perf_counter()
-            regions = self._cut(*pictures.popleft(), smooth(np.stack(boxes), now, centre, side))
-            landmarks, crops = times.popleft()
-            return replace(regions, took={"landmarks": landmarks, "crops": crops + time.perf_counter() - begin})
+            regions = self._cut(*waiting.popleft(), smooth(np.stack(boxes), now, centre, side))
+            regions.took["crops"] += time.perf_counter() - begin
+            return regions
 
         self.landmarker.start(signer.box)
         for seconds, picture in frames:
@@ -142,33 +123,16 @@ class Extractor:
             size = (picture.shape[1], picture.shape[0])
             box = find_boxes(found, size)
             marks = self._follow(seconds, found, size, box, lately)
-            pictures.append((seconds, picture, found, marks))
+            took = {"landmarks": looked - begin, "crops": time.perf_counter() - looked}
+            waiting.append((seconds, picture, found, marks, took))
             boxes.append(box)
-            times.append((looked - begin, time.perf_counter() - looked))
-            if len(pictures) > ahead:
+            if len(waiting) > ahead:
                 yield cut(len(boxes) - 1 - ahead)
-        while pictures:
-            rest = len(pictures)
+        while waiting:
+            rest = len(waiting)
             while len(boxes) > rest + ahead:  # what lies further back than the window
                 boxes.popleft()
             yield cut(len(boxes) - rest)
-
-    def clip(self, frames: Iterable[tuple[float, Picture]], *, fps: float, signer: Signer) -> Clip:
-        """Extract a whole clip; frames as in `stream`.
-
-        Raises:
-            ValueError: no frames, or pictures of different sizes.
-        """
-        done = list(self.stream(frames, fps=fps, signer=signer))
-        if not done or any(frame.size != done[0].size for frame in done):
-            raise ValueError(f"a clip needs pictures of one size, came {sorted({frame.size for frame in done})}")
-        return Clip(
-            points=np.stack([frame.points for frame in done]),
-            crops={name: np.stack([frame.crops[name] for frame in done]) for name in STREAMS},
-            marks={name: np.array([frame.marks[name] for frame in done], np.uint8) for name in STREAMS},
-            boxes={name: np.stack([frame.boxes[name] for frame in done]) for name in STREAMS},
-            size=done[0].size,
-        )
 
     def _follow(
         self,
@@ -178,10 +142,7 @@ class Extractor:
         boxes: NDArray[np.float64],
         lately: dict[str, tuple[float, float]],
     ) -> dict[str, int]:
-        """Put the boxes (streams, 3) of hands that are followed in their place and return the marks of all streams.
-
-        `lately` is kept over the clip: hand -> (when it was last detected, the side of its box).
-        """
+        """Put in the boxes (streams, 3) of followed hands; return all marks. `lately`: hand -> (when detected, side)."""
         marks = {}
         places = hand_places(found.points[:BODY].astype(float) * (*size, 1))
         for row, name in enumerate(STREAMS):
@@ -201,14 +162,20 @@ class Extractor:
         return marks
 
     def _cut(
-        self, seconds: float, picture: Picture, found: Landmarks, marks: dict[str, int], boxes: NDArray[np.float64]
+        self,
+        seconds: float,
+        picture: Picture,
+        found: Landmarks,
+        marks: dict[str, int],
+        took: dict[str, float],
+        boxes: NDArray[np.float64],
     ) -> Regions:
         crops, squares = {}, {}
         for (name, margin), box in zip(self.margins.items(), boxes, strict=True):
             squares[name] = box * (1, 1, margin)
             blank = np.zeros((self.crop_size, self.crop_size, 3), np.uint8)
             crops[name] = self._crop(picture, squares[name]) if marks[name] else blank
-        return Regions(seconds, found.points, crops, marks, squares, (picture.shape[1], picture.shape[0]))
+        return Regions(seconds, found.points, crops, marks, squares, (picture.shape[1], picture.shape[0]), took)
 
     def _crop(self, picture: Picture, square: NDArray[np.float64]) -> Picture:
         """Cut a square to (R, R, 3); enlarged, at a fraction of a pixel, so that a slowly moving crop does not step."""

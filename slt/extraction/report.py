@@ -1,8 +1,4 @@
-"""An extracted corpus -> `report.html`, the page to look at before training: what was seen, and the worst clips.
-
-One file that needs no network. The poses and crops of one clip at a time are in memory; of the others only a line each.
-T frames, K landmarks.
-"""
+"""An extracted corpus -> `report.html`, the page to look at before training: what was seen, and the worst clips."""
 
 from __future__ import annotations
 
@@ -12,7 +8,6 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +22,7 @@ from slt.extraction.contact_sheet import Moment, draw_sheet
 from slt.extraction.footage import frames_at
 from slt.extraction.geometry import Box, Picture
 from slt.extraction.records import read_lines, record_of
+from slt.extraction.source import Source
 from slt.files import atomic, read_json
 from slt.streams.arrays import pose_arrays, read_pose
 from slt.streams.packed import PackedCrops, decode_jpeg, encode_jpeg, frame_path
@@ -40,49 +36,35 @@ _VARYING = re.compile(r"(?<!\w)'[^']*'(?!\w)|\"[^\"]*\"|\([^)]*\)|\S*\d\S*")
 FOLDERS = {"face": "face", "left_hand": "hand_l", "right_hand": "hand_r", "pose": "pose"}
 
 
-@dataclass(frozen=True)
 class Fact:
-    """What the page keeps of one line of metadata.jsonl; see there. Streams are in the order of `FOLDERS`."""
+    """What the page keeps of one line of metadata.jsonl. Streams are in the order of `FOLDERS`."""
 
-    video_id: str
-    film: str
-    start: float | None
-    failure: str
-    fps: float
-    film_fps: float
-    frames: int
-    size: tuple[int, int]
-    seen: dict[str, float]
-    followed: dict[str, float]
-    box: dict[str, float | None]
-    certainty: float
-    persons: int
-    unsure: bool
-    signer: Box | None
-    moved: dict[str, float]
-    mirrored: bool
-    notes: tuple[str, ...] = ()
-
-    @property
-    def seconds(self) -> float:
-        """Length of the clip."""
-        return self.frames / self.fps if self.fps else 0.0
-
-    @property
-    def badness(self) -> tuple[float, float, str]:
-        """What sorts the least seen first."""
+    def __init__(self, record: Mapping[str, Any]) -> None:
+        signer: Mapping[str, Any] = record.get("signer") or {}
+        size, start, box = record.get("size") or (1, 1), record.get("start"), signer.get("box")
+        self.video_id = str(record["video_id"])
+        self.film = str(record.get("film") or "")
+        self.start = None if start is None else float(start)
+        self.failure = str(record.get("failure") or "")
+        self.fps = float(record.get("fps") or 0)
+        self.film_fps = float(record.get("film_fps") or self.fps)
+        self.frames = int(record.get("frames") or 0)
+        self.seconds = self.frames / self.fps if self.fps else 0.0
+        self.size = int(size[0]), int(size[1])
+        self.seen, self.followed, self.moved = (_by_stream(record, key) for key in ("seen", "followed", "moved"))
+        self.box = _by_stream(record, "box")  # None of a stream that was never seen
+        self.certainty = float(signer.get("certainty", 1.0))
+        self.persons = int(signer.get("persons", 1))
+        self.unsure = bool(signer.get("unsure", False))
+        self.signer: Box | None = None if box is None else (float(box[0]), float(box[1]), float(box[2]), float(box[3]))
+        self.mirrored = bool(record.get("mirrored", False))
+        self.notes = [str(note) for note in record.get("notes") or ()]
         shares = list(self.seen.values()) or [0.0]
-        return min(shares), sum(shares) / len(shares), self.video_id
+        self.badness = min(shares), sum(shares) / len(shares), self.video_id  # sorts the least seen first
 
 
 def write_overview(out: Path, films: Mapping[str, Path], *, worst: int) -> Path:
-    """Write `report.html` into a corpus and return its path; the same corpus and films give the same bytes.
-
-    `films` gives a clip's film for the contact sheets of the `worst` clips; where it is gone, the page says so.
-
-    Raises:
-        FileNotFoundError: no `metadata.jsonl`.
-    """
+    """Write `report.html` into a corpus; `films` gives a clip's film for the contact sheets of the `worst` clips."""
     facts, extractors = _read_facts(out / "metadata.jsonl")
     clips = [fact for fact in facts if not fact.failure]
     failed = [fact for fact in facts if fact.failure]
@@ -120,10 +102,9 @@ def write_overview(out: Path, films: Mapping[str, Path], *, worst: int) -> Path:
 
 
 def choose_worst(clips: Sequence[Fact], count: int) -> list[Fact]:
-    """Return the clips to look at: those of which least is seen, and up to half of them those of unsure signers.
+    """Return the clips of which least is seen, and up to half of them those of unsure signers.
 
-    A stranger who is followed through a clip is seen as well as the signer would be, so the share seen alone would
-    never show one.
+    A stranger who is followed is seen as well as the signer would be.
     """
     unsure = sorted((clip for clip in clips if clip.unsure), key=lambda clip: (clip.certainty, clip.badness))
     first = unsure[: math.ceil(count / 2)]
@@ -132,48 +113,20 @@ def choose_worst(clips: Sequence[Fact], count: int) -> list[Fact]:
     return first + rest[: count - len(first)]
 
 
-# ---------------------------------------------------------------- what the tables say
-
-
 def _read_facts(path: Path) -> tuple[list[Fact], list[str]]:
-    """Return the lines, and the extractors as text."""
     facts, extractors = [], Counter[str]()
     for number, record in enumerate(read_lines(path), 1):
         with record_of(f"{path} line {number}"):
-            facts.append(_fact(record))
+            facts.append(Fact(record))
         if "failure" not in record:
             name = f"{record.get('extractor', 'not named')}, version {record.get('version', '?')}"
             extractors[f"{name}, fingerprint {record.get('fingerprint', '?')}"] += 1
     return facts, [name if len(extractors) == 1 else f"{name}: {n} clips" for name, n in sorted(extractors.items())]
 
 
-def _fact(record: Mapping[str, Any]) -> Fact:
-    def by_stream(key: str) -> dict[str, Any]:
-        numbers = dict(record.get(key) or {})
-        return {name: None if numbers[name] is None else float(numbers[name]) for name in sorted(numbers, key=_order)}
-
-    signer = record.get("signer") or {}
-    size, box = record.get("size") or (1, 1), signer.get("box")
-    return Fact(
-        video_id=str(record["video_id"]),
-        film=str(record.get("film") or ""),
-        start=None if record.get("start") is None else float(record["start"]),
-        failure=str(record.get("failure") or ""),
-        fps=float(record.get("fps") or 0),
-        film_fps=float(record.get("film_fps") or record.get("fps") or 0),
-        frames=int(record.get("frames") or 0),
-        size=(int(size[0]), int(size[1])),
-        seen=by_stream("seen"),
-        followed=by_stream("followed"),
-        box=by_stream("box"),
-        certainty=float(signer.get("certainty", 1.0)),
-        persons=int(signer.get("persons", 1)),
-        unsure=bool(signer.get("unsure", False)),
-        signer=None if box is None else (float(box[0]), float(box[1]), float(box[2]), float(box[3])),
-        moved=by_stream("moved"),
-        mirrored=bool(record.get("mirrored", False)),
-        notes=tuple(map(str, record.get("notes") or ())),
-    )
+def _by_stream(record: Mapping[str, Any], key: str) -> dict[str, Any]:
+    numbers = dict(record.get(key) or {})
+    return {name: None if numbers[name] is None else float(numbers[name]) for name in sorted(numbers, key=_order)}
 
 
 def _order(stream: str) -> tuple[int, str]:
@@ -214,12 +167,17 @@ def _streams(clips: Sequence[Fact]) -> list[dict[str, Any]]:
         seen = sum(clip.seen[stream] * clip.frames for clip in having) / frames
         followed = sum(clip.followed.get(stream, 0.0) * clip.frames for clip in having) / frames
         sides = [side for clip in having if (side := clip.box.get(stream)) is not None]
-        few = {
-            "never": sum(clip.seen[stream] == 0 for clip in having),
-            "half": sum(clip.seen[stream] < 0.5 for clip in having),
-        }
-        shares = {"seen": seen, "followed": followed, "detected": seen - followed}
-        rows.append({"name": stream, "side": float(np.median(sides)) if sides else None, **shares, **few})
+        rows.append(
+            {
+                "name": stream,
+                "side": float(np.median(sides)) if sides else None,
+                "seen": seen,
+                "followed": followed,
+                "detected": seen - followed,
+                "never": sum(clip.seen[stream] == 0 for clip in having),
+                "half": sum(clip.seen[stream] < 0.5 for clip in having),
+            }
+        )
     return rows
 
 
@@ -269,11 +227,7 @@ def _folders(out: Path) -> dict[str, str]:
     return FOLDERS | {str(stream): str(folder) for stream, folder in (told or {}).items()}
 
 
-# ---------------------------------------------------------------- contact sheets
-
-
 def _sheet(out: Path, folders: Mapping[str, str], clip: Fact, film: Path | None, text: str) -> dict[str, Any]:
-    """Return what the page shows of one clip: its caption, and the picture with what it lacks."""
     shown: dict[str, Any] = {"clip": clip, "text": text, "picture": None, "size": (0, 0)}
     try:
         moments, lacks = _moments(out, folders, clip, film)
@@ -338,8 +292,8 @@ def _film_pictures(clip: Fact, film: Path | None, index: NDArray[np.int64]) -> t
         return nothing, f"The film {clip.film} is not there any more: crops and landmarks only."
     times = (index / clip.fps).tolist()
     try:
-        read = frames_at(film, times, start=clip.start, rate=clip.film_fps, mirrored=clip.mirrored)
-        found = [picture for _, picture in read]
+        source = Source(clip.video_id, film, clip.start, mirrored=clip.mirrored, fps=clip.film_fps)
+        found = [picture for _, picture in frames_at(source, times)]
     except (ValueError, OSError) as error:
         return nothing, f"The film could not be read again ({error}): crops and landmarks only."
     return [*found, *nothing][: len(index)], ""

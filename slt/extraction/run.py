@@ -1,7 +1,6 @@
-"""Clips of films become a corpus in the LSA-T layout, at any scale: resumable, in N processes, in shards (T frames).
+"""Clips of films become a corpus in the LSA-T layout, at any scale: resumable, in N processes, in shards.
 
-What is finished is on disk and stays: each clip leaves a record when all its files are in place, another start goes on
-after the last record, and `corpus.json` comes when all clips of all shards are dealt with.
+A record ends each clip, another start goes on after the last one, and `corpus.json` comes when all are dealt with.
 """
 
 from __future__ import annotations
@@ -16,14 +15,15 @@ from functools import partial
 from tqdm import tqdm
 
 from slt.extraction import records
-from slt.extraction.clip import Extraction, Job, Stopped, attempt, box_in, close, cut_of, maker_of, open_job
+from slt.extraction.clip import Extraction, Job, attempt, box_in, cut_of, maker_of, open_job, opened
 from slt.extraction.corpus import write_corpus, write_faults
-from slt.extraction.records import WORK, OutputError, Record, locked, writing
+from slt.extraction.records import WORK, Record, locked, writing
 from slt.extraction.regions import Extractor
 from slt.extraction.source import Fault, Source
 from slt.extraction.splitting import Splitting
-from slt.extraction.survey import Prints, as_faults, foresee, read_prints, same_film, some
+from slt.extraction.survey import Prints, foresee, read_prints, same_film, some
 from slt.extraction.writer import ClipWriter
+from slt.files import OutputError
 from slt.workers import Setup, run_tasks
 
 log = logging.getLogger(__name__)
@@ -52,35 +52,23 @@ def extract_sources(
     """Extract all clips, of `sources` of all shards, that are not yet; where that makes all, write tables over them.
 
     `make` opens the extractor in a process, None where the kind is not films; `faults` of the tables go to faults.csv.
-
-    Raises:
-        ValueError: more films failed than may, or are seen to before the first one is read; the folder holds another
-            extraction, or another process is at this shard.
-        OutputError: the output folder cannot be written.
     """
-    out, part = writer.out, records.parse_shard(how.shard)
-    if len({source.video_id for source in sources}) < len(sources):
-        raise ValueError("sources: an id stands twice; ids are unique")
-    splits = splitting.deal(sources)
-    extractor = make() if make is not None else None
-    try:
+    out, splits = writer.out, splitting.deal(sources)
+    with opened(make) as extractor:
         maker = maker_of(extractor, how.kind, sources[0])
-        recipe = {"extractor": maker.extractor, "version": maker.version, "fingerprint": maker.fingerprint}
-        recipe |= {"fps": how.fps, "max_fps": how.max_fps}
-        recipe |= {key: value for key, value in asdict(writer).items() if key != "out"}
-        records.claim_folder(out, recipe | {"parameters": maker.parameters})
-        with records.own_shard(out, part) as scratch:
+        recipe = {**maker, "fps": how.fps, "max_fps": how.max_fps, **asdict(writer)}
+        recipe = {key: value for key, value in recipe.items() if key not in ("out", "parameters")}
+        records.claim_folder(out, recipe | {"parameters": maker["parameters"]})
+        with records.own_shard(out, how.part) as scratch:
             job = Job(make, maker, writer, how, scratch)
             prints = read_prints(sources)
-            todo, done = _left_to_do(deal(sources, part), job, prints)
+            todo, done = _left_to_do(deal(sources, how.part), job, prints)
             _look_ahead(todo, faults, job)
-            if how.workers > 1:
-                close(extractor)  # each process opens its own
+            if how.workers > 1 and extractor is not None:
+                extractor.landmarker.close()  # each process opens its own
             _extract(todo, done, job, extractor)
             tables = partial(write_corpus, sources, faults, recipe, splits, splitting)
             left, nobody = _finish(sources, job, prints, tables)
-    finally:
-        close(extractor)
     records.tidy(out)
     failures = {name: record["failure"] for name, record in done.items() if "failure" in record}
     return Outcome(len(done) - len(failures), failures, left, nobody)
@@ -97,9 +85,6 @@ def deal(sources: Sequence[Source], part: tuple[int, int]) -> list[Source]:
     return [sources[n] for n in sorted(order[part[0] - 1 :: part[1]])]
 
 
-# ---------------------------------------------------------------- what is to be done
-
-
 def _left_to_do(mine: Sequence[Source], job: Job, prints: Prints) -> tuple[list[Source], dict[str, Record]]:
     """Return the clips of this shard that are to be extracted, and the records, by id, of those that are."""
     found = records.read_records(job.out)
@@ -109,11 +94,12 @@ def _left_to_do(mine: Sequence[Source], job: Job, prints: Prints) -> tuple[list[
     todo = [source for source in mine if source.video_id not in done]
     if todo:
         (job.out / "corpus.json").unlink(missing_ok=True)
-    before = [(source, found[source.video_id]) for source in todo if source.video_id in found]
     anew = Counter(
         source.path.name
-        for source, record in before
-        if "failure" not in record and not same_film(source, record, prints)
+        for source in todo
+        if source.video_id in found
+        and "failure" not in found[source.video_id]
+        and not same_film(source, found[source.video_id], prints)
     )
     for film, count in anew.items():
         log.warning("%s is not what its clips were made of: %d clips are extracted anew", film, count)
@@ -121,10 +107,7 @@ def _left_to_do(mine: Sequence[Source], job: Job, prints: Prints) -> tuple[list[
 
 
 def dealt_with(sources: Sequence[Source], job: Job, prints: Prints) -> dict[str, Record]:
-    """Return the records, by id, of the clips that are finished, with all their files, or that failed.
-
-    A record of another film or cut than there is now, or of one that was read otherwise, counts as none.
-    """
+    """Return the records, by id, of clips that are finished as they would be made now, with all files, or failed."""
     found = records.read_records(job.out)
     done = {}
     for source in sources:
@@ -149,15 +132,11 @@ def _read_alike(source: Source, record: Record) -> bool:
 
 
 def _look_ahead(todo: Sequence[Source], faults: Sequence[Fault], job: Job) -> None:
-    """Tell of clips whose films are not there, cannot be opened, or end too early; stop where those are too many.
-
-    Raises:
-        ValueError: with those already failed, more films than `max_failures`; all are listed in faults.csv.
-    """
+    """Tell of clips whose films are not there, cannot be opened, or end too early; stop where those are too many."""
     out, most = job.out, job.how.max_failures
     if todo:
         log.info("looking whether %d films are there and as long as their clips", len({one.path for one in todo}))
-    wrong = as_faults(todo, foresee(todo, kind=job.how.kind))
+    wrong = foresee(todo, kind=job.how.kind)
     if not wrong:
         return
     names = {fault.video_id for fault in wrong}
@@ -168,48 +147,43 @@ def _look_ahead(todo: Sequence[Source], faults: Sequence[Fault], job: Job) -> No
         more = f" ({len(wrong)} of {len(todo)} clips, all listed in {out / 'faults.csv'})" if len(wrong) > 1 else ""
         raise ValueError(
             f"{some(wrong)}. Failed films so far: {len(films)}, max_failures={most}{more}; nothing more was extracted: "
-            "mend that, or raise max_failures to go without them, and start again"
+            "mend that, or raise max_failures, and start again"
         )
     log.warning("%d of %d clips will fail, as max_failures allows:\n  %s", len(wrong), len(todo), some(wrong))
-
-
-# ---------------------------------------------------------------- clips
 
 
 def _extract(todo: Sequence[Source], done: dict[str, Record], job: Job, extractor: Extractor | None) -> None:
     """Extract clips of this shard, in this process by `extractor`, and put their records beside those `done`."""
     here = nullcontext(partial(attempt, job, extractor))
-    setup: Setup[Source, Record | Stopped] = partial(open_job, job) if job.how.workers > 1 else lambda: here
+    setup: Setup[Source, Record] = partial(open_job, job) if job.how.workers > 1 else lambda: here
     count_of = len(done) + len(todo)
     hours = sum(record["frames"] / record["fps"] for record in done.values()) / 3600
     films: set[str] = set()
     with tqdm(total=count_of, initial=len(done), unit=" clips", bar_format=_BAR) as bar:
-        for _, record in run_tasks(todo, setup, workers=job.how.workers):
-            if isinstance(record, Stopped):
-                count = sum("failure" not in one for one in done.values())
-                raise OutputError(f"{record.reason}. {count} of {count_of} clips are finished and stay: "
-                                  "start again to go on")  # fmt: skip
-            done[record["video_id"]] = record
-            if "failure" not in record:
-                hours += record["frames"] / record["fps"] / 3600
-            else:
-                log.warning("%s failed: %s", record["video_id"], record["failure"])
-                if record["film"] not in films:  # many clips of one film are one failed film
-                    films.add(record["film"])
-                    _stop_at_too_many(record["failure"], job)
-            bar.set_postfix_str(f"{hours:.2f} h of film", refresh=False)
-            bar.update()
+        try:
+            for _, record in run_tasks(todo, setup, workers=job.how.workers):
+                done[record["video_id"]] = record
+                if "failure" not in record:
+                    hours += record["frames"] / record["fps"] / 3600
+                else:
+                    log.warning("%s failed: %s", record["video_id"], record["failure"])
+                    if record["film"] not in films:  # many clips of one film are one failed film
+                        films.add(record["film"])
+                        _stop_at_too_many(record["failure"], job)
+                bar.set_postfix_str(f"{hours:.2f} h of film", refresh=False)
+                bar.update()
+        except OutputError as error:
+            count = sum("failure" not in one for one in done.values())
+            stay = f"{count} of {count_of} clips are finished and stay: start again to go on"
+            raise OutputError(f"{error}. {stay}") from None
 
 
 def _stop_at_too_many(failure: str, job: Job) -> None:
     if (count := len(records.failed_films(job.out))) > job.how.max_failures:
         raise ValueError(
             f"{failure}. Failed films so far: {count}, max_failures={job.how.max_failures}; what is finished stays: "
-            "mend that, or raise max_failures to go without, and start again"
+            "mend that, or raise max_failures, and start again"
         )
-
-
-# ---------------------------------------------------------------- tables
 
 
 def _finish(
@@ -223,10 +197,7 @@ def _finish(
             return left, ()
         with writing(out):
             nobody = tables(dealt, out, job.scratch)
-            records.put_away(out)
             records.sweep(out)
-            for half in out.glob(".report.html.*.tmp"):  # of a killed process
-                half.unlink(missing_ok=True)
         if worst is not None and not (out / "report.html").exists():
             from slt.extraction.report import write_overview  # here: workers need no drawing
 

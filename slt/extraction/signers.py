@@ -1,8 +1,4 @@
-"""Who signs: before a clip's landmarks, a few of its pictures are searched for people and one is chosen for all of it.
-
-Films hold a presenter, an interpreter in an inset, guests. Whoever is found first need not be the signer, and would
-then be the signer for the whole clip.
-"""
+"""Who signs: before a clip's landmarks, a few of its pictures are searched for people and one is chosen for it."""
 
 from __future__ import annotations
 
@@ -52,26 +48,18 @@ class Track:
     motion: list[float] = field(default_factory=list)
 
     def add(self, person: Points) -> None:
-        """Take the person on to another picture."""
         self.last = person
         self.boxes.append(extent(person))
         self.widths.append(shoulder_width(person))
 
 
 def find_signer(
-    pictures: Pictures, find_people: FindPeople, *, duration: float, box: Box | None, mode: str, min_certainty: float
+    pictures: Pictures, find_people: FindPeople, *, duration: float, box: Box | None, mode: str, least: float
 ) -> Signer:
     """Choose the signer of a clip of `duration` seconds.
 
-    Args:
-        pictures: gives the pictures of the clip (H, W, 3) at some seconds, lazily, each with its own time.
-        find_people: finds everyone in a picture, (33, 3) each, x and y as shares of its width and height.
-        box: of the signer, with the mode "box".
-        mode: "auto": who moves visible hands most, the larger the better; "largest"; "box": whoever is in `box`.
-        min_certainty: below it the signer is marked unsure.
-
-    Raises:
-        ValueError: the mode is "box" and there is none.
+    `pictures` gives pictures (H, W, 3) at some seconds, lazily; `find_people` everyone in one, (33, 3) each, x and y as
+    shares of it. Mode "auto": who moves visible hands most, the larger the better; "largest"; "box": who is in `box`.
     """
     if mode == "box":
         if box is None:
@@ -82,17 +70,17 @@ def find_signer(
     moments = [duration * n / count for n in range(count)]
     persons = [len(find_people(picture)) for _, picture in pictures(moments)]
     if (found := max(persons, default=0)) <= 1:
-        return Signer(None, float(found), found, unsure=found < min_certainty)
+        return Signer(None, float(found), found, unsure=found < least)
     tracks, pairs, most = follow(pictures, find_people, duration)
     # Somebody in one picture alone is more often a fault of the detector's than a person.
     tracks = [track for track in tracks if len(track.boxes) > 1]
     most = max(found, most)
     if len(tracks) < 2:
-        return Signer(None, float(len(tracks)), most, unsure=len(tracks) < min_certainty)
+        return Signer(None, float(len(tracks)), most, unsure=len(tracks) < least)
     scores = score(tracks, pairs, mode)
     first, second = sorted(range(len(tracks)), key=lambda n: -scores[n])[:2]
     certainty = scores[first] / max(scores[first] + scores[second], 1e-9)
-    return Signer(around(tracks[first]), certainty, most, unsure=certainty < min_certainty)
+    return Signer(around(tracks[first]), certainty, most, unsure=certainty < least)
 
 
 def follow(pictures: Pictures, find_people: FindPeople, duration: float) -> tuple[list[Track], int, int]:
@@ -140,8 +128,7 @@ def link(tracks: list[Track], people: list[Points]) -> list[tuple[Track, Points]
 def motion(one: Points, other: Points, picture: Picture) -> float:
     """Return how far a person's hands move between two pictures, (33, 3) in pixels, in their shoulder widths.
 
-    The mean of both wrists, measured from the middle of the shoulders: walking moves no hand, nor does a moving camera.
-    A wrist that is hidden, or out of the picture, in one of them counts as still.
+    The mean of both wrists from the middle of the shoulders; a wrist hidden, or out of the picture, counts as still.
     """
     size = picture.shape[1::-1]
     visible = np.ones(len(WRISTS), bool)
@@ -156,9 +143,7 @@ def motion(one: Points, other: Points, picture: Picture) -> float:
 def score(tracks: list[Track], pairs: int, mode: str) -> list[float]:
     """Return what speaks for each person as the signer, over `pairs` pairs of pictures.
 
-    `largest` goes by the shoulders alone. `auto` takes the mean motion of the hands, times the square root of the size
-    over the largest's: an interpreter at a quarter of the presenter's size must move twice as much, and does. What a
-    frozen picture seems to move by is not motion, and who is there in half of the pictures gets half.
+    `largest` goes by the shoulders; `auto` by the mean motion of the hands times the square root of the relative size.
     """
     sizes = np.array([float(np.median(track.widths)) for track in tracks])
     there = np.array([len(track.widths) for track in tracks]) / max(2 * pairs, 1)

@@ -20,7 +20,7 @@ class Fault:
     where: str  # "meta.csv line 17", "film.srt cue 4", or the film's file name
     video_id: str  # "" where there is none
     reason: str
-    dropped: bool  # True: not extracted; False: extracted and worth a look
+    dropped: bool = False  # True: not extracted; False: extracted and worth a look
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,6 @@ class Source:
 
     @property
     def row(self) -> dict[str, Any]:
-        """Its columns in subs.csv."""
         row = {"video_id": self.video_id, "texto": self.text, **self.columns}
         times = {key: "" if time is None else time for key, time in (("start", self.start), ("end", self.end))}
         return {**row, "video": self.video, **times} if self.video else row

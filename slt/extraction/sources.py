@@ -16,13 +16,12 @@ from slt.extraction.captions import Captions, check_id
 from slt.extraction.footage import FILMS, POSES, find_footage, folders_below
 from slt.extraction.openpose import clip_facts, find_clips
 from slt.extraction.source import Box, Fault, Source
+from slt.files import existing
 from slt.text import plain_name
 
 log = logging.getLogger(__name__)
 
-KINDS = ("films", "keypoints", "poses")
-SIGNERS = ("auto", "largest", "box")
-MIRRORED = {"": None, "true": True, "yes": True, "sí": True, "1": True, "false": False, "no": False, "0": False}
+MIRRORED = {"true": True, "yes": True, "sí": True, "1": True, "false": False, "no": False, "0": False}
 BOX_COLUMNS = ("video_id", "x", "y", "width", "height")
 # What a table is called in a folder, by its format.
 TABLES = {"subs": "subs.csv", "cuts": "subs.csv", "lsa_t": "meta.csv", "subtitles": "subtitles.json"}
@@ -30,33 +29,21 @@ TABLES = {"subs": "subs.csv", "cuts": "subs.csv", "lsa_t": "meta.csv", "subtitle
 
 @dataclass(frozen=True)
 class Footage:
-    """What a source folder holds and how it was filmed: keys of conf/extract.yaml of the same names.
-
-    Raises:
-        ValueError: a kind or a signer that is none.
-    """
+    """What a source folder holds and how it was filmed: keys of conf/extract.yaml of the same names."""
 
     kind: str
-    signer: str
     boxes: Path | str | None = None
     mirrored: bool = False
     pictures_fps: float = 25.0
     openpose: Mapping[str, Any] | None = None
 
-    def __post_init__(self) -> None:
-        for key, value, known in (("kind", self.kind, KINDS), ("signer", self.signer, SIGNERS)):
-            if value not in known:
-                raise ValueError(f"{key}={value}: expected one of {', '.join(known)}")
-
     def as_filmed(self, clip: Source) -> Source:
         """Say whether a clip is mirrored, its own column before the key for all, and the rate of pictures."""
         said = clip.columns.get("mirrored", "").strip().lower()
-        if said not in MIRRORED:
-            known = ", ".join(filter(None, MIRRORED))
-            raise ValueError(
-                f"{clip.where}: mirrored {said!r}; expected one of {known}, or nothing where it is not known"
-            )
-        mirrored = self.mirrored if MIRRORED[said] is None else bool(MIRRORED[said])
+        if said and said not in MIRRORED:
+            known = ", ".join(MIRRORED)
+            raise ValueError(f"{clip.where}: mirrored {said!r}; expected one of {known}, or nothing")
+        mirrored = MIRRORED[said] if said else self.mirrored
         if mirrored and self.kind != "films":
             raise ValueError(f"{clip.where}: mirrored: only pictures are turned over, kind={self.kind} holds none")
         pictures = self.kind == "films" and clip.path.is_dir()
@@ -66,14 +53,7 @@ class Footage:
 def find_sources(source: Path | str, footage: Footage, captions: Captions) -> tuple[list[Source], list[Fault]]:
     """Find what there is to extract, in the order of the table of captions, and all that is not as it should be.
 
-    `source` is a folder of films, of folders of pictures, of .pose files (see `find_footage`) or of OpenPose's .json
-    files, or LSA-T's keypoints.h5. Films are known by their name without ending, compared as `plain_name` has it: films
-    downloaded by title come with invisible characters and with accents in two spellings.
-
-    Raises:
-        FileNotFoundError: no such folder, no film in it, or no such table.
-        ValueError: a folder that cannot be listed, two films of one name, a fault of a whole table, a clip without a
-            box, or nothing left to extract.
+    `source` is LSA-T's keypoints.h5 or a folder; films are known by their `plain_name` without ending.
     """
     source = Path(source)
     captions = _located(captions, source, footage.kind)
@@ -96,14 +76,10 @@ def find_sources(source: Path | str, footage: Footage, captions: Captions) -> tu
     if footage.boxes is not None:
         clips, unused = _boxed(clips, Path(footage.boxes))
         faults += unused
-    if footage.signer == "box" and (without := [repr(clip.video_id) for clip in clips if clip.box is None]):
-        some = ", ".join(without[:5]) + (f" and {len(without) - 5} more" if len(without) > 5 else "")
-        raise ValueError(f"signer=box: no box for {some}; give boxes=, a table `{';'.join(BOX_COLUMNS)}`")
     return clips, faults
 
 
 def _with_films(source: Path, footage: Footage, captions: Captions) -> tuple[list[Source], list[Fault]]:
-    """Read captions and find the film of each; films without one are listed."""
     openpose = find_clips(source) if footage.kind == "poses" else {}
     size, fps = clip_facts(source, **(footage.openpose or {})) if openpose else (None, None)
     films = {plain_name(name): path for name, path in openpose.items()} or find_footage(source, footage.kind)
@@ -135,45 +111,35 @@ def _film_of(clip: Source, films: Mapping[str, Path], folder: Path) -> Path:
     return folder / name
 
 
-# ---------------------------------------------------------------- captions
-
-
 def _located(captions: Captions, source: Path, kind: str) -> Captions:
     """Return the captions with their format, where that is "auto", and with the table or folder that holds them."""
-    if captions.format == "auto":
-        place = source if captions.path is None else Path(captions.path)
-        format = "lsa_t" if kind == "keypoints" else choose_captions(place, captions.unquoted)
-        if format == "none" and captions.path is not None:
-            raise FileNotFoundError(
-                f"captions.path={captions.path}: no captions in this folder; expected subs.csv, srt files, ..."
-            )
-        captions = replace(captions, format=format)
+    given = None if captions.path is None else Path(captions.path)
     if kind == "keypoints":
-        if captions.format != "lsa_t":
-            raise ValueError(f"kind=keypoints reads LSA-T's own table, captions.format=lsa_t; came {captions.format}")
-        if not source.is_file():
-            raise FileNotFoundError(f"source={source}: no such file; kind=keypoints expects LSA-T's keypoints.h5")
+        existing(source, "LSA-T's keypoints.h5, which kind=keypoints reads")
     elif source.is_file():
         raise ValueError(f"source={source}: a file; kind={kind} expects the folder that holds it")
     elif not source.is_dir():
         raise FileNotFoundError(f"source={source}: no such folder; expected one with {kind}")
-    folder = source.parent if kind == "keypoints" else source
-    if captions.path is not None:
-        if captions.format == "none":
-            raise ValueError(f"captions.format=none reads no table; came captions.path={captions.path}")
-        folder = Path(captions.path)
-    inside = captions.format in TABLES and (captions.path is None or folder.is_dir())
-    return replace(captions, path=folder / TABLES[captions.format] if inside else folder)
+    format = captions.format
+    if format == "auto":
+        format = "lsa_t" if kind == "keypoints" else choose_captions(given or source, captions.unquoted)
+        if format == "none" and given is not None:
+            raise FileNotFoundError(
+                f"captions.path={given}: no captions in this folder; expected subs.csv, srt files, ..."
+            )
+    if kind == "keypoints" and format != "lsa_t":
+        raise ValueError(f"kind=keypoints reads LSA-T's own table, captions.format=lsa_t; came {format}")
+    if format == "none" and given is not None:
+        raise ValueError(f"captions.format=none reads no table; came captions.path={given}")
+    path = given or (source.parent if kind == "keypoints" else source)
+    inside = format in TABLES and (given is None or given.is_dir())
+    return replace(captions, format=format, path=path / TABLES[format] if inside else path)
 
 
 def choose_captions(place: Path, unquoted: bool) -> str:
-    """Return the format of the captions in a source's folder, or of the table or folder that `captions.path` names.
+    """Return the format of the captions in a source's folder, or of what `captions.path` names.
 
-    In a folder it is subs.csv, where it stands, whatever stands beside it; else what there is of meta.csv,
-    subtitles.json, srt and vtt files; else "none", which is said.
-
-    Raises:
-        ValueError: several of these.
+    subs.csv comes first, whatever stands beside it; else what there is; else "none".
     """
     if not place.is_dir():
         format = "subtitles" if place.suffix.lower() == ".json" else _format_of(place, unquoted)
@@ -187,7 +153,7 @@ def choose_captions(place: Path, unquoted: bool) -> str:
                     there.setdefault(format, str((here / name).relative_to(place)))
         if len(there) > 1:
             raise ValueError(
-                f"{place}: captions in {len(there)} formats ({', '.join(there.values())}); say which are meant, as in "
+                f"{place}: captions in {len(there)} formats ({', '.join(there.values())}); choose one, as in "
                 f"captions.format={next(iter(there))}"
             )
         format = next(iter(there), "none")
@@ -213,34 +179,27 @@ def _format_of(table: Path, unquoted: bool) -> str:
     return "cuts" if any(cut) else "subs"
 
 
-# ---------------------------------------------------------------- boxes
-
-
 def _boxed(clips: Iterable[Source], table: Path) -> tuple[list[Source], list[Fault]]:
     """Give each clip its box, or else its film's, and list the rows that are nobody's."""
     boxes = read_boxes(table)
+    out, without = [], []
     used: set[str] = set()
-    out = []
     for clip in clips:
-        name = next((name for name in (clip.video_id, clip.film) if name in boxes), None)
         used |= {clip.video_id, clip.film}
-        out.append(clip if name is None else replace(clip, box=boxes[name][1]))
+        if name := next((name for name in (clip.video_id, clip.film) if name in boxes), None):
+            out.append(replace(clip, box=boxes[name][1]))
+        else:
+            without.append(repr(clip.video_id))
+    if without:
+        some = ", ".join(without[:5]) + (f" and {len(without) - 5} more" if len(without) > 5 else "")
+        raise ValueError(f"signer=box: no box for {some}; give each a row in boxes={table}")
     reason = "a box for a clip or film that is not extracted"
     return out, [Fault(boxes[name][0], name, reason, dropped=True) for name in boxes if name not in used]
 
 
 def read_boxes(path: Path | str) -> dict[str, tuple[str, Box]]:
-    """Read the table `video_id;x;y;width;height` to name -> (line, box x0, y0, x1, y1), in pixels.
-
-    `video_id` is a clip's or a film's, and a clip's comes first.
-
-    Raises:
-        FileNotFoundError: no such table.
-        ValueError: naming file and line.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"boxes={path}: no such table; expected `{';'.join(BOX_COLUMNS)}`")
+    """Read the table `video_id;x;y;width;height` to clip or film -> (line, box x0, y0, x1, y1), in pixels."""
+    path = existing(path, f"the table boxes=, `{';'.join(BOX_COLUMNS)}`")
     table = tables.read_table(path, BOX_COLUMNS, known=BOX_COLUMNS, numbers=BOX_COLUMNS[1:])
     if tuple(table.columns) != BOX_COLUMNS:
         raise ValueError(f"{path} line 1: `{';'.join(BOX_COLUMNS)}` expected, came {table.columns}")
@@ -254,8 +213,9 @@ def read_boxes(path: Path | str) -> dict[str, tuple[str, Box]]:
             x, y, width, height = map(float, fields[1:])
         except ValueError as error:
             raise ValueError(f"{where}: a name and four numbers of pixels expected, came {fields}") from error
-        if not name or name in boxes or not all(map(math.isfinite, (x, y, width, height))) or min(width, height) <= 0:
-            fault = f"{name!r} stands already in {boxes[name][0]}" if name in boxes else f"came {fields}"
-            raise ValueError(f"{where}: a name, x, y, and width and height above 0 expected once a clip; {fault}")
+        if name in boxes:
+            raise ValueError(f"{where}: {name!r} stands already in {boxes[name][0]}; give one box")
+        if not name or not all(map(math.isfinite, (x, y, width, height))) or min(width, height) <= 0:
+            raise ValueError(f"{where}: a name, x, y, and width and height above 0 expected, came {fields}")
         boxes[name] = f"{path.name} line {number}", (x, y, x + width, y + height)
     return boxes

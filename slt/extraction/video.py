@@ -7,7 +7,7 @@ import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,12 +15,10 @@ from typing import Any, TypeVar
 from slt.extraction.geometry import Picture
 from slt.extraction.matroska import ends_within
 from slt.extraction.pictures import Shown, progressive
+from slt.files import needing
 
 Item = TypeVar("Item")
 
-# Captions are timed by the sound, whose track commonly ends a little after the last picture: so many seconds after it
-# a cut may still end (or half a picture's time, where that is more).
-END_ROOM = 0.1
 # The next picture that is asked for is decoded up to when it is this near, in seconds, and else sought: about the
 # distance of keyframes in films from the net.
 REACH = 2.0
@@ -38,8 +36,13 @@ class Film:
     end: float | None = None  # seconds to the end of all of it; a sound track may be longer than the picture
 
 
+def end_room(fps: float) -> float:
+    """Return how many seconds after its film a cut may end: captions are timed by the sound, which goes on."""
+    return max(0.1, 0.5 / fps)
+
+
 @dataclass(frozen=True)
-class _Cut:
+class Cut:
     """A part of a film, or all of it, read `fps` times a second."""
 
     path: Path
@@ -48,8 +51,6 @@ class _Cut:
     end: float | None
 
     def __post_init__(self) -> None:
-        if self.fps <= 0:
-            raise ValueError(f"{self.path}: the target rate must be above 0 frames/s, came {self.fps}")
         if not 0 <= self.start < self.until or self.end == math.inf:
             raise ValueError(f"{self} has no length in a film, whose times begin at 0; mend its times")
 
@@ -58,7 +59,6 @@ class _Cut:
         return math.inf if self.end is None else self.end
 
     def at(self, k: int) -> float:
-        """Return when the k-th picture is taken, seconds of the film."""
         return self.start + k / self.fps
 
     def __str__(self) -> str:
@@ -66,23 +66,24 @@ class _Cut:
 
 
 def probe(path: Path | str) -> Film:
-    """Read the rate and the length of a film without decoding it.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: not a film that FFmpeg reads, or a file without a picture.
-    """
+    """Read the rate and the length of a film without decoding it."""
     path = Path(path)
     with _opened(path) as (container, stream):
-        film = _film(path, container, stream)
-        if container.format.name == "gif" and film.duration:
+        rate = stream.average_rate or stream.guessed_rate
+        if not rate:
+            raise ValueError(f"{path}: the film does not say its frame rate; export it again, for example as mp4")
+        origin = _origin(container) or 0.0
+        end = container.duration / 1e6 if container.duration else None
+        if end is not None and container.format.name.startswith("matroska"):  # there it is a time, elsewhere a length
+            end = end - origin if end > origin else None
+        duration = _duration(container, stream, origin, end)
+        if container.format.name == "gif" and duration:
             # A gif's stated rate is that of its shortest delay, rounded to 10 ms; its pictures are few enough to count.
-            film = replace(film, fps=sum(1 for packet in container.demux(stream) if packet.size) / film.duration)
-        return film
+            rate = sum(1 for packet in container.demux(stream) if packet.size) / duration
+        return Film(path, float(rate), duration, end)
 
 
 def target_rate(film: Film, fps: float | None, max_fps: float) -> float:
-    """Return the frames/s at which a film is read: `fps` where that is set, else the film's own up to `max_fps`."""
     return float(fps) if fps is not None else min(film.fps, max_fps)
 
 
@@ -96,19 +97,12 @@ def read_frames(
 ) -> Iterator[tuple[float, Picture]]:
     """Stream a film, or a cut of it, as (seconds, RGB picture (H, W, 3)) as a player shows them, `fps` a second.
 
-    Times are a player's: they count from where the earlier of sound and picture begins. Frame k is what stands at
-    start + k / fps. A picture stands until the next one comes, the first one also before its time, the last one as long
-    as the film goes on. A quarter of a picture's time is given to timestamps, which are rounded: a film read at its own
-    rate gives each of its pictures once, and a cut gives the very pictures that the whole film gives there. Of a cut
-    only its pictures and those back to the keyframe before it are decoded; it may end by `END_ROOM` after the film.
-    `notes` takes a line for each thing that was done to the pictures and that their film's owner should know.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: not a film, no picture in it, a picture that cannot be decoded, a film that ends early or within a
-            block, or a cut of no length, without a picture of its own or past the film's end.
+    Times count from where the earlier of sound and picture begins. Frame k is what stands at start + k / fps, the first
+    picture also before its time, the last as long as the film goes on; a quarter of a picture's time is given to
+    rounded timestamps, so that a cut gives the very pictures of the whole film. `notes` takes what was done to the
+    pictures.
     """
-    cut = _Cut(Path(path), fps, start or 0.0, end)
+    cut = Cut(Path(path), fps, start or 0.0, end)
     film, notes = probe(cut.path), [] if notes is None else notes
     room, slack = _room(film, fps), 0.25 / fps  # the end is not one more picture
     stop = max(cut.until - slack, cut.start + 1e-9)  # the shortest cut has one picture
@@ -131,7 +125,7 @@ def read_frames(
         yield k / fps, held.finished(notes)
         k += 1
     _check_whole(cut, film, reached, ends)
-    if not k or (end is not None and last < cut.until - max(END_ROOM, 0.5 / film.fps)):
+    if not k or (end is not None and last < cut.until - end_room(film.fps)):
         last = last if k else ends
         raise ValueError(f"{cut} goes past the end of the film at {last:.2f} s; mend its times or take the right film")
 
@@ -142,20 +136,18 @@ def _end(film: Film, reached: float, last: Shown) -> float:
     return said if usual + 0.5 / film.fps < said <= (film.duration or 0) + 0.5 / film.fps else usual
 
 
-def _check_whole(cut: _Cut, film: Film, reached: float, ends: float) -> None:
-    """Refuse a cut that would go on where the film's pictures break off: the last began at `reached`."""
-    room = max(END_ROOM, 0.5 / film.fps)
+def _check_whole(cut: Cut, film: Film, reached: float, ends: float) -> None:
+    room = end_room(film.fps)
     # A film whose download was cut still opens, says its full length and merely stops.
     early = film.duration is not None and ends - 1 / film.fps < 0.9 * film.duration - 2 / min(cut.fps, film.fps)
     if early and (cut.end is None or ends < min(cut.until, film.duration or 0) - room):
         raise ValueError(
-            f"{cut.path}: the pictures end after {max(reached, 0):.2f} s of {film.duration:.2f} s; the file is cut "
-            "short, copy it again"
+            f"{cut.path}: the pictures end after {max(reached, 0):.2f} s of {film.duration:.2f} s: cut short, copy it"
         )
     if ends < cut.until - room and ends_within(cut.path):
         raise ValueError(
-            f"{cut.path}: the file ends within a block after {reached:.2f} s; its copy or its recording broke off: "
-            "copy it again, or, if this is all there is, `ffmpeg -i FILM -c copy NEW` makes a whole one of it"
+            f"{cut.path}: the file ends within a block after {reached:.2f} s: copy it again; if this is all there is, "
+            "`ffmpeg -i FILM -c copy NEW` makes a whole one of it"
         )
 
 
@@ -164,11 +156,7 @@ def frames_at(
 ) -> Iterator[tuple[float, Picture]]:
     """Give single pictures of a film: for each of `seconds`, (that second, the RGB picture (H, W, 3) on show then).
 
-    Each picture is decoded when it is asked for, and little more than it: keyframes lead over what lies between. They
-    count from `start`, in any order (ascending is fastest); past either end it is the first or the last picture.
-
-    Raises:
-        FileNotFoundError, ValueError: as in `read_frames`.
+    They count from `start`, in any order; past either end it is the first or the last picture.
     """
     path = Path(path)
     room = _room(probe(path))
@@ -191,10 +179,7 @@ def _room(film: Film, fps: float = 0.0) -> float:
 
 
 def sample(items: Iterable[tuple[float, Item]], *, fps: float, last_duration: float) -> Iterator[tuple[float, Item]]:
-    """Choose for each instant k / fps after the first item the one that lies nearest in time: for live pictures.
-
-    Items are (seconds, item) in the order of time; the last is on show for `last_duration` seconds.
-    """
+    """Choose for each k / fps of (seconds, item) the nearest item in time; the last stays for `last_duration` seconds."""
     k = 0
     origin: float | None = None
     held: tuple[float, Item] | None = None
@@ -212,15 +197,13 @@ def sample(items: Iterable[tuple[float, Item]], *, fps: float, last_duration: fl
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
-    try:
+    with needing("reading films needs PyAV", extra="media"):
         import av
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f'reading films needs PyAV: pip install "slt[media]" ({error})') from error
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such film")
     try:
         with av.open(str(path), metadata_errors="replace") as container:  # tags in latin-1 are no fault of the film
-            streams = [stream for stream in container.streams.video if not stream.disposition & _covers()]
+            streams = moving(container)
             if not streams:
                 raise ValueError(f"{path}: no picture in this file, only {[s.type for s in container.streams]}")
             # One thread decodes beside whoever takes the pictures. FFmpeg's own choice, a thread a core, each with its
@@ -232,17 +215,6 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
             yield container, streams[0]
     except av.error.FFmpegError as error:  # raised by what stands in the caller's `with` too: decoding
         raise ValueError(f"{path}: not a film that can be read ({error.strerror}); export or copy it again") from error
-
-
-def _film(path: Path, container: Any, stream: Any) -> Film:
-    rate = stream.average_rate or stream.guessed_rate
-    if not rate:
-        raise ValueError(f"{path}: the film does not say its frame rate; export it again, for example as mp4")
-    origin = _origin(container) or 0.0
-    end = container.duration / 1e6 if container.duration else None
-    if end is not None and container.format.name.startswith("matroska"):  # there it is a time, elsewhere a length
-        end = end - origin if end > origin else None
-    return Film(path, float(rate), _duration(container, stream, origin, end), end)
 
 
 def _duration(container: Any, stream: Any, origin: float, end: float | None) -> float | None:
@@ -258,21 +230,18 @@ def _duration(container: Any, stream: Any, origin: float, end: float | None) -> 
 
 
 def _origin(container: Any) -> float | None:
-    """Return a player's 0, in seconds of the file: where sound or picture begins, whichever comes first.
-
-    FFmpeg's own start of the container may be that of a subtitle or of data, up to a second before them.
-    """
-    covers = _covers()
-    streams = [s for s in (*container.streams.video, *container.streams.audio) if not s.disposition & covers]
+    """Return a player's 0 in seconds of the file: where sound or picture begins. FFmpeg's may be that of a subtitle."""
+    streams = (*moving(container), *container.streams.audio)
     starts = [float(s.start_time * s.time_base) for s in streams if s.start_time is not None]
     return min(starts, default=None)
 
 
-def _covers() -> Any:
-    """Return the mark of a stream that is one picture, as the cover of a sound file is."""
+def moving(container: Any) -> list[Any]:
+    """Return the streams of pictures, without those that are one, as the cover of a sound file is."""
     import av
 
-    return av.stream.Disposition.attached_pic
+    covers = av.stream.Disposition.attached_pic
+    return [stream for stream in container.streams.video if not stream.disposition & covers]
 
 
 def _pictures(path: Path, since: float) -> Iterator[tuple[float, Shown]]:
@@ -309,11 +278,7 @@ def _pictures(path: Path, since: float) -> Iterator[tuple[float, Shown]]:
 
 
 def _sought(path: Path, container: Any, stream: Any, time: float) -> Iterator[tuple[float, Shown]]:
-    """Decode from the keyframe that the container has for `time`; nothing where it cannot say.
-
-    Pictures of an open group that refer to what came before the keyframe are left out by the decoder, and one that the
-    deinterlacer has made without the one before it is left out here.
-    """
+    """Decode from the keyframe that the container has for `time`; nothing where it cannot say."""
     try:
         container.seek(round(time / stream.time_base), stream=stream)
     except OSError:  # PyAV's name for "this format cannot"; decoding from the first picture is left
@@ -324,7 +289,6 @@ def _sought(path: Path, container: Any, stream: Any, time: float) -> Iterator[tu
 
 
 def _timed(path: Path, container: Any, stream: Any) -> Iterator[tuple[float, Shown]]:
-    """Yield (seconds as the file has them, picture) in the order of time."""
     last = float("-inf")
     for frame, fielded in progressive(_decoded(path, container, stream)):
         if frame.time > last:  # what is shown for no time at all was not seen by anybody

@@ -1,7 +1,4 @@
-"""A clip's regions become files in the LSA-T layout, frame by frame: nothing in memory grows with a picture a frame.
-
-T frames, R crop side, K landmarks.
-"""
+"""A clip's regions become files in the LSA-T layout, frame by frame: nothing in memory grows with a picture a frame."""
 
 from __future__ import annotations
 
@@ -30,11 +27,7 @@ _BLOCK = 1 << 20  # bytes
 
 @dataclass(frozen=True, kw_only=True)
 class ClipWriter:
-    """Writes clips in the LSA-T layout.
-
-    Raises:
-        ValueError: a value outside these, said before the first film is opened.
-    """
+    """Writes clips in the LSA-T layout."""
 
     out: Path  # the corpus folder
     folders: Mapping[str, str]  # stream -> its folder
@@ -49,25 +42,10 @@ class ClipWriter:
         names = [*self.folders.values(), POSE_FORMAT, "index"]
         if set(self.folders) != streams or len(set(names)) != len(names):
             raise ValueError(f"folders: one folder for each of {sorted(streams)} expected, came {dict(self.folders)}")
-        if self.packed not in (True, False) or self.encoding not in ("jpeg", "raw") or not 1 <= self.quality <= 100:
-            raise ValueError(
-                "packed must be true or false, encoding jpeg or raw and quality 1 to 100; came "
-                f"packed={self.packed}, encoding={self.encoding}, quality={self.quality}"
-            )
-        if self.points not in LANDMARKS:
-            raise ValueError(f"points must be one of {', '.join(LANDMARKS)}, came {self.points}")
 
     @contextmanager
     def clip(self, video_id: str, *, fps: float, scratch: Path, fingerprint: str) -> Iterator[OpenClip]:
-        """Take a clip's regions and, where the block ends without an error, put all its files in place.
-
-        Until it is whole, it lies in `scratch`, a folder on the file system of `out`; the fingerprint is the
-        extractor's.
-
-        Raises:
-            OutputError: the files cannot be written.
-            ValueError: no frames, frames of different size, or a pose that is none.
-        """
+        """Take a clip's regions in `scratch`, and put all its files in place where the block ends without an error."""
         with _emptied(scratch / video_id) as folder:
             clip = OpenClip(self, video_id, fps, folder, fingerprint)
             try:
@@ -86,7 +64,7 @@ class ClipWriter:
             if self.pose_format:
                 path = folder / "ready" / POSE_FORMAT / f"{video_id}.pose"
                 path.parent.mkdir()
-                write_pose_format(path, pose.points, size=pose.size, fps=pose.fps)
+                write_pose_format(path, [pose.points], size=pose.size, fps=pose.fps, frames=len(pose.points))
             self._move(folder / "ready")
 
     def _move(self, ready: Path) -> None:
@@ -95,30 +73,31 @@ class ClipWriter:
             for path in sorted(folder.iterdir()):
                 path.replace(self.out / folder.name / path.name)
 
-    def holds(self, video_id: str, frames: int, *, crops: bool) -> bool:
-        """Tell whether the files of a clip are there; of single JPEGs the first and the last."""
+    def _files(self, video_id: str, *, crops: bool) -> list[Path]:
+        """Return the files of a clip, without single JPEGs."""
         paths = [self.out / self.folders["pose"] / f"{video_id}.npz"]
         if self.pose_format:
             paths.append(self.out / POSE_FORMAT / f"{video_id}.pose")
-        for stream in STREAMS if crops else ():
-            folder = self.out / self.folders[stream]
-            if self.packed:
-                paths.append(folder / f"{video_id}.safetensors")
-            else:
-                paths += [frame_path(folder, video_id, t) for t in {0, frames - 1}]
+        if crops and self.packed:
+            paths += [self.out / self.folders[stream] / f"{video_id}.safetensors" for stream in STREAMS]
+        return paths
+
+    def holds(self, video_id: str, frames: int, *, crops: bool) -> bool:
+        """Tell whether the files of a clip are there; of single JPEGs the first and the last."""
+        paths = self._files(video_id, crops=crops)
+        if crops and not self.packed:
+            folders = [self.out / self.folders[stream] for stream in STREAMS]
+            paths += [frame_path(folder, video_id, t) for folder in folders for t in {0, frames - 1}]
         return all(path.is_file() for path in paths)
 
     def discard(self, video_id: str) -> None:
         """Remove what an earlier, killed attempt at a clip put in place, now that the clip cannot be extracted."""
-        for stream, name in self.folders.items():
-            folder = self.out / name
-            if stream != "pose" and not self.packed and folder.is_dir():
-                for path in list(folder.iterdir()):
-                    if (parse_frame_name(path.name) or ("",))[0] == video_id:
-                        path.unlink(missing_ok=True)
-            for ending in (".npz", ".safetensors"):
-                (folder / f"{video_id}{ending}").unlink(missing_ok=True)
-        (self.out / POSE_FORMAT / f"{video_id}.pose").unlink(missing_ok=True)
+        paths = self._files(video_id, crops=True)
+        for stream in () if self.packed else STREAMS:
+            single = (self.out / self.folders[stream]).glob("*.jpg")
+            paths += [path for path in single if (parse_frame_name(path.name) or ("",))[0] == video_id]
+        for path in paths:
+            path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -130,10 +109,7 @@ def _emptied(folder: Path) -> Iterator[Path]:
 
 
 class OpenClip:
-    """A clip that is being written: its pictures and poses are in scratch files, its marks and boxes in memory.
-
-    That is 63 bytes a frame here, half a megabyte for five minutes, beside pictures of 100 kB and more that are not.
-    """
+    """A clip that is being written: pictures and poses in scratch files, marks and boxes (63 bytes a frame) here."""
 
     def __init__(self, writer: ClipWriter, video_id: str, fps: float, folder: Path, fingerprint: str) -> None:
         self.writer = writer
@@ -159,17 +135,11 @@ class OpenClip:
                 (folder / "ready" / name).mkdir()
 
     def add(self, regions: Regions) -> None:
-        """Append a frame.
-
-        Raises:
-            OutputError: it cannot be written.
-            ValueError: its picture has another size than those before, or its pose holds NaN or no confidences.
-        """
         if self.size is None:
             self.size = regions.size
         elif self.size != regions.size:
             raise ValueError(
-                f"{self.video_id}: a clip needs pictures of one size, came {regions.size} after {self.size} at "
+                f"{self.video_id}: pictures of one size expected, came {regions.size} after {self.size} at "
                 f"{regions.seconds:.2f} s; cut the film there"
             )
         row = np.ascontiguousarray(regions.points, np.float32).reshape(1, -1)
@@ -204,13 +174,11 @@ class OpenClip:
             frame_path(folder, self.video_id, self.frames).write_bytes(data)
 
     def close(self) -> None:
-        """Close the scratch files."""
         with writing(self.folder):
             for part in self._parts.values():
                 part.close()
 
     def finish(self) -> None:
-        """Assemble the clip's files in `ready/`."""
         if self.size is None:
             raise ValueError(f"{self.video_id}: no frame came; a clip has at least one")
         writer, ready = self.writer, self.folder / "ready"

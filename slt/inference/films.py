@@ -2,76 +2,31 @@
 
 from __future__ import annotations
 
-import math
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
-from itertools import islice
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from slt.extraction.geometry import Box
 from slt.extraction.regions import STREAMS, Extractor, Regions
-from slt.extraction.video import Film, Picture, frames_at, probe, read_frames, target_rate
-from slt.inference.inputs import inputs_from_regions
+from slt.extraction.video import read_frames
 from slt.inference.latency import Latency, timed_frames
 from slt.inference.onnx import SentenceTranslator
-from slt.inference.overlay import Found, Overlay, film_text, sentence_at
+from slt.inference.overlay import MARKED, Found, Overlay, Text, sentence_at
 from slt.inference.recorder import Recorder
-from slt.inference.segments import Segment, Segmentation, Segmenter, cut, keep_model_crops
-from slt.inference.subtitles import Caption, write_subtitles
-from slt.streams.pose import shoulders_seen
+from slt.inference.segments import Segment
+from slt.inference.session import Reading, Session
+from slt.inference.sources import FilmSource
+from slt.inference.subtitles import Caption, clock, write_subtitles
 
-# As one clip a film is in memory until its end (at 30 frames/s and crops of 224 pixels 14 MB a second), and no sentence
-# is longer.
-LONGEST_CLIP = 120.0
 # A caller hears of progress so many times a second of film.
 UPDATES = 4
-MARKED = (*STREAMS, "pose")
 # What is written of a film, beside each other under its name.
 ENDINGS = ("mp4", "srt", "vtt")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reading:
-    """How films and cameras are read, cut and translated: keys of `conf/demo.yaml`, which says more."""
-
-    fps: float | None
-    max_fps: float
-    segments: str | None  # "whole", "auto"; None: whole up to `whole_seconds`, else auto
-    whole_seconds: float
-    segmentation: Segmentation
-    search: Mapping[str, Any]
-    box: Box | None  # where the signer is, for an extractor that is told so; pixels
-    draw: bool  # write the annotated film
-
-    @classmethod
-    def of(cls, keys: Mapping[str, Any]) -> Reading:
-        """Return what the keys of `conf/demo.yaml` say."""
-        same = ("fps", "max_fps", "segments", "whole_seconds", "draw", "search")
-        box = None if keys["box"] is None else tuple(keys["box"])
-        return cls(**{key: keys[key] for key in same}, segmentation=Segmentation(**keys["segment"]), box=box)
-
-    def cutting(self, path: Path | None, length: float) -> tuple[Segmentation, bool]:
-        """Return how a source is cut, and whether it is one clip, which nothing cuts; a camera has no path.
-
-        Raises:
-            ValueError: a film was asked to be one clip and is too long for that.
-        """
-        if path is None:
-            return self.segmentation, False
-        if self.segments == "whole" and length > LONGEST_CLIP:
-            raise ValueError(
-                f"{path}: {length:.0f} s as one clip of one sentence (segments=whole) are more than the "
-                f"{LONGEST_CLIP:.0f} s that are possible; set segments=auto"
-            )
-        if self.segments == "whole" or (self.segments is None and length <= self.whole_seconds):
-            return replace(self.segmentation, max_seconds=10 * LONGEST_CLIP), True
-        return self.segmentation, False
 
 
 @dataclass(frozen=True)
@@ -100,86 +55,104 @@ class FilmResult:
 
 
 def translate_film(
-    path: Path | str,
-    translator: SentenceTranslator,
-    extractor: Extractor,
-    *,
-    settings: Reading,
-    out: Path | None,
-    on_update: Callable[[Update], None] | None,
-) -> FilmResult:
-    """Translate a film; memory does not grow with its length, but where it is one clip.
+    path: Path, translator: SentenceTranslator, extractor: Extractor, *, settings: Reading, out: Path | None
+) -> Generator[Update | FilmResult, None, None]:
+    """Translate a film; give how far it is, and at last what came of it.
 
-    The extractor goes through one film at a time: callers of several threads take turns.
-
-    Args:
-        out: folder for STEM.mp4, STEM.srt and STEM.vtt; None writes nothing.
-        on_update: hears of the progress; what it raises ends all and leaves nothing half written.
-
-    Raises:
-        FileNotFoundError: no such film.
-        ValueError: not a film that can be read, one without a picture or cut short, one too long to be one clip, or
-            a model whose streams are not made from pictures, or an `out` in which files of the film's own lie.
+    Memory does not grow with its length, but where it is one clip. Writes STEM.mp4, STEM.srt and STEM.vtt into `out`;
+    whoever closes it before its end finds nothing half written.
     """
-    path, latency = Path(path), Latency()
     endings = () if out is None else ENDINGS if settings.draw else ENDINGS[1:]
     targets = {ending: (out or Path()) / f"{path.stem}.{ending}" for ending in endings}
     refuse_overwriting(path, targets.values())
-    film = probe(path)
-    rate = target_rate(film, settings.fps, settings.max_fps)
-    length = film_length(film, rate)
-    cutting, whole = settings.cutting(path, length)
+    source = FilmSource(path, fps=settings.fps, max_fps=settings.max_fps)
+    session = Session(translator, extractor, settings, source)
     captions: list[Caption] = []
+    every = max(1, round(source.fps / UPDATES))
 
-    def tell(stage: str, seconds: float) -> None:
-        if on_update is not None:
-            on_update(Update(stage, seconds, length, tuple(captions)))
+    def update(stage: str, seconds: float) -> Update:
+        return Update(stage, seconds, source.look_seconds, tuple(captions))
 
-    with Track(rate) as track:
-        signer = extractor.find_signer(partial(frames_at, path), duration=length, box=settings.box)
-        frames = timed_frames(read_frames(path, fps=rate), latency)
-        found = track.noted(extractor.stream(frames, fps=rate, signer=signer), latency, partial(tell, "landmarks"))
-        light = (keep_model_crops(frame, translator.streams) for frame in found)
-        for segment in cut(light, Segmenter(cutting, fps=rate, whole=whole)):
-            captions.append(translate_segment(segment, translator, fps=rate, search=settings.search, latency=latency))
-            tell("translation", segment.end)
-        if track.frames == 0 or track.size is None:
-            raise ValueError(f"{path}: the film holds no picture; remove it or export it again")
+    def said(segment: Segment | None) -> Iterator[Update]:
+        if segment is not None:
+            captions.append(session.translate(segment))
+            yield update("translation", segment.end)
+
+    with tempfile.TemporaryFile() as file:
+        track = Track(file, source.fps)
+        for frame in session.regions(timed_frames(read_frames(path, fps=source.fps), session.latency)):
+            track.add(frame)
+            yield from said(session.add(frame))
+            if track.frames % every == 0:
+                yield update("landmarks", frame.seconds)
+        yield from said(session.segmenter.close())
+        if "mp4" in targets:
+            with closing(_draw(path, targets["mp4"], track, session, captions)) as drawn:
+                for n, seconds in enumerate(drawn):
+                    if n % every == 0:
+                        yield update("drawing", seconds)
         if targets:
-            _write(path, targets, track, captions, translator, latency, partial(tell, "drawing"))
+            write_subtitles(captions, srt=targets["srt"], vtt=targets["vtt"])
         mp4, srt, vtt = (targets.get(ending) for ending in ENDINGS)
-        return FilmResult(captions, track.seen(), rate, track.frames / rate, track.size, mp4, srt, vtt, latency)
+        latency = session.latency
+        yield FilmResult(captions, track.seen(), track.fps, track.duration, track.size, mp4, srt, vtt, latency)
 
 
-def _write(
-    path: Path,
-    targets: Mapping[str, Path],
-    track: Track,
-    captions: Sequence[Caption],
-    translator: SentenceTranslator,
-    latency: Latency,
-    tell: Callable[[float], None],
-) -> None:
-    """Go through the film a second time where it is drawn, now with its sentences known; then write the subtitles."""
-    assert track.size is not None
-    targets["srt"].parent.mkdir(parents=True, exist_ok=True)
-    if "mp4" in targets:
-        overlay = Overlay(track.size, MARKED, [stream.name for stream in translator.streams])
-        with Recorder(targets["mp4"], size=overlay.size, fps=track.fps, live=False) as recorder:
-            for seconds, picture, found in track.again(read_frames(path, fps=track.fps), tell):
-                with latency.timed("draw"):
-                    text = film_text(sentence_at(captions, seconds), seconds, track.frames / track.fps)
-                    drawn = overlay.draw(picture, found, text)
-                recorder.write(seconds, drawn)
-    write_subtitles(captions, srt=targets["srt"], vtt=targets["vtt"])
+class Track:
+    """What was found in each frame of a film, in a file of its own: an hour at 30 frames/s is 107 MB."""
+
+    RECORD = np.dtype([("points", "f4", (75, 3)), ("boxes", "f4", (len(STREAMS), 3)), ("marks", "u1", len(MARKED))])
+
+    def __init__(self, file: IO[bytes], fps: float) -> None:
+        self.fps = fps
+        self.frames = 0  # so far, T
+        self.size = (0, 0)  # width and height of the pictures, which `read_frames` gives in one size
+        self._file = file
+
+    def add(self, frame: Regions) -> None:
+        """Note a frame."""
+        found = Found.of(frame)
+        boxes = np.stack([found.boxes[name] for name in STREAMS])
+        self._file.write(np.array((found.points, boxes, [*found.marks.values()]), self.RECORD).tobytes())
+        self.size = frame.size
+        self.frames += 1
+
+    @property
+    def duration(self) -> float:
+        return self.frames / self.fps
+
+    def found(self) -> Iterator[Found]:
+        """Give what was found in each frame, for drawing."""
+        for points, boxes, marks in self._records():
+            yield Found(points, dict(zip(STREAMS, boxes, strict=True)), dict(zip(MARKED, marks.tolist(), strict=True)))
+
+    def seen(self) -> dict[str, NDArray[np.uint8]]:
+        """Return stream -> marks (T,)."""
+        marks = self._records()["marks"]
+        return {name: np.array(marks[:, column]) for column, name in enumerate(MARKED)}
+
+    def _records(self) -> NDArray[np.void]:
+        self._file.flush()
+        return np.memmap(self._file, self.RECORD, "r")
+
+
+def _draw(
+    path: Path, target: Path, track: Track, session: Session, captions: Sequence[Caption]
+) -> Generator[float, None, None]:
+    """Go through a film a second time and draw it, now with its sentences known; give the seconds of each frame."""
+    overlay = Overlay(track.size, [stream.name for stream in session.translator.streams])
+    with Recorder(target, size=overlay.size, fps=track.fps, live=False) as recorder:
+        # A frame in memory at a time: what was found comes back from the file, in the same order.
+        for (seconds, picture), found in zip(read_frames(path, fps=track.fps), track.found(), strict=True):
+            with session.latency.timed("draw"):
+                right = (clock(seconds), f"of {clock(track.duration)}")
+                drawn = overlay.draw(picture, found, Text(sentence_at(captions, seconds), False, right))
+            recorder.write(seconds, drawn)
+            yield seconds
 
 
 def refuse_overwriting(film: Path, targets: Iterable[Path]) -> None:
-    """Refuse to write over a film or over what lies beside it, as its own subtitles do.
-
-    Raises:
-        ValueError: naming the file.
-    """
+    """Refuse to write over a film or over what lies beside it, as its own subtitles do."""
     for target in targets:
         if target.exists() and target.resolve().parent == film.resolve().parent:
             raise ValueError(
@@ -188,105 +161,8 @@ def refuse_overwriting(film: Path, targets: Iterable[Path]) -> None:
             )
 
 
-def film_length(film: Film, rate: float, limit: float = math.inf) -> float:
-    """Return the seconds of a film; one that does not say them (a recorded stream) is read to its end, or `limit`."""
-    if film.duration is not None:
-        return film.duration
-    count = 0
-    for _ in read_frames(film.path, fps=rate):
-        count += 1
-        if count / rate > limit:
-            break
-    return count / rate
-
-
-def translate_segment(
-    segment: Segment, translator: SentenceTranslator, *, fps: float, search: Mapping[str, Any], latency: Latency
-) -> Caption:
-    """Translate a segment, whose frames come at `fps`; the caption has the sentences, best first."""
-    with latency.timed("encoder"):
-        clip = inputs_from_regions(
-            segment.frames, translator.streams, clip_fps=fps, fps=translator.fps, max_frames=translator.max_frames
-        )
-        encoded = translator.encode([clip])
-    with latency.timed("decoder"):
-        return Caption(segment.start, segment.end, tuple(translator.write(encoded, **search)[0]))
-
-
-class Track:
-    """What was found in each frame of a film, in a file that vanishes: an hour at 30 frames/s is 107 MB."""
-
-    _RECORD = np.dtype([("points", "f4", (75, 3)), ("boxes", "f4", (len(STREAMS), 3)), ("marks", "u1", len(MARKED))])
-
-    def __init__(self, fps: float) -> None:
-        self.fps, self.every = fps, max(1, round(fps / UPDATES))
-        self.frames = 0  # so far, T
-        self.size: tuple[int, int] | None = None  # width and height of the pictures
-        self._file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as this is
-        self._marks = bytearray()
-
-    def add(self, frame: Regions) -> None:
-        """Note a frame; `read_frames` gives all of a film in one size."""
-        self.size = frame.size
-        record = np.zeros(1, self._RECORD)
-        record["points"], record["boxes"] = frame.points, np.stack([frame.boxes[name] for name in STREAMS])
-        record["marks"] = list(marks_of(frame).values())
-        self._file.write(record.tobytes())
-        self._marks += record["marks"].tobytes()
-        self.frames += 1
-
-    def noted(self, frames: Iterable[Regions], latency: Latency, tell: Callable[[float], None]) -> Iterator[Regions]:
-        """Give the same frames, note and count each, and tell how far it is."""
-        for frame in frames:
-            latency.frame(frame.took)
-            self.add(frame)
-            yield frame
-            if self.frames % self.every == 0:
-                tell(frame.seconds)
-
-    def again(
-        self, frames: Iterable[tuple[float, Picture]], tell: Callable[[float], None]
-    ) -> Iterator[tuple[float, Picture, Found]]:
-        """Give the film's frames a second time, each with what was found in it, and tell how far it is."""
-        # A frame in memory at a time: what was found comes back from the file, in the same order.
-        for n, ((seconds, picture), found) in enumerate(zip(frames, self.found(), strict=True)):
-            yield seconds, picture, found
-            if n % self.every == 0:
-                tell(seconds)
-
-    def found(self) -> Iterator[Found]:
-        """Give what was found in each frame, for drawing."""
-        self._file.seek(0)
-        for _ in range(self.frames):
-            record = np.frombuffer(self._file.read(self._RECORD.itemsize), self._RECORD)[0]
-            marks = {name: int(mark) for name, mark in zip(MARKED, record["marks"], strict=True)}
-            boxes = dict(zip(STREAMS, record["boxes"], strict=True))
-            yield Found(record["points"], boxes, marks)
-
-    def seen(self) -> dict[str, NDArray[np.uint8]]:
-        """Return stream -> marks (T,)."""
-        marks = np.frombuffer(bytes(self._marks), np.uint8).reshape(-1, len(MARKED))
-        return {name: marks[:, column].copy() for column, name in enumerate(MARKED)}
-
-    def __enter__(self) -> Track:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-
-def marks_of(frame: Regions) -> dict[str, int]:
-    """Return what is `MARKED` in a frame: 0 not seen, 1 detected, 2 followed."""
-    return {name: frame.marks[name] for name in STREAMS} | {"pose": int(shoulders_seen(frame.points[None])[0])}
-
-
 def find_films(source: Path) -> list[Path]:
-    """Return the film, or all films of a folder by name.
-
-    Raises:
-        FileNotFoundError: no such film or folder, or a folder without a film.
-        ValueError: two films of a folder would write the same files.
-    """
+    """Return the film, or all films of a folder by name."""
     from slt.extraction.sources import FILMS  # here: the tables that are read there are for corpora
 
     if source.is_file():
@@ -297,8 +173,9 @@ def find_films(source: Path) -> list[Path]:
     if not films:
         raise FileNotFoundError(f"source={source}: no film in this folder; films end in {', '.join(FILMS)}")
     stems = [path.stem for path in films]
-    if doubled := sorted({stem for stem in stems if stems.count(stem) > 1}):
-        names = ", ".join(path.name for path in islice((one for one in films if one.stem in doubled), 4))
-        raise ValueError(f"source={source}: films of the same name but for the ending ({names}) would write the same "
-                         "files; rename one of each")  # fmt: skip
+    if doubled := [path.name for path in films if stems.count(path.stem) > 1]:
+        raise ValueError(
+            f"source={source}: films of the same name but for the ending ({', '.join(doubled[:4])}) would write the "
+            "same files; rename one of each"
+        )
     return films

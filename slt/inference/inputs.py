@@ -26,17 +26,7 @@ def inputs_from_regions(
     fps: float | None,
     max_frames: int | None,
 ) -> Inputs:
-    """Return what the encoder reads of T frames of a camera or film, as `Extractor.stream` gives them.
-
-    Args:
-        regions: the frames so far, in the order of time.
-        streams: what the encoder reads.
-        clip_fps: frames a second of `regions`.
-        fps, max_frames: of the translator.
-
-    Raises:
-        ValueError: no frame, pictures of different sizes, or a stream that is not made from pictures.
-    """
+    """Return what an encoder of `streams`, `fps` and `max_frames` reads of T frames that came at `clip_fps`."""
     if not regions or any(one.size != regions[0].size for one in regions):
         sizes = sorted({one.size for one in regions})
         raise ValueError(f"a clip needs at least one frame, and pictures of one size; came {sizes or 'no frame'}")

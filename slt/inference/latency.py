@@ -52,7 +52,7 @@ class Latency:
 
     @property
     def rate(self) -> float:
-        """Return frames a second, from the first frame to the last."""
+        """Frames a second, from the first frame to the last."""
         if self._began is None or self._last <= self._began:
             return 0.0
         return (self.frames - 1) / (self._last - self._began)
@@ -60,12 +60,9 @@ class Latency:
     def milliseconds(self) -> dict[str, tuple[int, float, float]]:
         """Return for each stage that ran how often, and median and 95th percentile of the newest, in milliseconds."""
         with self._lock:
-            kept = {name: (self._counts[name], list(values)) for name, values in self._stages.items() if values}
-        found = {}
-        for name, (count, values) in kept.items():
-            median, high = np.percentile(values, (50, 95)) * 1000
-            found[name] = count, float(median), float(high)
-        return found
+            kept = {name: list(values) for name, values in self._stages.items() if values}
+        both = {name: (np.percentile(values, (50, 95)) * 1000).tolist() for name, values in kept.items()}
+        return {name: (self._counts[name], *pair) for name, pair in both.items()}
 
     def lines(self) -> list[str]:
         """Return the panel: a head, a line a stage, frames a second, and how many were dropped."""
@@ -73,8 +70,8 @@ class Latency:
         rows += [f"{name:<16}{_short(median):>8}{_short(high):>8}"
                  for name, (_, median, high) in self.milliseconds().items()]  # fmt: skip
         came = self.frames + self.dropped
-        share = self.dropped / max(came, 1)
-        return [*rows, f"{self.rate:.1f} frames/s", f"{self.dropped} of {came} dropped ({share:.1%})"]
+        dropped = f"{self.dropped} of {came} dropped ({self.dropped / max(came, 1):.1%})"
+        return [*rows, f"{self.rate:.1f} frames/s", dropped]
 
 
 def _short(milliseconds: float) -> str:

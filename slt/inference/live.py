@@ -10,21 +10,21 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from typing import Any
 
 from slt.extraction.regions import Extractor, Regions
 from slt.extraction.video import Picture, sample
-from slt.inference.films import Reading, translate_segment
 from slt.inference.latency import CAPTION, Latency
 from slt.inference.mailbox import Mailbox
 from slt.inference.onnx import SentenceTranslator
-from slt.inference.segments import Segment, Segmenter, keep_model_crops
-from slt.inference.sources import LiveSource, PacedFilm, Shot
-from slt.inference.subtitles import Caption, SubtitleFiles
+from slt.inference.segments import Segment
+from slt.inference.session import Reading, Session
+from slt.inference.sources import Shot, Source
+from slt.inference.subtitles import Caption, Subtitles
 from slt.inference.view import Screen, View
 
 # Segments that may wait for their translation. When so many do, landmarks wait too, and pictures are dropped: those are
@@ -67,60 +67,50 @@ class LiveResult:
 
 
 def translate_live(
-    source: LiveSource,
+    source: Source,
     translator: SentenceTranslator,
     extractor: Extractor,
     *,
     reading: Reading,
     live: Live,
     screen: Screen | None,
-    subtitles: SubtitleFiles | None,
+    subtitles: Subtitles | None,
     on_caption: Callable[[Caption, bool], None],
 ) -> LiveResult:
     """Translate until the source ends, the screen is closed or the user interrupts; memory does not grow with time.
 
     Args:
-        source: gives pictures at its own pace; a film is cut as the same film that is not live.
         screen: shows each picture; None = nobody looks.
         subtitles: take each final caption.
         on_caption: takes each caption and whether it is partial, in the thread that calls this.
-
-    Raises:
-        ValueError: the source fails, or a picture has another size than the first.
     """
-    latency = Latency()
-    path = source.path if isinstance(source, PacedFilm) else None
-    segmentation, whole = reading.cutting(path, source.look_seconds)
-    signer = extractor.find_signer(source.pictures, duration=source.look_seconds, box=reading.box)
+    session = Session(translator, extractor, reading, source)
+    latency = session.latency
     stop, ready = threading.Event(), threading.Event()
     queue: Mailbox[Shot] = Mailbox(live.queue)
     pending: deque[Shot] = deque()
     with ExitStack() as stack:
-        thread = TranslationThread(translator, fps=source.fps, search=reading.search, latency=latency)
-        stack.callback(thread.stop)
+        view = View(source, session, screen, stack, panel=live.panel, record=live.record)
+        speaker = Speaker(session, view, live.partial_seconds, subtitles, on_caption)
+        stack.callback(speaker.pool.shutdown, cancel_futures=True)
         stack.enter_context(_capturing(source, queue, stop, ready, latency))
-        view = stack.enter_context(View(source, translator.streams, latency, screen, live.record, panel=live.panel))
-        segmenter = Segmenter(segmentation, fps=source.fps, whole=whole)
-        session = Session(segmenter, thread, view, live.partial_seconds, subtitles, on_caption)
         try:
-            frames = _feed_extractor(queue, pending, ready, latency)
-            for regions in extractor.stream(frames, fps=source.fps, signer=signer):
-                latency.frame(regions.took)
+            for regions in session.regions(_feed_extractor(queue, pending, ready, latency)):
                 shot = pending.popleft()
                 assert shot.seconds == regions.seconds
-                if not session.step(keep_model_crops(regions, translator.streams), shot):
+                if not speaker.step(regions, shot):
                     break
         except KeyboardInterrupt:
             pass
         stop.set()
-        session.close()
+        speaker.finish()
     latency.dropped = queue.dropped
-    return LiveResult(list(session.captions), queue.count, latency.frames, queue.dropped, latency)
+    return LiveResult(list(speaker.captions), queue.count, latency.frames, queue.dropped, latency)
 
 
 @contextmanager
 def _capturing(
-    source: LiveSource, queue: Mailbox[Shot], stop: threading.Event, ready: threading.Event, latency: Latency
+    source: Source, queue: Mailbox[Shot], stop: threading.Event, ready: threading.Event, latency: Latency
 ) -> Iterator[None]:
     """Put the source's pictures into the queue, in a thread of its own, until the body of the `with` is left."""
 
@@ -155,99 +145,6 @@ def _feed_extractor(
         ready.set()  # the first has been through: all graphs are open, which takes longer than a frame
 
 
-@dataclass(frozen=True)
-class Translation:
-    """A translation that came back."""
-
-    segment: Segment
-    caption: Caption
-    partial: bool  # the segment went on
-
-
-class TranslationThread:
-    """Translates in a thread of its own, ended segments first; what has not begun of a running one is replaced."""
-
-    def __init__(
-        self, translator: SentenceTranslator, *, fps: float, search: Mapping[str, Any], latency: Latency
-    ) -> None:
-        self.done: SimpleQueue[Translation] = SimpleQueue()
-        self.latency = latency
-        self._translator, self._fps, self._search = translator, fps, search
-        self._ended: deque[Segment] = deque()
-        self._running: Segment | None = None
-        self._busy = self._stopped = False
-        self._error: BaseException | None = None
-        self._changed = threading.Condition()
-        self._thread = threading.Thread(target=self._work, name="translation", daemon=True)
-        self._thread.start()
-
-    def submit_partial(self, frames: Sequence[Regions], number: int) -> bool:
-        """Ask for a running segment as far as it is; return False where the last answer is still awaited."""
-        with self._changed:
-            self._raise()
-            if self._busy or self._ended or self._running is not None or not frames:
-                return False
-            end = frames[-1].seconds
-            self._running = Segment(tuple(frames), frames[0].seconds, end, end, number)
-            self._changed.notify_all()
-            return True
-
-    def submit_final(self, segment: Segment) -> None:
-        """Ask for a segment that has ended; waits while many others do."""
-        with self._changed:
-            while len(self._ended) >= WAITING and self._error is None and not self._stopped:
-                self._changed.wait()
-            self._raise()
-            self._running = None
-            self._ended.append(segment)
-            self._changed.notify_all()
-
-    def finish(self) -> None:
-        """Wait until all is said."""
-        with self._changed:
-            self._running = None
-            while (self._ended or self._busy) and self._error is None and not self._stopped:
-                self._changed.wait()
-            self._raise()
-
-    def stop(self) -> None:
-        """End the thread, after what it is at."""
-        with self._changed:
-            self._stopped = True
-            self._changed.notify_all()
-        self._thread.join()
-
-    def _raise(self) -> None:
-        if self._error is not None:
-            raise self._error
-
-    def _work(self) -> None:
-        try:
-            while True:
-                with self._changed:
-                    self._busy = False
-                    self._changed.notify_all()
-                    while not (self._ended or self._running or self._stopped):
-                        self._changed.wait()
-                    if self._stopped:
-                        return
-                    self._busy = True
-                    partial = not self._ended
-                    segment = self._running if partial else self._ended.popleft()
-                    self._running = None if partial else self._running
-                    self._changed.notify_all()  # there is room for one more
-                assert segment is not None
-                caption = translate_segment(
-                    replace(segment, frames=evenly(segment.frames, self._fps)), self._translator, fps=self._fps,
-                    search=self._search, latency=self.latency,
-                )  # fmt: skip
-                self.done.put(Translation(segment, caption, partial))
-        except BaseException as error:  # told in the thread that asks
-            with self._changed:
-                self._error, self._busy = error, False
-                self._changed.notify_all()
-
-
 def evenly(frames: Sequence[Regions], fps: float) -> tuple[Regions, ...]:
     """Return n frames at an even rate: in place of one that was dropped, or came late, stands the nearest in time.
 
@@ -257,61 +154,70 @@ def evenly(frames: Sequence[Regions], fps: float) -> tuple[Regions, ...]:
     return tuple(frame for _, frame in sample(timed, fps=fps, last_duration=1 / fps))
 
 
-class Session:
-    """One live translation: frames in, captions out."""
+class Speaker:
+    """Has segments translated one after the other in the thread of its `pool`, and says what comes back."""
 
     def __init__(
         self,
-        segmenter: Segmenter,
-        thread: TranslationThread,
+        session: Session,
         view: View,
         partial_seconds: float,
-        subtitles: SubtitleFiles | None,
+        subtitles: Subtitles | None,
         on_caption: Callable[[Caption, bool], None],
     ) -> None:
         self.captions: deque[Caption] = deque(maxlen=REMEMBERED)
-        self._segmenter, self._thread, self._view, self._every = segmenter, thread, view, partial_seconds
+        self.pool = ThreadPoolExecutor(1, "translation")
+        self._session, self._view, self._every = session, view, partial_seconds
         self._subtitles, self._on_caption = subtitles, on_caption
-        self._asked = 0.0
+        self._awaited: deque[tuple[Segment, bool, Future[Caption]]] = deque()  # with whether it is partial
+        self._asked = 0.0  # second at which the running segment was last asked for
         self._origin = 0.0
 
     def step(self, regions: Regions, shot: Shot) -> bool:
         """Take the next frame; return whether to go on."""
         self._origin = shot.taken - shot.seconds
-        was = self._segmenter.signing
-        segment = self._segmenter.add(regions)
+        segmenter = self._session.segmenter
+        was = segmenter.signing
+        segment = self._session.add(regions)
         if segment is not None:
-            self._thread.submit_final(segment)
-        elif was and not self._segmenter.signing:
+            self.ask(segment, partial=False)
+        elif was and not segmenter.signing:
             self._view.retract()  # too short to be a sentence
-        if self._segmenter.signing and not was:
-            self._asked = regions.seconds
-        due = self._every > 0 and self._segmenter.signing and regions.seconds - self._asked >= self._every - 1e-6
-        if due and self._thread.submit_partial(self._segmenter.running, self._segmenter.number):
+        if segmenter.signing and not was:
             self._asked = regions.seconds
         self._hear()
-        return self._view.frame(regions, shot, signing=self._segmenter.signing)
+        due = self._every > 0 and regions.seconds - self._asked >= self._every - 1e-6
+        if due and not self._awaited and (running := tuple(segmenter.running)):
+            end = regions.seconds
+            self.ask(Segment(running, running[0].seconds, end, end, segmenter.number), partial=True)
+            self._asked = end
+        return self._view.frame(regions, shot, signing=segmenter.signing)
 
-    def close(self) -> None:
+    def finish(self) -> None:
         """End the last segment and wait for what is still to be said."""
-        segment = self._segmenter.close()
+        segment = self._session.segmenter.close()
         if segment is not None:
-            self._thread.submit_final(segment)
-        self._thread.finish()
-        self._hear()
+            self.ask(segment, partial=False)
+        self._hear(to_the_end=True)
 
-    def _hear(self) -> None:
-        while True:
-            try:
-                done = self._thread.done.get_nowait()
-            except Empty:
-                return
-            if done.partial and done.segment.number < self._segmenter.number:
+    def ask(self, segment: Segment, *, partial: bool) -> None:
+        """Have a segment translated; waits while many others do."""
+        wait([future for *_, future in self._awaited][:-WAITING])
+        self._awaited.append((segment, partial, self.pool.submit(self._translate, segment)))
+
+    def _translate(self, segment: Segment) -> Caption:
+        return self._session.translate(replace(segment, frames=evenly(segment.frames, self._session.fps)))
+
+    def _hear(self, *, to_the_end: bool = False) -> None:
+        while self._awaited and (to_the_end or self._awaited[0][2].done()):
+            segment, partial, future = self._awaited.popleft()
+            caption = future.result()
+            if partial and segment.number < self._session.segmenter.number:
                 continue  # it has ended meanwhile, and its last word comes
-            self._view.say(done.caption.text, partial=done.partial)
-            self._on_caption(done.caption, done.partial)
-            if not done.partial:
-                self._thread.latency.add(CAPTION, time.perf_counter() - self._origin - done.segment.moved)
-                self.captions.append(done.caption)
+            self._view.say(caption.text, partial=partial)
+            self._on_caption(caption, partial)
+            if not partial:
+                self._session.latency.add(CAPTION, time.perf_counter() - self._origin - segment.moved)
+                self.captions.append(caption)
                 if self._subtitles is not None:
-                    self._subtitles.add(done.caption)
+                    self._subtitles.add(caption)

@@ -16,10 +16,9 @@ class Mailbox(Generic[Item]):
     def __init__(self, length: int) -> None:
         if length < 1:
             raise ValueError(f"queue={length}: expected at least 1")
-        self.length = length
         self.count = 0  # items that were put in
         self.dropped = 0  # of these, that nobody took
-        self._items: deque[Item] = deque()
+        self._items: deque[Item] = deque(maxlen=length)
         self._closed = False
         self._error: BaseException | None = None
         self._changed = threading.Condition()
@@ -27,9 +26,7 @@ class Mailbox(Generic[Item]):
     def put(self, item: Item) -> None:
         """Put an item in, at once."""
         with self._changed:
-            if len(self._items) == self.length:
-                self._items.popleft()
-                self.dropped += 1
+            self.dropped += len(self._items) == self._items.maxlen
             self._items.append(item)
             self.count += 1
             self._changed.notify()
@@ -51,6 +48,5 @@ class Mailbox(Generic[Item]):
             return None
 
     def __iter__(self) -> Iterator[Item]:
-        """Take items out until it is closed and empty."""
         while (item := self.take()) is not None:
             yield item

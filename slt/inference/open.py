@@ -24,13 +24,7 @@ EMBEDDED = "synthetic-"
 
 @dataclass(frozen=True)
 class Opened:
-    """A model that can translate.
-
-    Attributes:
-        translator: it.
-        extractor_settings: name, version and parameters of what cut its training clips; None where nothing says so.
-        about: what it is, in a line.
-    """
+    """A model that can translate, what is known of the extractor of its training clips, and what it is, in a line."""
 
     translator: SentenceTranslator
     extractor_settings: Mapping[str, Any] | None
@@ -57,11 +51,6 @@ def open_translator(
         threads: of onnxruntime; None = one a core.
         search: keywords of `SentenceTranslator.write`, looked at before a film is.
         rebuild: makes a model of a checkpoint.
-
-    Raises:
-        FileNotFoundError: no such folder, file or tokenizer.
-        ValueError: neither an exported folder nor a run, one that is damaged, a tokenizer of another model, or a search
-            that the model cannot do.
     """
     if (model / FILE).is_file():
         return _exported(model, encoder, tokenizer, device, threads, search)
@@ -131,12 +120,7 @@ def _exported(
 
 
 def read_tokenizer(name_or_folder: str) -> Any:
-    """Read a Hugging Face tokenizer from its folder, its tokenizer.json, or by its name on the hub.
-
-    Raises:
-        FileNotFoundError: neither a folder or file here nor a name that the hub (or its local cache) gives.
-        ValueError: one that only Python can run.
-    """
+    """Read a Hugging Face tokenizer from its folder, its tokenizer.json, or by its name on the hub."""
     path = Path(name_or_folder)
     file = path / "tokenizer.json" if path.is_dir() else path
     if file.is_file():
@@ -169,16 +153,10 @@ def _refuse_tokenizer(name: str, expected: Mapping[str, int], came: Mapping[str,
 def fit_extractor(
     settings: Mapping[str, Any] | None, landmarker: Mapping[str, Any], extractor: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
-    """Set an extractor's keys as they were for the training clips of a model.
+    """Set the keys of `conf/extractor.yaml` as they were for the training clips of a model.
 
-    Args:
-        settings: `Opened.extractor_settings`.
-        landmarker: keys of `conf/extractor.yaml`.
-        extractor: likewise.
-
-    Returns:
-        both with the model's values, and what changed, as `extractor.crop_size=112`; but for how the signer is chosen,
-        which is for whoever uses the model to say.
+    Returns both groups, and what changed, as `extractor.crop_size=112`; but for how the signer is chosen, which is for
+    whoever uses the model to say.
     """
     parameters = (settings or {}).get("parameters") or {}
     landmarks = parameters.get("landmarks") or {} if isinstance(parameters, Mapping) else None
@@ -195,18 +173,7 @@ def fit_extractor(
 
 
 def refuse_unfit(translator: SentenceTranslator, extractor: Extractor, *, where: str, allowed: bool) -> None:
-    """Refuse a model that cannot, or should not, read what an extractor cuts out of pictures.
-
-    Args:
-        translator: the model.
-        extractor: that was opened for it.
-        where: what is to be translated, for messages.
-        allowed: take clips of another extractor all the same.
-
-    Raises:
-        ValueError: a stream that is not made from pictures; or clips of another extractor, or of none, in training,
-            and that is not allowed.
-    """
+    """Refuse a model that cannot read what an extractor cuts out of pictures, or, if not `allowed`, should not."""
     for stream in translator.streams:
         if stream.kind == "features" or (stream.kind == "crops" and stream.name not in STREAMS):
             raise ValueError(

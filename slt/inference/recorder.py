@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 from typing import Any, cast
 
 import numpy as np
@@ -19,14 +18,9 @@ class Recorder:
     """Writes an MP4 under a hidden name, which becomes the film when it is closed whole.
 
     Args:
-        path: the film.
         size: width and height, both even.
         fps: frames a second, on average.
         live: a camera's film: coded fast, and in fragments, so that what was written before a power cut can be played.
-
-    Raises:
-        ModuleNotFoundError: PyAV is not installed.
-        ValueError: this PyAV cannot write H.264, or another ending than .mp4.
     """
 
     def __init__(self, path: Path, *, size: tuple[int, int], fps: float, live: bool) -> None:
@@ -41,9 +35,8 @@ class Recorder:
             raise ValueError(f"{path}: this PyAV has none of {', '.join(CODECS)} and cannot write H.264; take a build "
                              "that has one, or write no film (draw=false, record=null)")  # fmt: skip
         assert size[0] % 2 == size[1] % 2 == 0
-        self.path = path
+        self.path, self._live = path, live
         self._frame = av.VideoFrame
-        self._live = live
         self._work = path if live else path.with_name(f".{path.name}.part")
         path.parent.mkdir(parents=True, exist_ok=True)
         flags = {"movflags": "+faststart"}
@@ -65,24 +58,6 @@ class Recorder:
         frame.pts, frame.time_base, frame.duration = self._last, Fraction(1, CLOCK), self._ticks
         self._mux(frame)
 
-    def close(self) -> Path:
-        """Finish the film and give it its name."""
-        self._mux(None)
-        self._container.close()
-        if self._work != self.path:
-            self._work.replace(self.path)
-        return self.path
-
-    def discard(self) -> None:
-        """Stop, and leave nothing half written; a camera's film is kept up to here."""
-        if self._live:
-            self.close()
-            return
-        try:
-            self._container.close()  # writes what it still holds, which a full disk refuses once more
-        finally:
-            self._work.unlink(missing_ok=True)
-
     def _mux(self, frame: Any) -> None:
         for packet in self._stream.encode(frame):
             packet.duration = packet.duration or self._ticks
@@ -91,10 +66,14 @@ class Recorder:
     def __enter__(self) -> Recorder:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self.discard()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Give the film its name; of one that failed nothing is left, but for a camera's, which is kept up to here."""
+        if kind is None or self._live:
+            self._mux(None)
+            self._container.close()
+            self._work.replace(self.path)
+            return
+        try:
+            self._container.close()  # writes what it still holds, which a full disk refuses once more
+        finally:
+            self._work.unlink(missing_ok=True)

@@ -1,13 +1,13 @@
 """Where signing begins and ends in a stream of frames: by hands that are raised, that move, that come to rest.
 
-A translator reads one sentence's frames; a camera and a long film go on. T frames, n of them in a segment.
+A translator reads one sentence's frames; a camera and a long film go on. n frames in a segment.
 """
 
 from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import NamedTuple, TypeVar
 
@@ -131,10 +131,7 @@ def _keep(items: deque[tuple[float, Item]], seconds: float, item: Item, length: 
 class Segmenter:
     """Frames in, segments of signing out, with at most `max_seconds` of frames in memory.
 
-    Args:
-        settings: how to cut.
-        fps: frames a second of the stream.
-        whole: take all for signing, from the first frame to the last, cut only where it is longer than `max_seconds`.
+    `whole` takes all for signing, from the first frame to the last, cut only where it is longer than `max_seconds`.
     """
 
     def __init__(self, settings: Segmentation, *, fps: float, whole: bool) -> None:
@@ -149,7 +146,7 @@ class Segmenter:
 
     @property
     def running(self) -> list[Regions]:
-        """Return the frames so far (n,) of the segment that runs; none where nobody signs."""
+        """The frames so far (n,) of the segment that runs; none where nobody signs."""
         return [frame for frame, _ in self._frames] if self.signing else []
 
     def add(self, frame: Regions) -> Segment | None:
@@ -159,17 +156,19 @@ class Segmenter:
         if self.whole:
             self._moved = frame.seconds
             return self._cut_long(frame.seconds)
-        if not self.signing:
-            self._wait(frame.seconds, motion)
-            return None
-        return self._go_on(frame.seconds, motion)
+        if self.signing:
+            return self._go_on(frame.seconds, motion)
+        self._wait(frame.seconds, motion)
+        return None
 
     def close(self) -> Segment | None:
-        """End the stream; return the segment that ran until then."""
+        """End the segment that runs, as the stream's end does; return it."""
         if not self.signing or not self._frames:
             return None
         end = math.inf if self.whole else self._moved + self.settings.margin
-        return self._emit(sum(frame.seconds <= end + 1e-6 for frame, _ in self._frames))
+        segment = self._emit(sum(frame.seconds <= end + 1e-6 for frame, _ in self._frames))
+        self.signing, self._began = False, None
+        return segment
 
     def _wait(self, seconds: float, motion: Motion) -> None:
         """Look whether signing begins; keep the frames before it that would be its margin."""
@@ -195,10 +194,7 @@ class Segmenter:
             self._raised = seconds
         if seconds - self._moved < settings.still_seconds and seconds - self._raised < settings.lowered_seconds:
             return self._cut_long(seconds)
-        end = self._moved + settings.margin
-        segment = self._emit(sum(frame.seconds <= end + 1e-6 for frame, _ in self._frames))
-        self.signing, self._began = False, None
-        return segment
+        return self.close()
 
     def _cut_long(self, seconds: float) -> Segment | None:
         """Cut what has grown too long at the stillest moment of its second half; the rest goes on."""
@@ -227,17 +223,6 @@ class Segmenter:
         return Segment(tuple(frames), frames[0].seconds, end, self._moved, self.number - 1)
 
 
-def cut(frames: Iterable[Regions], segmenter: Segmenter) -> Iterator[Segment]:
-    """Give the segments of a stream of frames."""
-    for frame in frames:
-        segment = segmenter.add(frame)
-        if segment is not None:
-            yield segment
-    segment = segmenter.close()
-    if segment is not None:
-        yield segment
-
-
 def keep_model_crops(frame: Regions, streams: Sequence[StreamSpec]) -> Regions:
     """Return a frame with only the crops that a model reads, at its size: 20 s of 224-pixel crops are 270 MB.
 
@@ -245,5 +230,5 @@ def keep_model_crops(frame: Regions, streams: Sequence[StreamSpec]) -> Regions:
     """
     sizes = {stream.name: stream.size for stream in streams if stream.kind == "crops"}
     kept = {name: crop for name, crop in frame.crops.items() if name in sizes}
-    return replace(frame, crops={name: resize_crops(crop[None], sizes[name] or len(crop))[0]
-                                 for name, crop in kept.items()})  # fmt: skip
+    crops = {name: resize_crops(crop[None], sizes[name] or len(crop))[0] for name, crop in kept.items()}
+    return replace(frame, crops=crops)

@@ -1,22 +1,20 @@
-"""Where live pictures come from: a camera, or a film that is played at its own pace as if it were one."""
+"""Where pictures come from: a film, also at its own pace as if it were live, or a camera."""
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 
-from slt.extraction.signers import Pictures
-from slt.extraction.video import Picture, frames_at, probe, read_frames, target_rate
-from slt.inference.films import film_length
+from slt.extraction.video import Film, Picture, frames_at, probe, read_frames, target_rate
 
 # Before it is translated a camera is watched for so long, to choose the signer among the people there.
 LOOK_SECONDS = 2.0
@@ -31,82 +29,79 @@ class Shot(NamedTuple):
     decoding: float  # seconds that it took to decode
 
 
-class LiveSource(Protocol):
-    """What gives pictures as time goes by."""
+class Source(ABC):
+    """What gives pictures, as time goes by."""
 
+    path: Path | None = None  # of a film
     name: str  # for messages and files
     fps: float  # frames a second, nominally: dark pictures may come slower from a camera
     look_seconds: float  # of `pictures`
 
-    def pictures(self, seconds: Sequence[float]) -> Iterable[tuple[float, Picture]]:
-        """Give single pictures for the choice of the signer, before `shots`."""
+    @abstractmethod
+    def pictures(self, seconds: Sequence[float]) -> Iterator[tuple[float, Picture]]:
+        """Give single pictures for the choice of the signer, before all others."""
 
+    @abstractmethod
     def shots(self, stop: threading.Event, ready: threading.Event) -> Iterator[Shot]:
         """Give the pictures, each when it is due, until there are no more or `stop` is set.
 
         The second comes a frame's time after `ready` is set: whoever takes them opens its models with the first.
         """
 
+    @abstractmethod
     def close(self) -> None:
         """Free the device."""
 
 
-class Pace:
-    """The clock of a live source: it begins with the first picture, and again when `ready` is set."""
-
-    def __init__(self, ready: threading.Event) -> None:
-        self._ready, self._origin = ready, 0.0
-        self._running = False
-
-    def origin(self, now: float) -> float:
-        """Return when second 0 was."""
-        if not self._running:
-            self._running, self._origin = True, now
-        return self._origin
-
-    def given(self) -> None:
-        """Wait after the first picture; what came while the models were opened is past."""
-        if not self._ready.is_set():
-            self._ready.wait()
-            self._origin = time.perf_counter()
-
-
-class PacedFilm:
-    """A film at its own pace, which is `fps` frames a second; None = its own, up to `max_fps`.
-
-    Raises:
-        FileNotFoundError, ValueError: no such film, or none that can be read.
-    """
+class FilmSource(Source):
+    """A film, at `fps` frames a second; None = its own, up to `max_fps`."""
 
     def __init__(self, path: Path, *, fps: float | None, max_fps: float) -> None:
-        self.path, self.name = path, path.stem
+        self.path: Path = path
+        self.name = path.stem
         film = probe(path)
         self.fps = target_rate(film, fps, max_fps)
-        # Who signs is chosen as the extraction of this film chooses: out of all of it.
-        self.look_seconds = film_length(film, self.fps)
-        self.pictures: Pictures = partial(frames_at, path)
+        self.look_seconds = film_length(film, self.fps)  # who signs is chosen out of all of it
+
+    def pictures(self, seconds: Sequence[float]) -> Iterator[tuple[float, Picture]]:
+        return frames_at(self.path, seconds)
 
     def shots(self, stop: threading.Event, ready: threading.Event) -> Iterator[Shot]:
         """Give frame k at k / fps seconds."""
-        frames, pace = read_frames(self.path, fps=self.fps), Pace(ready)
+        frames, origin = read_frames(self.path, fps=self.fps), None
         while True:
             begin = time.perf_counter()
             frame = next(frames, None)
             now = time.perf_counter()
             if frame is None:
                 return
-            due = pace.origin(now) + frame[0]
+            origin = now if origin is None else origin
+            due = origin + frame[0]
             if stop.wait(max(0.0, due - now)):
                 return
             yield Shot(*frame, max(now, due), now - begin)
-            pace.given()
+            if not ready.is_set():
+                ready.wait()
+                origin = time.perf_counter()
 
     def close(self) -> None:
-        """Nothing is open between the pictures."""
+        pass
 
 
-class LiveCamera(ABC):
-    """A live source whose pictures come when they come; `name` and `fps` as in `LiveSource`."""
+def film_length(film: Film, rate: float, limit: float = math.inf) -> float:
+    """Return the seconds of a film; one that does not say them (a recorded stream) is read to its end, or `limit`."""
+    if film.duration is not None:
+        return film.duration
+    count = 0
+    for _ in read_frames(film.path, fps=rate):
+        count += 1
+        if count / rate > limit:
+            break
+    return count / rate
+
+
+class LiveCamera(Source):
+    """A source whose pictures come when they come."""
 
     def __init__(self, name: str, fps: float) -> None:
         self.name, self.fps, self.look_seconds = name, fps, LOOK_SECONDS
@@ -134,24 +129,22 @@ class LiveCamera(ABC):
             yield taken - begin, self._retrieve()
 
     def shots(self, stop: threading.Event, ready: threading.Event) -> Iterator[Shot]:
-        """Give pictures until `stop` is set or none come any more."""
-        pace, earliest = Pace(ready), -0.25 / self.fps
+        origin, earliest = None, -0.25 / self.fps
         while not stop.is_set() and (taken := self._grab()) is not None:
-            seconds = taken - pace.origin(taken)
+            origin = taken if origin is None else origin
+            seconds = taken - origin
             if seconds < earliest:
                 continue
             earliest = self._earliest(earliest, seconds)
             begin = time.perf_counter()
             yield Shot(seconds, self._retrieve(), taken, time.perf_counter() - begin)
-            pace.given()
+            if not ready.is_set():  # what came while the models were opened is past
+                ready.wait()
+                origin = time.perf_counter()
 
 
 class Camera(LiveCamera):
-    """A camera by its number, 0 the first; a faster one than `max_fps` is asked to be slower, and else thinned to it.
-
-    Raises:
-        ValueError: no such camera, or it gives no picture.
-    """
+    """A camera by its number, 0 the first; one faster than `max_fps` is asked to be slower, or else thinned to it."""
 
     def __init__(self, number: int, *, max_fps: float) -> None:
         self.number = number
@@ -169,7 +162,6 @@ class Camera(LiveCamera):
         super().__init__(f"camera{number}", min(stated if 1 <= stated <= 1000 else max_fps, max_fps))
 
     def close(self) -> None:
-        """Let others use the camera."""
         self._device.release()
 
     def _earliest(self, earliest: float, seconds: float) -> float:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
+import html
 import textwrap
 import unicodedata
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
+from typing import IO
 
+from slt.files import atomic
 from slt.inference.onnx import Hypothesis
 
 # Two such lines are what a reader of subtitles takes in at once; longer sentences get a third.
@@ -21,23 +21,20 @@ NOTHING = "…"
 
 @dataclass(frozen=True)
 class Caption:
-    """A segment of a film and its sentences.
+    """A segment of a film and its sentences."""
 
-    Attributes:
-        start: seconds.
-        end: seconds.
-        hypotheses: best first.
-    """
-
-    start: float
+    start: float  # seconds
     end: float
-    hypotheses: tuple[Hypothesis, ...]
+    hypotheses: tuple[Hypothesis, ...]  # best first
 
     @property
     def text(self) -> str:
-        """Return the best sentence in Unicode's composed form (NFC), so that `ñ` is one character."""
-        text = unicodedata.normalize("NFC", self.hypotheses[0].text).strip() if self.hypotheses else ""
-        return text or NOTHING
+        """The best sentence in Unicode's composed form (NFC), so that `ñ` is one character."""
+        return composed(self.hypotheses[0].text).strip() or NOTHING if self.hypotheses else NOTHING
+
+
+def composed(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
 
 
 def describe(caption: Caption) -> str:
@@ -47,7 +44,7 @@ def describe(caption: Caption) -> str:
         return f"{head}  {caption.text}"
     lines = [f"{head}  {caption.text}  ({caption.hypotheses[0].score:.2f})"]
     lines += [
-        f"{'':>{len(head)}}  {place}. {unicodedata.normalize('NFC', one.text)}  ({one.score:.2f})"
+        f"{'':>{len(head)}}  {place}. {composed(one.text)}  ({one.score:.2f})"
         for place, one in enumerate(caption.hypotheses[1:], 2)
     ]
     return "\n".join(lines)
@@ -61,76 +58,36 @@ def clock(seconds: float) -> str:
     return (f"{hours}:" if hours else "") + f"{minutes:02}:{rest // 10:02}.{rest % 10}"
 
 
-def srt_block(number: int, caption: Caption) -> str:
-    """Return a caption as SRT has it: number, times, text, an empty line."""
-    times = f"{_stamp(caption.start, ',')} --> {_stamp(caption.end, ',')}"
-    return f"{number}\n{times}\n{_wrapped(caption.text)}\n\n"
+class Subtitles:
+    """SRT and WebVTT that grow caption by caption, so that hours of camera are on disk when the power goes."""
 
-
-def vtt_block(caption: Caption) -> str:
-    """Return a caption as WebVTT has it; `&`, `<` and `>` are markup there and are written as such."""
-    text = caption.text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return f"{_stamp(caption.start, '.')} --> {_stamp(caption.end, '.')}\n{_wrapped(text)}\n\n"
-
-
-def write_subtitles(captions: Iterable[Caption], *, srt: Path, vtt: Path) -> None:
-    """Write both files whole, or neither."""
-    files = SubtitleFiles(srt=srt.with_name(f".{srt.name}.part"), vtt=vtt.with_name(f".{vtt.name}.part"))
-    try:
-        with files:
-            for caption in captions:
-                files.add(caption)
-    except BaseException:
-        files.discard()
-        raise
-    files.srt.replace(srt)
-    files.vtt.replace(vtt)
-
-
-class SubtitleFiles:
-    """SRT and WebVTT that grow caption by caption, so that hours of camera are on disk when the power goes.
-
-    Args:
-        srt: path, overwritten.
-        vtt: path, overwritten.
-    """
-
-    def __init__(self, *, srt: Path, vtt: Path) -> None:
-        self.srt, self.vtt = srt, vtt
+    def __init__(self, srt: IO[bytes], vtt: IO[bytes]) -> None:
         self.count = 0
-        # SRT has no mark of its encoding; UTF-8 without a byte order mark is what players read.
-        self._srt = srt.open("w", encoding="utf-8", newline="\n")
-        self._vtt = vtt.open("w", encoding="utf-8", newline="\n")
-        self._vtt.write("WEBVTT\n\n")
+        self._srt, self._vtt = srt, vtt
+        vtt.write(b"WEBVTT\n\n")
 
     def add(self, caption: Caption) -> None:
         """Write a caption to both."""
         self.count += 1
-        self._srt.write(srt_block(self.count, caption))
-        self._vtt.write(vtt_block(caption))
-        for file in (self._srt, self._vtt):
+        # SRT has no mark of its encoding; UTF-8 without a byte order mark is what players read. In WebVTT `&`, `<` and
+        # `>` are markup.
+        srt = f"{self.count}\n{_block(caption, caption.text, ',')}"
+        vtt = _block(caption, html.escape(caption.text, quote=False), ".")
+        for file, text in ((self._srt, srt), (self._vtt, vtt)):
+            file.write(text.encode())
             file.flush()
 
-    def close(self) -> None:
-        """Close both."""
-        for file in (self._srt, self._vtt):
-            file.flush()
-            with suppress(OSError):  # a pipe has nothing to keep
-                os.fsync(file.fileno())
-            file.close()
 
-    def discard(self) -> None:
-        """Remove both."""
-        for path in (self.srt, self.vtt):
-            path.unlink(missing_ok=True)
+def write_subtitles(captions: Iterable[Caption], *, srt: Path, vtt: Path) -> None:
+    """Write both files whole, or neither."""
+    with atomic(srt) as one, atomic(vtt) as other:
+        subtitles = Subtitles(one, other)
+        for caption in captions:
+            subtitles.add(caption)
 
-    def __enter__(self) -> SubtitleFiles:
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+def _block(caption: Caption, text: str, mark: str) -> str:
+    return f"{_stamp(caption.start, mark)} --> {_stamp(caption.end, mark)}\n{_wrapped(text)}\n\n"
 
 
 def _stamp(seconds: float, mark: str) -> str:
@@ -140,13 +97,11 @@ def _stamp(seconds: float, mark: str) -> str:
 
 
 def _wrapped(text: str) -> str:
-    # Balanced: two lines of like length read better than a full one and a word.
     lines = textwrap.wrap(text, LINE, break_on_hyphens=False)
-    if len(lines) > 1:
-        narrow = next(
-            width
-            for width in range(max(1, len(text) // len(lines)), LINE + 1)
-            if len(textwrap.wrap(text, width, break_on_hyphens=False)) == len(lines)
-        )
-        lines = textwrap.wrap(text, narrow, break_on_hyphens=False)
+    # Balanced, as narrow as so many lines can be: two lines of like length read better than a full one and a word.
+    widths = range(max(1, len(text) // len(lines)), LINE) if len(lines) > 1 else ()
+    for width in widths:
+        narrow = textwrap.wrap(text, width, break_on_hyphens=False)
+        if len(narrow) == len(lines):
+            return "\n".join(narrow)
     return "\n".join(lines)

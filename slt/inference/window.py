@@ -16,11 +16,7 @@ _TRIAL = "import cv2; cv2.namedWindow('slt'); cv2.waitKey(1); cv2.destroyAllWind
 
 
 class Window:
-    """A window that shows pictures; q or Esc ends, p shows and hides the panel.
-
-    Attributes:
-        panel: whether the panel is wanted.
-    """
+    """A `Screen`: q or Esc ends, p shows and hides the panel."""
 
     def __init__(self, *, panel: bool) -> None:
         self.panel = panel
@@ -40,7 +36,6 @@ class Window:
         return key not in QUIT and cv2.getWindowProperty(TITLE, cv2.WND_PROP_VISIBLE) >= 1
 
     def close(self) -> None:
-        """Close it."""
         cv2.destroyWindow(TITLE)
 
 

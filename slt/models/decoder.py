@@ -41,20 +41,14 @@ class TextSeq2SeqDecoder(nn.Module):
     Args:
         embed_dim: D of what comes in.
         tokenizer: gives the vocabulary and the ids of the special tokens.
-        architecture: transformers' `model_type` (t5, mt5, bart, mbart, ...) for a model built from scratch;
-            not used where `pretrained` is given.
+        architecture: transformers' `model_type` (t5, mt5, bart, mbart, ...) of a model built from scratch.
         pretrained: a hub name or local folder, weights and size as published; None builds from `config`.
         config: keys of the architecture's transformers configuration. With `pretrained` they override its own. A whole
             one, as `hf_config` gives it, is taken as it stands and says the architecture itself. With
             `tie_word_embeddings: false` the head has weights of its own, which start as the embedding's.
         text_encoder: whether the model's own encoder is used.
-        language: target language of multilingual models such as mBART (`es_XX`); None where there is no such thing.
+        language: target language of multilingual models such as mBART (`es_XX`).
         max_tokens: longest sentence, in tokens, that is trained on or written.
-
-    Raises:
-        ValueError: a configuration key that the architecture does not have, an unknown architecture, a published
-            model without some of its weights, or a sentence longer than the model's positions allow.
-        FileNotFoundError: `pretrained` is neither a local folder nor a model that the hub gives.
     """
 
     def __init__(
@@ -108,16 +102,7 @@ class TextSeq2SeqDecoder(nn.Module):
         return {key: value for key, value in self.model.config.to_dict().items() if key != "_name_or_path"}
 
     def forward(self, memory: Tensor, present: Tensor, tokens: Tensor) -> Tensor:
-        """Teacher-forced logits.
-
-        Args:
-            memory: (B, T', D) encoded frames.
-            present: (B, T') bool, True on real frames.
-            tokens: (B, L) int64 target ids, ending in the end token, padded with the pad id.
-
-        Returns:
-            (B, L, V) logits; position i sees the tokens before i.
-        """
+        """(B, T', D), (B, T') bool and target ids (B, L) -> logits (B, L, V), each of the tokens before it."""
         self.check_length(memory)
         shifted = torch.cat([tokens.new_full((len(tokens), 1), self.tokens.start), tokens[:, :-1]], dim=1)
         return self.model(
@@ -138,7 +123,7 @@ class TextSeq2SeqDecoder(nn.Module):
         return self.norm, self.bridge, self.model.get_encoder() if self.text_encoder else None
 
     def check_length(self, memory: Tensor) -> None:
-        """Refuses (B, T', D) of more frames than the text encoder has positions."""
+        """Refuse (B, T', D) of more frames than the text encoder has positions."""
         if self.positions is not None and memory.shape[1] > self.positions:
             raise ValueError(
                 f"a clip of {memory.shape[1]} frames, but the decoder's text encoder has {self.positions} positions; "
@@ -146,7 +131,7 @@ class TextSeq2SeqDecoder(nn.Module):
             )
 
     def start(self, hidden: Tensor) -> tuple[Tensor, ...]:
-        """What of `encode` (B, T', hidden size) every step reads: each layer's cross-attention key and value in turn.
+        """(B, T', hidden size) -> what every step reads of it: each layer's cross-attention key and value in turn.
 
         Each is (B, H, T', d), of H heads of width d.
         """
@@ -156,16 +141,10 @@ class TextSeq2SeqDecoder(nn.Module):
         return _tensors(cache.cross_attention_cache)
 
     def step(self, tokens: Tensor, present: Tensor, *cache: Tensor) -> tuple[Tensor, ...]:
-        """Writes one more token of N hypotheses.
+        """Last tokens (N, 1), present (N, T') and a cache -> logits (N, V) and the longer part of the cache.
 
-        Args:
-            tokens: (N, 1) int64, the last of each.
-            present: (N, T') bool, True on real frames.
-            cache: what `start` gave, (N, H, T', d) each, then the past's key and value (N, H, L, d) of each layer in
-                turn, L = 0 at the first step.
-
-        Returns:
-            Logits (N, V), then key and value (N, H, L + 1, d) of each layer in turn.
+        The cache is what `start` gave, then the past's key and value (N, H, L, d) of each layer in turn, with L = 0 at
+        the first step; what comes back is of length L + 1.
         """
         half = len(cache) // 2
         both = EncoderDecoderCache(_cache(cache[half:]), _cache(cache[:half]))
@@ -196,9 +175,9 @@ def entered(norm: nn.Module, bridge: nn.Module, encoder: Any, memory: Tensor, pr
 
 
 def _mask(present: Tensor) -> Tensor:
-    """What transformers' models take for (B, T') bool: on a processor the same in integers, else what is added to scores.
+    """What transformers' models take for (B, T') bool: integers on a processor, elsewhere what is added to scores.
 
-    Of the former transformers looks whether it hides anything at all, for which the host would wait for a GPU.
+    Of integers transformers asks whether they hide anything at all, and the host would wait for a GPU's answer.
     """
     if present.device.type == "cpu":
         return present.long()
@@ -256,7 +235,7 @@ def _tensors(cache: Any) -> tuple[Tensor, ...]:
 
 
 def _settings(architecture: str, config: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> PretrainedConfig:
-    """The transformers configuration of a model from scratch around our tokenizer, or a checkpoint's whole one."""
+    """Return the configuration of a model from scratch around our tokenizer, or a checkpoint's whole one."""
     if "model_type" in config:
         return AutoConfig.for_model(**config)
     try:
@@ -271,11 +250,7 @@ def _settings(architecture: str, config: Mapping[str, Any], tokenizer: PreTraine
 
 
 def _published(name: str, config: Mapping[str, Any]) -> Any:
-    """The model of a hub name or local folder, with keys of its configuration changed; its head as its weights say.
-
-    Raises:
-        FileNotFoundError, ValueError: see `TextSeq2SeqDecoder`.
-    """
+    """Load the model of a hub name or local folder, keys of its configuration changed, its head as its weights say."""
     try:
         settings = AutoConfig.from_pretrained(name)
     except OSError as error:
@@ -304,7 +279,6 @@ def _published(name: str, config: Mapping[str, Any]) -> Any:
 
 
 def _is_tied(model: Any) -> bool:
-    """Whether the head is the embedding."""
     head = model.get_output_embeddings()
     return head is not None and head.weight is model.get_input_embeddings().weight
 
@@ -328,7 +302,6 @@ def _check_keys(config: Mapping[str, Any], settings: PretrainedConfig, what: str
 
 
 def _check_model(settings: PretrainedConfig, max_tokens: int) -> None:
-    """Refuses a model that has too few positions, or does not say what a sentence starts with."""
     positions = getattr(settings, "max_position_embeddings", None)
     if positions is not None and max_tokens > positions:
         raise ValueError(
@@ -343,7 +316,7 @@ def _check_model(settings: PretrainedConfig, max_tokens: int) -> None:
 
 
 def language_id(tokenizer: PreTrainedTokenizerBase, language: str) -> int:
-    """The token id of a target language; ValueError where the tokenizer does not have it."""
+    """Return the token id of a target language; ValueError where the tokenizer does not have it."""
     found: Any = tokenizer.convert_tokens_to_ids(language)
     if found is None or found == tokenizer.unk_token_id:
         codes = [str(token) for token in tokenizer.all_special_tokens]
@@ -354,7 +327,7 @@ def language_id(tokenizer: PreTrainedTokenizerBase, language: str) -> int:
 
 
 def _drop_encoder(model: Any) -> None:
-    """Frees the layers of an encoder that is not used; what is left of it (norms, shared embeddings) takes no part."""
+    """Free the layers of an encoder that is not used; what is left of it (norms, shared embeddings) takes no part."""
     encoder = model.get_encoder()
     shared = {id(parameter) for parameter in model.get_decoder().parameters()}
     for name, child in list(encoder.named_children()):

@@ -15,12 +15,7 @@ from torch import Tensor, nn
 
 
 class MissingStreams(nn.Module):
-    """One learned "not seen" embedding a stream.
-
-    Args:
-        streams: names, in the order in which they are stacked.
-        embed_dim: D.
-    """
+    """One learned "not seen" embedding a stream; `streams` is the order in which they are stacked."""
 
     def __init__(self, *, streams: Sequence[str], embed_dim: int) -> None:
         super().__init__()
@@ -28,28 +23,14 @@ class MissingStreams(nn.Module):
         self.embedding = nn.Parameter(torch.randn(len(self.streams), embed_dim) * 0.02)
 
     def forward(self, projected: Mapping[str, Tensor], seen: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Stacks the streams and puts the embedding where one was not seen.
-
-        Args:
-            projected: name -> (B, T, D).
-            seen: name -> (B, T) bool.
-
-        Returns:
-            (B, T, S, D) content or embedding, and (B, T, S) bool, True where seen.
-        """
+        """Name -> (B, T, D) and name -> (B, T) bool -> (B, T, S, D) content or embedding, and (B, T, S) seen."""
         there = torch.stack([seen[name] for name in self.streams], dim=2)
         stacked = torch.stack([projected[name] for name in self.streams], dim=2)
         return torch.where(there[..., None], stacked, self.embedding.to(stacked.dtype)), there
 
 
 class FuseConcatLinear(nn.Module):
-    """Concatenates the streams and mixes them with one linear layer.
-
-    Args:
-        streams: names.
-        embed_dim: D.
-        dropout: on the result.
-    """
+    """Concatenates the streams and mixes them with one linear layer."""
 
     def __init__(self, *, streams: Sequence[str], embed_dim: int, dropout: float) -> None:
         super().__init__()
@@ -58,38 +39,25 @@ class FuseConcatLinear(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, projected: Mapping[str, Tensor], seen: Mapping[str, Tensor]) -> Tensor:
-        """Name -> (B, T, D) and name -> (B, T) -> (B, T, D)."""
         content, _ = self.missing(projected, seen)
         return self.dropout(self.linear(content.flatten(2)))
 
 
 class FuseMean(nn.Module):
-    """The mean of the streams seen, plus the embeddings of those that were not.
-
-    Args:
-        streams: names.
-        embed_dim: D.
-    """
+    """The mean of the streams seen, plus the embeddings of those that were not."""
 
     def __init__(self, *, streams: Sequence[str], embed_dim: int) -> None:
         super().__init__()
         self.missing = MissingStreams(streams=streams, embed_dim=embed_dim)
 
     def forward(self, projected: Mapping[str, Tensor], seen: Mapping[str, Tensor]) -> Tensor:
-        """Name -> (B, T, D) and name -> (B, T) -> (B, T, D)."""
         content, there = self.missing(projected, seen)
         weight = there / there.sum(dim=2, keepdim=True).clamp(min=1)
         return _weighted(content, weight.to(content.dtype), there)
 
 
 class FuseGated(nn.Module):
-    """A softmax gate per frame weighs the streams seen (after gated multimodal units, Arevalo et al. 2017).
-
-    Args:
-        streams: names.
-        embed_dim: D.
-        dropout: on the result.
-    """
+    """A softmax gate per frame weighs the streams seen (after gated multimodal units, Arevalo et al. 2017)."""
 
     def __init__(self, *, streams: Sequence[str], embed_dim: int, dropout: float) -> None:
         super().__init__()
@@ -100,7 +68,6 @@ class FuseGated(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, projected: Mapping[str, Tensor], seen: Mapping[str, Tensor]) -> Tensor:
-        """Name -> (B, T, D) and name -> (B, T) -> (B, T, D)."""
         content, there = self.missing(projected, seen)
         scores = self.gate(content.flatten(2)).unflatten(2, content.shape[2:])
         scores = scores.masked_fill(~there[..., None], torch.finfo(scores.dtype).min)

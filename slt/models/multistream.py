@@ -15,14 +15,10 @@ class MultiStreamEncoder(nn.Module):
 
     Args:
         backbones: stream name -> module with `num_features` and forward(x, seen) -> (B, T, F).
-        projector: makes a projector, given `num_features`.
-        fusion: makes the fusion, given the stream names.
+        projector, fusion: make a projector of `num_features`, and the fusion of the stream names.
         temporal: the temporal encoder.
         tied: stream -> stream whose backbone and projector it shares, its crops mirrored on the way in: a right hand
-            seen in a mirror is a left hand, so both teach one network. Empty = each stream its own.
-
-    Raises:
-        ValueError: a tied stream that is not there.
+            seen in a mirror is a left hand, so both teach one network.
     """
 
     def __init__(
@@ -51,23 +47,14 @@ class MultiStreamEncoder(nn.Module):
         self.temporal = temporal
 
     def replace_backbone(self, name: str, backbone: nn.Module) -> None:
-        """Gives stream `name` another backbone, and a new projector of its width."""
+        """Give a stream another backbone, and a new projector of its width."""
         self.backbones[name] = backbone
         self.projectors[name] = self.make_projector(num_features=backbone.num_features)
 
     def forward(
         self, streams: Mapping[str, Tensor], seen: Mapping[str, Tensor], frames: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Encodes a batch.
-
-        Args:
-            streams: name -> (B, T, ...) crops (uint8), landmarks or features.
-            seen: name -> (B, T) bool, True where detected.
-            frames: (B, T) bool, True on real frames, False on padding.
-
-        Returns:
-            (B, T', D) and its (B, T') bool mask, True = present.
-        """
+        """Name -> (B, T, ...), name -> (B, T) bool and (B, T) bool frames -> (B, T', D) and its (B, T') bool mask."""
         seen = {name: seen[name] & frames for name in self.streams}
         projected = {}
         for name in self.streams:

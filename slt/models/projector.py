@@ -9,13 +9,7 @@ from torch import Tensor, nn
 
 
 class StreamProjector(nn.Module):
-    """Normalises and projects one stream.
-
-    Args:
-        num_features: F of the backbone.
-        embed_dim: D of the model.
-        dropout: on the projection.
-    """
+    """Normalises and projects one stream."""
 
     def __init__(self, *, num_features: int, embed_dim: int, dropout: float) -> None:
         super().__init__()
@@ -24,5 +18,4 @@ class StreamProjector(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, T, F) -> (B, T, D)."""
         return self.dropout(self.linear(self.norm(x)))

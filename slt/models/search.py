@@ -22,9 +22,6 @@ class Search:
     """How sentences are searched for: beams (1 is greedy), length penalty, most tokens, and sentences a clip.
 
     `nbest` of None is one a beam.
-
-    Raises:
-        ValueError: a value out of its range, or more sentences than beams.
     """
 
     num_beams: int
@@ -45,7 +42,7 @@ class Search:
             )
 
     def with_(self, **given: Any) -> Search:
-        """Return this search with the values that are given; what is None stays as it is."""
+        """Return this search with the values that are given and not None."""
         return replace(self, **{key: value for key, value in given.items() if value is not None})
 
 
@@ -62,7 +59,7 @@ class Tokens:
 class Found(NamedTuple):
     """A finished sentence: its tokens without the start token, with the end token where it has one, and its score.
 
-    The score is the sum of the tokens' log-probabilities over their number to the power of the length penalty.
+    The score is the sum of the log-probabilities over the number of tokens to the power of the length penalty.
     """
 
     score: float
@@ -122,11 +119,9 @@ class _Beams:
         self.scores = np.zeros((clips, 1), np.float32)
 
     def extend(self, log_probs: Floats, ids: Ids, length: int) -> Ids:
-        """Take one more token for every hypothesis; return the rows (B' * K) that go on, as the next step's `order`.
+        """Take a token for every hypothesis, (B' * K, C) candidates; return the rows (B' * K) that go on, as `order`.
 
-        Args:
-            log_probs, ids: (B' * K, C) of the next token.
-            length: tokens that the hypotheses then have.
+        `length` is how many tokens the hypotheses then have.
         """
         beams, before, candidates = self.options.num_beams, self.scores.shape[1], ids.shape[1]
         if candidates < 2 * beams:

@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from slt.text import clean
@@ -35,7 +36,7 @@ PIECE = rf"{SPACE}?[\p{{L}}\p{{M}}\p{{N}}]+|{SPACE}?[^\p{{L}}\p{{M}}\p{{N}}{SPAC
 
 
 def train_tokenizer(sentences: Iterable[str], *, kind: Kind, vocab_size: int) -> PreTrainedTokenizerFast:
-    """Trains a tokenizer on the training sentences; encoding appends `</s>`, decoding gives the clean sentence back.
+    """Train a tokenizer on the training sentences; encoding appends `</s>`, decoding gives the clean sentence back.
 
     Args:
         sentences: of the train split only.
@@ -43,9 +44,6 @@ def train_tokenizer(sentences: Iterable[str], *, kind: Kind, vocab_size: int) ->
             and round-trip every Spanish sentence exactly; `word` keeps whole words and marks, a word not in the
             vocabulary becomes `<unk>` and is lost; `byte` is UTF-8 and loses nothing.
         vocab_size: V at most, the four special tokens included; a small corpus may fill less.
-
-    Raises:
-        ValueError: no sentences, an unknown kind, or a vocabulary too small for the alphabet.
     """
     if kind not in get_args(Kind):
         raise ValueError(f"tokenizer kind: expected one of {', '.join(get_args(Kind))}, got {kind!r}")
@@ -78,7 +76,7 @@ def train_tokenizer(sentences: Iterable[str], *, kind: Kind, vocab_size: int) ->
 
 
 def _untrained(kind: Kind, vocab_size: int) -> tuple[Tokenizer, Any]:
-    """The empty tokenizer of a kind, with cutting and joining set, and its trainer."""
+    """Make the empty tokenizer of a kind, with cutting and joining set, and its trainer."""
     options: dict[str, Any] = {"special_tokens": list(SPECIAL), "show_progress": False}
     if kind == "byte":
         tokenizer = Tokenizer(models.BPE(unk_token=UNK))
@@ -104,7 +102,7 @@ def _untrained(kind: Kind, vocab_size: int) -> tuple[Tokenizer, Any]:
 
 
 def _settle(tokenizer: Tokenizer) -> None:
-    """Makes Unigram training repeatable: equal sentences give equal scores and equal ids.
+    """Make Unigram training repeatable: equal sentences give equal scores and equal ids.
 
     The library adds single characters in the order of a hash table, each 0.0001 above the one before it from the
     lowest score on, and sums in that order too: here they share the lowest score, and the last digits are rounded off.
@@ -127,11 +125,7 @@ def _alphabet_size(kind: Kind, sentences: Sequence[str]) -> int:
 
 
 def load_tokenizer(name_or_folder: str) -> PreTrainedTokenizerBase:
-    """A Hugging Face tokenizer by hub name or from a local folder.
-
-    Raises:
-        FileNotFoundError: neither a folder here nor a name that the hub (or its local cache) gives.
-    """
+    """Load a Hugging Face tokenizer by hub name or from a local folder."""
     try:
         return AutoTokenizer.from_pretrained(name_or_folder)
     except (OSError, ValueError) as error:
@@ -141,18 +135,14 @@ def load_tokenizer(name_or_folder: str) -> PreTrainedTokenizerBase:
 
 
 def tokenizer_files(tokenizer: PreTrainedTokenizerBase) -> dict[str, bytes]:
-    """The tokenizer as file name -> content: plain values that a checkpoint may carry."""
+    """Return the tokenizer as file name -> content: plain values that a checkpoint may carry."""
     with tempfile.TemporaryDirectory() as folder:
         tokenizer.save_pretrained(folder)
         return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir()) if path.is_file()}
 
 
 def tokenizer_from_files(files: Mapping[str, bytes]) -> PreTrainedTokenizerBase:
-    """The inverse of `tokenizer_files`.
-
-    Raises:
-        ValueError: a name that is not a plain file name (a checkpoint must not write elsewhere), or unreadable files.
-    """
+    """Invert `tokenizer_files`; a name that is not a plain one is refused: a checkpoint must not write elsewhere."""
     with tempfile.TemporaryDirectory() as folder:
         for name, content in files.items():
             if Path(name).name != name or not isinstance(content, bytes):
@@ -174,26 +164,18 @@ class Tokenize:
         self.max_tokens = max_tokens
 
     def __call__(self, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Encodes B texts, each ending in eos.
+        """Encode B texts: ids (B, L), each ending in eos and padded, and the mask (B, L), True = a real token.
 
-        Returns:
-            ids, int64 (B, L), padded with the pad id; mask, bool (B, L), True = a real token.
-
-        Raises:
-            ValueError: a text that is empty or longer than `max_tokens`; never cut, a cut reference scores wrong.
+        A text that is empty or longer than `max_tokens` is refused, never cut: a cut reference scores wrong.
         """
-        rows = encode(self.tokenizer, texts)
-        _raise_for(_misfits({f"text {i}": t for i, t in enumerate(texts)}, rows, self.max_tokens), self.max_tokens)
-        ids = torch.full((len(rows), max(map(len, rows), default=0)), int(self.tokenizer.pad_token_id))
-        mask = torch.zeros(ids.shape, dtype=torch.bool)
-        for i, row in enumerate(rows):
-            ids[i, : len(row)] = torch.tensor(row)
-            mask[i, : len(row)] = True
-        return ids, mask
+        rows = check_lengths({f"text {i}": text for i, text in enumerate(texts)}, self.tokenizer, self.max_tokens)
+        pad = float(self.tokenizer.pad_token_id)  # type: ignore[arg-type]
+        ids = pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=pad)
+        return ids, torch.arange(ids.shape[1]) < torch.tensor([len(row) for row in rows])[:, None]
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
-    """Cleaned texts -> ids without padding, encoded as targets (mBART writes its target language first)."""
+    """Encode texts as targets (mBART writes its target language first), without padding."""
     if not texts:
         return []
     encoded = tokenizer(text_target=[clean(text) for text in texts], verbose=False)
@@ -201,43 +183,24 @@ def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[lis
 
 
 def decode(tokenizer: PreTrainedTokenizerBase, ids: torch.Tensor | Sequence[Sequence[int]]) -> list[str]:
-    """Generated ids (B, L) -> B clean sentences, special tokens left out."""
-    rows = ids.tolist() if isinstance(ids, torch.Tensor) else [list(row) for row in ids]
+    """Decode B rows of ids to clean sentences, special tokens left out."""
+    rows = [[int(token) for token in row] for row in ids]
     texts = tokenizer.batch_decode(rows, skip_special_tokens=True, clean_up_tokenization_spaces=False)
     return [clean(text) for text in texts]
 
 
-def check_lengths(
-    texts: Mapping[str, str] | Sequence[str], tokenizer: PreTrainedTokenizerBase, max_tokens: int
-) -> None:
-    """Refuses texts that the decoder cannot learn, before the first step.
-
-    Args:
-        texts: id -> text, or a plain list, of which messages name the row.
-        tokenizer: as used in training.
-        max_tokens: L at most, eos included.
-
-    Raises:
-        ValueError: names the first texts that are empty or longer.
-    """
-    named = dict(texts) if isinstance(texts, Mapping) else {f"row {i}": text for i, text in enumerate(texts)}
-    _raise_for(_misfits(named, encode(tokenizer, list(named.values())), max_tokens), max_tokens)
-
-
-def _misfits(texts: Mapping[str, str], rows: Sequence[Sequence[int]], max_tokens: int) -> list[str]:
-    found = []
-    for (name, text), row in zip(texts.items(), rows, strict=True):
-        if not clean(text):
-            found.append(f"{name}: the text is empty")
-        elif len(row) > max_tokens:
-            found.append(f"{name}: {len(row)} tokens ({clean(text)[:60]!r})")
-    return found
-
-
-def _raise_for(misfits: Sequence[str], max_tokens: int) -> None:
+def check_lengths(texts: Mapping[str, str], tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> list[list[int]]:
+    """Encode texts by name; ValueError names the first that are empty or longer than `max_tokens`, eos included."""
+    rows = encode(tokenizer, list(texts.values()))
+    misfits = [
+        f"{name}: {len(row)} tokens ({clean(text)[:60]!r})" if clean(text) else f"{name}: the text is empty"
+        for (name, text), row in zip(texts.items(), rows, strict=True)
+        if not clean(text) or len(row) > max_tokens
+    ]
     if misfits:
         shown = "; ".join(misfits[:5]) + (f"; and {len(misfits) - 5} more" if len(misfits) > 5 else "")
         raise ValueError(
             f"expected texts of 1 to {max_tokens} tokens (with end of sentence), got {shown}. "
             "Raise the decoder's max_tokens, or mend or leave out these rows."
         )
+    return rows

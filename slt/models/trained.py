@@ -1,20 +1,15 @@
-"""A run as it leaves the lab: the model, its tokenizer and what whoever feeds it must know.
-
-T frames, R crop side, K landmarks, F feature width.
-"""
+"""A run as it leaves the lab: the model, its tokenizer and what whoever feeds it must know."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from slt.files import parse_json
 from slt.models.search import Search, Tokens
 from slt.models.signature import StreamSpec
 from slt.models.translator import Translator
-from slt.streams.stream import Stream
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +28,6 @@ class Trained(Model):
 
     Attributes:
         name: of the run, for files and messages.
-        streams: that it reads, in the order of its inputs.
         fps, max_frames: frames a second and frames a clip that its training kept; None = all.
         extractor: fingerprint of what cut its training clips; None = not known.
         extractor_settings: its name, version and parameters, where the training corpus is here and says so.
@@ -61,27 +55,14 @@ class Trained(Model):
         return None if positions is None else positions * stride
 
 
-def stream_specs(shapes: Mapping[str, Sequence[int]], readers: Mapping[str, Stream]) -> tuple[StreamSpec, ...]:
-    """What each stream of a trained model is, in the model's order; `shapes` are of one frame."""
-    return tuple(readers[name].spec(name, shape) for name, shape in shapes.items())
-
-
 def extractor_settings(root: Path, fingerprint: str | None) -> dict[str, Any] | None:
-    """Name, version and parameters of the extractor that made a corpus; None where its files do not say.
-
-    Args:
-        root: the corpus.
-        fingerprint: of the extractor that a model was trained on; settings of another are not given.
-    """
+    """Return name, version and parameters of the extractor of a fingerprint, where a corpus says that it made it."""
     for path in (root / "extraction.json", root / "metadata.jsonl"):
         if fingerprint is None or not path.is_file():
             continue
         with path.open(encoding="utf-8") as file:
             text = file.read() if path.suffix == ".json" else file.readline()
-        try:
-            found = json.loads(text or "{}")
-        except ValueError as error:
-            raise ValueError(f"{path}: not JSON ({error}); make the corpus anew, or remove the file") from error
+        found = parse_json(text or "{}", path)
         if isinstance(found, dict) and found.get("fingerprint") == fingerprint:
             return {"name": found.get("extractor"), "version": found.get("version"),
                     "parameters": found.get("parameters")}  # fmt: skip

@@ -14,13 +14,7 @@ from slt.streams.batch import Batch
 
 
 class Translator(nn.Module):
-    """Streams in, sentence out.
-
-    Args:
-        encoder: streams -> (B, T', D).
-        decoder: (B, T', D) and tokens -> logits, or sentences.
-        num_glosses: signs that a head beside the decoder recognises in training; 0 = no such head.
-    """
+    """Streams in, sentence out; with `num_glosses` above 0 a head beside the decoder recognises signs in training."""
 
     def __init__(self, *, encoder: MultiStreamEncoder, decoder: TextSeq2SeqDecoder, num_glosses: int) -> None:
         super().__init__()

@@ -39,8 +39,6 @@ POOLS = {
     "right_hand": (("right_hand", False),),
     "hands": (("left_hand", False), ("right_hand", True)),
 }
-# What the embedded corpus says of each frame: the mouth's form or the hand's.
-LABELS = {"face": "mouth", "left_hand": "hand_l", "right_hand": "hand_r"}
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,6 @@ class PoolPart:
     stream: str
     folder: str
     mirrored: bool
-    ids: Sequence[str]
     rate: float
     every: int
 
@@ -69,9 +66,6 @@ class CropPool(Dataset[Tensor]):
         splits: whose clips are taken.
         seconds: time between two crops that are taken of a clip; neighbours are near-copies.
         fps: of a corpus that does not say its own rate.
-
-    Raises:
-        FileNotFoundError, ValueError: no corpus, no crops of the stream, crops of several sizes, or black ones.
     """
 
     def __init__(
@@ -89,6 +83,7 @@ class CropPool(Dataset[Tensor]):
         for known in (_opened, _marks):  # of folders as they were when another pool was made
             known.cache_clear()
         self.stream, self.parts = stream, list[PoolPart]()
+        self.clips: list[tuple[PoolPart, str]] = []
         facts: list[Any] = []
         for root in map(Path, roots):
             corpus = FolderCorpus(root, captions=False)
@@ -99,32 +94,30 @@ class CropPool(Dataset[Tensor]):
                 if not (root / folders[part]).is_dir():
                     raise FileNotFoundError(f"{root / folders[part]}: no such folder; there are no crops of {part}")
                 every = max(round(seconds * rate), 1)
-                self.parts.append(PoolPart(root, part, folders[part], mirrored, ids, rate, every))
+                self.parts.append(PoolPart(root, part, folders[part], mirrored, rate, every))
+                self.clips += [(self.parts[-1], name) for name in ids]
         self.fingerprint = hashlib.sha256(json.dumps([stream, facts, seconds]).encode()).hexdigest()
         self.size, counts = self._count()
         if not sum(counts):
             raise ValueError(f"stream={stream}: no crop was seen in {', '.join(map(str, roots))} ({', '.join(splits)})")
         self.ends = np.cumsum(counts)
-        self._firsts = np.cumsum([0, *(len(part.ids) for part in self.parts)])
         self._refuse_black()
 
     def _count(self) -> tuple[int, list[int]]:
         """The side R of all crops, and how many each clip and stream gives; says in what share each is seen."""
         counts, sizes, shares = list[int](), dict[int, str](), dict[str, Share]()
-        for part in self.parts:
-            for name in part.ids:
-                seen, size = _marks(part.root, part.folder, name)
-                sizes.setdefault(size, f"{part.root / part.folder}, clip {name}")
-                counts.append(-(-int(seen.sum()) // part.every))
-                shares[part.stream] = shares.get(part.stream, Share()).add(int(seen.sum()), len(seen))
+        for part, name in self.clips:
+            seen, size = _marks(part.root, part.folder, name)
+            sizes.setdefault(size, f"{part.root / part.folder}, clip {name}")
+            counts.append(-(-int(seen.sum()) // part.every))
+            shares[part.stream] = shares.get(part.stream, Share()).add(int(seen.sum()), len(seen))
         if len(sizes) > 1:
             each = "; ".join(f"{size} pixels in {where}" for size, where in sorted(sizes.items()))
             raise ValueError(
                 f"stream={self.stream}: crops of several sizes ({each}); extract them anew at one crop_size"
             )
-        if sum(counts):
-            for line in seen_lines(shares):
-                log.info(line)
+        for line in seen_lines(shares) if sum(counts) else ():
+            log.info(line)
         return next(iter(sizes), 0), counts
 
     def _refuse_black(self) -> None:
@@ -136,7 +129,6 @@ class CropPool(Dataset[Tensor]):
             )
 
     def __len__(self) -> int:
-        """Crops in the pool."""
         return int(self.ends[-1])
 
     def where(self, place: int) -> str:
@@ -159,9 +151,7 @@ class CropPool(Dataset[Tensor]):
     def find(self, place: int) -> tuple[PoolPart, str, int]:
         """Where a crop is: stream of a corpus, clip, frame."""
         clip = self._clip(place)
-        number = int(np.searchsorted(self._firsts, clip, side="right")) - 1
-        part = self.parts[number]
-        name = part.ids[clip - int(self._firsts[number])]
+        part, name = self.clips[clip]
         seen, _ = _marks(part.root, part.folder, name)
         return part, name, int(np.flatnonzero(seen)[(place - self.places(clip).start) * part.every])
 
@@ -172,10 +162,7 @@ class CropPool(Dataset[Tensor]):
     def near(self, place: int, seconds: float, chance: float) -> Tensor:
         """A crop of the same clip and stream, seen at most `seconds` before or after: uint8 (3, R, R).
 
-        Args:
-            place: of the crop.
-            seconds: the crop itself may come too.
-            chance: which of these frames, a number in [0, 1).
+        It may be the crop itself; `chance` in [0, 1) says which of these frames.
         """
         part, name, frame = self.find(place)
         seen = np.flatnonzero(_marks(part.root, part.folder, name)[0])
@@ -259,9 +246,6 @@ class ViewBatches(Dataset[Views]):
         num_workers: loader processes; 0 loads in the training process.
         pin_memory: for copies to a GPU beside the computation.
         seed: of order and views.
-
-    Raises:
-        ValueError: fewer crops than a batch, or fewer clips; or a batch that its clips cannot share evenly.
     """
 
     def __init__(
@@ -297,7 +281,6 @@ class ViewBatches(Dataset[Views]):
         self.mine = slice(processes.rank(), None, processes.world())
 
     def __getitem__(self, number: int) -> Views:
-        """Batch `number`."""
         places = self._places(number)
         generator = Draws()
         generator.manual_seed((self.seed << 32) + number)
@@ -326,13 +309,11 @@ class ViewBatches(Dataset[Views]):
 
     def start(self, consumed: int) -> Iterator[Views]:
         """Batches from number `consumed` on, for ever."""
-        return iter(
-            DataLoader(
-                self, batch_size=None, sampler=itertools.count(consumed), num_workers=self.num_workers,
-                pin_memory=self.pin_memory, generator=torch.Generator().manual_seed(self.seed),
-                prefetch_factor=4 if self.num_workers else None, worker_init_fn=ignore_first_signal,
-            )
-        )  # fmt: skip
+        return iter(DataLoader(
+            self, batch_size=None, sampler=itertools.count(consumed), num_workers=self.num_workers,
+            pin_memory=self.pin_memory, generator=torch.Generator().manual_seed(self.seed),
+            prefetch_factor=4 if self.num_workers else None, worker_init_fn=ignore_first_signal,
+        ))  # fmt: skip
 
 
 def _deal(count: int, size: int, number: int, seed: int) -> NDArray[np.int64]:

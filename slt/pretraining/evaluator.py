@@ -1,7 +1,4 @@
-"""Evaluation without captions: what can be read off features, whether they collapse, which crops they hold alike.
-
-Shape letters: N crops, R crop side, F features.
-"""
+"""Evaluation without captions: what can be read off features, whether they collapse, which crops they hold alike."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from torch.nn import functional
 
 from slt.models.backbones import ImageBackbone
 from slt.pretraining.crops import CropPool
-from slt.pretraining.probe import Probe, in_parts, neighbour_sheet, rank, raw_pixels
+from slt.pretraining.probe import Probe, feature_std, in_parts, neighbour_sheet, rank, raw_pixels
 from slt.training.machine import Compute
 
 
@@ -25,13 +22,12 @@ class PretrainingEvaluator:
 
     Args:
         backbone: the teacher's.
-        pool: of the crops that are trained on; some of them are looked at.
+        pool: of the crops that are trained on; some of them are looked at, chosen by `seed`.
         probe: on labels; None = there are none.
         size: side in pixels at which crops are shown to the backbone.
         compute: of the run.
         folder: where the sheets go.
         show: takes (name, picture) too, such as a dashboard.
-        seed: of the choice of crops.
     """
 
     def __init__(
@@ -66,11 +62,9 @@ class PretrainingEvaluator:
             return self.backbone(crops.to(self.compute.device)[:, None], seen)[:, 0]
 
     def __call__(self) -> dict[str, float]:
-        """Looks now."""
         self.backbone.eval()
         features = in_parts(self.features, self.crops)
-        deviation = float(functional.normalize(features, dim=-1).std(dim=0).mean()) * features.shape[1] ** 0.5
-        metrics = {"val/rank": rank(features), "val/feature_std": deviation}
+        metrics = {"val/rank": rank(features), "val/feature_std": float(feature_std(features))}
         if self.probe is not None:
             metrics |= {f"val/{name}": value for name, value in self.probe(self.features).items()} | self.floor
         sheet = neighbour_sheet(features, self.crops, queries=min(12, len(self.crops)), k=min(8, len(self.crops) - 1))

@@ -1,6 +1,7 @@
 """What is minimised in self-supervised pretraining: DINO, iBOT, KoLeo and SimCLR, each as its paper states it.
 
 Shape letters: N crops of a batch, V views of each, K prototypes, P patches, M masked patches of all crops, F features.
+Losses are in nats.
 """
 
 from __future__ import annotations
@@ -17,12 +18,9 @@ from slt.training import processes
 class Centring(nn.Module):
     """Teacher probabilities by centring and sharpening (Caron et al. 2021, DINO, section 3.1, eq. 4).
 
-    The centre is a moving mean of the teacher's scores, those of all processes: subtracting it keeps one prototype from
-    taking all, as sharpening keeps them from becoming equal. It belongs to the checkpoint.
-
-    Args:
-        num_prototypes: K.
-        momentum: of the moving mean, in [0, 1); the paper's 0.9.
+    The centre is a moving mean (of `momentum` in [0, 1); the paper's 0.9) of the teacher's scores, those of all
+    processes: subtracting it keeps one prototype from taking all, as sharpening keeps them from becoming equal. It
+    belongs to the checkpoint.
     """
 
     centre: Tensor
@@ -51,12 +49,8 @@ class Centring(nn.Module):
 class SinkhornKnopp(nn.Module):
     """Teacher probabilities balanced over the batch (Caron et al. 2020, SwAV, section 3.1; DINOv2, section 4).
 
-    Rows (crops) and columns (prototypes) of the exponentiated scores are normalised in turn, so that within a batch, of
-    which each process has its rows, all prototypes are used equally. Nothing is carried from step to step.
-
-    Args:
-        num_prototypes: K.
-        iterations: DINOv2 takes 3.
+    Rows (crops) and columns (prototypes) of the exponentiated scores are normalised in turn (DINOv2: three times), so
+    that within a batch, of which each process has its rows, all prototypes are used equally.
     """
 
     def __init__(self, *, num_prototypes: int, iterations: int) -> None:
@@ -82,13 +76,8 @@ class SinkhornKnopp(nn.Module):
 def dino_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     """Cross entropy between views (DINO, eq. 3): every view of the student against every global view of the teacher.
 
-    Args:
-        student: (V, N, K) scores; the first views are those that the teacher saw.
-        teacher: (V', N, K) probabilities of the V' <= V global views.
-        temperature: of the student; the paper's 0.1.
-
-    Returns:
-        Nats: the mean over pairs of different views and over crops.
+    `student` (V, N, K) are scores, of the teacher's views first, and `teacher` (V' <= V, N, K) probabilities; the mean
+    is over pairs of different views and over crops. The paper's temperature is 0.1.
     """
     logs = (student.float() / temperature).log_softmax(dim=-1)
     pairs = -torch.einsum("ank,bnk->ab", teacher, logs) / student.shape[1]
@@ -97,17 +86,10 @@ def dino_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
 
 
 def ibot_loss(student: Tensor, teacher: Tensor, temperature: float, weights: Tensor) -> Tensor:
-    """Cross entropy on masked patches (Zhou et al. 2022, iBOT, section 3.1, eq. 2).
+    """Cross entropy on masked patches (Zhou et al. 2022, iBOT, section 3.1, eq. 2); 0 where nothing is masked.
 
-    Args:
-        student: (M, K) scores of masked patches, seen masked.
-        teacher: (M, K) probabilities of the same patches, seen whole.
-        temperature: of the student.
-        weights: (M,) one over the masked patches of the picture that the patch is of, times one over the pictures, so
-            that each picture counts alike however much of it is masked.
-
-    Returns:
-        Nats; 0 where nothing is masked.
+    `student` (M, K) are scores of patches seen masked, `teacher` (M, K) probabilities of the same seen whole, `weights`
+    (M,) one over the masked patches of the patch's picture, times one over the pictures: each picture counts alike.
     """
     logs = (student.float() / temperature).log_softmax(dim=-1)
     return -((teacher * logs).sum(dim=-1) * weights).sum()
@@ -123,9 +105,7 @@ def koleo_loss(features: Tensor) -> Tensor:
     with torch.autocast(features.device.type, enabled=False):
         unit = functional.normalize(features.float(), dim=-1, eps=1e-8)
         with torch.no_grad():
-            alike = unit @ unit.T
-            alike.fill_diagonal_(-2)
-            nearest = alike.argmax(dim=1)
+            nearest = (unit @ unit.T).fill_diagonal_(-2).argmax(dim=1)
         distance = (unit - unit[nearest]).norm(dim=-1)
         return -(distance + 1e-8).log().mean()
 
@@ -133,15 +113,8 @@ def koleo_loss(features: Tensor) -> Tensor:
 def contrastive_loss(features: Tensor, temperature: float, others: Tensor | None = None) -> Tensor:
     """A view is to find the other views of its crop among all views (Chen et al. 2020, SimCLR, eq. 1, NT-Xent).
 
-    For more than two views the mean over a view's positives is taken (Khosla et al. 2020, eq. 2).
-
-    Args:
-        features: (V, N, F) of V views of N crops.
-        temperature: of the cosines; SimCLR's 0.1 for large batches and long training.
-        others: (N, N) bool, which crops each one is told from; None = all.
-
-    Returns:
-        Nats; log(V N - 1) where all are alike and told from one another.
+    `features` are (V, N, F); `others` (N, N) bool says which crops each one is told from, None = all. For more than two
+    views the mean over a view's positives is taken (Khosla et al. 2020, eq. 2). log(V N - 1) where all are alike.
     """
     views, count = features.shape[:2]
     with torch.autocast(features.device.type, enabled=False):
@@ -155,11 +128,10 @@ def contrastive_loss(features: Tensor, temperature: float, others: Tensor | None
 
 
 def other_moments(clip: Tensor, time: Tensor, apart: float) -> Tensor:
-    """Which crops are of the same clip at another moment: (N,) clips and (N,) seconds -> (N, N) bool.
+    """Which crops are of the same clip, over `apart` seconds off: (N,) clips and (N,) seconds -> (N, N) bool.
 
     Told from these, features keep what changes while someone signs, and who signs helps no more. Negatives of the same
-    video are those of single-view TCN (Sermanet et al. 2018) and of TCLR's local-local loss (Dave et al. 2021). What
-    lies no further than `apart` seconds from another is one moment.
+    video are those of single-view TCN (Sermanet et al. 2018) and of TCLR's local-local loss (Dave et al. 2021).
     """
     return (clip[:, None] == clip) & ((time[:, None] - time).abs() > apart)
 
@@ -167,20 +139,10 @@ def other_moments(clip: Tensor, time: Tensor, apart: float) -> Tensor:
 def block_masks(
     count: int, side: int, *, share: Sequence[float], probability: float, generator: torch.Generator | None = None
 ) -> Tensor:
-    """Masks of blocks (BEiT, Bao et al. 2022, algorithm 1, as iBOT uses it): which patches the student does not see.
+    """Masks of blocks (BEiT, Bao et al. 2022, algorithm 1, as iBOT uses it): (N, P) bool, True = hidden.
 
-    A picture is masked with `probability`; then blocks of random size and form are laid until a share of the patches
-    drawn from `share` is covered, exactly.
-
-    Args:
-        count: pictures N.
-        side: patches along a side; P = side squared.
-        share: least and greatest share of the patches.
-        probability: that a picture is masked at all.
-        generator: of the draws; None = torch's own.
-
-    Returns:
-        (N, P) bool, True = masked.
+    Of `count` pictures of `side` patches a side each is masked with `probability`; then blocks of random size and form
+    are laid until a share of the patches drawn from `share` is covered, exactly.
     """
     masks = torch.zeros(count, side, side, dtype=torch.bool)
     for mask in masks:

@@ -6,8 +6,7 @@ Shape letters: N crops, R crop side, P patches, F backbone width, K prototypes.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -40,9 +39,8 @@ class PrototypeHead(nn.Module):
         super().__init__()
         if depth < 1:
             raise ValueError(f"head: depth must be at least 1, came {depth}")
-        widths = [num_features, *[hidden] * (depth - 1), bottleneck]
         layers: list[nn.Module] = []
-        for before, after in pairwise(widths):
+        for before, after in pairwise([num_features, *[hidden] * (depth - 1), bottleneck]):
             layers.append(nn.Linear(before, after, bias=not batch_norm))
             if batch_norm:
                 layers.append(nn.BatchNorm1d(after, track_running_stats=False))
@@ -63,22 +61,13 @@ class PrototypeHead(nn.Module):
 
 
 class Branch(nn.Module):
-    """A backbone with its heads: what student and teacher both are.
+    """A backbone with its heads, of the picture's feature and, if asked for, of a ViT's patches: student and teacher.
 
-    Args:
-        backbone: an `ImageBackbone`; patches come out of those whose network is a timm VisionTransformer.
-        picture_head: of the picture's feature.
-        patch_head: of the patches' features; None = none are asked for.
-        drop_path: stochastic depth of the last block, growing from 0 at the first (Huang et al. 2016); ViTs only.
+    `drop_path` is the stochastic depth of a ViT's last block, growing from 0 at the first (Huang et al. 2016).
     """
 
     def __init__(
-        self,
-        backbone: ImageBackbone,
-        picture_head: PrototypeHead,
-        patch_head: PrototypeHead | None,
-        *,
-        drop_path: float,
+        self, backbone: ImageBackbone, picture_head: PrototypeHead, patch_head: PrototypeHead | None, drop_path: float
     ) -> None:
         super().__init__()
         self.backbone, self.picture_head, self.patch_head = backbone, picture_head, patch_head
@@ -91,7 +80,10 @@ class Branch(nn.Module):
             )
         self.mask_token = nn.Parameter(torch.zeros(backbone.num_features)) if patch_head is not None else None
         if isinstance(network, VisionTransformer):
-            take_any_size(network)
+            # Pictures of any multiple of the patch, as `dynamic_img_size=True` would have made it.
+            network.dynamic_img_size = True  # type: ignore[misc]
+            network.patch_embed.strict_img_size = False
+            network.patch_embed.flatten, network.patch_embed.output_fmt = False, Format.NHWC
             for place, block in enumerate(network.blocks):
                 rate = drop_path * place / max(len(network.blocks) - 1, 1)
                 block.drop_path1 = block.drop_path2 = DropPath(rate) if rate else nn.Identity()
@@ -101,37 +93,18 @@ class Branch(nn.Module):
 
         `mask` is (N, P) bool, True = this patch is hidden; None hides none.
         """
-        pictures, network = self.backbone.normalise(crops), self.backbone.network
+        pictures, network, token = self.backbone.normalise(crops), self.backbone.network, self.mask_token
         if not isinstance(network, VisionTransformer):
             return network(pictures), None
-        with _hidden(network, self.mask_token, mask):
+
+        def hide(module: nn.Module, given: Any, embedded: Tensor) -> Tensor:
+            if mask is None or token is None:
+                return embedded
+            return torch.where(mask.view(*embedded.shape[:-1], 1), token.to(embedded.dtype), embedded)
+
+        with network.patch_embed.register_forward_hook(hide):
             tokens = network.forward_features(pictures)
         return network.forward_head(tokens, pre_logits=True), tokens[:, network.num_prefix_tokens :]
-
-
-@contextmanager
-def _hidden(network: VisionTransformer, token: Tensor | None, mask: Tensor | None) -> Iterator[None]:
-    """Puts the mask token in place of the embeddings of hidden patches, while a network runs."""
-    if mask is None:
-        yield
-        return
-
-    def put(module: nn.Module, given: Any, embedded: Tensor) -> Tensor:
-        assert token is not None
-        return torch.where(mask.view(*embedded.shape[:-1], 1), token.to(embedded.dtype), embedded)
-
-    handle = network.patch_embed.register_forward_hook(put)
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
-def take_any_size(network: VisionTransformer) -> None:
-    """Lets a timm ViT take pictures of any multiple of its patch, as `dynamic_img_size=True` would have made it."""
-    network.dynamic_img_size = True  # type: ignore[misc]
-    network.patch_embed.strict_img_size = False
-    network.patch_embed.flatten, network.patch_embed.output_fmt = False, Format.NHWC
 
 
 class StudentTeacher(nn.Module):
@@ -159,7 +132,7 @@ class StudentTeacher(nn.Module):
         sizes = {"num_features": backbone.num_features, "num_prototypes": num_prototypes}
         picture_head = head(**sizes)
         patch_head = (picture_head if tied_heads else head(**sizes)) if patches else None
-        self.student = Branch(backbone, picture_head, patch_head, drop_path=drop_path)
+        self.student = Branch(backbone, picture_head, patch_head, drop_path)
         self.teacher = copy.deepcopy(self.student).requires_grad_(False)
         for module in list(self.teacher.modules()):
             if isinstance(module, DropPath):
@@ -194,15 +167,13 @@ class StudentTeacher(nn.Module):
     def check_sizes(self, size: int, part_size: int | None) -> None:
         """Refuses sides of views, in pixels, that the backbone cannot take.
 
-        Raises:
-            ValueError: no multiple of the patch; or parts of another side than the whole views where the backbone is no
-                ViT, whose features would have another width.
+        Those are no multiple of the patch; or, of parts, another side than the whole views' where the backbone is no
+        ViT, whose features would have another width.
         """
+        patch = self.patch_size
         for key, side in (("size", size), ("part_size", part_size)):
-            if side is not None and side % self.patch_size:
-                raise ValueError(
-                    f"augment.{key}={side}: no multiple of the backbone's patch of {self.patch_size} pixels"
-                )
+            if side is not None and side % patch:
+                raise ValueError(f"augment.{key}={side}: no multiple of the backbone's patch of {patch} pixels")
         if part_size not in (None, size) and not self.student.has_patches:
             name = type(self.student.backbone.network).__name__
             raise ValueError(

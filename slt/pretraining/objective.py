@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from slt.pretraining.losses import block_masks, contrastive_loss, dino_loss, ibot_loss, koleo_loss, other_moments
 from slt.pretraining.networks import StudentTeacher
+from slt.pretraining.probe import feature_std
 from slt.pretraining.views import Views
 from slt.training import processes
 
@@ -69,22 +69,20 @@ class SelfDistillation:
         weights = self.weights
         if min(weights.values()) < 0 or self.dino_weight + self.ibot_weight + self.contrast_weight <= 0:
             raise ValueError(f"objective: weights are at least 0, and dino, ibot or contrast above it; got {weights}")
-        temperatures = (self.student_temperature, self.contrast_temperature, *self.teacher_temperature)
-        if min(temperatures) <= 0 or not 0 <= self.momentum <= 1:
+        if min(self.student_temperature, self.contrast_temperature, *self.teacher_temperature) <= 0:
             raise ValueError(
-                "objective: temperatures are above 0 and momentum lies in [0, 1], got "
-                f"student {self.student_temperature}, teacher {list(self.teacher_temperature)}, "
-                f"contrast {self.contrast_temperature}, momentum {self.momentum}"
+                f"objective: temperatures are above 0, got student {self.student_temperature}, teacher "
+                f"{list(self.teacher_temperature)}, contrast {self.contrast_temperature}"
             )
+        if not 0 <= self.momentum <= 1:
+            raise ValueError(f"objective: momentum lies in [0, 1], got {self.momentum}")
         if not 0 <= self.mask_share[0] <= self.mask_share[1] < 1 or not 0 <= self.mask_probability <= 1:
             raise ValueError(
                 "objective: mask_share is two numbers in [0, 1), the smaller first, and mask_probability in [0, 1]; "
                 f"got {list(self.mask_share)} and {self.mask_probability}"
             )
-        if self.contrast_moments is not None and self.contrast_moments < 0:
-            raise ValueError(
-                f"objective.loss.contrast_moments: seconds of at least 0, or null; got {self.contrast_moments}"
-            )
+        if (apart := self.contrast_moments) is not None and apart < 0:
+            raise ValueError(f"objective.loss.contrast_moments: seconds of at least 0, or null; got {apart}")
 
     @property
     def weights(self) -> dict[str, float]:
@@ -96,12 +94,10 @@ class SelfDistillation:
         self.step = step
 
     def temperature_now(self) -> float:
-        """The teacher's temperature at this update."""
         first, last = self.teacher_temperature
         return first + (last - first) * min(self.step / max(self.temperature_warmup, 1), 1.0)
 
     def momentum_now(self) -> float:
-        """The teacher's momentum at this update: `momentum` to 1 along a cosine."""
         done = min(self.step / max(self.max_steps, 1), 1.0)
         return 1 - (1 - self.momentum) * (math.cos(math.pi * done) + 1) / 2
 
@@ -111,11 +107,7 @@ class SelfDistillation:
         return named | {"train/temperature": self.temperature_now(), "train/momentum": self.momentum_now()}
 
     def __call__(self, model: StudentTeacher, batch: Views) -> Tensor:
-        """Two networks and views of N crops -> the loss in nats, a scalar.
-
-        Raises:
-            ValueError: a term is not finite; the message says which.
-        """
+        """Two networks and views of N crops -> the loss in nats, a scalar; a term that is not finite is named."""
         if self._updated_at != self.step:  # once an update, however many batches are accumulated
             # Here and not after the update, so that a resumed run takes the very same steps.
             model.update_teacher(self.momentum_now())
@@ -135,68 +127,44 @@ class SelfDistillation:
         return total
 
     def _terms(self, model: StudentTeacher, batch: Views) -> dict[str, Tensor]:
-        views, count = batch.whole.shape[:2]  # (V, N, 3, R, R)
-        pictures, mask = batch.whole.flatten(0, 1), None
+        student, teacher, count = model.student, model.teacher, len(batch)
+        pictures, mask = batch.whole.flatten(0, 1), None  # (V N, 3, R, R)
         if self.ibot_weight:
-            mask = self._masks(model, pictures)
-        student_global, student_patches = model.student(pictures, mask)  # (V N, F), (V N, P, F)
-        self._last = {"feature_std": _feature_std(student_global.detach())}
-        student_all = student_global
+            side = pictures.shape[-1] // model.patch_size
+            mask = block_masks(len(pictures), side, share=self.mask_share, probability=self.mask_probability)
+            mask = mask.to(pictures.device)  # (V N, P)
+        features, patches = student(pictures, mask)  # (V N, F), (V N, P, F)
+        self._last = {"feature_std": feature_std(features.detach())}
+        every = features
         if len(batch.parts) and (self.dino_weight or self.contrast_weight):
-            student_all = torch.cat([student_global, model.student(batch.parts.flatten(0, 1))[0]])  # ((V + W) N, F)
+            every = torch.cat([features, student(batch.parts.flatten(0, 1))[0]])  # ((V + W) N, F)
         terms = {}
         if self.dino_weight or mask is not None:
             with torch.no_grad():
-                teacher_global, teacher_patches = model.teacher(pictures)
-                teacher_scores = model.teacher.picture_head(teacher_global)
-                teacher_probs = model.picture_balance(teacher_scores, self.temperature_now())  # (V N, K)
-            self._last["teacher_entropy"] = _entropy(teacher_probs)
+                seen, seen_patches = teacher(pictures)
+                targets = model.picture_balance(teacher.picture_head(seen), self.temperature_now())  # (V N, K)
+            # Nats: 0 = the teacher is sure of one prototype, log K = of none; both ends for all are a collapse.
+            self._last["teacher_entropy"] = -(targets * targets.clamp_min(1e-12).log()).sum(dim=-1).mean()
             if self.dino_weight:
-                scores = model.student.picture_head(student_all).unflatten(0, (-1, count))
-                terms["dino"] = dino_loss(scores, teacher_probs.unflatten(0, (views, count)), self.student_temperature)
+                scores = student.picture_head(every).unflatten(0, (-1, count))
+                terms["dino"] = dino_loss(scores, targets.unflatten(0, (-1, count)), self.student_temperature)
             if mask is not None:
-                terms["ibot"] = self._patch_loss(model, teacher_patches, student_patches, mask)
+                terms["ibot"] = self._patch_loss(model, seen_patches, patches, mask)
         if self.contrast_weight:
-            compared = model.student.picture_head.perceptron(student_all) if self.contrast_head else student_all
-            others = None
-            if self.contrast_moments is not None:
-                others = other_moments(batch.clip, batch.time, self.contrast_moments)
+            compared = student.picture_head.perceptron(every) if self.contrast_head else every
+            apart = self.contrast_moments
+            others = None if apart is None else other_moments(batch.clip, batch.time, apart)
             terms["contrast"] = contrastive_loss(compared.unflatten(0, (-1, count)), self.contrast_temperature, others)
         if self.koleo_weight:
-            terms["koleo"] = torch.stack(
-                [koleo_loss(view) for view in student_global.unflatten(0, (views, count))]
-            ).mean()
+            terms["koleo"] = torch.stack([koleo_loss(view) for view in features.unflatten(0, (-1, count))]).mean()
         return terms
 
-    def _patch_loss(
-        self, model: StudentTeacher, teacher_patches: Tensor | None, student_patches: Tensor | None, mask: Tensor
-    ) -> Tensor:
+    def _patch_loss(self, model: StudentTeacher, seen: Any, guessed: Any, mask: Tensor) -> Tensor:
         """The loss of hidden patches: (V N, P, F) as the teacher saw them and as the student guesses, mask (V N, P)."""
-        assert teacher_patches is not None
-        assert student_patches is not None
         assert model.patch_balance is not None
         assert model.student.patch_head is not None
         assert model.teacher.patch_head is not None
         with torch.no_grad():
-            teacher_scores = model.teacher.patch_head(teacher_patches[mask])
-            patch_targets = model.patch_balance(teacher_scores, self.temperature_now())  # (M, K)
+            targets = model.patch_balance(model.teacher.patch_head(seen[mask]), self.temperature_now())  # (M, K)
         weights = (1 / mask.sum(dim=1).clamp_min(1) / len(mask))[:, None].expand_as(mask)[mask]
-        scores = model.student.patch_head(student_patches[mask])
-        return ibot_loss(scores, patch_targets, self.student_temperature, weights)
-
-    def _masks(self, model: StudentTeacher, pictures: Tensor) -> Tensor:
-        """Which patches the student does not see, (V N, P) bool."""
-        side = pictures.shape[-1] // model.patch_size
-        masks = block_masks(len(pictures), side, share=self.mask_share, probability=self.mask_probability)
-        return masks.to(pictures.device)
-
-
-def _entropy(probabilities: Tensor) -> Tensor:
-    """Nats: 0 = the teacher is sure of one prototype, log K = of none; both ends for all pictures are a collapse."""
-    return -(probabilities * probabilities.clamp_min(1e-12).log()).sum(dim=-1).mean()
-
-
-def _feature_std(features: Tensor) -> Tensor:
-    """Standard deviation over pictures of unit features times the root of F: 1 = spread evenly, 0 = one point."""
-    unit = functional.normalize(features.float(), dim=-1)
-    return unit.std(dim=0).mean() * features.shape[-1] ** 0.5
+        return ibot_loss(model.student.patch_head(guessed[mask]), targets, self.student_temperature, weights)

@@ -3,12 +3,11 @@
 The embedded corpus says the handshape of each hand and the mouth of each face in each frame. Crops of its training
 signers are the examples, crops of signers who are not among them the questions.
 
-Shape letters: N examples, M questions, F features, C classes.
+Shape letters: N examples, M questions, F features, R crop side.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from slt.pretraining.crops import LABELS, CropPool
+from slt.files import read_json
+from slt.pretraining.crops import CropPool
+
+# What the embedded corpus says of each frame: the mouth's form or the hand's.
+LABELS = {"face": "mouth", "left_hand": "hand_l", "right_hand": "hand_r"}
 
 
 class Labelled(NamedTuple):
@@ -32,30 +35,23 @@ class Labelled(NamedTuple):
 def labelled_crops(
     root: Path, *, stream: str, folders: Mapping[str, str], split: str, count: int, seed: int
 ) -> Labelled:
-    """Draws crops of the embedded corpus within signs, with their handshape or mouth; hands at rest are left out.
+    """Draws crops of a split of the embedded corpus within signs, with their handshape or mouth, without hands at rest.
 
-    Args:
-        root: of the embedded corpus.
-        stream, folders: as in `CropPool`.
-        split: whose signers.
-        count: crops; fewer where there are no more.
-        seed: of the draw.
+    They are `count`, or fewer where there are no more.
     """
     pool = CropPool(roots=[str(root)], stream=stream, folders=folders, splits=[split], seconds=0.0, fps=1.0)
-    names = json.loads((root / "labels" / "lexicon.json").read_text(encoding="utf-8"))["handshapes"]
-    rest = names.index("rest") if stream != "face" else None
+    rest = read_json(root / "labels" / "lexicon.json")["handshapes"].index("rest") if stream != "face" else None
     crops, classes = [], []
     clips: dict[str, Any] = {}
     for place in np.random.default_rng(seed).permutation(len(pool)).tolist():
         part, name, frame = pool.find(place)
         if name not in clips:
-            clips[name] = json.loads((root / "labels" / f"{name}.json").read_text(encoding="utf-8"))
+            clips[name] = read_json(root / "labels" / f"{name}.json")
+        label = int(clips[name][LABELS[part.stream]][frame])
         # Between signs a hand is on its way and has no handshape.
-        if any(sign["first"] <= frame <= sign["last"] for sign in clips[name]["signs"]):
-            label = int(clips[name][LABELS[part.stream]][frame])
-            if label != rest:
-                crops.append(pool[place])
-                classes.append(label)
+        if label != rest and any(sign["first"] <= frame <= sign["last"] for sign in clips[name]["signs"]):
+            crops.append(pool[place])
+            classes.append(label)
         if len(crops) == count:
             break
     return Labelled(torch.stack(crops), torch.tensor(classes))
@@ -64,11 +60,7 @@ def labelled_crops(
 def nearest(examples: Tensor, labels: Tensor, questions: Tensor, *, k: int, temperature: float) -> Tensor:
     """Classes (M,) by the weighted vote of the k nearest (Wu et al. 2018, section 3.4, as DINO evaluates).
 
-    Args:
-        examples: (N, F) features with `labels` (N,).
-        questions: (M, F).
-        k: neighbours; DINO takes 20.
-        temperature: of the votes' weights, exp(cosine / temperature); DINO's 0.07.
+    Votes of examples (N, F) with `labels` (N,) for questions (M, F) weigh exp(cosine / temperature).
     """
     examples, questions = (functional.normalize(x.float(), dim=-1) for x in (examples, questions))
     classes = int(labels.max()) + 1
@@ -81,12 +73,9 @@ def nearest(examples: Tensor, labels: Tensor, questions: Tensor, *, k: int, temp
 
 
 def linear(examples: Tensor, labels: Tensor, questions: Tensor, *, penalty: float) -> Tensor:
-    """Classes (M,) by ridge regression on one-hot labels, which has one solution and needs no training.
+    """Classes (M,) by ridge regression of (N, F) on one-hot labels (N,), which has one solution and needs no training.
 
-    Args:
-        examples: (N, F) features with `labels` (N,).
-        questions: (M, F).
-        penalty: on the weights of standardised features, a share of N.
+    The penalty is on the weights of standardised features, a share of N.
     """
     mean, deviation = examples.double().mean(dim=0), examples.double().std(dim=0) + 1e-6
     x, queries = ((features.double() - mean) / deviation for features in (examples, questions))
@@ -101,22 +90,19 @@ def rank(features: Tensor) -> float:
 
     1 where all lie on a line, as after a collapse; F at most.
     """
-    centred = features.float() - features.float().mean(dim=0)
-    values = torch.linalg.svdvals(centred)
+    values = torch.linalg.svdvals(features.float() - features.float().mean(dim=0))
     shares = values / values.sum().clamp_min(1e-12)
     return float((-(shares * shares.clamp_min(1e-12).log()).sum()).exp())
 
 
+def feature_std(features: Tensor) -> Tensor:
+    """Standard deviation of unit features (N, F) times the root of F: 1 = spread evenly, 0 = one point."""
+    return functional.normalize(features.float(), dim=-1).std(dim=0).mean() * features.shape[-1] ** 0.5
+
+
 @dataclass(frozen=True)
 class Probe:
-    """Reads the labels of the embedded corpus off features.
-
-    Attributes:
-        examples: crops of training signers.
-        questions: crops of other signers.
-        k, temperature: of the neighbours.
-        penalty: of the linear map.
-    """
+    """Reads the labels of the embedded corpus off features, for crops of other signers than the examples'."""
 
     examples: Labelled
     questions: Labelled
@@ -146,20 +132,13 @@ def raw_pixels(crops: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def in_parts(features: Callable[[Tensor], Tensor], crops: Tensor, size: int = 256) -> Tensor:
-    """Features of many crops, `size` at a time, on the CPU."""
-    return torch.cat([features(part).float().cpu() for part in crops.split(size)])
+def in_parts(features: Callable[[Tensor], Tensor], crops: Tensor) -> Tensor:
+    """Features of many crops, some at a time, on the CPU."""
+    return torch.cat([features(part).float().cpu() for part in crops.split(256)])
 
 
 def neighbour_sheet(features: Tensor, crops: Tensor, *, queries: int, k: int) -> np.ndarray[Any, Any]:
-    """A picture of crops, each with its nearest neighbours beside it: RGB uint8.
-
-    Args:
-        features: (N, F) of the crops.
-        crops: uint8 (N, 3, R, R).
-        queries: rows.
-        k: neighbours a row; the first column is what was asked for.
-    """
+    """A picture of `queries` crops, a row each, with their k nearest by features (N, F) beside them: RGB uint8."""
     unit = functional.normalize(features.float(), dim=-1)
     chosen = torch.linspace(0, len(crops) - 1, queries).long()
     alike = unit[chosen] @ unit.T

@@ -32,18 +32,15 @@ class Views:
     time: Tensor
 
     def __len__(self) -> int:
-        """Crops N."""
         return self.whole.shape[1]
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Views:
         return Views(*(change(getattr(self, part.name)) for part in fields(self)))
 
     def to(self, device: torch.device) -> Views:
-        """The same on a device."""
         return self._each(lambda x: x.to(device, non_blocking=True))
 
     def pin_memory(self) -> Views:
-        """The same in memory that a GPU can fetch from."""
         return self._each(lambda x: x.pin_memory())
 
 
@@ -54,12 +51,9 @@ class Draws(torch.Generator):
     mine: slice
 
 
-def _share() -> Any:
-    return field(metadata={"is": "share"})
-
-
-def _range() -> Any:
-    return field(metadata={"is": "range"})
+def _is(kind: str) -> Any:
+    """A field that is a `share` in [0, 1] or a `range`, two numbers in (0, 1]."""
+    return field(metadata={"is": kind})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,23 +80,23 @@ class CropViews:
 
     views: int
     size: int
-    scale: Sequence[float] = _range()
+    scale: Sequence[float] = _is("range")
     parts: int
     part_size: int
-    part_scale: Sequence[float] = _range()
+    part_scale: Sequence[float] = _is("range")
     turn: float
-    stretch: float = _share()
-    flip: float = _share()
-    brightness: float = _share()
-    contrast: float = _share()
-    saturation: float = _share()
-    tint: float = _share()
-    grey: float = _share()
-    invert: float = _share()
-    blur: float = _share()
-    blur_sigma: Sequence[float] = _range()
-    cover: float = _share()
-    cover_share: float = _share()
+    stretch: float = _is("share")
+    flip: float = _is("share")
+    brightness: float = _is("share")
+    contrast: float = _is("share")
+    saturation: float = _is("share")
+    tint: float = _is("share")
+    grey: float = _is("share")
+    invert: float = _is("share")
+    blur: float = _is("share")
+    blur_sigma: Sequence[float] = _is("range")
+    cover: float = _is("share")
+    cover_share: float = _is("share")
 
     def __post_init__(self) -> None:
         if self.views < 2 or self.parts < 0 or min(self.size, self.part_size) < 1:
@@ -120,12 +114,9 @@ class CropViews:
                 )
 
     def __call__(self, crops: Tensor, others: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Draws views of the whole and parts, uint8 (V, N, 3, r, r) and (W, N, 3, r', r'), from `generator` alone.
+        """Crops (N, 3, R, R) uint8 -> views of the whole and parts, uint8 (V, N, 3, r, r) and (W, N, 3, r', r').
 
-        Args:
-            crops: (N, 3, R, R) uint8.
-            others: the same in other pictures, such as the same hands a moment later: every second view is of these.
-            generator: of the draws.
+        Every second view is of `others`, the same in other pictures, such as the same hands a moment later.
         """
         pictures = (crops.float(), others.float())
         whole = [self._view(pictures[n % 2], self.size, self.scale, generator) for n in range(self.views)]
@@ -134,11 +125,8 @@ class CropViews:
         return torch.stack(whole), torch.stack(parts) if parts else none
 
     def _view(self, crops: Tensor, size: int, scale: Sequence[float], generator: torch.Generator) -> Tensor:
-        """One view of each crop, (N, 3, size, size) uint8."""
-        view = self._cut(crops, size, scale, generator)
-        view = self._colour(view, generator)
-        view = self._blur(view, generator)
-        return self._cover(view, generator).round_().clamp_(0, 255).byte()
+        view = self._colour(self._cut(crops, size, scale, generator), generator)
+        return self._cover(self._blur(view, generator), generator).round_().clamp_(0, 255).byte()
 
     def _cut(self, crops: Tensor, size: int, scale: Sequence[float], generator: torch.Generator) -> Tensor:
         count, source = len(crops), crops.shape[-1]
@@ -183,10 +171,7 @@ class CropViews:
         kernel = (-0.5 * (places / sigma[:, None]) ** 2).exp()
         kernel = (kernel / kernel.sum(dim=1, keepdim=True)).repeat_interleave(3, dim=0)[:, None]  # (3 n, 1, k)
         flat = view[chosen].flatten(0, 1)[None]
-        for form, edge in (
-            (kernel[:, :, :, None], (0, 0, reach, reach)),
-            (kernel[:, :, None, :], (reach, reach, 0, 0)),
-        ):
+        for form, edge in ((kernel[..., None], (0, 0, reach, reach)), (kernel[:, :, None], (reach, reach, 0, 0))):
             flat = functional.conv2d(functional.pad(flat, edge, mode="replicate"), form, groups=len(kernel))
         view = view.clone()
         view[chosen] = flat[0].unflatten(0, (-1, 3))

@@ -18,20 +18,14 @@ def add_adapters(backbone: ImageBackbone, *, rank: int, alpha: int) -> None:
     """Freezes a ViT and puts low-rank adapters (Hu et al. 2022, LoRA) on its attention and perceptrons, in place.
 
     Their scale is alpha over rank.
-
-    Raises:
-        ModuleNotFoundError: peft is not installed.
-        ValueError: a network without such layers.
     """
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(f'adapters need peft: pip install "slt[pretrain]" ({error})') from error
+    layers = ["qkv", "proj", "fc1", "fc2"]
     try:
-        inject_adapter_in_model(
-            LoraConfig(r=rank, lora_alpha=alpha, target_modules=["qkv", "proj", "fc1", "fc2"]),
-            backbone.network,
-        )
+        inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=alpha, target_modules=layers), backbone.network)
     except ValueError as error:
         raise ValueError(f"adapters: {type(backbone.network).__name__} has no layers to adapt ({error})") from error
     # A convolution called `proj` too: the patches stay as they are.
@@ -54,18 +48,9 @@ def plain_weights(network: nn.Module) -> dict[str, Tensor]:
 
 
 def write_backbone(folder: Path, backbone: ImageBackbone, *, stream: str, about: Mapping[str, Any]) -> Path:
-    """Writes `backbone_<stream>.safetensors`, which it returns, and beside it a JSON file that says what they are.
-
-    Args:
-        folder: where.
-        backbone: the teacher's.
-        stream: it was trained on.
-        about: objective, steps, data and whatever else one will ask.
-    """
-    weights = plain_weights(backbone.network)
+    """Writes `backbone_<stream>.safetensors`, which it returns, and beside it a JSON file that says what they are."""
     path = folder / f"backbone_{stream}.safetensors"
     with atomic(path) as file:
-        file.write(save(weights))
-    form = form_of(backbone.network)
-    write_json(path.with_suffix(".json"), {"stream": stream, "form": form, **about})
+        file.write(save(plain_weights(backbone.network)))
+    write_json(path.with_suffix(".json"), {"stream": stream, "form": form_of(backbone.network), **about})
     return path

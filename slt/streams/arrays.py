@@ -1,7 +1,4 @@
-"""Poses and features on disk: numpy files of arrays alone.
-
-T frames, K landmarks, F feature width.
-"""
+"""Poses and features on disk: numpy files of arrays alone; T frames, K landmarks, F feature width."""
 
 from __future__ import annotations
 
@@ -18,44 +15,26 @@ from slt.files import atomic, existing
 
 
 class PoseClip(NamedTuple):
-    """The pose of a clip.
+    """The pose of a clip."""
 
-    Attributes:
-        points: float32 (T, K, 3): x, y in [0, 1] of the picture's width and height, confidence in [0, 1].
-        size: picture width and height in pixels; (1, 1), a square, where the file does not say.
-        seen: crop folder -> seen marks bool (T,), where the file holds them.
-    """
-
-    points: NDArray[np.float32]
-    size: tuple[int, int]
-    seen: dict[str, NDArray[np.bool_]]
+    points: NDArray[np.float32]  # (T, K, 3): x, y in [0, 1] of the picture's width and height, confidence in [0, 1]
+    size: tuple[int, int]  # width and height in pixels; (1, 1), a square, where the file does not say
+    seen: dict[str, NDArray[np.bool_]]  # crop folder -> marks (T,), where the file holds them
 
 
 def write_pose(
-    path: Path | str,
+    path: Path,
     pose: NDArray[np.floating[Any]],
     *,
     size: tuple[int, int] | None,
     seen: Mapping[str, NDArray[np.bool_] | NDArray[np.uint8]] | None,
     boxes: Mapping[str, NDArray[np.floating[Any]]] | None = None,
 ) -> None:
-    """Write `pose/<id>.npz`.
-
-    Args:
-        pose: (T, K, 3), x, y in [0, 1] of the picture's width and height, confidence in [0, 1]: 0 = not detected.
-        size: the picture's (width, height) in pixels; None = square.
-        seen: crop folder -> marks (T,), bool or uint8, for crops that are written one JPEG a frame.
-        boxes: crop folder -> centre x, y and side (T, 3), in pixels of the picture; 0 where not seen.
-    """
-    path = Path(path)
-    if pose.ndim != 3 or pose.shape[2] != 3 or 0 in pose.shape:
-        raise ValueError(f"{path}: a pose must be (T, K, 3) with at least one frame and point, came {pose.shape}")
+    """Write `pose/<id>.npz`, whose values are as in `PoseClip`: confidence 0 = not detected, size None = square."""
     rows = np.ascontiguousarray(pose, np.float32).reshape(len(pose), -1)
     for fault in pose_faults(path, {"pose": rows}):
         raise ValueError(fault)
-    for folder, marks in (seen or {}).items():
-        if len(marks) != len(pose):
-            raise ValueError(f"{path}: {len(marks)} seen marks of {folder!r} for {len(pose)} frames; expected as many")
+    assert all(len(marks) == len(pose) for marks in (seen or {}).values())
     with atomic(path) as file:
         write_pose_blocks(file, [rows.data.cast("B")], rows.shape, size=size, seen=seen or {}, boxes=boxes or {})
 
@@ -69,7 +48,10 @@ def write_pose_blocks(
     seen: Mapping[str, NDArray[Any]],
     boxes: Mapping[str, NDArray[Any]],
 ) -> None:
-    """Write a pose file, as `np.savez` does, whose float32 rows come as blocks of bytes; `shape` is (T, 3K)."""
+    """Write a pose file, as `np.savez` does, whose float32 rows come as blocks of bytes; `shape` is (T, 3K).
+
+    `boxes` are, by crop folder, centre x, y and side (T, 3) in pixels of the picture, 0 where not seen.
+    """
     arrays: dict[str, NDArray[Any]] = {"size": np.asarray(size, np.int32)} if size is not None else {}
     arrays |= {f"seen_{folder}": np.asarray(marks, np.uint8) for folder, marks in seen.items()}
     arrays |= {f"box_{folder}": np.asarray(box, np.float32) for folder, box in boxes.items()}
@@ -86,7 +68,7 @@ def write_pose_blocks(
 
 
 def read_pose(path: Path | str) -> PoseClip:
-    """Read `pose/<id>.npz`; raises FileNotFoundError, or ValueError with the first of `pose_faults`."""
+    """Read `pose/<id>.npz`; raise the first of `pose_faults`."""
     arrays = pose_arrays(path)
     for fault in pose_faults(path, arrays):
         raise ValueError(fault)
@@ -96,9 +78,8 @@ def read_pose(path: Path | str) -> PoseClip:
 
 
 def pose_arrays(path: Path | str) -> dict[str, NDArray[Any]]:
-    """Return all arrays of `pose/<id>.npz` as they are stored; raises ValueError for no npz, or pickled content."""
-    path = existing(path, "the pose of a clip")
-    with _readable_array(path), _archive(path), np.load(path, allow_pickle=False) as file:
+    """Return all arrays of `pose/<id>.npz` as they are stored; pickled content is refused."""
+    with _npz(path) as file:
         return {key: file[key] for key in file.files}
 
 
@@ -112,11 +93,8 @@ def pose_faults(path: Path | str, arrays: Mapping[str, NDArray[Any]]) -> Iterato
             yield f"{path}: `{key}` holds no numbers; write it anew with plain arrays"
             return
     pose = arrays["pose"]
-    if pose.ndim != 2 or pose.shape[1] % 3 or 0 in pose.shape or not np.issubdtype(pose.dtype, np.floating):
-        yield (
-            f"{path}: key `pose` must be float32 (T, 3 x landmarks) with at least one frame, "
-            f"came {pose.dtype} {pose.shape}"
-        )
+    if fault := _shape_fault(path, pose.shape, pose.dtype):
+        yield fault
         return
     bad = np.flatnonzero(~np.isfinite(pose).all(1))
     if len(bad):
@@ -140,8 +118,14 @@ def pose_faults(path: Path | str, arrays: Mapping[str, NDArray[Any]]) -> Iterato
             yield f"{path}: `{key}` must be ({len(pose)}, 3) of finite numbers, x, y and side; came {marks.shape}"
 
 
+def _shape_fault(path: Path | str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> str:
+    if len(shape) == 2 and shape[1] % 3 == 0 and 0 not in shape and dtype.kind == "f":
+        return ""
+    return f"{path}: key `pose` must be float32 (T, 3 x landmarks) with at least one frame, came {dtype} {shape}"
+
+
 def check_marks(path: Path, key: str, marks: NDArray[Any], say: Callable[[str, str], None]) -> None:
-    """Say as a fault of the kind "marks" what else a clip's seen marks (T,) hold than 0, 1 and 2."""
+    """Say what else a clip's seen marks (T,) hold than 0, 1 and 2."""
     if strange := [value for value in np.unique(marks).tolist() if value not in (0, 1, 2)]:
         say("marks", f"{path}: `{key}` holds {strange[:5]}; expected 0 not seen, 1 detected, 2 followed: write it anew")
 
@@ -150,7 +134,7 @@ def read_marks(path: Path, folder: str) -> NDArray[np.bool_] | None:
     """Return the seen marks (T,) that a pose file holds for a crop folder; None where it holds none, or is absent."""
     if not path.exists():
         return None
-    with _readable_array(path), _archive(path), np.load(path, allow_pickle=False) as file:
+    with _npz(path) as file:
         marks = np.asarray(file[f"seen_{folder}"], bool) if f"seen_{folder}" in file.files else None
     if marks is not None and marks.ndim != 1:
         raise ValueError(f"{path}: `seen_{folder}` must be (T,), came {marks.shape}; extract it anew")
@@ -158,25 +142,18 @@ def read_marks(path: Path, folder: str) -> NDArray[np.bool_] | None:
 
 
 def pose_shape(path: Path | str) -> tuple[int, int]:
-    """Return the frames T and landmarks K of `pose/<id>.npz` from its header alone; errors as in `read_pose`."""
-    path = existing(path, "the pose of a clip")
-    with _readable_array(path), zipfile.ZipFile(path) as archive:
-        if "pose.npy" not in archive.namelist():
-            keys = sorted(name.removesuffix(".npy") for name in archive.namelist())
-            raise KeyError(f"no key 'pose', only {keys}")
-        with archive.open("pose.npy") as file:
-            version = np.lib.format.read_magic(file)
-            reader = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
-            shape, _, dtype = reader(file)
-    if len(shape) != 2 or shape[1] % 3 or 0 in shape or dtype.kind != "f":
-        raise ValueError(f"{path}: key `pose` must be float32 (T, 3 x landmarks), T > 0, came {dtype} {shape}")
+    """Return the frames T and landmarks K of `pose/<id>.npz` from its header alone."""
+    with _npz(path) as archive, archive.zip.open("pose.npy") as file:
+        version = np.lib.format.read_magic(file)
+        reader = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
+        shape, _, dtype = reader(file)
+    if fault := _shape_fault(path, shape, dtype):
+        raise ValueError(fault)
     return int(shape[0]), int(shape[1]) // 3
 
 
 def write_features(path: Path | str, features: NDArray[np.floating[Any]]) -> None:
     """Write `<folder>/<id>.npy` from float32 or float16 (T, F); a row of NaN = not seen."""
-    if features.ndim != 2 or 0 in features.shape or features.dtype not in (np.float32, np.float16):
-        raise ValueError(f"{path}: features must be float32 or float16 (T, F), came {features.dtype} {features.shape}")
     with atomic(path) as file:
         np.save(file, features, allow_pickle=False)
 
@@ -202,10 +179,11 @@ def _readable_array(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _archive(path: Path) -> Iterator[None]:
-    """Refuse what is no zip, and a zip that would unpack to far more than arrays of clips do."""
-    with zipfile.ZipFile(path) as archive:
+def _npz(path: Path | str) -> Iterator[Any]:
+    """Open a file of arrays; refuse what is no zip, and a zip that would unpack to far more than arrays of clips do."""
+    path = existing(path, "the pose of a clip")
+    with _readable_array(path), zipfile.ZipFile(path) as archive, np.load(path, allow_pickle=False) as file:
         size = sum(entry.file_size for entry in archive.infolist())
         if size > max(2**28, 20 * path.stat().st_size):  # 256 MB are the poses of three hours
             raise ValueError(f"it unpacks to {size} bytes, over 20 times its own size")
-    yield
+        yield file

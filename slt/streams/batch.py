@@ -6,7 +6,7 @@ B clips, T frames, R crop side, K landmarks, F feature width, L tokens.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,49 +20,37 @@ from slt.streams.sample import Sample, pad_clips
 
 @dataclass
 class Batch:
-    """Clips padded with zeros to the longest.
-
-    Attributes:
-        ids: (B).
-        texts: (B).
-        streams: name -> (B, T, ...), crops stay uint8.
-        seen: name -> bool (B, T), False on padding.
-        frames: bool (B, T), True = a frame of the clip, False = padding.
-        tokens: int64 (B, L) or None where no tokenizer was given.
-        tokens_mask: bool (B, L), True = a token of the sentence; None with `tokens`.
-        glosses: (B), empty strings where the corpus has none.
-        lengths: (B) frames of each clip, where no device need be asked for them.
-        counts: False where a process that has no clip of its own in a step takes another's along, without weight.
-    """
+    """Clips padded with zeros to the longest."""
 
     ids: list[str]
     texts: list[str]
-    streams: dict[str, Tensor]
-    seen: dict[str, Tensor]
-    frames: Tensor
-    tokens: Tensor | None
-    tokens_mask: Tensor | None
-    glosses: list[str] = field(default_factory=list)
-    counts: bool = True
-    lengths: list[int] = field(default_factory=list)
+    streams: dict[str, Tensor]  # name -> (B, T, ...), crops stay uint8
+    seen: dict[str, Tensor]  # name -> bool (B, T), False on padding
+    frames: Tensor  # bool (B, T), False on padding
+    tokens: Tensor | None  # int64 (B, L); None where no tokenizer was given
+    tokens_mask: Tensor | None  # bool (B, L), True = a token of the sentence
+    glosses: list[str] = field(default_factory=list)  # empty strings where the corpus has none
+    counts: bool = True  # False where a process without a clip of its own in a step repeats another's, without weight
+    lengths: list[int] = field(default_factory=list)  # frames of each clip, for which no device need be asked
 
     def to(self, device: torch.device | str) -> Batch:
-        """Return the batch on `device`; from pinned memory the copy runs beside the computation."""
+        """Return the batch on a device; from pinned memory the copy runs beside the computation."""
         return self._each(lambda tensor: tensor.to(device, non_blocking=tensor.is_pinned()))
 
     def pin_memory(self) -> Batch:
-        """Return the batch in pinned memory (what a DataLoader with `pin_memory=True` calls)."""
+        """Return the batch in pinned memory; a DataLoader with `pin_memory=True` calls this."""
         return self._each(Tensor.pin_memory)
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
-        values = {each.name: getattr(self, each.name) for each in fields(self)}
-        changed: dict[str, Any] = {key: change(value) for key, value in values.items() if isinstance(value, Tensor)}
-        for key in ("streams", "seen"):
-            changed[key] = {name: change(tensor) for name, tensor in values[key].items()}
-        return replace(self, **changed)
+        def changed(value: Any) -> Any:
+            if isinstance(value, dict):
+                return {name: change(tensor) for name, tensor in value.items()}
+            return change(value) if isinstance(value, Tensor) else value
+
+        return replace(self, **{key: changed(value) for key, value in vars(self).items()})
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
@@ -81,15 +69,11 @@ def collate(samples: Sequence[Sample]) -> Batch:
     )
 
 
+@dataclass(frozen=True)
 class Collate:
-    """`collate`, and the sentences as tokens; can be pickled into DataLoader workers if `tokenize` can.
+    """`collate`, and the sentences as tokens."""
 
-    Args:
-        tokenize: sentences (B) -> tokens int64 (B, L), mask bool (B, L).
-    """
-
-    def __init__(self, tokenize: Callable[[list[str]], tuple[Tensor, Tensor]]) -> None:
-        self.tokenize = tokenize
+    tokenize: Callable[[list[str]], tuple[Tensor, Tensor]]  # (B) -> tokens int64 (B, L), mask bool (B, L)
 
     def __call__(self, samples: Sequence[Sample]) -> Batch:
         batch = collate(samples)
@@ -99,29 +83,18 @@ class Collate:
 
 @dataclass(frozen=True)
 class Batching:
-    """How clips are batched: most clips, or most frames with their padding, and the processes that load them."""
+    """How clips are batched, and how many processes load them."""
 
-    batch_size: int | None
-    batch_frames: int | None
+    batch_size: int | None  # most clips
+    batch_frames: int | None  # most frames, padding counted
     num_workers: int
 
 
 class LengthBatches(Sampler[list[int]]):
-    """A batch sampler: clips of like length together, in an order that depends on (seed, epoch) only.
+    """A batch sampler: clips of like length together, each once an epoch, in an order of (seed, epoch) only.
 
-    Training (`shuffle=True`): clips are sorted by length with a tenth of noise, cut into batches, and the batches
-    shuffled. Evaluation: batches from long to short. Every clip comes exactly once an epoch.
-
-    Args:
-        lengths: frames of each clip (N,).
-        batch_size: most clips in a batch; None = no such limit.
-        batch_frames: most frames in a batch, padding counted; None = no such limit.
-        shuffle: True for training, False for evaluation.
-        seed: of the order.
-        rank, world: which part of an evaluation: every `world`-th batch from number `rank` on.
-
-    Raises:
-        ValueError: no clips, no limit at all, a limit below one, or a clip longer than `batch_frames`.
+    With `shuffle` clips are sorted by length with a tenth of noise, cut into batches, and the batches shuffled; without
+    it batches come from long to short, every `world`-th from number `rank` on.
     """
 
     NOISE = 0.1
@@ -154,23 +127,20 @@ class LengthBatches(Sampler[list[int]]):
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
-        """Make the order of `epoch`, from its beginning."""
+        """Make the order of an epoch, from its beginning."""
         self.start = 0
         self.batches = self._plan(np.random.default_rng((self.seed, epoch)))
 
     def start_at(self, batch_index: int) -> None:
-        """Begin the epoch at batch number `batch_index` (for resuming); `set_epoch` begins at 0 again."""
-        if not 0 <= batch_index <= len(self.batches):
-            raise ValueError(
-                f"batch {batch_index} asked for, the epoch has {len(self.batches)}; was the corpus changed?"
-            )
+        """Begin the epoch at a later batch, to resume; `set_epoch` begins at 0 again."""
+        assert 0 <= batch_index <= len(self.batches), (batch_index, len(self.batches))
         self.start = batch_index
 
     def __iter__(self) -> Iterator[list[int]]:
         return iter([batch.tolist() for batch in self.batches[self.start :]])
 
     def __len__(self) -> int:
-        """Return the batches of the whole epoch, also after `start_at`."""
+        """Return how many batches the whole epoch has, also after `start_at`."""
         return len(self.batches)
 
     def _plan(self, rng: np.random.Generator) -> list[NDArray[np.int64]]:
@@ -182,7 +152,7 @@ class LengthBatches(Sampler[list[int]]):
         return [batches[turn] for turn in rng.permutation(len(batches))]
 
     def _cut(self, order: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-        """Cut the clips of `order` (N,) into batches within both limits."""
+        """Cut clips (N,) into batches within both limits."""
         if self.batch_frames is None:
             assert self.batch_size is not None
             # 33 clips as 17 + 16, not 32 + 1: the gradient of one clip is mostly noise

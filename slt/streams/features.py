@@ -1,41 +1,31 @@
-"""The stream of features that somebody computed before: `<folder>/<id>.npy` of (T, F), mapped and not copied.
-
-T frames, n of them chosen, F feature width.
-"""
+"""The stream of features that somebody computed before: `<folder>/<id>.npy` of (T, F), mapped and not copied."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from slt.streams.arrays import open_features
 from slt.streams.sample import Array, Seen, StreamSpec
-from slt.streams.stream import Found, Marks, Say, Stored, list_clips, some
+from slt.streams.stream import Found, Marks, Say, Stored, list_clips, not_pictured, some
 
 
 @dataclass(frozen=True, kw_only=True)
 class Features:
-    """A reader of features in `folder`, under the dataset's root; a row of NaN was not seen."""
+    """A reader of features in a folder of the corpus; a row of NaN was not seen."""
 
     folder: str
-
-    @property
-    def mirror(self) -> None:
-        """Features have no mirror."""
+    mirror: ClassVar[None] = None
 
     def spec(self, name: str, shape: Sequence[int]) -> StreamSpec:
-        """Return what a model reads: float32 (F)."""
-        return StreamSpec(
-            name=name, kind="features", dtype="float32", shape=tuple(shape), folder=self.folder, points=None, size=None
-        )
+        return StreamSpec(name=name, kind="features", dtype="float32", shape=tuple(shape), folder=self.folder)
 
     def lengths(self, root: Path, ids: Sequence[str]) -> NDArray[np.int64]:
-        """Return the frames of each clip (N,); raises ValueError where clips differ in F."""
         stored = list_clips(root, self.folder, ids, ("features",))
         shapes = np.array([open_features(stored.file(name)).shape for name in ids], np.int64)
         other = np.flatnonzero(shapes[:, 1] != shapes[0, 1])
@@ -47,53 +37,42 @@ class Features:
         return shapes[:, 0]
 
     def read(self, root: Path, video_id: str, index: NDArray[np.int64]) -> Seen:
-        """Return (n, F) in the stored type and seen (n,); a row of NaN is not seen, half a row of NaN is an error."""
+        """Return (n, F) in the stored type, and seen (n,)."""
         path = root / self.folder / f"{video_id}.npy"
         features = open_features(path)
         whole = len(index) == len(features) and np.array_equal(index, np.arange(len(features)))
         array = features if whole else features[index]
-        broken = _half_seen(array)
-        if len(broken):
-            raise ValueError(_half_fault(path, index[broken].tolist()))
+        if fault := _half_fault(path, array, index):
+            raise ValueError(fault)
         return Seen(array, np.isfinite(array).any(1))
 
     def read_seen(self, root: Path, video_id: str, index: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Return seen (n,)."""
         return self.read(root, video_id, index).seen
 
     def from_regions(self, name: str, regions: Sequence[Any], index: NDArray[np.int64]) -> Seen:
-        """Raise ValueError: a camera has no features."""
-        raise ValueError(
-            f"stream {name!r} (features): not made from pictures; of a film or camera there are the crops "
-            f"{', '.join(regions[0].crops)} and a pose"
-        )
+        raise not_pictured(name, "features", regions)
 
     def flip(self, array: Array) -> Array:
-        """Raise ValueError: what features would be of a mirrored signer cannot be known."""
         raise ValueError(f"features of {self.folder!r} cannot be mirrored; set augment.mirror=0")
 
     def augment(self, array: Array, rng: np.random.Generator) -> Array:
-        """Return (n, F) as it is."""
         return array
 
     def finish(self, array: Array, seen: NDArray[np.bool_]) -> Array:
-        """Return float32 (n, F), zero where not seen; the mapped file itself where it is float32 and all was seen."""
+        """Return float32 (n, F): the mapped file itself where it is float32 and all was seen."""
         if not seen.all():
             array = np.where(seen[:, None], array, np.zeros((), array.dtype))
         return array.astype(np.float32, copy=False)
 
     def examine(self, stored: Stored, video_id: str, marks: Marks, fingerprint: str, say: Say) -> Found:
-        """Read a clip whole and say every fault in it."""
         features = open_features(stored.file(video_id))
-        if broken := _half_seen(features).tolist():
-            say("NaN", _half_fault(stored.file(video_id), broken))
+        if fault := _half_fault(stored.file(video_id), features, np.arange(len(features))):
+            say("NaN", fault)
         return Found(len(features), int(np.isfinite(features).any(1).sum()), features.shape[1])
 
 
-def _half_seen(features: Array) -> NDArray[np.int64]:
+def _half_fault(path: Path, features: Array, index: NDArray[np.int64]) -> str:
     finite = np.isfinite(features)
-    return np.flatnonzero(finite.any(1) & ~finite.all(1))
-
-
-def _half_fault(path: Path, frames: list[int]) -> str:
-    return f"{path}: NaN or infinity in part of {some(frames)}; a frame that was not seen is NaN as a whole"
+    broken = index[finite.any(1) & ~finite.all(1)].tolist()
+    said = f"{path}: NaN or infinity in part of {some(broken)}; a frame that was not seen is NaN as a whole"
+    return said if broken else ""

@@ -1,7 +1,4 @@
-"""Crops on disk: a clip in one safetensors file of JPEGs, or a JPEG a frame.
-
-T frames, R crop side.
-"""
+"""Crops on disk: a clip in one safetensors file of JPEGs, or a JPEG a frame; T frames, R crop side."""
 
 from __future__ import annotations
 
@@ -30,31 +27,24 @@ def write_packed(
     quality: int,
     extractor: str,
 ) -> None:
-    """Write one stream of one clip as `<id>.safetensors`.
+    """Write RGB squares (T, R, R, 3) as `<id>.safetensors`, black where not seen.
 
     Args:
-        frames: RGB squares, uint8 (T, R, R, 3). What is not seen is written black.
-        seen: bool (T,), or uint8 marks (T,): 0 = not seen, 1 = detected, 2 = followed.
+        frames, seen: of one stream of one clip; seen marks (T,) are 0 = not seen, 1 = detected, 2 = followed.
         encoding: "raw" (fast, for small crops) or "jpeg" (small files, of this `quality` from 1 to 100).
         extractor: fingerprint of what made the crops.
     """
-    path = Path(path)
-    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[1:] != (frames.shape[1], frames.shape[1], 3):
-        raise ValueError(f"{path}: crops must be uint8 (T, R, R, 3), came {frames.dtype} {frames.shape}")
-    if len(frames) == 0 or len(seen) != len(frames):
-        raise ValueError(f"{path}: {len(frames)} frames and {len(seen)} seen marks; expected as many, at least one")
+    side = frames.shape[1]
+    assert frames.shape == (len(seen), side, side, 3), frames.shape
     marks = np.asarray(seen).astype(np.uint8)
     frames = np.where(marks[:, None, None, None] > 0, frames, np.uint8(0))
-    if encoding == "raw":
-        blocks: Iterable[Any] = [np.ascontiguousarray(frames).data.cast("B")]
-        offsets = None
-    elif encoding == "jpeg":
+    blocks: Iterable[Any] = [np.ascontiguousarray(frames).data.cast("B")]
+    offsets = None
+    if encoding == "jpeg":
         blocks = [encode_jpeg(frame, quality) for frame in frames]
         offsets = np.cumsum([0, *map(len, blocks)], dtype=np.int64)
-    else:
-        raise ValueError(f"{path}: encoding must be 'raw' or 'jpeg', came {encoding!r}")
     with atomic(path) as file:
-        write_packed_blocks(file, blocks, marks, offsets=offsets, size=frames.shape[1], extractor=extractor)
+        write_packed_blocks(file, blocks, marks, offsets=offsets, size=side, extractor=extractor)
 
 
 def write_packed_blocks(
@@ -66,16 +56,11 @@ def write_packed_blocks(
     size: int,
     extractor: str,
 ) -> None:
-    """Write packed crops whose pixels or JPEGs come as blocks of bytes, so that a long clip is never in memory.
+    """Write packed crops of side R whose pixels or JPEGs come as blocks of bytes: a long clip is never in memory.
 
     The format is that of huggingface/safetensors with its header in a fixed order: the library's own writer orders the
     metadata by a hash that changes from process to process, so that the same seed would not give the same file.
-
-    Args:
-        blocks: what all crops are, one behind the other.
-        marks: uint8 (T,).
-        offsets: of the T JPEGs, int64 (T + 1,); None = raw pixels.
-        size: crop side R.
+    `offsets` are of the T JPEGs, int64 (T + 1,); None = raw pixels.
     """
     tensors: list[tuple[str, str, list[int], int, Iterable[Any]]] = []  # wide types first: all stay aligned
     if offsets is None:
@@ -101,16 +86,7 @@ def write_packed_blocks(
 class PackedCrops:
     """One packed stream of one clip: random access to its frames without reading the others.
 
-    Attributes:
-        length: frames T.
-        marks: as stored, uint8 (T,): 0 not seen, 1 detected, 2 followed.
-        seen: marks above 0, bool (T,).
-        size: crop side R in pixels.
-        encoding: "raw" or "jpeg".
-        extractor: fingerprint of what made the crops ("" if the file does not say).
-
-    Raises:
-        FileNotFoundError, ValueError: no such file, not of this layout, or cut short.
+    `marks` are as stored, uint8 (T,): 0 not seen, 1 detected, 2 followed; `extractor` is "" where the file names none.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -143,7 +119,6 @@ class PackedCrops:
 
     def frames(self, index: NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
         """Return the frames of `index` (n,), in its order and with its repeats, as RGB uint8 (n, R, R, 3)."""
-        index = np.asarray(index)
         if len(index) == 0:
             return np.zeros((0, self.size, self.size, 3), np.uint8)
         low, high = int(index.min()), int(index.max()) + 1
@@ -153,10 +128,9 @@ class PackedCrops:
         offsets = self._file.get_slice("offsets")[low : high + 1]
         try:
             data = self._file.get_slice("jpeg")[int(offsets[0]) : int(offsets[-1])]
-        except (SafetensorError, OverflowError) as error:
-            raise ValueError(
-                f"{self.path} frame {low}: `offsets` do not fit the JPEGs ({error}); write it anew"
-            ) from error
+        except (SafetensorError, OverflowError, IndexError) as error:
+            fault = f"`offsets` do not fit the JPEGs ({error}); write it anew"
+            raise ValueError(f"{self.path} frame {low}: {fault}") from error
         offsets = offsets - offsets[0]
         out = np.zeros((len(index), self.size, self.size, 3), np.uint8)
         for place, t in enumerate(index - low):
@@ -172,11 +146,7 @@ def encode_jpeg(frame: NDArray[np.uint8], quality: int) -> bytes:
 
 
 def decode_jpeg(data: NDArray[np.uint8] | bytes, where: str, size: int | None) -> NDArray[np.uint8]:
-    """Decode one JPEG to an RGB square (R, R, 3), R = `size` where that is given.
-
-    Raises:
-        ValueError: naming `where`: not a JPEG, cut short, not square or of another size.
-    """
+    """Decode one JPEG to an RGB square (R, R, 3), R = `size` where that is given; errors name `where`."""
     raw = bytes(data)
     # OpenCV fills a cut picture up with grey and only prints a warning, so both ends are looked at here.
     if raw[:2] != b"\xff\xd8":
@@ -197,7 +167,6 @@ def decode_jpeg(data: NDArray[np.uint8] | bytes, where: str, size: int | None) -
 
 
 def frame_path(folder: Path | str, video_id: str, t: int) -> Path:
-    """Return the file of frame `t` in the one-JPEG-per-frame form."""
     return Path(folder) / f"{video_id}_f{t:06d}.jpg"
 
 

@@ -1,7 +1,4 @@
-"""The stream of landmarks: the one normalisation of a pose, and its reader.
-
-T frames, n of them chosen, K landmarks.
-"""
+"""The stream of landmarks: the one normalisation of a pose, and its reader; T frames, n of them chosen, K landmarks."""
 
 from __future__ import annotations
 
@@ -31,12 +28,10 @@ MOST_OUTSIDE, LEAST_SPAN = 0.5, 0.05
 
 @dataclass(frozen=True, kw_only=True)
 class Landmarks:
-    """A reader of poses, centred on the shoulders and scaled by their width (`centre_on_shoulders`).
-
-    A frame is seen when both shoulders are; a point that was not detected is x = y = confidence = 0.
+    """A reader of poses, `centre_on_shoulders`; a frame is seen when both shoulders are.
 
     Args:
-        folder: under the dataset's root: `pose`.
+        folder: of the corpus: `pose`.
         points: the name of a skeleton or subset, that of its file in a folder `skeleton` (body, upper_body, ...), or
             what such a file holds.
         jitter: greatest random zoom (share), turn (radians) and shift (shoulder widths); 0 = none.
@@ -62,19 +57,15 @@ class Landmarks:
 
     @cached_property
     def skeleton(self) -> Skeleton:
-        """What its points are."""
         return find_skeleton(self.points)
 
     def spec(self, name: str, shape: Sequence[int]) -> StreamSpec:
-        """Return what a model reads: float32 (K, 3)."""
-        made = spell_out(self.points)
-        points = made if isinstance(made, str) else dict(made)
+        points = spell_out(self.points)
         return StreamSpec(
-            name=name, kind="pose", dtype="float32", shape=tuple(shape), folder=self.folder, points=points, size=None
+            name=name, kind="pose", dtype="float32", shape=tuple(shape), folder=self.folder, points=points
         )
 
     def lengths(self, root: Path, ids: Sequence[str]) -> NDArray[np.int64]:
-        """Return the frames of each clip (N,); raises ValueError for other landmarks than the skeleton's."""
         stored = list_clips(root, self.folder, ids, ("pose",))
         frames = []
         for path in map(stored.file, ids):
@@ -90,28 +81,24 @@ class Landmarks:
         return self._choose(clip.points, clip.size, index, str(path))
 
     def read_seen(self, root: Path, video_id: str, index: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Return seen (n,)."""
         return self.read(root, video_id, index).seen
 
     def from_regions(self, name: str, regions: Sequence[Any], index: NDArray[np.int64]) -> Seen:
-        """Return float32 (n, K, 3) in shoulder widths, and seen (n,), of the frames of a camera or film."""
         return self._choose(np.stack([one.points for one in regions]), regions[0].size, index, f"stream {name!r}")
 
     def _choose(self, pose: Array, size: tuple[int, int], index: NDArray[np.int64], where: str) -> Seen:
         self.skeleton.check_file(pose.shape[1], where)
-        whole = self.skeleton.whole or self.skeleton
         # centred over the whole clip, so that the same frame looks the same whatever other frames were chosen
-        centred = centre_on_shoulders(pose, size, whole)[index][:, self.skeleton.places]
-        return Seen(centred, shoulders_seen(pose, whole)[index])
+        centred = centre_on_shoulders(pose, size, self.skeleton.whole)[index][:, self.skeleton.places]
+        return Seen(centred, shoulders_seen(pose, self.skeleton.whole)[index])
 
     def flip(self, array: Array) -> Array:
-        """Return (n, K, 3) with x negated and the sides of the body exchanged."""
         out = array[:, self.skeleton.mirror_order]
         out[..., 0] *= -1
         return out
 
     def augment(self, array: Array, rng: np.random.Generator) -> Array:
-        """Zoom, turn and shift the clip, and move each point a little: (n, K, 3) -> the same."""
+        """Zoom, turn and shift the clip (n, K, 3), and move each point a little."""
         zoom, turn, shift = rng.uniform(-1, 1), rng.uniform(-1, 1), rng.uniform(-1, 1, 2)
         out = array.copy()
         if self.jitter:
@@ -124,12 +111,10 @@ class Landmarks:
         return out
 
     def finish(self, array: Array, seen: NDArray[np.bool_]) -> Array:
-        """Return float32 (n, K, 3), zero for every point and frame that was not seen."""
         there = seen[:, None] & (array[..., 2] > 0)
         return np.where(there[..., None], array, np.float32(0))
 
     def examine(self, stored: Stored, video_id: str, marks: Marks, fingerprint: str, say: Say) -> Found:
-        """Read a clip whole and say every fault in it; the marks that it holds of crop folders go into `marks`."""
         path = stored.file(video_id)
         arrays = pose_arrays(path)
         for fault in pose_faults(path, arrays):
@@ -139,7 +124,7 @@ class Landmarks:
                 check_marks(path, key, values, say)
                 marks[key.removeprefix("seen_")] = values
         length, landmarks = pose_shape(path)
-        whole, seen = self.skeleton.whole or self.skeleton, 0
+        whole, seen = self.skeleton.whole, 0
         if landmarks > max(whole.centre):
             points = arrays["pose"].reshape(length, landmarks, 3)
             seen = int(shoulders_seen(points, whole).sum())
@@ -155,18 +140,14 @@ class Landmarks:
 def centre_on_shoulders(pose: Array, size: tuple[int, int], skeleton: Skeleton = MEDIAPIPE) -> Array:
     """Put the signer's mid-shoulder at 0 and make one shoulder width the unit.
 
-    The centre and the width are medians over the frames in which both shoulders were seen, so that one bad frame moves
-    nothing and leaning, nodding and shrugging stay visible. Both axes are scaled alike (x grows to the picture's right,
-    y downwards). A point that was not seen, and every point of a frame whose shoulders were not seen, becomes
-    x = y = confidence = 0.
+    Centre and width are medians over the frames in which both shoulders were seen, so that one bad frame moves nothing
+    and leaning, nodding and shrugging stay visible. A point that was not seen, and every point of a frame whose
+    shoulders were not seen, becomes x = y = confidence = 0.
 
     Args:
         pose: float32 (T, K, 3): x, y in [0, 1] of the picture's width and height, confidence in [0, 1].
         size: the picture's width and height, in pixels or any other unit.
         skeleton: of the points, whose centre the shoulders are.
-
-    Returns:
-        float32 (T, K, 3): x, y in shoulder widths, confidence unchanged.
     """
     seen = shoulders_seen(pose, skeleton)
     out = np.zeros_like(pose)
@@ -184,20 +165,15 @@ def centre_on_shoulders(pose: Array, size: tuple[int, int], skeleton: Skeleton =
 
 
 def shoulders_seen(pose: Array, skeleton: Skeleton = MEDIAPIPE) -> NDArray[np.bool_]:
-    """Return bool (T,): the frames of (T, K, 3) in which both shoulders have a confidence above 0."""
+    """Return in which frames of (T, K, 3) both shoulders have a confidence above 0, (T,)."""
     left, right = skeleton.centre
     return np.asarray((pose[:, left, 2] > 0) & (pose[:, right, 2] > 0))
 
 
 def range_fault(places: NDArray[Any], there: NDArray[np.bool_], size: tuple[float, float]) -> str:
-    """Return why key points cannot be places in a picture of this size, as after normalising them; "" = they can.
+    """Return why points x, y (T, K, 2), where found (T, K), cannot be of a picture of this size; "" = they can.
 
     Whoever signs has head and shoulders in the picture, while legs and resting hands may well be below it.
-
-    Args:
-        places: x, y (T, K, 2).
-        there: bool (T, K), which of them were found.
-        size: the picture's width and height in the same unit.
     """
     found = places[there]
     if not len(found):

@@ -1,6 +1,6 @@
-"""A clip as a model reads it, in numpy: which frames are taken, what its streams are, clips padded to one length.
+"""A clip as a model reads it, of files or of a camera: which frames are taken, what its streams are, how it is padded.
 
-Files and a live camera both go through here. B clips, T frames, R crop side, K landmarks, F feature width.
+B clips, T frames, R crop side, K landmarks, F feature width.
 """
 
 from __future__ import annotations
@@ -18,23 +18,18 @@ KINDS = {"crops": 3, "pose": 2, "features": 1}
 
 
 class Seen(NamedTuple):
-    """Frames of a stream: `array` (n, ...) and `seen` bool (n,)."""
+    """Frames of a stream, n of its clip's T."""
 
-    array: Array
-    seen: NDArray[np.bool_]
+    array: Array  # (n, ...)
+    seen: NDArray[np.bool_]  # (n,)
 
 
 @dataclass
 class Inputs:
-    """One clip as an encoder reads it, every stream of the same T.
+    """One clip as an encoder reads it, every stream of the same T."""
 
-    Attributes:
-        streams: name -> crops uint8 (T, 3, R, R), pose float32 (T, K, 3) or features float32 (T, F).
-        seen: name -> bool (T,), True where the stream was seen; where it was not, the stream is zero.
-    """
-
-    streams: dict[str, Array]
-    seen: dict[str, NDArray[np.bool_]]
+    streams: dict[str, Array]  # name -> crops uint8 (T, 3, R, R), pose float32 (T, K, 3) or features float32 (T, F)
+    seen: dict[str, NDArray[np.bool_]]  # name -> (T,); where it is False, the stream is zero
 
 
 @dataclass(kw_only=True)
@@ -48,25 +43,15 @@ class Sample(Inputs):
 
 @dataclass(frozen=True, kw_only=True)
 class StreamSpec:
-    """One stream that an encoder reads.
+    """One stream that an encoder reads."""
 
-    Attributes:
-        name: of the stream, and of an exported graph's input.
-        kind: crops, pose or features.
-        dtype: numpy's name of it: uint8 of crops, float32 of all else.
-        shape: of one frame: crops (3, R, R), pose (K, 3), features (F).
-        folder: where a corpus has it.
-        points: the skeleton of a pose, by name or as its file holds it (`slt.streams.skeleton`); None for others.
-        size: side R of crops; None for others.
-    """
-
-    name: str
-    kind: str
-    dtype: str
-    shape: tuple[int, ...]
-    folder: str
-    points: str | dict[str, Any] | None
-    size: int | None
+    name: str  # also of an exported graph's input
+    kind: str  # one of KINDS
+    dtype: str  # uint8 of crops, float32 of all else
+    shape: tuple[int, ...]  # of one frame
+    folder: str  # of a corpus
+    points: str | dict[str, Any] | None = None  # the skeleton of a pose, by name or as its file holds it
+    size: int | None = None  # side R of crops
 
     def __post_init__(self) -> None:
         if len(self.shape) != KINDS.get(self.kind):
@@ -76,11 +61,7 @@ class StreamSpec:
             )
 
     def check(self, array: Array, seen: Array) -> None:
-        """Refuse a clip's stream (T, ...) and its seen marks (T,) that the encoder cannot read.
-
-        Raises:
-            ValueError: another shape or dtype, or no frame.
-        """
+        """Refuse a clip's stream (T, ...) and its seen marks (T,) that the encoder cannot read."""
         expected = f"stream {self.name!r}: expected {self.dtype} (T, {', '.join(map(str, self.shape))}) with T > 0"
         if array.dtype != self.dtype or array.shape[1:] != self.shape or not len(array):
             raise ValueError(f"{expected}, came {array.dtype} {array.shape}; make it with slt.inference.inputs")
@@ -89,7 +70,7 @@ class StreamSpec:
 
 
 def frame_step(clip_fps: float, fps: float | None) -> float:
-    """Return how many frames of a clip at `clip_fps` lie from one taken to the next; a slower clip keeps all (1)."""
+    """Return how many frames of a clip lie from one taken to the next; a slower clip keeps all (1)."""
     return 1.0 if fps is None else max(1.0, clip_fps / fps)
 
 

@@ -8,13 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Share:
-    """How often a stream is seen.
-
-    Attributes:
-        seen: frames in which it is.
-        frames: frames that were looked at.
-        clips: clips of which they are.
-    """
+    """How often a stream is seen: frames in which it is, frames and clips that were looked at."""
 
     seen: float = 0.0
     frames: int = 0
@@ -22,29 +16,25 @@ class Share:
 
     @property
     def share(self) -> float:
-        """Frames in which the stream is seen, as a share of all."""
         return self.seen / self.frames if self.frames else 0.0
 
     def add(self, seen: float, frames: int) -> Share:
         """Return this with another clip in it."""
         return Share(self.seen + seen, self.frames + frames, self.clips + 1)
 
+    def __str__(self) -> str:
+        return f"{self.frames:,} frames ({self.clips:,} clips)"
+
 
 def seen_lines(shares: Mapping[str, Share]) -> list[str]:
     """Return a line a stream, as `seen: left_hand 0.71 of 8,123 frames (60 clips)`."""
-    return [f"seen: {name} {one.share:.2f} of {_count(one)}" for name, one in shares.items()]
+    return [f"seen: {name} {one.share:.2f} of {one}" for name, one in shares.items()]
 
 
 def seen_faults(shares: Mapping[str, Share], min_seen: float, *, key: str) -> list[str]:
-    """Return what is to be said of each stream that is seen in a smaller share than `min_seen`, or never.
-
-    Args:
-        shares: by stream.
-        min_seen: the least share.
-        key: what a user sets it by.
-    """
+    """Return a fault for each stream that is seen in a smaller share than `min_seen`, which `key` sets, or never."""
     return [
-        f"stream {name!r} is {f'seen in {one.share:.2%}' if one.seen else 'never seen in any'} of {_count(one)}; "
+        f"stream {name!r} is {f'seen in {one.share:.2%}' if one.seen else 'never seen in any'} of {one}; "
         f"expected at least {key}={min_seen:g}. Likely causes: a hand that is hidden or rests, as of who signs with "
         "one; faces that are blurred; marks the wrong way round; for a pose, shoulders that are missing, outside the "
         "picture or not shares of it, as of key points that were normalised before they were saved. Look at "
@@ -53,7 +43,3 @@ def seen_faults(shares: Mapping[str, Share], min_seen: float, *, key: str) -> li
         for name, one in shares.items()
         if one.frames and (not one.seen or one.share < min_seen)
     ]
-
-
-def _count(one: Share) -> str:
-    return f"{one.frames:,} frames ({one.clips:,} clips)"

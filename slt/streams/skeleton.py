@@ -1,7 +1,4 @@
-"""What the points of a pose are: their names, parts, sides, bones and centre, each skeleton and subset one YAML file.
-
-K landmarks.
-"""
+"""What the K points of a pose are: names, parts, sides, bones and centre; each skeleton and subset is one YAML file."""
 
 from __future__ import annotations
 
@@ -23,30 +20,24 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 OWN = next(folder for home in (_PACKAGE.parent, _PACKAGE) if (folder := home / "conf" / "skeleton").is_dir())
 
 Points = str | Mapping[str, Any]  # how a configuration says it: the name of a file, or what such a file holds
-Edges = Mapping[str, Sequence[tuple[int, int]]]
 
 
 @dataclass(frozen=True, eq=False)
 class Skeleton:
-    """The points of a pose, in the order of its arrays.
+    """The points of a pose, in the order of its arrays."""
 
-    Attributes:
-        name: of its file.
-        points: names (K,); those that differ in LEFT and RIGHT alone change places in a mirror.
-        parts: part -> places of its points.
-        edges: `part.group` -> the two places that each bone joins.
-        centre: the two points that a pose is centred on, LEFT then RIGHT.
-        places: where its points stand in `whole`, (K,).
-        whole: the skeleton of the files, which a subset is taken out of; None = itself.
-    """
+    name: str  # of its file
+    points: tuple[str, ...]  # names; those that differ in LEFT and RIGHT alone change places in a mirror
+    parts: Mapping[str, tuple[int, ...]]  # part -> places of its points
+    edges: Mapping[str, Sequence[tuple[int, int]]]  # `part.group` -> the two places that each bone joins
+    centre: tuple[int, int]  # the two points that a pose is centred on, LEFT then RIGHT
+    places: NDArray[np.int64]  # where its points stand in `whole`, (K,)
+    of: Skeleton | None = None  # what a subset is taken out of
 
-    name: str
-    points: tuple[str, ...]
-    parts: Mapping[str, tuple[int, ...]]
-    edges: Edges
-    centre: tuple[int, int]
-    places: NDArray[np.int64]
-    whole: Skeleton | None = None
+    @property
+    def whole(self) -> Skeleton:
+        """The skeleton of the files."""
+        return self.of or self
 
     def __len__(self) -> int:
         return len(self.points)
@@ -60,11 +51,7 @@ class Skeleton:
         return np.array([place.get(other, n) for n, other in enumerate(others)])
 
     def subset(self, name: str, points: Sequence[str]) -> Skeleton:
-        """Return the skeleton of some points, each named by itself or with all of its part.
-
-        Raises:
-            ValueError: a name that is neither, a point that stands twice, or no centre.
-        """
+        """Return the skeleton of some points, each named by itself or with all of its part."""
         known = {point: (n,) for n, point in enumerate(self.points)} | dict(self.parts)
         if strange := [point for point in points if point not in known]:
             raise ValueError(f"skeleton {name!r}: {self.name} has no point {strange[0]!r}{near(strange[0], known)}")
@@ -82,16 +69,16 @@ class Skeleton:
                    for group, pairs in self.edges.items()},
             centre=(order[self.centre[0]], order[self.centre[1]]),
             places=np.array(places),
-            whole=self,
+            of=self,
         )  # fmt: skip
 
     def check_file(self, landmarks: int, where: str) -> None:
         """Raise ValueError, naming `where`, unless a file of so many points holds it: its whole, or its first part."""
-        whole = self.whole or self
-        first = len(next(iter(whole.parts.values())))
-        if landmarks not in (first, len(whole)):
+        whole = self.whole
+        part, points = next(iter(whole.parts.items()))
+        if landmarks not in (len(points), len(whole)):
             raise ValueError(
-                f"{where}: a pose of {whole.name} has {first} landmarks ({next(iter(whole.parts))}) or {len(whole)} "
+                f"{where}: a pose of {whole.name} has {len(points)} landmarks ({part}) or {len(whole)} "
                 f"({', '.join(whole.parts)}), came {landmarks}; convert it to this numbering"
             )
         if self.places.max() >= landmarks:
@@ -102,11 +89,7 @@ class Skeleton:
 
 
 def find_skeleton(points: Points) -> Skeleton:
-    """Return the skeleton of a name or of what its file holds.
-
-    Raises:
-        ValueError: no such file, or a content that is no skeleton.
-    """
+    """Return the skeleton of a name, or of what its file holds."""
     points = spell_out(points)
     return _own(points) if isinstance(points, str) else _built(points)
 
@@ -129,14 +112,11 @@ def _built(content: Mapping[str, Any]) -> Skeleton:
         ) from error
 
 
-def spell_out(points: Points) -> Points:
+def spell_out(points: Points) -> str | dict[str, Any]:
     """Return a name of the suite's own as it is, and instead of any other what its file holds.
 
     Such files stand in `conf/skeleton` or `skeleton` of the working folder. So a checkpoint or an export is whole
     without the files of whoever trained it.
-
-    Raises:
-        ValueError: no such file.
     """
     if isinstance(points, Mapping):
         return dict(points) | ({"of": spell_out(points["of"])} if "of" in points else {})
@@ -174,5 +154,5 @@ MEDIAPIPE = find_skeleton("mediapipe_75")
 
 @cache
 def first_points(count: int) -> Skeleton:
-    """Return the skeleton of the first points of `MEDIAPIPE`, which is what a pose of an unnamed one holds."""
+    """Return the skeleton that a pose of an unnamed one is taken for: the first points of `MEDIAPIPE`."""
     return MEDIAPIPE.subset(f"mediapipe_{count}", MEDIAPIPE.points[:count])

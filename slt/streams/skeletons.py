@@ -49,11 +49,11 @@ _HANDS = {"LEFT_HAND_LANDMARKS": "LEFT", "RIGHT_HAND_LANDMARKS": "RIGHT",
 
 
 def place_points(body: Mapping[str, int], hands: Mapping[str, Sequence[int]]) -> NDArray[np.int64]:
-    """Return where each of the 75 points stands in a skeleton, int64 (75,); -1 = the skeleton does not have it.
+    """Return where each of the 75 points stands in a skeleton, (75,); -1 = the skeleton does not have it.
 
     Args:
         body: the places of the points of body and face by name, see `ELSEWHERE`.
-        hands: the 21 places of a hand's points by side; without a side that the skeleton does not have.
+        hands: side -> the 21 places of its points.
     """
     places: list[int] = []
     for name in BODY_NAMES:
@@ -66,11 +66,7 @@ def place_points(body: Mapping[str, int], hands: Mapping[str, Sequence[int]]) ->
 
 
 def place_components(components: Iterable[Any], where: str) -> NDArray[np.int64]:
-    """Return `place_points` of a .pose file's header, by the names of its components and points.
-
-    Raises:
-        ValueError: naming `where`: another skeleton, or a part of a known one with other points.
-    """
+    """Return `place_points` of a .pose file's header; refuse, naming `where`, another skeleton or other points."""
     components = list(components)
     body: dict[str, int] = {}
     hands: dict[str, list[int]] = {}

@@ -1,7 +1,6 @@
-"""What a dataset asks of a stream, and what lies in a stream's folder.
+"""What a dataset asks of a stream, and what lies in a stream's folder: T frames of a clip, n of them chosen.
 
-T frames of a clip, n of them chosen. A reader knows a folder and holds no clips, so that one serves every split. A new
-kind of stream is one more class with these methods, and its name in YAML.
+A new kind of stream is one more class with these methods, and its name in YAML.
 """
 
 from __future__ import annotations
@@ -34,15 +33,15 @@ Marks = dict[str, NDArray[Any]]  # crop folder -> marks (T,) that a clip's pose 
 
 
 class Found(NamedTuple):
-    """A clip's stream, read whole: frames T, frames in which it is seen, and side R, landmarks K or features F."""
+    """A clip's stream, read whole."""
 
-    length: int
-    seen: int
-    side: int
+    length: int  # frames T
+    seen: int  # frames in which it is seen
+    side: int  # R, landmarks K or features F
 
 
 class Stream(Protocol):
-    """A reader; n frames are chosen of a clip's T by an index array (n,)."""
+    """A reader of a folder, which holds no clips: one serves every split."""
 
     @property
     def folder(self) -> str:
@@ -82,25 +81,23 @@ class Stream(Protocol):
 
 @dataclass
 class Stored:
-    """A folder in one form: which clips it holds, id -> number of files, and where a frame is a file its last frame."""
+    """The clips in a folder that are there in one form."""
 
     path: Path
     form: str
-    files: Counter[str] = field(default_factory=Counter)
-    last: dict[str, int] = field(default_factory=dict)
+    files: Counter[str] = field(default_factory=Counter)  # id -> number of files
+    last: dict[str, int] = field(default_factory=dict)  # id -> last frame, 0 where a clip is one file
 
     def file(self, name: str) -> Path:
-        """The file, or first file, of a clip."""
+        """Return the file, or first file, of a clip."""
         return self.path / NAMES[self.form].format(name)
 
     def absent(self, ids: Iterable[str]) -> Iterator[str]:
         """Yield a fault for each clip without a file."""
         for name in ids:
             if name not in self.files:
-                yield (
-                    f"{self.file(name)}: no such file, but clip {name!r} has a row in subs.csv; extract it, or take "
-                    "the row out"
-                )
+                said = f"no such file, but clip {name!r} has a row in subs.csv; extract it, or take the row out"
+                yield f"{self.file(name)}: {said}"
 
     def gap(self, name: str) -> str:
         """Return the fault of a clip whose frames are not consecutive from zero, "" where they are."""
@@ -147,12 +144,7 @@ def list_forms(path: Path, say: Say, forms: Iterable[str] = tuple(FORMS.values()
 
 
 def list_clips(root: Path, folder: str, ids: Sequence[str], forms: Sequence[str]) -> Stored:
-    """Return a stream's folder, which holds these clips in one of the forms.
-
-    Raises:
-        FileNotFoundError: no such folder, or a clip without a file.
-        ValueError: two forms, or a gap in the frame numbers.
-    """
+    """Return a stream's folder, which holds these clips, whole, in one of the forms."""
     if not (root / folder).is_dir():
         there = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
         raise FileNotFoundError(f"{root / folder}: no such folder of a stream; {root} holds the folders {there}")
@@ -166,6 +158,12 @@ def list_clips(root: Path, folder: str, ids: Sequence[str], forms: Sequence[str]
         if fault := stored.gap(name):
             raise ValueError(fault)
     return stored
+
+
+def not_pictured(name: str, kind: str, regions: Sequence[Any]) -> ValueError:
+    """Return the error for a stream that a camera or film does not give."""
+    there = f"of a film or camera there are the crops {', '.join(regions[0].crops)} and a pose"
+    return ValueError(f"stream {name!r} ({kind}): not made from pictures; {there}")
 
 
 def some(frames: Sequence[int]) -> str:

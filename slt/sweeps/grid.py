@@ -6,7 +6,6 @@ jobs to sweep.json.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
@@ -22,6 +21,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from slt.files import read_json, write_json
 from slt.sweeps.status import new_folder, read_overrides, read_status
 
 PLAN = "sweep.json"
@@ -32,16 +32,18 @@ class SweepCallback(Callback):
     """Gives a new run or sweep a folder of its own, and looks a sweep over before its first job."""
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
-        """Makes a new run's folder."""
         with suppress(OSError):  # what cannot be made is Hydra's to say, which tries next
             _own_folder(config, "run")
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Writes sweep.json; a sweep that cannot be meant ends here, with one message and exit status 1."""
         try:
-            folder, jobs = plan(config)
-            folder = _own_folder(config, "sweep") or folder
-            write_plan(folder, jobs)
+            jobs = _jobs(config)
+            folder = _own_folder(config, "sweep") or Path(str(config.hydra.sweep.dir))
+            words = [word for word in sys.argv[1:] if not word.startswith("hydra.sweep.dir=")]
+            command = Path(sys.argv[0]).name.removesuffix(".py").removeprefix("slt.")
+            again = ["python", "-m", f"slt.{command}", *words, f"hydra.sweep.dir={folder}"]
+            write_json(folder / PLAN, {"again": shlex.join(again), "jobs": jobs})
         except (ValueError, OSError) as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(1)  # Hydra makes a warning of any other error of a callback
@@ -56,8 +58,7 @@ def _own_folder(config: DictConfig, kind: Literal["run", "sweep"]) -> Path | Non
 
     A name with the second in it is a new one's, as in conf/folders.yaml; a fixed one is gone on in.
     """
-    pattern = OmegaConf.to_container(config.hydra[kind], resolve=False)["dir"]  # type: ignore[index, call-overload]
-    if not re.search(r"\$\{now:[^}]*%[SfTsXc]", pattern):
+    if not re.search(r"\$\{now:[^}]*%[SfTsXc]", _pattern(config, kind, "dir")):
         return None
     folder = new_folder(Path(str(config.hydra[kind].dir)))
     with read_write(config), open_dict(config):
@@ -68,6 +69,11 @@ def _own_folder(config: DictConfig, kind: Literal["run", "sweep"]) -> Path | Non
     return folder
 
 
+def _pattern(config: DictConfig, kind: str, key: str) -> str:
+    """A value below `hydra.run` or `hydra.sweep` before anything in it is looked up."""
+    return str(OmegaConf.to_container(config.hydra[kind], resolve=False)[key])  # type: ignore[index, call-overload]
+
+
 def begun(*, forget: bool = False) -> Path | None:
     """The folder of the sweep that this process began, if it did."""
     found = _begun[0] if _begun else None
@@ -76,16 +82,13 @@ def begun(*, forget: bool = False) -> Path | None:
     return found
 
 
-def plan(config: DictConfig) -> tuple[Path, list[dict[str, Any]]]:
-    """The folder of a sweep and its jobs: number, folder below the sweep's, overrides. None are known in advance of a
-    sweeper that chooses as it goes.
+def _jobs(config: DictConfig) -> list[dict[str, Any]]:
+    """A sweep's jobs: number, folder below the sweep's, overrides; none of a sweeper that chooses as it goes.
 
-    Raises:
-        ValueError: a grid without a job, two jobs of one folder, or a folder that holds another job or is in use.
+    ValueError for a grid without a job, two jobs of one folder, or a folder that holds another job or is in use.
     """
-    folder = Path(str(config.hydra.sweep.dir))
     if not config.hydra.sweeper._target_.endswith("BasicSweeper"):
-        return folder, []
+        return []
     loader = GlobalHydra.instance().config_loader()
     words = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
     words += list(config.hydra.overrides.task)
@@ -98,8 +101,8 @@ def plan(config: DictConfig) -> tuple[Path, list[dict[str, Any]]]:
         {"number": number, "folder": _subfolder(config, number, job), "overrides": job}
         for number, job in enumerate(grid)
     ]
-    _check_folders(folder, jobs)
-    return folder, jobs
+    _check_folders(Path(str(config.hydra.sweep.dir)), jobs)
+    return jobs
 
 
 def jobs_of(params: Mapping[str, Any]) -> list[list[str]]:
@@ -111,8 +114,7 @@ def jobs_of(params: Mapping[str, Any]) -> list[list[str]]:
 
 def _subfolder(config: DictConfig, number: int, overrides: Sequence[str]) -> str:
     """Where Hydra will put a job, below the sweep's folder."""
-    subdir = OmegaConf.to_container(config.hydra.sweep, resolve=False)["subdir"]  # type: ignore[index, call-overload]
-    if subdir == "${hydra.job.num}":  # the rule of conf/folders.yaml; composing each job takes a tenth of a second
+    if _pattern(config, "sweep", "subdir") == "${hydra.job.num}":  # composing each job takes a tenth of a second
         return str(number)
     composed = GlobalHydra.instance().config_loader().load_sweep_config(config, list(overrides))
     with open_dict(composed):
@@ -125,10 +127,10 @@ def _check_folders(folder: Path, jobs: Sequence[Mapping[str, Any]]) -> None:
     for job in jobs:
         place = folder / job["folder"]
         if other := where.get(job["folder"]):
-            told = zip((other, job), _apart(other["overrides"], job["overrides"]), strict=True)
-            both = " and ".join(f"job {one['number']} ({words})" for one, words in told)
+            before, now = _apart(other["overrides"], job["overrides"])
             raise ValueError(
-                f"hydra.sweep.subdir puts two jobs into {place}: {both}; name them by ${{hydra.job.num}} too"
+                f"hydra.sweep.subdir puts two jobs into {place}: job {other['number']} ({before}) and job "
+                f"{job['number']} ({now}); name them by ${{hydra.job.num}} too"
             )
         where[job["folder"]] = job
         status = read_status(place)
@@ -141,11 +143,7 @@ def _check_folders(folder: Path, jobs: Sequence[Mapping[str, Any]]) -> None:
 
 
 def check_same_job(folder: Path, overrides: Sequence[str]) -> None:
-    """Refuses a folder of another job: what stands there is not lost.
-
-    Raises:
-        ValueError: naming both jobs' overrides.
-    """
+    """Raises ValueError for a folder of another job: what stands there is not lost."""
     earlier = read_overrides(folder)
     if earlier is not None and sorted(earlier) != sorted(overrides):
         before, now = _apart(earlier, overrides)
@@ -162,31 +160,19 @@ def _apart(one: Sequence[str], other: Sequence[str]) -> tuple[str, str]:
     return first, second
 
 
-def write_plan(folder: Path, jobs: Sequence[Mapping[str, Any]]) -> None:
-    """Writes sweep.json: the command that goes on with the sweep, and its jobs."""
-    words = [word for word in sys.argv[1:] if not word.startswith("hydra.sweep.dir=")]
-    command = Path(sys.argv[0]).name.removesuffix(".py").removeprefix("slt.")
-    again = ["python", "-m", f"slt.{command}", *words, f"hydra.sweep.dir={folder}"]
-    folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f".{PLAN}.part"
-    part.write_text(json.dumps({"again": shlex.join(again), "jobs": list(jobs)}, indent=1) + "\n", encoding="utf-8")
-    part.replace(folder / PLAN)
-
-
 def read_plan(folder: Path) -> dict[str, Any]:
-    """What sweep.json says: `again`, the command that goes on, and `jobs`; nothing of either where it is not there.
-
-    Raises:
-        ValueError: it cannot be read.
-    """
+    """What sweep.json says: `again`, the command that goes on, and `jobs`; nothing of either where it is not there."""
+    path = folder / PLAN
+    if not path.is_file():
+        return {"again": None, "jobs": []}
     try:
-        found = json.loads((folder / PLAN).read_text(encoding="utf-8"))
-        jobs = [{"number": int(job["number"]), "folder": str(job["folder"]),
-                 "overrides": [str(one) for one in job["overrides"]]} for job in found["jobs"]]  # fmt: skip
+        found = read_json(path)
+        jobs = [
+            {"number": int(job["number"]), "folder": str(job["folder"]), "overrides": [*map(str, job["overrides"])]}
+            for job in found["jobs"]
+        ]
         if any(len(str(job["folder"]).encode()) > 255 for job in jobs):
             raise ValueError("the name of a folder of over 255 bytes")
         return {"again": found["again"], "jobs": jobs}
-    except FileNotFoundError:
-        return {"again": None, "jobs": []}
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-        raise ValueError(f"{folder / PLAN}: not a sweep's list of jobs ({error}); the sweep writes it anew") from error
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
+        raise ValueError(f"{path}: not a sweep's list of jobs ({error}); the sweep writes it anew") from error

@@ -1,7 +1,4 @@
-"""Runs that differ in nothing but their seed, taken together: means, intervals, and the difference to the best.
-
-N runs of a group, B resamples.
-"""
+"""Runs that differ in nothing but their seed, taken together: means, intervals, and the difference to the best."""
 
 from __future__ import annotations
 
@@ -14,6 +11,7 @@ import numpy as np
 from slt.evaluation.metrics import Difference, compare
 from slt.sweeps.runs import Run
 
+BOOTSTRAP, SEED = 1000, 1  # resamples and their seed: the same page from the same runs
 # Keys that do not make two runs two experiments.
 IGNORED = ("seed", "experiments", "sweep", "study", "device", "num_workers", "resume", "wandb", "debug", "hydra")
 # 97.5 % quantiles of Student's t for 1 to 30 degrees of freedom (any textbook's table).
@@ -34,14 +32,9 @@ class Mean:
 
 @dataclass
 class Group:
-    """Runs of one setting, whatever their seed and state.
+    """Runs of one setting, whatever their seed and state: the keys that tell groups apart, their values and a label.
 
-    Attributes:
-        keys: that differ from group to group.
-        values: of these keys.
-        label: `key=value` of each, for people.
-        runs: of the group.
-        difference: of the final score to the best group's; None for that one, and where sentences cannot be compared.
+    `difference` is that of the final score to the best group's; None where sentences cannot be compared.
     """
 
     keys: tuple[str, ...]
@@ -52,7 +45,6 @@ class Group:
 
     @property
     def finished(self) -> list[Run]:
-        """The runs whose scores count."""
         return [run for run in self.runs if run.finished]
 
     def mean(self, metric: str) -> Mean | None:
@@ -71,11 +63,15 @@ def mean(values: Sequence[float]) -> Mean:
     return Mean(middle, middle - half, middle + half, n)
 
 
+def counts(key: str) -> bool:
+    """Whether runs that differ in a key are two experiments."""
+    return key.split(".")[0] not in IGNORED
+
+
 def differing(runs: Sequence[Run]) -> list[str]:
     """The keys in which runs differ, but for those that make no experiment, in the order they were given in."""
-    keys = list(dict.fromkeys(key for run in runs for key in run.overrides))
-    kept = [key for key in keys if key.split(".")[0] not in IGNORED]
-    return [key for key in kept if len({run.value_of(key) for run in runs}) > 1]
+    keys = dict.fromkeys(key for run in runs for key in run.overrides if counts(key))
+    return [key for key in keys if len({run.value_of(key) for run in runs}) > 1]
 
 
 def grouped(runs: Sequence[Run], keys: Sequence[str]) -> list[Group]:
@@ -83,12 +79,12 @@ def grouped(runs: Sequence[Run], keys: Sequence[str]) -> list[Group]:
     groups: dict[tuple[str, ...], Group] = {}
     for run in runs:
         values = tuple(run.value_of(key) for key in keys)
-        label = ", ".join(label_of(key, value) for key, value in zip(keys, values, strict=True)) or "all runs"
+        label = ", ".join(map(label_of, keys, values)) or "all runs"
         groups.setdefault(values, Group(tuple(keys), values, label)).runs.append(run)
     return list(groups.values())
 
 
-def label_of(key: str, value: str, *, shown: str | None = None) -> str:
+def label_of(key: str, value: str, *, shown: str = "") -> str:
     """`key=value`, or for a key that was deleted `without key`; `shown` stands in the key's place."""
     name = (shown or key).lstrip("~")
     if key.startswith("~"):
@@ -106,29 +102,20 @@ def ranked(groups: Sequence[Group], objective: str) -> list[Group]:
     return sorted(groups, key=height, reverse=True)
 
 
-def compare_groups(groups: Sequence[Group], *, bootstrap: int, seed: int) -> None:
-    """Sets each group's difference to the first one that has translations.
-
-    Args:
-        groups: the best first.
-        bootstrap: B.
-        seed: of the resamples.
-    """
+def compare_groups(groups: Sequence[Group]) -> None:
+    """Sets each group's difference to the first one that has translations, the best first."""
     reference: list[tuple[str, str]] = []
     signers: list[str] = []
-    systems: dict[int, list[list[str]]] = {}
+    systems: dict[str, list[list[str]]] = {}
     for place, group in enumerate(groups):
         for run in group.finished:
             sentences = [(p.id, p.reference) for p in run.predictions]
             reference, signers = reference or sentences, signers or [p.signer for p in run.predictions]
             if sentences and sentences == reference:  # of other sentences a paired difference means nothing
-                systems.setdefault(place, []).append([p.hypothesis for p in run.predictions])
+                systems.setdefault(str(place), []).append([p.hypothesis for p in run.predictions])
     if len(systems) < 2:
         return
-    best = next(iter(systems))
-    found = compare(
-        {str(place): system for place, system in systems.items()}, [text for _, text in reference],
-        baseline=str(best), bootstrap=bootstrap, seed=seed, signers=signers,
-    )  # fmt: skip
+    texts, best = [text for _, text in reference], next(iter(systems))
+    found = compare(systems, texts, baseline=best, bootstrap=BOOTSTRAP, seed=SEED, signers=signers)
     for name, difference in found.items():
         groups[int(name)].difference = difference

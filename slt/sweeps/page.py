@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
-from matplotlib.figure import Figure
 
 from slt.drawing.charts import inline, look
+from slt.drawing.page import templates
 from slt.files import atomic
 from slt.sweeps.grid import read_plan
-from slt.sweeps.groups import Group, compare_groups, differing, grouped, ranked
+from slt.sweeps.groups import BOOTSTRAP, Group, compare_groups, differing, grouped, ranked
 from slt.sweeps.plots import learning_curves, parallel_coordinates, score_bars
-from slt.sweeps.runs import Run, read_sweep
+from slt.sweeps.runs import Run, read_sweep, write_table
 from slt.sweeps.status import STATES, read_status
-
-BOOTSTRAP = 1000
-SEED = 1  # of the resamples: the same page from the same runs
 
 
 @dataclass
@@ -34,7 +29,6 @@ class Sweep:
     """A sweep as read from its folder.
 
     Attributes:
-        folder: of the sweep.
         runs: all jobs, by number.
         keys: in which they differ, the seed left out.
         groups: runs that differ in their seed only, the best first.
@@ -53,21 +47,22 @@ class Sweep:
 
     @classmethod
     def read(cls, folder: Path) -> Sweep:
-        """Reads, groups and compares.
-
-        Raises:
-            FileNotFoundError, ValueError: no sweep is there.
-        """
+        """Reads, groups and compares; FileNotFoundError or ValueError where no sweep is there."""
         runs = read_sweep(folder)
         keys = differing(runs)
         objective = Counter(run.objective for run in runs if run.config).most_common(1)
         name = objective[0][0] if objective else "score"
         splits = Counter(run.split for run in runs if run.split and f"{run.split}/bleu" in run.metrics)
         groups = ranked(grouped(runs, keys), name)
-        compare_groups(groups, bootstrap=BOOTSTRAP, seed=SEED)
+        compare_groups(groups)
         final = f"{splits.most_common(1)[0][0]}/bleu" if splits else None
         return cls(folder, runs, keys, groups, name, final, read_plan(folder)["again"])
 
+    @property
+    def scores(self) -> list[str]:
+        return [name for name in (self.objective, self.final) if name]
+
+    @property
     def states(self) -> dict[str, int]:
         """State -> jobs in it, in the order of `STATES`, the ones that there are."""
         counts = Counter(run.status.state for run in self.runs)
@@ -75,74 +70,59 @@ class Sweep:
 
 
 def write_sweep(folder: Path) -> Sweep:
-    """Writes sweep.csv, sweep.html, and the plots as PNG, into a sweep's folder.
-
-    Raises:
-        FileNotFoundError, ValueError: no sweep is there.
-    """
+    """Writes sweep.csv, sweep.html, and the plots as PNG, into a sweep's folder."""
     sweep = Sweep.read(folder)
-    _write_table(folder / "sweep.csv", sweep)
-    charts = []
-    for name, label, figure in _figures(sweep):
-        if figure is not None:
-            charts.append(Markup(inline(figure, label)))
-            figure.savefig(folder / f"{name}.png", dpi=130, facecolor="white")
-    environment = Environment(
-        loader=PackageLoader("slt.sweeps", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
+    _write_csv(folder / "sweep.csv", sweep)
+    environment = templates("slt.sweeps")
     environment.filters["score"] = lambda value: "–" if value is None else f"{value:.2f}"
     environment.filters["signed"] = lambda value: f"{value:+.2f}"
-    style = (Path(__file__).parent.parent / "drawing" / "page.css").read_text(encoding="utf-8")
     page = environment.get_template("sweep.html").render(
-        title=f"Sweep over {', '.join(sweep.keys) or 'seeds'}",
-        facts=_facts(sweep),
-        style=Markup(style),
-        sweep=sweep,
-        bootstrap=BOOTSTRAP,
-        rows=[_row(run, sweep) for run in sweep.runs],
-        states=STATES,
-        charts=charts,
-    )
+        title=f"Sweep over {', '.join(sweep.keys) or 'seeds'}", facts=_facts(sweep), sweep=sweep, bootstrap=BOOTSTRAP,
+        rows=[_row(run, sweep) for run in sweep.runs], states=STATES, charts=_draw(sweep),
+    )  # fmt: skip
     with atomic(folder / "sweep.html") as file:
         file.write(page.encode())
     return sweep
 
 
-def _figures(sweep: Sweep) -> list[tuple[str, str, Figure | None]]:
-    """File name, words for those who do not see it, picture."""
-    scores = [sweep.objective, *([sweep.final] if sweep.final else [])]
-    seeds = ["seed"] if len({run.seed for run in sweep.runs}) > 1 else []
-    found = []
+def _draw(sweep: Sweep) -> list[Markup]:
+    """The plots for the page; each is saved too."""
+    both, objective = " and ".join(sweep.scores), sweep.objective
+    keys = [*sweep.keys, *(["seed"] if len({run.seed for run in sweep.runs}) > 1 else [])]
+    charts = []
     for name, label, draw in (
-        ("scores", f"{' and '.join(scores)} of each setting", lambda: score_bars(sweep.groups, scores)),
-        ("curves", f"{sweep.objective} over steps", lambda: learning_curves(sweep.groups, sweep.objective)),
-        (
-            "parallel",
-            f"overrides of each run and its {' and '.join(scores)}",
-            lambda: parallel_coordinates(sweep.runs, [*sweep.keys, *seeds], scores),
-        ),
-    ):
+        ("scores", f"{both} of each setting", partial(score_bars, sweep.groups, sweep.scores)),
+        ("curves", f"{objective} over steps", partial(learning_curves, sweep.groups, objective)),
+        ("parallel", f"overrides of each run and its {both}",
+         partial(parallel_coordinates, sweep.runs, keys, sweep.scores)),
+    ):  # fmt: skip
         with look(name):
-            found.append((name, label, draw()))
-    return found
+            figure = draw()
+        if figure is not None:
+            charts.append(Markup(inline(figure, label)))
+            figure.savefig(sweep.folder / f"{name}.png", dpi=130, facecolor="white")
+    return charts
 
 
 def _facts(sweep: Sweep) -> Mapping[str, str]:
+    started = [run.status.started for run in sweep.runs if run.status.started]
+    machines = dict.fromkeys(str(run.origin["machine"]) for run in sweep.runs if "machine" in run.origin)
+    revisions = dict.fromkeys(
+        f"{run.origin['git']}{' (changed)' if run.origin.get('git_dirty') else ''}"
+        for run in sweep.runs
+        if run.origin.get("git")
+    )
     facts = {
         "folder": os.path.relpath(sweep.folder),
-        "jobs": ", ".join(f"{count} {state}" for state, count in sweep.states().items()),
+        "jobs": ", ".join(f"{count} {state}" for state, count in sweep.states.items()),
         "ranked by": f"{sweep.objective} of the best checkpoint, mean over seeds",
+        "begun": min(started, default="").replace("T", " "),
+        "machine": ", ".join(machines),
+        "revision": ", ".join(revisions),
+        "goes on with": sweep.again if sweep.again and any(not run.finished for run in sweep.runs) else "",
+        "written": datetime.now().astimezone().isoformat(sep=" ", timespec="seconds"),
     }
-    started = [run.status.started for run in sweep.runs if run.status.started]
-    facts |= {"begun": min(started).replace("T", " ")} if started else {}
-    machine = Counter(str(run.origin["machine"]) for run in sweep.runs if "machine" in run.origin)
-    revision = Counter(f"{run.origin['git']}{' (changed)' if run.origin.get('git_dirty') else ''}"
-                       for run in sweep.runs if run.origin.get("git"))  # fmt: skip
-    facts |= {"machine": ", ".join(machine)} if machine else {}
-    facts |= {"revision": ", ".join(revision)} if revision else {}
-    if sweep.again and any(not run.finished for run in sweep.runs):
-        facts["goes on with"] = sweep.again
-    return facts | {"written": datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")}
+    return {name: value for name, value in facts.items() if value}
 
 
 def _row(run: Run, sweep: Sweep) -> dict[str, Any]:
@@ -160,46 +140,30 @@ def _row(run: Run, sweep: Sweep) -> dict[str, Any]:
     }
 
 
-def _write_table(path: Path, sweep: Sweep) -> None:
+def _write_csv(path: Path, sweep: Sweep) -> None:
     """One row a job: what differs, its state and scores, and beside them those of its group."""
-    skipped = {sweep.objective, "seconds"}
-    names = list(dict.fromkeys(name for run in sweep.runs for name in run.metrics if name not in skipped))
+    names = dict.fromkeys([sweep.objective, *(name for run in sweep.runs for name in run.metrics if name != "seconds")])
     rows = []
     for group in sweep.groups:
-        means = {name: group.mean(name) for name in (sweep.objective, sweep.final) if name}
         beside: dict[str, Any] = {"group": group.label, "n": len(group.finished)}
-        for name, found in means.items():
-            beside |= {f"{name}_mean": found and found.value, f"{name}_mean_low": found and found.low,
-                       f"{name}_mean_high": found and found.high}  # fmt: skip
+        for name in sweep.scores:
+            mean = group.mean(name)
+            for end, value in (("", "value"), ("_low", "low"), ("_high", "high")):
+                beside[f"{name}_mean{end}"] = mean and getattr(mean, value)
         if group.difference:
             d = group.difference
             beside |= {"difference": d.value, "difference_low": d.low, "difference_high": d.high, "p": d.p}
         for run in group.runs:
-            row: dict[str, Any] = {
-                "job": run.number,
-                "state": run.status.state,
-                "folder": run.folder.name,
-                "seed": run.seed,
-            }
-            row |= {key: run.value_of(key) for key in sweep.keys} | {sweep.objective: run.metrics.get(sweep.objective)}
+            row: dict[str, Any] = {"job": run.number, "state": run.status.state}
+            row |= {"folder": run.folder.name, "seed": run.seed} | {key: run.value_of(key) for key in sweep.keys}
             for name in names:
                 row[name] = run.metrics.get(name)
                 if name in run.bounds:
-                    row |= {f"{name}_low": run.bounds[name][0], f"{name}_high": run.bounds[name][1]}
+                    row[f"{name}_low"], row[f"{name}_high"] = run.bounds[name]
             rows.append(row | {"seconds": run.status.seconds, "failure": run.status.failure} | beside)
     rows.sort(key=lambda row: row["job"])
-    text = io.StringIO()
-    writer = csv.DictWriter(text, _columns(rows), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    with atomic(path) as file:
-        file.write(text.getvalue().encode())
-
-
-def _columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Every row's columns; the longest row's order, then what only others have."""
-    longest = max(rows, key=len)
-    return list(dict.fromkeys([*longest, *(name for row in rows for name in row)]))
+    # The longest row's order, then what only others have.
+    write_table(path, dict.fromkeys([*max(rows, key=len), *(name for row in rows for name in row)]), rows)
 
 
 def close(folder: Path) -> int:
@@ -220,26 +184,25 @@ def close(folder: Path) -> int:
         return 1
     print(summary(sweep))
     ended = [status.exit if status.exit is not None else 1 for status in found.values()]
-    return max([*ended, *([1] if len(found) < len(places) else [])])
+    return max([*ended, int(len(found) < len(places))])
 
 
 def summary(sweep: Sweep) -> str:
     """What the terminal shows: how the jobs ended, which ones failed and why, and where the page is."""
     folder = Path(os.path.relpath(sweep.folder))
-    lines = ["sweep: " + ", ".join(f"{count} {state}" for state, count in sweep.states().items())]
-    for run in sweep.runs:
-        if not run.finished:
-            differs = " ".join(f"{key}={run.value_of(key)}" for key in (*sweep.keys, "seed"))
-            logs = [name for name in ("error.log", "train.log") if (run.folder / name).is_file()]
-            where = f" (see {folder / run.folder.name / logs[0]})" if logs else ""
-            why = f": {run.status.failure}" if run.status.failure else ""
-            lines.append(f"  job {run.number}, {differs}, {run.status.state}{why}{where}")
-    if sweep.again and any(not run.finished for run in sweep.runs):
+    lines = ["sweep: " + ", ".join(f"{count} {state}" for state, count in sweep.states.items())]
+    unfinished = [run for run in sweep.runs if not run.finished]
+    for run in unfinished:
+        differs = " ".join(f"{key}={run.value_of(key)}" for key in (*sweep.keys, "seed"))
+        logs = [name for name in ("error.log", "train.log") if (run.folder / name).is_file()]
+        where = f" (see {folder / run.folder.name / logs[0]})" if logs else ""
+        why = f": {run.status.failure}" if run.status.failure else ""
+        lines.append(f"  job {run.number}, {differs}, {run.status.state}{why}{where}")
+    if sweep.again and unfinished:
         lines.append(f"  what is not finished goes on with: {sweep.again}")
     best = sweep.groups[0]
     if found := best.mean(sweep.objective):
         interval = "" if found.low is None else f" ({found.low:.2f} to {found.high:.2f})"
         lines.append(f"  best: {best.label}, {sweep.objective} {found.value:.2f}{interval}, {found.n} seeds")
-    return "\n".join(
-        [*lines, f"table: {folder / 'sweep.csv'}", f"page: {folder / 'sweep.html'}", f"sweep folder: {folder}"]
-    )
+    lines += [f"table: {folder / 'sweep.csv'}", f"page: {folder / 'sweep.html'}", f"sweep folder: {folder}"]
+    return "\n".join(lines)

@@ -1,4 +1,7 @@
-"""The pictures of a sweep: parallel coordinates, scores with intervals, learning curves with the seeds shaded."""
+"""The pictures of a sweep: parallel coordinates, scores with intervals, learning curves with the seeds shaded.
+
+Each is None where no run has what it shows.
+"""
 
 from __future__ import annotations
 
@@ -9,38 +12,31 @@ from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from slt.drawing.charts import INK, LINES
+from slt.drawing.charts import INK, LINES, plain
 from slt.sweeps.groups import Group, label_of
 from slt.sweeps.runs import Run
 
 MOST = 10  # groups with a line of their own; of more, the best ones
 STYLES = ("-", "--")
-GREY = "#8a929c"
 
 
 def learning_curves(groups: Sequence[Group], metric: str) -> Figure | None:
     """The metric over steps: a line a group, the mean of its seeds, shaded from the lowest to the highest.
 
-    Args:
-        groups: the best first.
-        metric: such as `val/bleu`.
-
-    Returns:
-        None where no run has come to a first value.
+    Groups come the best first; the metric is one such as `val/bleu`.
     """
-    shown = [(group, _points(group, metric)) for group in groups]
-    shown = [(group, points) for group, points in shown if points][:MOST]
-    if not shown:
+    curves = [(group, _points(group, metric)) for group in groups]
+    curves = [(group, points) for group, points in curves if points][:MOST]
+    if not curves:
         return None
-    labels = _labels([group for group, _ in shown])
-    figure = Figure(figsize=(7.6, 3.2 + 0.2 * -(-len(shown) // 2)), layout="constrained")
+    labels = _labels([group for group, _ in curves])
+    figure = Figure(figsize=(7.6, 3.2 + 0.2 * -(-len(curves) // 2)), layout="constrained")
     axes = figure.add_subplot()
     looks = itertools.product(STYLES, LINES)
-    for ((_, points), label), (style, colour) in zip(zip(shown, labels, strict=True), looks, strict=False):
+    for (_, points), label, (style, colour) in zip(curves, labels, looks, strict=False):
         steps = sorted(points)
         values = [points[step] for step in steps]
         marker = "o" if len(steps) < 30 else None
@@ -49,7 +45,7 @@ def learning_curves(groups: Sequence[Group], metric: str) -> Figure | None:
     axes.set_title(f"{metric}, mean of the seeds and their range", loc="left")
     axes.set_xlabel("step")
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    _plain(axes)
+    plain(axes)
     figure.legend(loc="outside lower left", frameon=False, ncols=2)
     return figure
 
@@ -65,9 +61,6 @@ def score_bars(groups: Sequence[Group], metrics: Sequence[str]) -> Figure | None
     """A row a group: a dot a seed, the mean and its 95 % interval; one panel a metric.
 
     The panel shows the seeds with as much again around them: an interval of two seeds may be ten times as wide.
-
-    Returns:
-        None where there is no finished run.
     """
     metrics = [metric for metric in metrics if any(group.mean(metric) for group in groups)]
     shown = [group for group in groups if any(group.mean(metric) for metric in metrics)]
@@ -76,23 +69,24 @@ def score_bars(groups: Sequence[Group], metrics: Sequence[str]) -> Figure | None
     figure = Figure(figsize=(7.6, 1.0 + 0.3 * len(shown)), layout="constrained")
     panels: Any = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
     for axes, metric, colour in zip(panels, metrics, LINES, strict=False):
+        dots = []
         for row, group in enumerate(shown):
             found = group.mean(metric)
             if found is None:
                 continue
             seeds = [run.metrics[metric] for run in group.finished if metric in run.metrics]
+            dots += seeds
             if found.low is not None:
                 axes.plot([found.low, found.high], [row, row], color=colour, lw=1.2)
             axes.plot([found.value] * 2, [row - 0.3, row + 0.3], color=colour, lw=2.2)
             axes.plot(seeds, [row] * len(seeds), "o", color=colour, ms=5, alpha=0.55, mew=0)
-        dots = [run.metrics[metric] for group in shown for run in group.finished if metric in run.metrics]
         margin = float(np.ptp(dots)) / 2 or 1.0
         axes.set_xlim(min(dots) - margin, max(dots) + margin)
         axes.set_title(metric, loc="left")
         axes.set_yticks(range(len(shown)), _labels(shown))
         axes.set_ylim(len(shown) - 0.4, -0.6)
         axes.xaxis.set_major_locator(MaxNLocator(5))
-        _plain(axes)
+        plain(axes)
     return figure
 
 
@@ -100,23 +94,15 @@ def parallel_coordinates(runs: Sequence[Run], keys: Sequence[str], metrics: Sequ
     """A line a finished run over an axis a key, the scores on the right; coloured by the first of `metrics`.
 
     Numbers are placed by their size (by its logarithm where they span more than a factor of 30), words evenly.
-
-    Returns:
-        None where there is nothing to draw: no key that differs, or no run with the score.
     """
-    scored = [run for run in runs if run.finished and metrics and math.isfinite(run.metrics.get(metrics[0], math.nan))]
+    scored = [run for run in runs if run.finished and math.isfinite(run.metrics.get(metrics[0], math.nan))]
     if not keys or not scored:
         return None
-    columns = [
-        (key, *_axis([run.value_of(key) for run in scored]))
-        for key in keys
-        if len({run.value_of(key) for run in scored}) > 1
-    ]
-    columns += [
-        (metric, *_axis([f"{run.metrics[metric]:.4g}" for run in scored], few=True))
-        for metric in metrics
-        if all(metric in run.metrics for run in scored)
-    ]
+    values = {key: [run.value_of(key) for run in scored] for key in keys}
+    columns = [(key, *_axis(each)) for key, each in values.items() if len({*each}) > 1]
+    for metric in metrics:
+        if all(metric in run.metrics for run in scored):
+            columns.append((metric, *_axis([f"{run.metrics[metric]:.4g}" for run in scored], few=True)))
     figure = Figure(figsize=(max(7.6, 1.3 * len(columns)), 3.4), layout="constrained")
     axes = figure.add_subplot()
     last = np.array([run.metrics[metrics[0]] for run in scored])
@@ -124,7 +110,7 @@ def parallel_coordinates(runs: Sequence[Run], keys: Sequence[str], metrics: Sequ
     colours = colormaps["viridis"](0.1 + 0.75 * (last - last.min()) / spread)
     nudge = np.linspace(-0.012, 0.012, len(scored)) if len(scored) > 1 else [0.0]
     for i in np.argsort(last):  # the best ones on top
-        heights = [places[i] + nudge[i] * (ticks is not None and len(ticks) < 8) for _, places, ticks in columns]
+        heights = [places[i] + nudge[i] * (len(ticks) < 8) for _, places, ticks in columns]
         axes.plot(range(len(columns)), heights, color=colours[i], lw=1.4, alpha=0.85)
     for x, (_, _, ticks) in enumerate(columns):
         axes.axvline(x, color=INK, lw=0.8, alpha=0.45)
@@ -143,29 +129,25 @@ def _labels(groups: Sequence[Group]) -> list[str]:
     """What tells groups of one picture apart, as short as it can be said: `fusion=gated, lr=0.1`."""
     keys = groups[0].keys
     ends = [key.rsplit(".", 1)[-1] for key in keys]
-    short = {key: end if ends.count(end) == 1 else key for key, end in zip(keys, ends, strict=True)}
-    telling = [i for i, key in enumerate(keys) if len({group.values[i] for group in groups}) > 1 or len(keys) == 1]
-    return [
-        _short(", ".join(label_of(keys[i], group.values[i], shown=short[keys[i]]) for i in telling) or group.label, 44)
-        for group in groups
-    ]
+    short = [end if ends.count(end) == 1 else key for key, end in zip(keys, ends, strict=True)]
+    telling = [i for i in range(len(keys)) if len({group.values[i] for group in groups}) > 1 or len(keys) == 1]
+    labels = [", ".join(label_of(keys[i], group.values[i], shown=short[i]) for i in telling) for group in groups]
+    return [_short(label or group.label, 44) for label, group in zip(labels, groups, strict=True)]
 
 
 def _axis(values: Sequence[str], *, few: bool = False) -> tuple[list[float], list[tuple[float, str]]]:
     """Where values stand on an axis from 0 to 1, and its ticks; `few` = its ends only."""
     distinct = list(dict.fromkeys(values))
     try:
-        numbers = {value: float(value) for value in distinct}
+        numbers = [float(value) for value in distinct]
     except ValueError:
-        numbers = {}
-    if numbers and all(map(math.isfinite, numbers.values())):
-        low, high = min(numbers.values()), max(numbers.values())
-        if low > 0 and high / low > 30:
-            numbers = {value: math.log(number) for value, number in numbers.items()}
-            low, high = math.log(low), math.log(high)
-        heights = {value: (number - low) / (high - low) if high > low else 0.5 for value, number in numbers.items()}
-    else:
-        heights = {value: place / max(len(distinct) - 1, 1) for place, value in enumerate(distinct)}
+        numbers = []
+    if not numbers or not all(map(math.isfinite, numbers)):
+        numbers = [float(place) for place in range(len(distinct))]
+    elif min(numbers) > 0 and max(numbers) / min(numbers) > 30:
+        numbers = [math.log(number) for number in numbers]
+    low, high = min(numbers), max(numbers)
+    heights = {v: (n - low) / (high - low) if high > low else 0.5 for v, n in zip(distinct, numbers, strict=True)}
     ordered = sorted(heights.items(), key=lambda pair: pair[1])
     shown = ordered if len(ordered) <= 8 and not few else [ordered[0], ordered[-1]]
     return [heights[value] for value in values], [(height, _short(value)) for value, height in dict(shown).items()]
@@ -173,8 +155,3 @@ def _axis(values: Sequence[str], *, few: bool = False) -> tuple[list[float], lis
 
 def _short(text: str, most: int = 24) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
-
-
-def _plain(axes: Axes) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color=INK, alpha=0.12)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import statistics
@@ -14,11 +15,10 @@ from typing import Any
 import yaml
 
 from slt.evaluation.prediction import Prediction, headline, read_predictions
+from slt.files import TextLines, atomic
 from slt.sweeps.grid import read_plan
 from slt.sweeps.status import Status, read_overrides, read_status
 from slt.training.record import read_metrics
-
-Curves = Mapping[str, list[tuple[int, float]]]
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,7 @@ class Run:
     """One run.
 
     Attributes:
-        folder: of the run.
         number: of the job in its sweep; None outside of one.
-        status: its state.
         overrides: key -> value, as text; a deleted key (`~key`) has the value "".
         config: the resolved configuration; empty where the run had none yet.
         metrics: `split/name` -> value (see `_metrics`).
@@ -44,7 +42,7 @@ class Run:
     config: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
     bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    curves: Curves = field(default_factory=dict)
+    curves: Mapping[str, list[tuple[int, float]]] = field(default_factory=dict)
     origin: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -91,10 +89,7 @@ class Run:
 def read_run(folder: Path, *, number: int | None = None, planned: Iterable[str] = ()) -> Run:
     """Reads a run folder, also one that is not there yet, is being written, or is broken.
 
-    Args:
-        folder: of the run.
-        number: of the job in its sweep.
-        planned: its overrides, for a job that has not begun.
+    `number` is that of the job in its sweep, `planned` its overrides, for one that has not begun.
     """
     given = read_overrides(folder)
     status = read_status(folder)
@@ -102,10 +97,11 @@ def read_run(folder: Path, *, number: int | None = None, planned: Iterable[str] 
         done = (folder / "scores.json").is_file()  # runs of before there was a status.json
         state = "finished" if done else "unknown" if folder.is_dir() and given is not None else "waiting"
         status = Status(state, failure="it has neither status.json nor scores.json" if state == "unknown" else None)
-    overrides = dict(pair_of(override) for override in (planned if given is None else given))
-    run = Run(folder, number, status, overrides)
+    run = Run(folder, number, status, dict(map(pair_of, planned if given is None else given)))
     try:
-        config = _mapping(folder / "config.yaml") | {"_choices": _choices(folder)}
+        choices = _mapping(folder / ".hydra" / "hydra.yaml").get("hydra", {}).get("runtime", {}).get("choices", {})
+        chosen = {key: str(value) for key, value in choices.items() if "/" not in key and value is not None}
+        config = _mapping(folder / "config.yaml") | {"_choices": chosen}
         curves = read_metrics(folder / "metrics.csv") if (folder / "metrics.csv").is_file() else {}
         scores, origin = _mapping(folder / "scores.json"), _mapping(folder / "origin.json")
         run = replace(run, config=config, curves=curves, origin=origin)
@@ -117,11 +113,7 @@ def read_run(folder: Path, *, number: int | None = None, planned: Iterable[str] 
 
 
 def read_sweep(folder: Path) -> list[Run]:
-    """The jobs of a sweep, those that have not begun too, and those of an earlier and larger grid.
-
-    Raises:
-        FileNotFoundError, ValueError: no sweep is there, or its list of jobs cannot be read.
-    """
+    """The jobs of a sweep, those that have not begun too, and those of an earlier and larger grid."""
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder; give that of a sweep, as outputs/sweeps/train/DATE/TIME")
     jobs = {str(job["folder"]): job for job in read_plan(folder)["jobs"]}
@@ -166,6 +158,14 @@ def pair_of(override: str) -> tuple[str, str]:
     return key, value.lower() if value in ("True", "False") else value  # a sweep of Hydra's writes Python's words
 
 
+def write_table(path: Path, columns: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Writes a CSV file, cells empty where a row has no such column."""
+    with atomic(path) as file:
+        writer = csv.DictWriter(TextLines(file), [*columns], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
 def _mapping(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
@@ -176,38 +176,28 @@ def _mapping(path: Path) -> dict[str, Any]:
     return found
 
 
-def _choices(folder: Path) -> dict[str, str]:
-    """Group -> the option that was chosen of it."""
-    found = _mapping(folder / ".hydra" / "hydra.yaml").get("hydra", {}).get("runtime", {}).get("choices", {})
-    return {key: str(value) for key, value in found.items() if "/" not in key and value is not None}
-
-
 def _metrics(run: Run, scores: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
-    """All that a table can show of a run.
+    """All that a table can show of a run, and intervals.
 
     - `SPLIT/NAME`, such as `test/bleu`: of scores.json, as `headline` gives them.
     - `val/NAME`: at the step of the best checkpoint. `train/loss`: the last; any other `train/NAME`: the median.
     - `seconds`, `best_step`.
     """
-    found: dict[str, float] = {}
-    if run.status.seconds is not None:
-        found["seconds"] = run.status.seconds
-    chosen = run.curves.get(run.objective) or []
-    best = max(chosen, key=lambda point: point[1], default=None)
+    found = {} if run.status.seconds is None else {"seconds": run.status.seconds}
+    best = max(run.curves.get(run.objective) or [], key=lambda point: point[1], default=None)
     if best is not None:
         found["best_step"] = best[0]
     for name, points in run.curves.items():
         if name.startswith("train/"):
             values = [value for _, value in points]
             found[name] = values[-1] if name == "train/loss" else statistics.median(values)
-        elif best is not None:
-            at_best = [value for step, value in points if step == best[0]]
-            if at_best:
-                found[name] = at_best[-1]
+        elif best is not None and best[0] in dict(points):
+            found[name] = dict(points)[best[0]]
     if run.objective == "score" and run.status.value is not None:
         found["score"] = run.status.value
-    bounds = {}
-    for name, score in scores.get("scores", {}).items():
-        if score.get("low") is not None:
-            bounds[f"{run.split}/{name}"] = (float(score["low"]), float(score["high"]))
-    return found | {f"{run.split}/{name}": value for name, value in headline(scores).items()}, bounds
+    found |= {f"{run.split}/{name}": value for name, value in headline(scores).items()}
+    return found, {
+        f"{run.split}/{name}": (float(score["low"]), float(score["high"]))
+        for name, score in scores.get("scores", {}).items()
+        if score.get("low") is not None
+    }

@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -79,7 +79,6 @@ class Claim:
         self.before = (earlier.seconds if earlier else None) or 0.0
 
     def write(self, state: str, **more: Any) -> None:
-        """Writes the state and what belongs to it."""
         if self.handle is None:
             return
         now = Status(
@@ -101,30 +100,21 @@ class Claim:
 
 
 def new_folder(wanted: Path) -> Path:
-    """Makes a folder that was not there: `wanted` or, where that is taken, the first free one of `wanted`-2, -3, ...
-
-    Of processes that want the same one at the same moment each gets its own.
-    """
+    """Makes `wanted` or, where that is taken, the first free one of `wanted`-2, -3, ...: one a process, in any race."""
     wanted.parent.mkdir(parents=True, exist_ok=True)
-    names = itertools.chain([wanted.name], (f"{wanted.name}-{number}" for number in itertools.count(2)))
-    while True:
-        folder = wanted.with_name(next(names))
+    for number in itertools.count(1):
+        folder = wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}")
         with suppress(FileExistsError):
             folder.mkdir()
             return folder
+    raise AssertionError
 
 
 @contextmanager
 def claimed(folder: Path, overrides: Sequence[str], *, tell: Callable[[BaseException], str]) -> Iterator[Claim]:
     """Holds a run folder, and writes into its status.json how the block ended where that did not.
 
-    Args:
-        folder: of the run.
-        overrides: of the run, `key=value` each.
-        tell: the one message for an error.
-
-    Raises:
-        ValueError: another process writes to the folder.
+    `tell` gives the one message for an error; ValueError where another process writes to the folder.
     """
     # Of several processes of one run (torchrun, srun) the first keeps the books.
     outside = os.environ.get("SLURM_PROCID", "0") if "SLURM_STEP_NUM_TASKS" in os.environ else "0"
@@ -136,7 +126,7 @@ def claimed(folder: Path, overrides: Sequence[str], *, tell: Callable[[BaseExcep
     try:
         _lock(handle, folder)
         _mine[own] = handle
-        claim = Claim(handle, overrides, _parse(STATUS, os.pread(handle, 1 << 20, 0)))
+        claim = Claim(handle, overrides, _parse(os.pread(handle, 1 << 20, 0)))
         if claim.earlier is not None and claim.earlier.pid:  # what a kill left half written
             for path in folder.glob(f".*.{claim.earlier.pid}.tmp"):
                 path.unlink(missing_ok=True)
@@ -176,10 +166,7 @@ def _lock(handle: int, folder: Path) -> None:
 
 
 def read_status(folder: Path) -> Status | None:
-    """The state of the run in a folder; None where no run has left one.
-
-    A `running` that no process stands behind comes back as `killed`.
-    """
+    """The state of the run in a folder, `killed` for a `running` without a process; None where no run has left one."""
     path = folder / STATUS
     try:
         mine = _mine.get(_identity(path.stat()))
@@ -190,12 +177,12 @@ def read_status(folder: Path) -> Status | None:
         return Status("unknown", failure=f"{STATUS}: {error.strerror}")
     try:
         data = os.pread(handle, 1 << 20, 0)
-        found = _parse(path.name, data)
-        gone = found is not None and found.state == "running" and mine is None and not _held(handle)
-        broken = found is not None and found.state == "unknown"
+        status = _parse(data)
+        gone = status is not None and status.state == "running" and mine is None and not _held(handle)
+        broken = status is not None and status.state == "unknown"
         if (gone or broken) and (later := os.pread(handle, 1 << 20, 0)) != data:  # it was written to in between
-            return _parse(path.name, later)
-        return Status(**{**asdict(found), "state": "killed"}) if gone and found is not None else found
+            return _parse(later)
+        return replace(status, state="killed") if gone and status is not None else status
     finally:
         if mine is None:
             os.close(handle)
@@ -214,20 +201,19 @@ def _held(handle: int) -> bool:
     return bool(struct.unpack(_FLOCK, answer)[_TYPE] != fcntl.F_UNLCK)
 
 
-def _parse(name: str, data: bytes) -> Status | None:
+def _parse(data: bytes) -> Status | None:
     if not data.strip():
         return None
     try:
-        found = Status(**json.loads(data))
-        texts = (found.started, found.failure, found.host)
-        numbers = (found.seconds, found.value, found.exit, found.pid)
+        status = Status(**json.loads(data))
+        texts = (status.started, status.failure, status.host)
+        numbers = (status.seconds, status.value, status.exit, status.pid)
         fit = [isinstance(text, str | None) for text in texts] + [isinstance(n, int | float | None) for n in numbers]
-        fit += [isinstance(text, str) for text in (found.state, *found.overrides)]
-        if not all(fit):
+        if not all([*fit, *(isinstance(text, str) for text in (status.state, *status.overrides))]):
             raise ValueError("values of other kinds than a run writes")
     except (ValueError, TypeError, RecursionError) as error:
-        return Status("unknown", failure=f"{name} cannot be read ({error})")
-    return found if found.state in STATES else Status("unknown", failure=f"{name}: no such state {found.state!r}")
+        return Status("unknown", failure=f"{STATUS} cannot be read ({error})")
+    return status if status.state in STATES else Status("unknown", failure=f"{STATUS}: no such state {status.state!r}")
 
 
 def read_overrides(folder: Path) -> list[str] | None:

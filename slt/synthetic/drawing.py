@@ -6,6 +6,7 @@ frames of a clip at once; only the strokes themselves are drawn frame by frame (
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,11 +90,17 @@ class Look:
 
 
 class Canvas:
-    """A picture drawn at twice its size, (2R, 2R, 3) RGB; points are given in shares of its side."""
+    """A picture drawn at twice its size on a cloth or wall of one colour, a little brighter towards the light.
 
-    def __init__(self, size: int) -> None:
+    Points are given in shares of its side.
+    """
+
+    def __init__(self, size: int, colour: Colour, light: Floats) -> None:
         self.size, self.side = size, size * _OVER
         self.picture: Pictures = np.zeros((self.side, self.side, 3), np.uint8)
+        x, y = np.meshgrid(np.linspace(-1, 1, self.side), np.linspace(-1, 1, self.side))
+        shade = 1 + 0.12 * (x * light[0] + y * light[1])
+        self.backdrop = np.clip(shade[..., None] * np.array(colour), 0, 255).astype(np.uint8)
 
     def points(self, points: Floats) -> NDArray[np.int32]:
         """Return points (..., 2) in OpenCV's fixed-point pixels."""
@@ -111,9 +118,18 @@ class Canvas:
         """Draw a polyline (n, 2) with round ends."""
         cv2.polylines(self.picture, [points], False, colour, thick, cv2.LINE_8, _SHIFT)
 
-    def shown(self) -> Pictures:
-        """Return the picture (R, R, 3)."""
-        return np.asarray(cv2.resize(self.picture, (self.size, self.size), interpolation=cv2.INTER_AREA), np.uint8)
+    def film(self, frames: int, draw: Callable[[int], None], grain: float, rng: np.random.Generator) -> Pictures:
+        """Return frames (T, R, R, 3), with sensor noise of a standard deviation of about `grain` grey levels."""
+        out = np.zeros((frames, self.size, self.size, 3), np.uint8)
+        for t in range(frames):
+            self.picture[:] = self.backdrop
+            draw(t)
+            out[t] = cv2.resize(self.picture, (self.size, self.size), interpolation=cv2.INTER_AREA)
+        if grain <= 0:
+            return out
+        wide = grain * 3**0.5
+        noise = rng.random((*out.shape[:3], 1), np.float32) * (2 * wide) - wide
+        return np.asarray(np.clip(out + noise, 0, 255), np.uint8)
 
 
 def _colour(values: Floats) -> Colour:
@@ -129,15 +145,6 @@ def _rgb(colour: Colour, shade: float = 1.0) -> Colour:
 
 def _tint(colour: Colour, by: Colour) -> Colour:
     return (colour[0] * by[0], colour[1] * by[1], colour[2] * by[2])
-
-
-def _grain(pictures: Pictures, strength: float, rng: np.random.Generator) -> Pictures:
-    """Return pictures with sensor noise of a standard deviation of about `strength` grey levels."""
-    if strength <= 0:
-        return pictures
-    wide = strength * 3**0.5
-    grain = rng.random((*pictures.shape[:3], 1), np.float32) * (2 * wide) - wide
-    return np.asarray(np.clip(pictures + grain, 0, 255), np.uint8)
 
 
 # ---------------------------------------------------------------- hands
@@ -164,15 +171,11 @@ def draw_hands(hands: Floats, look: Look, *, left: bool, size: int, grain: float
     hollow = 0.55 * outline + 0.45 * outline.mean(1, keepdims=True) - 0.02 * look.light
     crease = np.stack([a * root + (1 - a) * flat[:, k] for a, k in ((0.25, 5), (0.45, 9), (0.5, 17))], 1)
     glint = flat[:, :21] + 0.22 * _FINGER / _HAND_SPAN * look.light
-    canvas = Canvas(size)
+    canvas = Canvas(size, look.clothes, look.light)
     points = canvas.points(np.concatenate([flat, glint, hollow, crease], 1))
-    backdrop = _backdrop(canvas, look.clothes, look.light)
-    out = np.zeros((frames, size, size, 3), np.uint8)
-    for t in range(frames):
-        canvas.picture[:] = backdrop
-        _draw_hand(canvas, points[t], depth[t].tolist(), float(facing[t]), look)
-        out[t] = canvas.shown()
-    return _grain(out, grain, rng)
+    return canvas.film(
+        frames, lambda t: _draw_hand(canvas, points[t], depth[t].tolist(), float(facing[t]), look), grain, rng
+    )
 
 
 def _draw_hand(canvas: Canvas, points: NDArray[np.int32], depth: list[float], facing: float, look: Look) -> None:
@@ -215,13 +218,6 @@ def _draw_palm(canvas: Canvas, points: NDArray[np.int32], skin: Colour, facing: 
         canvas.stroke(points[51:54], _rgb(look.skin, 0.68), canvas.thick(0.015))
 
 
-def _backdrop(canvas: Canvas, colour: Colour, light: Floats) -> Pictures:
-    """Return a cloth or wall of one colour, a little brighter towards the light."""
-    x, y = np.meshgrid(np.linspace(-1, 1, canvas.side), np.linspace(-1, 1, canvas.side))
-    shade = 1 + 0.12 * (x * light[0] + y * light[1])
-    return np.asarray(np.clip(shade[..., None] * np.array(colour), 0, 255), np.uint8)
-
-
 # ---------------------------------------------------------------- faces
 
 
@@ -229,18 +225,15 @@ def draw_faces(
     mouth: Floats, brows: Floats, look: Look, *, size: int, grain: float, rng: np.random.Generator
 ) -> Pictures:
     """Draw the crops of a face as `draw_hands` does; how far `mouth` (T, len(MOUTHS)) and `brows` are in each state."""
-    frames = len(mouth)
-    canvas = Canvas(size)
-    parts = _face_parts(mouth @ _MOUTH_TABLE, brows @ _BROW_TABLE, look, rng)
-    placed = {name: canvas.points(points) for name, points in _place_head(parts, frames, rng).items()}
-    backdrop = _backdrop(canvas, look.wall, look.light)
-    cheeks, teeth = (mouth @ _MOUTH_TABLE[:, 4]).tolist(), (mouth @ _MOUTH_TABLE[:, 3]).tolist()
-    out = np.zeros((frames, size, size, 3), np.uint8)
-    for t in range(frames):
-        canvas.picture[:] = backdrop
+    canvas, form = Canvas(size, look.wall, look.light), mouth @ _MOUTH_TABLE
+    parts = _place_head(_face_parts(form, brows @ _BROW_TABLE, look, rng), len(mouth), rng)
+    placed = {name: canvas.points(points) for name, points in parts.items()}
+    teeth, cheeks = form[:, 3].tolist(), form[:, 4].tolist()
+
+    def draw(t: int) -> None:
         _draw_face(canvas, {name: points[t] for name, points in placed.items()}, cheeks[t], teeth[t], look)
-        out[t] = canvas.shown()
-    return _grain(out, grain, rng)
+
+    return canvas.film(len(mouth), draw, grain, rng)
 
 
 def _oval(x: Any, y: Any, width: Any, height: Any, count: int = 20) -> Floats:

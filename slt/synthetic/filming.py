@@ -34,11 +34,7 @@ class Noise:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What decides every byte of a corpus.
-
-    Raises:
-        ValueError: a value is out of its range.
-    """
+    """What decides every byte of a corpus."""
 
     generator: int = field(default=GENERATOR, init=False)
     size: str  # lexicon and grammar, "default" or "hard"
@@ -126,15 +122,9 @@ def write_clip(clip: Clip, folder: Path, recipe: Recipe, extractor: str) -> dict
     pose = _detected(film.pose, seen, noise, rng)
     write_pose(folder / "pose" / f"{clip.name}.npz", pose, size=motion.PICTURE, seen=None)
     write_json(folder / "labels" / f"{clip.name}.json", _labels(clip, film))
-    return {
-        "video_id": clip.name,
-        "extractor": "slt.synthetic",
-        "version": GENERATOR,
-        "fingerprint": extractor,
-        "fps": recipe.fps,
-        "frames": frames,
-        "seen": {name: round(float(marks.mean()), 4) for name, marks in seen.items()},
-    }
+    shares = {name: round(float(marks.mean()), 4) for name, marks in seen.items()}
+    facts = {"video_id": clip.name, "extractor": "slt.synthetic", "version": GENERATOR, "fingerprint": extractor}
+    return facts | {"fps": recipe.fps, "frames": frames, "seen": shares}
 
 
 def _seen(frames: int, noise: Noise, rng: np.random.Generator) -> NDArray[np.bool_]:
@@ -162,13 +152,9 @@ def _detected(
 
 def _labels(clip: Clip, film: motion.Film) -> dict[str, Any]:
     """Return what is true of a clip: its signs with first and last frame, and the codes of every frame."""
-    return {
-        "signs": [
-            {"sign": one.sign.gloss, "mouth": one.mouth, "brows": one.brows, "first": first, "last": last}
-            for one, (first, last) in zip(signed(clip.meaning), film.spans, strict=True)
-        ],
-        "hand_l": film.handshape[:, 0].tolist(),
-        "hand_r": film.handshape[:, 1].tolist(),
-        "mouth": film.mouth.tolist(),
-        "brows": film.brows.tolist(),
-    }
+    signs = [
+        {"sign": one.sign.gloss, "mouth": one.mouth, "brows": one.brows, "first": first, "last": last}
+        for one, (first, last) in zip(signed(clip.meaning), film.spans, strict=True)
+    ]
+    left, right = film.handshape.T.tolist()
+    return {"signs": signs, "hand_l": left, "hand_r": right, "mouth": film.mouth.tolist(), "brows": film.brows.tolist()}

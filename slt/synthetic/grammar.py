@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -117,13 +116,8 @@ class Speaker:
         time = self._one("time") if self._happens(grammar.time) else None
         first = self._clause(asked=mood == "asking")
         linked = mood in ("statement", "exclamation") and self._happens(grammar.link)
-        return Meaning(
-            mood="question" if mood == "asking" else str(mood),
-            time=time,
-            first=first,
-            link=self._one("link") if linked else None,
-            second=self._clause(asked=False) if linked else None,
-        )
+        link, second = (self._one("link"), self._clause(asked=False)) if linked else (None, None)
+        return Meaning("question" if mood == "asking" else str(mood), time, first, link, second)
 
     def _clause(self, *, asked: bool) -> Clause:
         grammar = self.grammar
@@ -170,11 +164,7 @@ class Speaker:
 
 
 def sentences(signs: Sequence[Sign], grammar: Grammar, rng: np.random.Generator, count: int) -> list[Meaning]:
-    """Draw `count` meanings, no two with the same Spanish sentence.
-
-    Raises:
-        ValueError: the grammar does not give that many.
-    """
+    """Draw `count` meanings, no two with the same Spanish sentence."""
     speaker, found = Speaker(signs, grammar, rng), dict[str, Meaning]()
     for _ in range(20 * count + 100):
         if len(found) == count:
@@ -238,16 +228,6 @@ def _signed_clause(clause: Clause, perform: Callable[..., Performed]) -> Iterato
         yield perform(clause.verb, intense=clause.intense, negated=clause.negated)
     if clause.asking:
         yield perform(clause.asking)
-
-
-def substitute(value: Any, choose: Callable[[Sign], Sign]) -> Any:
-    """Return a meaning, or a part of one, with every sign replaced by `choose(sign)`."""
-    if isinstance(value, Sign):
-        return choose(value)
-    if isinstance(value, (Meaning, Clause, Phrase)):
-        parts = {field.name: substitute(getattr(value, field.name), choose) for field in fields(value)}
-        return replace(value, **parts)
-    return value
 
 
 # ---------------------------------------------------------------- Spanish

@@ -40,15 +40,11 @@ def handshape_angles(name: str) -> Floats:
 
 
 def hand_points(angles: Floats, picture: Floats, roll: Floats) -> Floats:
-    """Return the 21 points of a right hand in MediaPipe's order.
+    """Return the 21 points of a right hand in MediaPipe's order, (T, 21, 3) in hand lengths.
 
-    Args:
-        angles: (T, 16) degrees as `handshape_angles`.
-        picture: (T,) rotation in the picture, degrees, positive = towards the signer's left.
-        roll: (T,) rotation about the hand's length, degrees, 0 = palm to the camera.
-
-    Returns:
-        (T, 21, 3) in hand lengths, wrist at the origin, x right, y up, z towards the camera.
+    The wrist is at the origin, x right, y up, z towards the camera. `angles` (T, 16) are degrees as of
+    `handshape_angles`; `picture` (T,) rotates in the picture, positive = towards the signer's left, `roll` (T,) about
+    the hand's length, 0 = palm to the camera.
     """
     angles = np.deg2rad(angles)
     frames = len(angles)

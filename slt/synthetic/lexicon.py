@@ -90,11 +90,7 @@ _SIZES = {"default": _DEFAULT, "hard": _HARD}
 
 
 def lexicon(size: str) -> tuple[Sign, ...]:
-    """Return the signs of a corpus size.
-
-    Raises:
-        ValueError: no such size.
-    """
+    """Return the signs of a corpus size."""
     if size not in _SIZES:
         raise ValueError(f"size={size!r}: the embedded corpus has the sizes {', '.join(_SIZES)}")
     signs = tuple(sign for grid in _SIZES[size] for sign in grid.signs())
@@ -105,12 +101,5 @@ def lexicon(size: str) -> tuple[Sign, ...]:
 
 def describe(signs: tuple[Sign, ...]) -> dict[str, Any]:
     """Return the lexicon as plain values for labels/lexicon.json, with the code tables of the per-frame labels."""
-    return {
-        "handshapes": HANDSHAPES,
-        "locations": LOCATIONS,
-        "movements": MOVEMENTS,
-        "orientations": ORIENTATIONS,
-        "mouths": MOUTHS,
-        "brows": BROWS,
-        "signs": [asdict(sign) for sign in signs],
-    }
+    codes = {"handshapes": HANDSHAPES, "locations": LOCATIONS, "movements": MOVEMENTS, "orientations": ORIENTATIONS}
+    return codes | {"mouths": MOUTHS, "brows": BROWS, "signs": [asdict(sign) for sign in signs]}

@@ -68,7 +68,6 @@ class Signer:
 
     @classmethod
     def draw(cls, name: str, *, left_handed: bool, rng: np.random.Generator) -> Signer:
-        """Draw a signer."""
         return cls(
             name=name,
             left_handed=left_handed,
@@ -131,11 +130,7 @@ class _Keys:
 
 
 def film(signs: Sequence[Performed], signer: Signer, *, fps: float, rng: np.random.Generator) -> Film:
-    """Let a signer perform a sentence once; every take varies a little in timing, place, size and camera.
-
-    Raises:
-        ValueError: fps is too low for a sign to be seen at all.
-    """
+    """Let a signer perform a sentence once; every take varies a little in timing, place, size and camera."""
     if not fps * (_STROKE + _TRANSITION) >= 3:
         raise ValueError(f"fps={fps:g}: a sign must last at least three frames, which takes 7 frames a second or more")
     keys = _keys(signs, signer, rng)

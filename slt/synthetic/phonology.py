@@ -51,7 +51,6 @@ class Grid:
     hands: int
 
     def signs(self) -> Iterator[Sign]:
-        """Give the signs of the class."""
         places = [place.split("/") for place in self.places.split()]
         entries = self.words.split(", ")
         assert len(entries) <= len(places) * len(self.handshapes), f"{self.kind}: {len(entries)} words are too many"

@@ -51,10 +51,8 @@ def agree(adjective: str, gender: str, number: str) -> str:
 def conjugate(verb: str, person: str, tense: str) -> str:
     """Return a verb form, for instance ("buscar", "1s", "past") -> "busqué".
 
-    Args:
-        verb: infinitive; with the stem of its stressed present forms after a slash if that differs ("perder/pierd").
-        person: one of PERSONS.
-        tense: one of TENSES; the past is the preterite, but the imperfect of "ser".
+    A verb is an infinitive, with the stem of its stressed present forms after a slash if that differs
+    ("perder/pierd"); the past is the preterite, but the imperfect of "ser".
     """
     infinitive, _, stressed = verb.partition("/")
     place = PERSONS.index(person)
@@ -79,10 +77,8 @@ def conjugate(verb: str, person: str, tense: str) -> str:
 def noun_phrase(noun: str, gender: str, *, number: str, article: str, quality: str, intense: bool) -> str:
     """Return a noun with all that agrees with it, for instance "todas las tazas muy blancas".
 
-    Args:
-        number: "" for one, else "dos", "tres", "muchos", "todos" or another word that makes it many.
-        article: "definite" or "indefinite" (for one), "mi", "tu" or "su"; many take their number instead.
-        quality: adjective in its dictionary form, "" for none.
+    `number` is "" for one, else "dos", "muchos", "todos" or another word that makes it many; `article` "definite" or
+    "indefinite" (for one; many take their number instead), "mi", "tu" or "su"; `quality` an adjective or "".
     """
     many = "p" if number else "s"
     if number == "todos":

@@ -34,14 +34,9 @@ def corpus_folder(*, cache: str, workers: int, progress: bool, noise: Mapping[st
         progress: whether to show a progress bar.
         noise: the values of `Noise`.
         parameters: all others of `Recipe`.
-
-    Raises:
-        ValueError: a parameter is unknown, missing or out of its range.
     """
-    _check_names(
-        "", parameters, [field.name for field in dataclasses.fields(Recipe) if field.init and field.name != "noise"]
-    )
-    _check_names("noise: ", noise, [field.name for field in dataclasses.fields(Noise)])
+    _check_names("", {"noise": noise} | parameters, Recipe)
+    _check_names("noise: ", noise, Noise)
     counts = {key: dict(parameters[key]) for key in ("clips", "signers")}
     shares = {key: float(parameters[key]) for key in ("left_handed", "fps")}
     heard = Noise(**{key: float(value) for key, value in noise.items()})
@@ -57,7 +52,8 @@ def corpus_folder(*, cache: str, workers: int, progress: bool, noise: Mapping[st
     return folder
 
 
-def _check_names(where: str, given: Mapping[str, Any], names: list[str]) -> None:
+def _check_names(where: str, given: Mapping[str, Any], kind: type) -> None:
+    names = [field.name for field in dataclasses.fields(kind) if field.init]
     if {*given} != {*names}:
         hint = "".join(near(str(key), names) for key in given if key not in names)
         raise ValueError(f"{where}{', '.join(names)} expected, came {', '.join(map(str, given))}{hint}")
@@ -115,14 +111,7 @@ def _drawing(folder: Path, recipe: Recipe, extractor: str) -> Iterator[Callable[
 
 
 def _row(clip: Clip, fact: Mapping[str, Any]) -> dict[str, str]:
-    """Return a clip's row of subs.csv."""
-    return {
-        "video_id": clip.name,
-        "texto": translate(clip.meaning),
-        "gloss": transcribe(clip.meaning),
-        "signer": clip.signer.name,
-        "film": f"{clip.signer.name}_film{clip.film}",
-        "fps": f"{fact['fps']:g}",
-        "duration": f"{fact['frames'] / fact['fps']:.3f}",
-        "frame_count": str(fact["frames"]),
-    }
+    frames, fps = fact["frames"], fact["fps"]
+    words = {"video_id": clip.name, "texto": translate(clip.meaning), "gloss": transcribe(clip.meaning)}
+    who = {"signer": clip.signer.name, "film": f"{clip.signer.name}_film{clip.film}"}
+    return words | who | {"fps": f"{fps:g}", "duration": f"{frames / fps:.3f}", "frame_count": str(frames)}

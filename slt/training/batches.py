@@ -1,8 +1,6 @@
 """Clips to an endless, resumable stream of batches, and to one plain pass for evaluation.
 
-Of several processes each takes its part of every batch: the batches are those of one process.
-
-Shape letters: B clips.
+Of several processes each takes its part of every batch: the batches are those of one process. B clips.
 """
 
 from __future__ import annotations
@@ -24,10 +22,10 @@ Tokenizes = Callable[[list[str]], tuple[torch.Tensor, torch.Tensor]]
 
 
 def ignore_first_signal(worker: int) -> None:
-    """Makes a loader process take no notice of the first SIGTERM and SIGINT; the second is as ever.
+    """Makes a loader process outlast the first SIGTERM and SIGINT, as Ctrl-C and batch systems send to the whole group.
 
-    Ctrl-C and batch systems signal the whole process group. That is the training process's to answer, which saves and
-    leaves; were its loader gone by then, torch would end it in the middle of an update.
+    The training process answers it: it saves and leaves. Were its loader gone by then, torch would end it in the middle
+    of an update.
     """
 
     def catch(number: int, frame: object) -> None:
@@ -37,51 +35,28 @@ def ignore_first_signal(worker: int) -> None:
         signal.signal(number, catch)
 
 
-class EpochKeys:
-    """A batch sampler that never ends: lists of (epoch, index), from batch number `consumed` on.
+def parts(
+    sampler: LengthBatches, consumed: int, *, rank: int, world: int
+) -> Iterator[tuple[list[tuple[int, int]], bool]]:
+    """A process's part of each batch as (epoch, clip), from batch `consumed` on, and whether it has clips of its own.
 
-    Because each key says its epoch, workers read ahead over the end of an epoch and are never restarted. A process has
-    every `world`-th clip of each batch from number `rank` on, so that clips are of like length in all of them.
+    It never ends: because each key says its epoch, workers read ahead over the end of an epoch and are never restarted.
+    A process has every `world`-th clip of a batch, so that clips are of like length in all of them.
     """
-
-    def __init__(self, sampler: LengthBatches, consumed: int, *, rank: int, world: int) -> None:
-        self.sampler = copy.copy(sampler)
-        self.consumed, self.rank, self.world = consumed, rank, world
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        # Where the clips do not go round, the first comes along, so that each process has one to keep step with.
-        for epoch, batch in self.batches():
-            yield [(epoch, index) for index in batch[self.rank :: self.world] or batch[:1]]
-
-    def counted(self) -> Iterator[bool]:
-        """For each batch, whether this part of it has clips of its own."""
-        return (self.rank < len(batch) for _, batch in self.batches())
-
-    def batches(self) -> Iterator[tuple[int, list[int]]]:
-        """The epoch and the clips of each whole batch."""
-        epoch, skip = 0, self.consumed
-        while True:
-            self.sampler.set_epoch(epoch)
-            if skip >= len(self.sampler):
-                skip -= len(self.sampler)
-            else:
-                self.sampler.start_at(skip)
-                for batch in self.sampler:
-                    yield epoch, batch
-                skip = 0
-            epoch += 1
+    sampler, epoch = copy.copy(sampler), 0
+    while True:
+        sampler.set_epoch(epoch)
+        if consumed < len(sampler):
+            sampler.start_at(consumed)
+            for batch in sampler:
+                # Where the clips do not go round, the first comes along, so that each process keeps step.
+                yield [(epoch, index) for index in batch[rank::world] or batch[:1]], rank < len(batch)
+        consumed = max(consumed - len(sampler), 0)
+        epoch += 1
 
 
 class TrainBatches:
-    """The training stream of a split.
-
-    Args:
-        clips: the split.
-        tokenize: sentences (B) -> tokens (B, L) and mask.
-        batching: of all processes together.
-        pin_memory: for copies to a GPU beside the computation.
-        seed: of the order, and of the loader's own generator.
-    """
+    """The training stream of a split; `tokenize` is sentences (B) -> tokens (B, L) and mask."""
 
     def __init__(
         self, clips: LsaTMultiStream, tokenize: Tokenizes, batching: Batching, *, pin_memory: bool, seed: int
@@ -93,41 +68,22 @@ class TrainBatches:
         )
 
     def start(self, consumed: int) -> Iterator[Batch]:
-        """This process's part of the batches from number `consumed` on, for ever, whatever ran before.
-
-        Raises:
-            ValueError: fewer clips than processes.
-        """
-        place = {"rank": processes.rank(), "world": processes.world()}
-        if len(self.clips) < place["world"]:
-            raise ValueError(f"{len(self.clips)} clips for {place['world']} processes; expected one for each at least")
-        loader = iter(self._loader(EpochKeys(self.sampler, consumed, **place)))
-        if place["world"] == 1:
-            return loader
-        counted = EpochKeys(self.sampler, consumed, **place).counted()
-        return (replace(batch, counts=counts) for batch, counts in zip(loader, counted, strict=False))
-
-    def _loader(self, keys: EpochKeys) -> DataLoader[Any]:
-        # The loader draws a seed for its workers from the global generator unless it has its own, and then a resumed
-        # run, which builds its loader at another moment, has other dropout masks than the uninterrupted one.
-        own = torch.Generator().manual_seed(self.seed)
-        return DataLoader(
-            self.clips,
-            batch_sampler=keys,  # type: ignore[arg-type]
-            collate_fn=Collate(self.tokenize),
-            num_workers=self.batching.num_workers,
-            pin_memory=self.pin_memory,
-            generator=own,
-            prefetch_factor=4 if self.batching.num_workers else None,
-            worker_init_fn=ignore_first_signal,
-        )
+        """This process's part of the batches from number `consumed` on, for ever, whatever ran before."""
+        rank, world = processes.rank(), processes.world()
+        if len(self.clips) < world:
+            raise ValueError(f"{len(self.clips)} clips for {world} processes; expected one for each at least")
+        ours, counted = (parts(self.sampler, consumed, rank=rank, world=world) for _ in range(2))
+        loader = _loader(
+            self.clips, (keys for keys, _ in ours), self.tokenize, self.batching, seed=self.seed,
+            pin_memory=self.pin_memory, prefetch_factor=4 if self.batching.num_workers else None,
+        )  # fmt: skip
+        return (replace(batch, counts=counts) for batch, (_, counts) in zip(loader, counted, strict=False))
 
 
 def evaluation_batches(clips: Any, tokenize: Tokenizes, batching: Batching) -> DataLoader[Any]:
-    """One pass over a split, longest clips first; batches of like length.
+    """One pass over a split, longest clips first; each clip comes exactly once, over all processes together.
 
-    Each clip comes exactly once, over all processes together. They share the limits: what they hold at once is what one
-    process would, a clip each at the least.
+    These share the limits: what they hold at once is what one process would, a clip each at the least.
     """
     world, size, frames = processes.world(), batching.batch_size, batching.batch_frames
     sampler = LengthBatches(
@@ -135,7 +91,15 @@ def evaluation_batches(clips: Any, tokenize: Tokenizes, batching: Batching) -> D
         batch_frames=None if frames is None else max(frames // world, int(clips.lengths.max())),
         shuffle=False, seed=0, rank=processes.rank(), world=world,
     )  # fmt: skip
+    return _loader(clips, sampler, tokenize, batching, seed=0)
+
+
+def _loader(
+    clips: Any, keys: Any, tokenize: Tokenizes, batching: Batching, *, seed: int, **options: Any
+) -> DataLoader[Any]:
+    # The loader draws a seed for its workers from the global generator unless it has its own, and then a resumed
+    # run, which builds its loader at another moment, has other dropout masks than the uninterrupted one.
     return DataLoader(
-        clips, batch_sampler=sampler, collate_fn=Collate(tokenize), num_workers=batching.num_workers,
-        generator=torch.Generator().manual_seed(0), worker_init_fn=ignore_first_signal,
+        clips, batch_sampler=keys, collate_fn=Collate(tokenize), num_workers=batching.num_workers,
+        generator=torch.Generator().manual_seed(seed), worker_init_fn=ignore_first_signal, **options,
     )  # fmt: skip

@@ -1,9 +1,4 @@
-"""Checkpoints: written whole or not at all, and read without ever running what is in them.
-
-A checkpoint holds plain tensors and plain values only: weights, the resolved configuration as YAML text, the
-tokenizer's files, the decoder's transformers configuration, the corpus fingerprint and, in `last.pt`, all that an exact
-resume needs.
-"""
+"""Checkpoints: plain tensors and values, written whole or not at all, and read without ever running what is in them."""
 
 from __future__ import annotations
 
@@ -23,11 +18,7 @@ FORMAT = 1
 
 
 def save_checkpoint(path: Path, payload: dict[str, Any]) -> None:
-    """Writes `payload` atomically: a crash, a kill or a full disk leaves the previous file as it was.
-
-    Raises:
-        OSError: the file could not be written; whatever stood at `path` is untouched.
-    """
+    """Writes `payload` atomically: a crash, a kill or a full disk leaves the previous file as it was."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
     try:
@@ -44,13 +35,7 @@ def save_checkpoint(path: Path, payload: dict[str, Any]) -> None:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Reads a checkpoint onto the CPU with `weights_only=True`.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: not a checkpoint of this suite, truncated, or holding anything but tensors and plain values
-            (such a file is refused before any of it runs).
-    """
+    """Reads a checkpoint onto the CPU; refuses what is damaged, or holds more than tensors and plain values."""
     if not path.is_file():
         raise FileNotFoundError(f"checkpoint={path}: no such file; give a run folder or a .pt file")
     try:
@@ -76,11 +61,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def find_checkpoint(run: Path, name: str) -> Path:
-    """The checkpoint file for a run folder or a file.
-
-    Raises:
-        FileNotFoundError: nothing there.
-    """
+    """The checkpoint file for a run folder or a file."""
     if run.is_file():
         return run
     path = run / "checkpoints" / name
@@ -91,12 +72,7 @@ def find_checkpoint(run: Path, name: str) -> Path:
 
 
 def load_weights(model: nn.Module, state: dict[str, torch.Tensor], *, source: Path) -> None:
-    """Loads weights, all of them.
-
-    Raises:
-        ValueError: the weights are of another architecture, naming the first difference; or the model has one tensor
-            where the file has two, of which it would keep the last.
-    """
+    """Loads weights, all of them; ValueError names the first that is of another architecture or shared."""
     own = model.state_dict()
     for name in [*own, *state]:
         mine, theirs = own.get(name), state.get(name)
@@ -119,10 +95,6 @@ def no_larger_than(state: Mapping[str, torch.Tensor]) -> Iterator[None]:
     """Stops the building of a model that these weights cannot be of, before it takes the memory or the time.
 
     Four times as much is let pass: parts are built that are then left out, and a few of any size.
-
-    Raises:
-        ValueError: the model has far more parameters than there are weights, or a tensor is larger than what is
-            stored of it.
     """
     stored = 0
     for name, tensor in state.items():

@@ -29,15 +29,7 @@ NO_KEY = (
 
 @dataclass(frozen=True, kw_only=True)
 class Board:
-    """What is told to wandb, and how; the values are those of `wandb` in conf/.
-
-    Args:
-        mode: disabled, offline or online. Where online cannot be reached the run is kept offline, with a warning.
-        project, entity, group, name, tags: as wandb has them.
-        log_tables: whether `translations` and `table` log anything.
-        examples: clips whose translations are shown at each evaluation.
-        log_checkpoints: whether weights are uploaded; otherwise artifacts only say where they lie.
-    """
+    """What is told to wandb, and how, as `wandb` in conf/ explains."""
 
     mode: str = choice("disabled", "offline", "online")
     project: str
@@ -53,15 +45,7 @@ class Board:
 class Dashboard:
     """A wandb run, or nothing at all with `mode=disabled`: then wandb is not even imported.
 
-    Args:
-        folder: the run folder; wandb's files go under it, so that an offline run is complete there.
-        config: resolved configuration, plain values.
-        board: what is told, and how.
-        job_type: train, eval, pretrain, extract, export or sweep.
-
-    Raises:
-        ImportError: wandb is not installed.
-        OSError: an offline run cannot be written.
+    Its files go under the run folder, so that an offline run is complete there.
     """
 
     _staging: ClassVar[str | None] = None
@@ -74,84 +58,60 @@ class Dashboard:
         self.run: Any = None
         if board.mode == "disabled":
             return
-        settings = {"dir": str(folder), "config": config, "project": board.project, "entity": board.entity}
-        settings |= {"name": board.name, "tags": list(board.tags), "job_type": job_type, "group": board.group}
-        self._stage(folder)
-        self.run = self._begin(board.mode, folder, settings)
-        self._define_metrics()
-
-    def _stage(self, folder: Path) -> None:
-        """Has wandb put artifacts that wait to be sent beside the run and not into the home folder."""
-        if os.environ.get("WANDB_DATA_DIR") in (None, Dashboard._staging):  # not the user's own
+        # Artifacts that wait to be sent go beside the run and not into the home folder, unless the user has said where.
+        if os.environ.get("WANDB_DATA_DIR") in (None, Dashboard._staging):
             os.environ["WANDB_DATA_DIR"] = Dashboard._staging = str((folder / "wandb").resolve())
+        self.run = self._begin(board, {"dir": str(folder), "config": config, "job_type": job_type})
+        self.run.define_metric("step")
+        self.run.define_metric("*", step_metric="step")
+        for best, names in SUMMARY.items():
+            for name in (f"{split}/{name}" for name in names for split in SPLITS):
+                self.run.define_metric(name, step_metric="step", summary=best)
 
-    def _begin(self, mode: str, folder: Path, settings: dict[str, Any]) -> Any:
+    def _begin(self, board: Board, settings: dict[str, Any]) -> Any:
         import wandb
 
+        self.wandb = wandb
         if wandb.run is not None:  # of a job of this sweep that failed: wandb would go on in it
             wandb.run.finish(exit_code=1)
+        settings |= {key: getattr(board, key) for key in ("project", "entity", "name", "tags", "group")}
         try:
             # At the end checkpoints may take a while to go; what has not gone by then stays on disk, for `wandb sync`.
             end = 600 if self.log_checkpoints else 60
             limits = wandb.Settings(init_timeout=20, finish_timeout=end, silent=True)
-            return wandb.init(mode=mode, settings=limits, **settings)  # type: ignore[arg-type]
+            return wandb.init(mode=board.mode, settings=limits, **settings)  # type: ignore[arg-type]
         except (wandb.errors.Error, OSError, TimeoutError) as error:
-            if mode == "offline":
-                raise OSError(f"wandb.mode=offline: cannot write under {folder} ({error})") from error
+            if board.mode == "offline":
+                raise OSError(f"wandb.mode=offline: cannot write under {settings['dir']} ({error})") from error
             log.warning("wandb cannot be reached (%s); the run is kept offline, `wandb sync` sends it later", error)
             return wandb.init(mode="offline", settings=wandb.Settings(silent=True), **settings)
 
-    def _define_metrics(self) -> None:
-        self.run.define_metric("step")
-        self.run.define_metric("*", step_metric="step")
-        for best, names in SUMMARY.items():
-            for name in names:
-                for split in SPLITS:
-                    self.run.define_metric(f"{split}/{name}", step_metric="step", summary=best)
-
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Takes the metrics of one step."""
         self.logged |= {*metrics}
         self._tell(lambda run: run.log({"step": step, **metrics}))
 
     def translations(self, name: str, step: int, predictions: Sequence[Any], pictures: Mapping[str, Any]) -> None:
-        """A table of translations, named `split/name`, which grows when told of several steps.
-
-        `pictures` maps a clip's id to its filmstrip (H, W, 3) uint8; one that an earlier step gave is kept.
-        """
+        """A table that grows when told of several steps; `pictures` is id -> filmstrip (H, W, 3) uint8."""
 
         def send(run: Any) -> None:
-            import wandb
-
             rows = self.rows.setdefault(name, [])
-            strips = {row[1]: row[-1] for row in rows} | {key: wandb.Image(image) for key, image in pictures.items()}
+            drawn = {key: self.wandb.Image(image) for key, image in pictures.items()}
+            strips = {row[1]: row[-1] for row in rows} | drawn
             rows += [[step, p.id, p.reference, p.hypothesis, p.score, strips.get(p.id)] for p in predictions]
             # Whole each time: wandb's incremental tables refer to each other on the server, which offline is not there.
-            run.log({"step": step, name: wandb.Table(columns=[*COLUMNS], data=rows)})
+            run.log({"step": step, name: self.wandb.Table(columns=[*COLUMNS], data=rows)})
 
         if self.log_tables:
             self._tell(send)
 
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        """Any table, which wandb also keeps as an artifact: the jobs of a sweep and their scores."""
-
-        def send(run: Any) -> None:
-            import wandb
-
-            run.log({name: wandb.Table(columns=list(columns), data=[list(row) for row in rows])})
-
+        """Any table, which wandb also keeps as an artifact."""
         if self.log_tables:
-            self._tell(send)
+            self._tell(lambda run: run.log({name: self.wandb.Table(columns=[*columns], data=[[*row] for row in rows])}))
 
     def picture(self, step: int, name: str, picture: Any) -> None:
         """A picture (H, W, 3) uint8 of one step."""
-
-        def send(run: Any) -> None:
-            import wandb
-
-            run.log({"step": step, name: wandb.Image(picture)})
-
-        self._tell(send)
+        self._tell(lambda run: run.log({"step": step, name: self.wandb.Image(picture)}))
 
     def summary(self, metrics: Mapping[str, float]) -> None:
         """Final scores, named `split/name`; beside the best of the training curve where that has the name."""
@@ -170,19 +130,17 @@ class Dashboard:
         self._tell(send, lost=f"the lineage lacks a {item.kind}")
 
     def makes(self, item: Item, *aliases: str) -> None:
-        """Says that this run made `item`."""
         self._tell(
             lambda run: run.log_artifact(item.artifact(upload=self.log_checkpoints), aliases=list(aliases)),
             lost=f"the lineage lacks a {item.kind}",
         )
 
     def checkpoints(self, folder: Path, **about: Any) -> None:
-        """Says that this run made `best.pt` and `last.pt` in `folder`; `about` is what to show beside them."""
+        """Says that this run made `best.pt` and `last.pt` in `folder`; `about` is shown beside them."""
         for path in sorted(folder.glob("*.pt")):
             self.makes(checkpoint(path, **about), path.stem)
 
     def close(self) -> None:
-        """Ends the wandb run."""
         self._tell(lambda run: run.finish())
 
     def _tell(self, act: Callable[[Any], object], lost: str | None = None) -> None:
@@ -201,10 +159,7 @@ class Dashboard:
 
 
 def key_fault(mode: str | None) -> str | None:
-    """What is wrong with the key of an online run, before anything is built; None where there is one, or none needed.
-
-    Nothing is asked of the server, and the key itself is neither shown nor kept.
-    """
+    """What is wrong with the key of an online run, without asking the server or showing the key; None = nothing."""
     if mode != "online":
         return None
     import wandb

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.distributed as dist
 
-from slt.training.processes import Place, joined
+from slt.training.processes import Place, joined, on_signals
 
 # What a user can cause comes back as itself, with its message; the rest as RuntimeError with its traceback.
 _KNOWN: tuple[type[Exception], ...] = (ValueError, FileNotFoundError, OSError, ImportError)
@@ -45,19 +45,22 @@ class _Failure(NamedTuple):
 def launch(task: Callable[..., Any], arguments: Sequence[Any], *, count: int) -> Any:
     """Runs `task(*arguments)`, which can be pickled, in `count` processes of this machine; returns rank 0's answer.
 
-    Signals that come here (SIGTERM, Ctrl-C) are passed on, so that the run can save and leave; a second Ctrl-C ends it
-    at once. Where a process fails the others are ended, and whatever ends this process ends them too.
-
-    Raises:
-        ChildProcessError: a process was killed; the message says which, and by what.
-        SystemExit: a process left with that status, such as after a signal.
-        Exception: what a process raised.
+    SIGTERM and Ctrl-C are passed on, so that the run can save and leave; a second one ends it at once. Where a process
+    fails the others are ended, and whatever ends this process ends them too. Raises what a process raised,
+    ChildProcessError for one that was killed, SystemExit with the status of one that left.
     """
     store = dist.TCPStore("127.0.0.1", 0, count + 1, is_master=True, wait_for_workers=False)
     started: dict[pipes.Connection, tuple[int, Any]] = {}  # pipe -> rank, process
     caught: list[int] = []
+
+    def pass_on(number: int, frame: object) -> None:  # to processes that are not in this one's process group
+        caught.append(number)
+        for _, process in list(started.values()):
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(process.pid, signal.SIGKILL if len(caught) > 1 else number)
+
     try:
-        with _signals_passed_on(caught, started), _environment_of_workers():
+        with on_signals(pass_on), _environment_of_workers():
             for rank in range(count):
                 here, there = get_context("spawn").Pipe()  # neither CUDA nor torch's threads survive a fork
                 place = Place(rank, count, rank, "127.0.0.1", store.port, "devices")
@@ -98,27 +101,6 @@ def _environment_of_workers() -> Iterator[None]:
             del os.environ[key]
 
 
-@contextmanager
-def _signals_passed_on(caught: list[int], started: dict[pipes.Connection, tuple[int, Any]]) -> Iterator[None]:
-    """Passes SIGTERM and SIGINT on to the processes, which are not in this one's process group."""
-
-    def catch(number: int, frame: object) -> None:
-        caught.append(number)
-        for _, process in list(started.values()):
-            with suppress(ProcessLookupError, PermissionError):
-                os.kill(process.pid, signal.SIGKILL if len(caught) > 1 else number)
-
-    if threading.current_thread() is not threading.main_thread():  # as joblib's threads are
-        yield
-        return
-    before = {number: signal.signal(number, catch) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def _result(started: dict[pipes.Connection, tuple[int, Any]]) -> tuple[Any, list[_Failure]]:
     """What rank 0 returns once all have ended, and the failures of those that had any."""
     answer: Any = None
@@ -139,7 +121,7 @@ def _result(started: dict[pipes.Connection, tuple[int, Any]]) -> tuple[Any, list
             if "answer" in told:
                 answer = told["answer"]
             else:
-                error = next((known for known in _KNOWN if known.__name__ == told["name"]), RuntimeError)(told["text"])
+                error = told["error"]
                 error.__cause__ = RuntimeError(f"in {which}:\n{told['trace']}")
                 failures.append(_Failure(_ERROR, told["when"], error))
         if deadline == float("inf") and any(failure.far != _LEFT for failure in failures):
@@ -186,9 +168,9 @@ def _serve(
     except KeyboardInterrupt:
         status = 128 + signal.SIGINT
     except BaseException as error:
-        name = next((known.__name__ for known in _KNOWN if isinstance(error, known)), "")
-        text = str(error) if name else f"process {place.rank} of {place.world}: {type(error).__name__}: {error}"
-        tell(when=time.time(), name=name, text=text, trace=traceback.format_exc())
+        unknown = RuntimeError(f"process {place.rank} of {place.world}: {type(error).__name__}: {error}")
+        said = next((known(str(error)) for known in _KNOWN if isinstance(error, known)), unknown)
+        tell(when=time.time(), error=said, trace=traceback.format_exc())
         status = 1
     sys.stdout.flush()
     sys.stderr.flush()

@@ -1,7 +1,6 @@
-"""What runs hand to one another - corpora, backbones, checkpoints, predictions, exports - as wandb knows it: artifacts.
+"""What runs hand to one another as wandb knows it, artifacts: corpora, backbones, checkpoints, predictions, exports.
 
-An artifact's name ends in the first digits of what it holds. So a thing has one name in the run that makes it and in
-those that use it, on every machine, and the lineage joins up without asking a server: also offline.
+An artifact's name ends in the first digits of what it holds, so that the lineage joins up without asking a server.
 """
 
 from __future__ import annotations
@@ -20,8 +19,6 @@ TYPES = {"checkpoint": "model", "backbone": "model", "export": "model"}  # the o
 
 @dataclass(frozen=True)
 class Item:
-    """A thing that runs hand on."""
-
     kind: str  # dataset, checkpoint, backbone, predictions or export
     files: Mapping[str, Path] = field(default_factory=dict)  # name within the artifact -> file
     facts: Mapping[str, Any] = field(default_factory=dict)  # stand for it where its files are too many: a corpus
@@ -29,10 +26,7 @@ class Item:
     light: bool = False  # its files are small and always uploaded; others only with `wandb.log_checkpoints`
 
     def artifact(self, *, upload: bool) -> Any:
-        """As a wandb artifact, not yet logged; without `upload` it says where files that are not light lie.
-
-        Both have the same digest, so it is the same artifact.
-        """
+        """As a wandb artifact, not yet logged; files that are not light are only pointed at unless `upload`."""
         import wandb
 
         text = json.dumps(self.facts, sort_keys=True)
@@ -58,7 +52,6 @@ def dataset(root: Path, *, fingerprint: str, extractor: str | None) -> Item:
 
 
 def checkpoint(path: Path, **about: Any) -> Item:
-    """A checkpoint file, with what to show beside it, such as its score."""
     return Item("checkpoint", {"checkpoint.pt": path}, about={"file": path.name, **about})
 
 
@@ -70,12 +63,10 @@ def backbone(path: Path) -> Item:
 
 
 def predictions(folder: Path, *, split: str) -> Item:
-    """The translations and scores that an evaluation wrote into its run folder."""
     files = {name: folder / name for name in ("predictions.tsv", "scores.json")}
     return Item("predictions", files, about={"split": split}, light=True)
 
 
 def exported(folder: Path) -> Item:
-    """An exported folder, whole."""
     files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
     return Item("export", files, about={"folder": folder.name})

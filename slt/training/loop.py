@@ -1,15 +1,13 @@
 """The training loop: plain PyTorch, in plain sight; run -> step and evaluate, each on one screen.
 
-The loop knows nothing of streams: a batch goes from the loader to the objective, and anything with an endless iterator
-of batches and an objective trains here. With several processes each runs this same loop on its part of every batch;
-`slt.training.sharding` says what they have of the model, `slt.training.processes` what they tell each other.
+The loop knows nothing of streams: anything with an endless iterator of batches and an objective trains here. With
+several processes each runs this same loop on its part of every batch.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -35,23 +33,13 @@ Objective = Callable[[Any, Any], Tensor]
 
 
 class Batches(Protocol):
-    """An endless, resumable stream of batches."""
-
     def start(self, consumed: int) -> Iterator[Any]:
         """Batches from number `consumed` on, for ever."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """Where a training happens and what it leaves.
-
-    Args:
-        folder: where `last.pt` and `best.pt` go.
-        compute: the device, on which the model is, and the precision.
-        record: where metrics go.
-        carried: plain values that every checkpoint carries: configuration, tokenizer, fingerprint.
-        profiler: of `slt.training.machine`, told of every update; None profiles nothing.
-    """
+    """Where a training happens (`folder` of its checkpoints) and what it leaves; checkpoints have what is `carried`."""
 
     folder: Path
     compute: Compute
@@ -65,15 +53,12 @@ class Trainer:
 
     Args:
         model: on its device.
-        objective: (model, batch) -> mean loss, over the items of all processes (`processes.share`). Where it has a
-            method `after_step(step)`, that is called after updates and on resuming; where it has `report() -> metrics`,
-            these are logged with the loss.
+        objective: (model, batch) -> mean loss, over the items of all processes (`processes.share`). It may have
+            `after_step(step)`, called after updates and on resuming, and `report() -> metrics`, logged with the loss.
         optimizer: over parameter groups of `model` with a `base_lr` each.
         schedule: (step, max_steps=) -> factor of the base rates.
-        batches: endless, this process's part of each; a batch has `to(device)` and a length in `settings.unit`.
+        batches: this process's part of each; a batch has `to(device)` and a length in `settings.unit`.
         evaluate: () -> metrics named `val/...`, the same ones in each process; None never evaluates.
-        run: see there.
-        settings: see there.
     """
 
     def __init__(
@@ -108,12 +93,7 @@ class Trainer:
         self.finite = Finite()
 
     def run(self) -> None:
-        """Trains to the end, to early stopping, or to a signal (SIGTERM, Ctrl-C), which saves and leaves.
-
-        Raises:
-            SystemExit: after a signal, with the shell's customary status (130, 143), once `last.pt` is written.
-            ValueError: the loss is not finite; the last checkpoint stays as it was.
-        """
+        """Trains to the end, early stopping, or a signal: it saves and leaves with the shell's status (130, 143)."""
         s = self.settings
         stream = self.batches.start(self.step_count * s.accumulate)
         since, count = time.perf_counter(), 0
@@ -146,7 +126,6 @@ class Trainer:
 
     @property
     def exhausted(self) -> bool:
-        """Whether patience has run out."""
         return self.settings.patience is not None and self.since_best >= self.settings.patience
 
     def step(self, stream: Iterator[Any]) -> tuple[Tensor, int]:
@@ -170,7 +149,7 @@ class Trainer:
         self.finite.note(total, self.step_count + 1)
         if self.settings.grad_clip is not None:
             self.scaler.unscale_(self.optimizer)
-            nn.utils.clip_grad_norm_(self.parallel.parameters(), self.settings.grad_clip)
+            nn.utils.clip_grad_norm_(self.parallel.loss.parameters(), self.settings.grad_clip)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
@@ -189,7 +168,6 @@ class Trainer:
                 group["weight_decay"] = s.weight_decay_end + (decay - s.weight_decay_end) * left
 
     def tell_objective(self) -> None:
-        """Tells an objective that wants to know how many updates are done."""
         if hasattr(self.objective, "after_step"):
             self.objective.after_step(self.step_count)
 
@@ -214,12 +192,7 @@ class Trainer:
             self.save("last.pt")
 
     def save(self, name: str, *, resumable: bool = True) -> None:
-        """Writes a checkpoint, the same one whatever the strategy and number of processes.
-
-        Args:
-            name: of the file.
-            resumable: carry optimizer, random states and counters too.
-        """
+        """Writes a checkpoint, the same one whatever the strategy and number of processes."""
         payload = {**self.carried, "model": self.model.state_dict(), "step": self.step_count, "best": self.best}
         if resumable:
             states = processes.random_states(self.device)
@@ -238,11 +211,7 @@ class Trainer:
     def resume(self, payload: dict[str, Any], *, source: Path) -> None:
         """Takes up where `payload` (of a `last.pt`) left off, bit for bit with as many processes as wrote it.
 
-        With another number, or strategy, it goes on in the same stream of batches; only what the model itself draws
-        (dropout) is drawn otherwise.
-
-        Raises:
-            ValueError: a checkpoint without optimizer state, or of another architecture.
+        With another number, or strategy, only what the model itself draws (dropout) is drawn otherwise.
         """
         if "optimizer" not in payload:
             raise ValueError(f"resume={source}: holds weights only (a best.pt does); resume from last.pt")
@@ -315,9 +284,5 @@ def signals() -> Iterator[list[int]]:
             raise KeyboardInterrupt
         caught.append(number)
 
-    before = {number: signal.signal(number, catch) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
+    with processes.on_signals(catch):
         yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

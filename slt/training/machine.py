@@ -19,7 +19,6 @@ log = logging.getLogger(__name__)
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 ROWS = 40  # of the profile's table; what lies below them is noise
-TABLE, TRACE = "profile.txt", "trace.json.gz"
 
 
 @dataclass(frozen=True)
@@ -30,16 +29,11 @@ class Compute:
     precision: str
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """Mixed precision on the device, as `precision` says."""
         return torch.autocast(self.device.type, dtype=DTYPES.get(self.precision), enabled=self.precision != "fp32")
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto` is the GPU where there is one; of several processes on a machine, each gets a GPU of its own.
-
-    Raises:
-        ValueError: no such device here.
-    """
+    """`auto` is the GPU where there is one; of several processes on a machine, each gets a GPU of its own."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and processes.world() > 1:
@@ -84,9 +78,9 @@ def profiler(folder: Path, device: torch.device, updates: Profile) -> profile | 
     def write(done: profile) -> None:
         own = "self_cuda_time_total" if device.type == "cuda" else "self_cpu_time_total"
         table = done.key_averages().table(sort_by=own, row_limit=ROWS, max_name_column_width=60)
-        (folder / TABLE).write_text(table + "\n", encoding="utf-8")
-        done.export_chrome_trace(str(folder / TRACE))
-        log.info("profile: %s and %s", folder / TABLE, folder / TRACE)
+        (folder / "profile.txt").write_text(table + "\n", encoding="utf-8")
+        done.export_chrome_trace(str(folder / "trace.json.gz"))
+        log.info("profile: %s and trace.json.gz", folder / "profile.txt")
 
     if device.type == "cpu":
         os.environ.setdefault("KINETO_LOG_LEVEL", "5")  # or it calls it an error that there is no GPU

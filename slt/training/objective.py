@@ -1,6 +1,6 @@
 """What is minimised: a batch and a model in, a loss out.
 
-Shape letters: B clips, L tokens, V vocabulary, T' frames after downsampling, G gloss classes and the blank.
+B clips, L tokens, V vocabulary, T' frames after downsampling, G gloss classes and the blank.
 """
 
 from __future__ import annotations
@@ -28,16 +28,10 @@ IGNORED = -100
 class TranslationLoss:
     """Cross entropy of the sentence and, where a corpus has glosses, recognition of the signs beside it.
 
-    The recognition loss is the joint training of Camgoz et al. 2020 (Sign Language Transformers, section 3.2):
-    connectionist temporal classification over the encoder's output. From random weights CTC stays on its plateau of
-    blanks for hundreds of updates, so the first `flat_start` of them take the signs as evenly spread over the clip
-    instead, as hidden-Markov recognisers are started.
-
-    Args:
-        label_smoothing: of the sentence's tokens (Szegedy et al. 2016, section 7).
-        glosses: the gloss inventory; empty, or a `gloss_weight` of 0 = only sentences.
-        gloss_weight: of the recognition loss.
-        flat_start: updates with evenly spread signs, before CTC.
+    The two are trained jointly as by Camgoz et al. 2020 (Sign Language Transformers, section 3.2), with CTC over the
+    encoder's output. From random weights CTC stays on its plateau of blanks for hundreds of updates, so the first
+    `flat_start` of them take the signs as evenly spread over the clip, as hidden-Markov recognisers are started.
+    Labels are smoothed as by Szegedy et al. 2016 (section 7).
     """
 
     def __init__(self, *, label_smoothing: float, glosses: Sequence[str], gloss_weight: float, flat_start: int) -> None:
@@ -48,14 +42,10 @@ class TranslationLoss:
         self.step = 0
 
     def after_step(self, step: int) -> None:
-        """Takes note of the updates done."""
         self.step = step
 
     def __call__(self, model: Translator, batch: Batch) -> Tensor:
-        """A model and a batch with tokens (B, L) -> the loss in nats, a scalar: the mean over tokens, then glosses.
-
-        The means are over the items of all processes, each of which has its part of the batch.
-        """
+        """A model and a batch with tokens (B, L) -> the loss in nats, a scalar: the mean over tokens, then glosses."""
         assert batch.tokens is not None
         assert batch.tokens_mask is not None
         memory, present = model.encoder(batch.streams, batch.seen, batch.frames)
@@ -105,9 +95,10 @@ def gloss_loss(
     if torch.are_deterministic_algorithms_enabled():
         device = torch.device("cpu")  # CTC's gradient on a GPU is not the same each time
     # Plain numbers, which torch takes and does not say so: lengths on a GPU would have the host wait for them.
-    counts: Any = [[*lengths], [len(classes) for classes in targets]]
+    frames: Any = [*lengths]
+    glosses: Any = [len(classes) for classes in targets]
     loss = functional.ctc_loss(
-        scores.log_softmax(dim=2).transpose(0, 1).to(device), flattened.to(device, non_blocking=True), *counts,
+        scores.log_softmax(dim=2).transpose(0, 1).to(device), flattened.to(device, non_blocking=True), frames, glosses,
         blank=BLANK, zero_infinity=True,
     )  # fmt: skip
     return loss.to(scores.device)
@@ -119,9 +110,8 @@ def name_too_short(clips: LsaTMultiStream, temporal: nn.Module) -> list[str]:
     short = []
     for name, gloss, frames in zip(clips.ids, clips.columns["gloss"], clips.lengths.tolist(), strict=True):
         signs = gloss.split()
-        if len(signs) + sum(one == two for one, two in pairwise(signs)) > -(
-            -frames // stride
-        ):  # a blank between equal ones
+        needed = len(signs) + sum(one == two for one, two in pairwise(signs))  # a blank between equal ones
+        if needed > -(-frames // stride):
             short.append(name)
     if short:
         log.warning(

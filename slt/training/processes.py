@@ -1,4 +1,4 @@
-"""The processes of one run: which one this is, and what they tell each other; alone, it is as if nothing were here.
+"""The processes of one run, and what they tell each other; alone, it is as if nothing were here.
 
 A rank is a process's number, 0 to world - 1; rank 0 alone writes, logs and talks to a dashboard.
 """
@@ -6,6 +6,8 @@ A rank is a process's number, 0 to world - 1; rank 0 alone writes, logs and talk
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,12 +34,10 @@ class Place:
 
 
 def world() -> int:
-    """How many processes there are."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """This process's number."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
@@ -63,7 +63,6 @@ def highest(value: Tensor) -> Tensor:
 
 
 def mean(value: Tensor) -> Tensor:
-    """The mean of a tensor over processes, on each of them; no gradient passes."""
     return total(value) / world() if world() > 1 else value
 
 
@@ -71,7 +70,7 @@ def share(count: Tensor) -> Tensor | float:
     """What a mean over this process's items weighs, so that the mean over processes is the mean over all items.
 
     Gradients are averaged over processes, but batches have more clips, tokens or frames in one than in another. `count`
-    is a scalar on the device, 0 where there are no items; in one process the weight is 1, so that nothing is changed.
+    is a scalar on the device, 0 where there are no items.
     """
     return count * world() / total(count).clamp_min(1) if world() > 1 else 1.0
 
@@ -94,7 +93,6 @@ def gather(value: Any) -> list[Any]:
 
 
 def wait() -> None:
-    """Waits until each process has come here."""
     if world() > 1:
         gather(None)  # and not dist.barrier, which takes a GPU for it
 
@@ -115,6 +113,20 @@ def first_per_machine() -> Iterator[None]:
         wait()
 
 
+@contextmanager
+def on_signals(catch: Callable[[int, Any], None]) -> Iterator[None]:
+    """Within, `catch` answers SIGTERM and SIGINT; only the main thread is told of them, which joblib's are not."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, catch) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def max_signal(caught: Sequence[int]) -> int:
     """The signal that any process has caught, the same on each of them; 0 where none has."""
     return int(highest(torch.tensor(caught[:1] or [0])))
@@ -128,16 +140,12 @@ def local_rank() -> int:
 def outside(environment: Mapping[str, str]) -> Place | None:
     """The place that torchrun or srun has given to this process; None where neither has started it.
 
-    torchrun sets RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT. srun sets SLURM_*; there MASTER_ADDR is
-    this machine unless given, and MASTER_PORT follows from the job's number.
-
-    Raises:
-        ValueError: tasks of srun on several machines without MASTER_ADDR.
+    Of srun MASTER_ADDR is this machine unless given, and MASTER_PORT follows from the job's number.
     """
-    e = environment
+    e, host = environment, environment.get("MASTER_ADDR", "127.0.0.1")
     if "RANK" in e and "WORLD_SIZE" in e:
-        place = Place(int(e["RANK"]), int(e["WORLD_SIZE"]), int(e.get("LOCAL_RANK", 0)),
-                      e.get("MASTER_ADDR", "127.0.0.1"), int(e.get("MASTER_PORT", 29500)), "torchrun")  # fmt: skip
+        place = Place(int(e["RANK"]), int(e["WORLD_SIZE"]), int(e.get("LOCAL_RANK", 0)), host,
+                      int(e.get("MASTER_PORT", 29500)), "torchrun")  # fmt: skip
     elif "SLURM_PROCID" in e and "SLURM_STEP_NUM_TASKS" in e:  # the second is srun's own: a batch script has it not
         if int(e.get("SLURM_STEP_NUM_NODES", 1)) > 1 and "MASTER_ADDR" not in e:
             raise ValueError(
@@ -145,8 +153,8 @@ def outside(environment: Mapping[str, str]) -> Place | None:
                 'export MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1) before srun'
             )
         port = int(e.get("MASTER_PORT", 20_000 + int(e.get("SLURM_JOB_ID", 0)) % 20_000))
-        place = Place(int(e["SLURM_PROCID"]), int(e["SLURM_STEP_NUM_TASKS"]), int(e.get("SLURM_LOCALID", 0)),
-                      e.get("MASTER_ADDR", "127.0.0.1"), port, "srun")  # fmt: skip
+        place = Place(int(e["SLURM_PROCID"]), int(e["SLURM_STEP_NUM_TASKS"]), int(e.get("SLURM_LOCALID", 0)), host,
+                      port, "srun")  # fmt: skip
     else:
         return None
     return place if place.world > 1 else None

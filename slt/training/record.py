@@ -1,14 +1,12 @@
 """What a run leaves behind: metrics.csv, curves, and where it came from.
 
-metrics.csv has one measured value a line (`step,name,value`): rows are appended and survive a kill. Of several
-processes only the first writes.
+metrics.csv has one measured value a line (`step,name,value`): rows are appended and survive a kill.
 """
 
 from __future__ import annotations
 
 import csv
 import importlib.metadata
-import json
 import logging
 import os
 import platform
@@ -16,12 +14,14 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 
-from slt.files import atomic
+from slt.files import atomic, write_json
 from slt.training.processes import first
 
 log = logging.getLogger(__name__)
@@ -34,8 +34,7 @@ PACKAGES = ("torch", "transformers", "timm", "hydra-core", "omegaconf", "numpy",
 class Sink(Protocol):
     """Anything that wants the metrics too, such as a dashboard."""
 
-    def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Takes the metrics of one step."""
+    def log(self, step: int, metrics: Mapping[str, float]) -> None: ...
 
 
 class Record:
@@ -75,14 +74,12 @@ class Record:
             return
         rows = [row for row in _rows(earlier) if row[0] <= step] if earlier is not None and earlier.exists() else []
         self._begin(rows)
-        self.curves = {}
-        earlier_steps: dict[int, dict[str, float]] = {}
-        for s, name, value in rows:
-            self.curves.setdefault(name, []).append((s, value))
-            earlier_steps.setdefault(s, {})[name] = value
-        for sink in self.sinks:  # or a dashboard would know the best score since the resumption only
-            for s in sorted(earlier_steps):
-                sink.log(s, earlier_steps[s])
+        self.curves = _curves(rows)
+        # Or a dashboard would know the best score since the resumption only.
+        for s, of_step in groupby(sorted(rows, key=itemgetter(0)), key=itemgetter(0)):
+            metrics = {name: value for _, name, value in of_step}
+            for sink in self.sinks:
+                sink.log(s, metrics)
 
 
 def _line(row: Row) -> str:
@@ -91,7 +88,6 @@ def _line(row: Row) -> str:
 
 
 def _rows(path: Path) -> Iterator[Row]:
-    """The rows of metrics.csv in their order, without a last one that was cut short."""
     text = path.read_text(encoding="utf-8", errors="replace")
     whole = text[: text.rfind("\n") + 1]  # a crash or a full disk can cut the last row short
     reader = csv.DictReader(whole.splitlines())
@@ -104,8 +100,12 @@ def _rows(path: Path) -> Iterator[Row]:
 
 def read_metrics(path: Path) -> dict[str, list[tuple[int, float]]]:
     """metrics.csv -> name -> [(step, value)], without a last row that was cut short."""
+    return _curves(_rows(path))
+
+
+def _curves(rows: Iterable[Row]) -> dict[str, list[tuple[int, float]]]:
     curves: dict[str, list[tuple[int, float]]] = {}
-    for step, name, value in _rows(path):
+    for step, name, value in rows:
         curves.setdefault(name, []).append((step, value))
     return curves
 
@@ -123,12 +123,11 @@ def write_origin(folder: Path) -> dict[str, Any]:
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         "packages": {name: _version(name) for name in PACKAGES},
     }
-    (folder / "origin.json").write_text(json.dumps(origin, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / "origin.json", origin)
     return origin
 
 
 def _processor() -> str:
-    """Its name as the maker gives it, where the system says so."""
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if "model name" in line:

@@ -1,7 +1,4 @@
-"""Learning-rate schedules: step -> factor of the base rate, all with linear warm-up.
-
-A schedule is a plain function of the step (updates done, from 0), so a resumed run needs no schedule state.
-"""
+"""Learning-rate schedules with linear warm-up, stateless: step (updates done, from 0) -> factor of the base rate."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from slt.settings import choice, not_negative, positive
 
 @dataclass(frozen=True, kw_only=True)
 class Updates:
-    """What every training says of its updates; the values are explained in conf/train.yaml."""
+    """What every training says of its updates, as conf/train.yaml explains."""
 
     strategy: str = choice("ddp", "fsdp2")
     max_steps: int = positive()
@@ -23,12 +23,8 @@ class Updates:
 class LoopSettings(Updates):
     """All that the training loop is told in plain values.
 
-    Args:
-        select: the metric that picks `best.pt`, higher is better.
-        patience: evaluations without a better `select` before stopping; None never stops early.
-        weight_decay_end: what the weight decay of the groups that have one comes to, along half a cosine from the
-            first update to the last (Caron et al. 2021, section 3.2); None keeps it as it is.
-        unit: what batches are of, for the progress bar and the metric `train/UNIT_per_second`.
+    `select` is the metric that picks `best.pt`, higher is better. `weight_decay_end` is what weight decay comes to, on
+    half a cosine (Caron et al. 2021, section 3.2). `unit` is what batches are of.
     """
 
     select: str

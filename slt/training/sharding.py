@@ -1,13 +1,12 @@
 """How a model is spread over processes: alone, replicated (DDP) or sharded (FSDP2).
 
-The training loop asks for a loss, for gradients that are averaged over processes, and for the plain model to evaluate
-and save. With all three the plain model keeps its parameters' names, so that checkpoints are the same.
+With all three the plain model keeps its parameters' names, so that checkpoints are the same.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -31,7 +30,6 @@ class _Loss(nn.Module):
         self.model = model
 
     def forward(self, objective: Callable[[Any, Any], Tensor], batch: Any) -> Tensor:
-        """An objective and a batch of B clips -> the loss, a scalar."""
         return objective(self.model, batch)
 
 
@@ -41,10 +39,6 @@ class SingleProcess:
     def __init__(self, model: nn.Module) -> None:
         self.model = model
         self.loss: nn.Module = _Loss(model)  # (objective, batch) -> loss
-
-    def parameters(self) -> Iterable[nn.Parameter]:
-        """What gradients are of."""
-        return self.loss.parameters()
 
     def sync_gradients(self, last: bool) -> AbstractContextManager[Any]:
         """Forward and backward within it average gradients over processes where `last`, and else only add them up."""
@@ -92,16 +86,8 @@ class Sharded(SingleProcess):
 
     A twin of the model is trained in shards: each layer of a transformer is gathered when it is needed, the rest (the
     backbones, embeddings, heads) for the length of an update, because a process whose clips show no hands must gather
-    what the others gather. The plain model waits on the CPU and gets the weights for evaluation and checkpoints, which
-    each process does at its own pace.
-
-    Args:
-        model: plain.
-        optimizer: over its parameters, without state; their places are taken by the shards.
-        device: to train on.
-
-    Raises:
-        ValueError: this torch has no FSDP2 that knows unused parameters.
+    what the others gather. The plain model waits on the CPU and gets the weights for evaluation and checkpoints. The
+    optimizer comes without state; the places of its parameters are taken by the shards.
     """
 
     def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device) -> None:
@@ -114,7 +100,7 @@ class Sharded(SingleProcess):
         self.model = model.cpu()
         twin = _Loss(copy.deepcopy(self.model))
         for value in twin.state_dict().values():
-            _broadcast(value)
+            dist.broadcast(value, src=0)
         mesh = init_device_mesh(device.type, (dist.get_world_size(),))
         for layer in _layers(twin.model):
             layer.register_forward_hook(_no_views)
@@ -135,10 +121,7 @@ class Sharded(SingleProcess):
             self._drop_zeros()
 
     def _drop_zeros(self) -> None:
-        """Takes the gradients away that are zero all over: of a stream that no clip showed, where one process has none.
-
-        Or AdamW would go on moving its backbone.
-        """
+        """Drops gradients that are zero all over, of a stream no clip showed: AdamW would go on moving its backbone."""
         given: list[Any] = [parameter for parameter in self.loss.parameters() if parameter.grad is not None]
         norms = torch.stack(torch._foreach_norm([parameter.grad.to_local() for parameter in given]))
         for parameter, norm in zip(given, processes.total(norms).tolist(), strict=True):
@@ -215,10 +198,5 @@ def _shard(value: Tensor, like: Tensor) -> Tensor:
 
 
 def _broadcast_buffers(model: nn.Module) -> None:
-    """Gives each process rank 0's buffers."""
     for buffer in model.buffers():
-        _broadcast(buffer)
-
-
-def _broadcast(value: Tensor) -> None:
-    dist.broadcast(value, src=0)
+        dist.broadcast(buffer, src=0)

@@ -8,11 +8,7 @@ from typing import Any
 def layout(*, entity: str, project: str, title: str) -> Any:
     """The view of a project, not yet sent: a `wandb_workspaces.workspaces.Workspace`.
 
-    Runs stand by sweep and job type; scores that validation picks by are shown at their best, as `Dashboard` sums
-    them up.
-
-    Raises:
-        ModuleNotFoundError: wandb-workspaces is not installed.
+    Runs stand by sweep and job type; scores that validation picks by are shown at their best.
     """
     try:
         from wandb_workspaces import expr

@@ -35,12 +35,12 @@ def read_sources(root: Path, *, kind: str = "films", format: str, more: Sequence
 
     keys = [f"kind={kind}", f"captions.format={format}", *more]
     cfg = OmegaConf.to_container(_config("extract", "source=x", "out=y", *keys), resolve=True)
-    same = {key: cfg[key] for key in ("mirrored", "pictures_fps", "openpose", "signer")}
+    same = {key: cfg[key] for key in ("mirrored", "pictures_fps", "openpose")}
     return find_sources(root, Footage(kind, **{**same, **given}), Captions(**cfg["captions"]))[0]
 
 
 def read_boxes(root: Path) -> None:
-    read_sources(root, format="subs", signer="box", boxes=root / "boxes.csv")
+    read_sources(root, format="subs", boxes=root / "boxes.csv")
 
 
 def read_openpose(root: Path) -> None:
@@ -55,7 +55,7 @@ def read_pictures(root: Path) -> None:
 
     for source in read_sources(root, format="none", more=["pictures_fps=10"]):
         known_by(source.path)
-        for _ in read_frames(source.path, fps=10.0, rate=10.0):
+        for _ in read_frames(source, fps=10.0):
             pass
 
 

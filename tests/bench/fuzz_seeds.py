@@ -175,7 +175,7 @@ def _make_films(folder: Path) -> None:
                 container.mux(stream.encode(frame))
             container.mux(stream.encode())
     points = np.random.default_rng(2).uniform(0.2, 0.8, (8, 75, 3)).astype(np.float32)
-    write_pose_format(poses / "film.pose", points, size=(64, 48), fps=10)
+    write_pose_format(poses / "film.pose", [points], size=(64, 48), fps=10, frames=len(points))
     with h5py.File(poses / "keypoints.h5", "w") as file:
         rows = np.random.default_rng(3).uniform(1, 1000, (5, 4 * 543)).astype(np.float32)
         file.create_dataset("clip.mp4/signer_0/keypoints", data=rows)

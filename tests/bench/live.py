@@ -38,11 +38,11 @@ from omegaconf import OmegaConf
 from slt.config.checks import CONF
 from slt.demo import build_extractor, rebuild
 from slt.extraction.video import probe, read_frames, target_rate
-from slt.inference.films import Reading
 from slt.inference.latency import CAPTION
 from slt.inference.live import Live, LiveResult, translate_live
 from slt.inference.open import open_translator, share_cores
-from slt.inference.sources import PacedFilm, Shot
+from slt.inference.session import Reading
+from slt.inference.sources import FilmSource, Shot
 
 FLAT = 0.05
 
@@ -70,7 +70,7 @@ class Screen:
 class FromMemory:
     """Decoded pictures, looped for so many seconds of the wall clock, each as soon as there is room on the screen."""
 
-    name = "memory"
+    name, path = "memory", None
 
     def __init__(self, frames: Frames, fps: float, screen: Screen, seconds: float) -> None:
         self.frames, self.fps, self.screen, self.seconds = frames, fps, screen, seconds
@@ -89,7 +89,7 @@ class FromMemory:
         """Nothing is open."""
 
 
-class Faster(PacedFilm):
+class Faster(FilmSource):
     """A film from its file at several times its pace."""
 
     speed = 1.0

@@ -24,7 +24,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from slt.config import build
-from slt.config.checks import CONF
+from slt.config.checks import CONF, taken
 from slt.corpora import layout
 from slt.corpora.folder import LsaTMultiStream
 from slt.evaluation.translation import translate
@@ -81,8 +81,8 @@ def train(cfg: DictConfig, steps: int) -> tuple[Translator, Any, LsaTMultiStream
         Trainer(
             model=model, objective=objective, optimizer=build.build_optimizer(cfg.optimizer, groups),
             schedule=instantiate(cfg.schedule, _convert_="all"),
-            batches=TrainBatches(clips, Tokenize(tokenizer, cfg.decoder.max_tokens), build.batching(cfg), seed=cfg.seed,
-                                 pin_memory=device.type == "cuda"),
+            batches=TrainBatches(clips, Tokenize(tokenizer, cfg.decoder.max_tokens), taken(Batching, cfg),
+                                 seed=cfg.seed, pin_memory=device.type == "cuda"),
             evaluate=None, run=Run(Path(folder), Compute(device, cfg.precision), record, {}),
             settings=LoopSettings(
                 strategy="ddp", max_steps=steps, accumulate=cfg.accumulate, grad_clip=cfg.grad_clip,

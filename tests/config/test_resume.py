@@ -33,6 +33,7 @@ RANDOM = (
     "dataset.augment.frame_dropout=0.2", "dataset.augment.mirror=0.5", "gloss_weight=1", "flat_start=2", "max_steps=6",
     "eval_every=3", "final=null",
 )  # fmt: skip
+_kept: dict[str, Path] = {}  # runs that several tests look at
 MEASURED = ("train/clips_per_second", "train/data_wait")  # of the clock, not of the run
 
 
@@ -42,8 +43,7 @@ def _no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("slt.train.save_curves", lambda curves, path: None)
 
 
-class Stopped(Exception):
-    """In place of a machine that goes down."""
+class Stopped(Exception): ...
 
 
 @pytest.fixture
@@ -71,26 +71,34 @@ def result(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
 
 
 def assert_same(one: Path, other: Path) -> None:
-    """Asserts that two runs have the same weights and metrics, bit for bit."""
     (mine, my_curves), (theirs, their_curves) = result(one), result(other)
     assert [name for name in mine if not torch.equal(mine[name], theirs[name])] == []
     assert my_curves == their_curves
     assert [step for step, _ in my_curves["train/loss"]] == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.fixture
+def whole(entry: Any, tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an uninterrupted run, trained once for all tests."""
+    if "whole" not in _kept:
+        run = entry("train", *tiny, *RANDOM)
+        assert run.status == 0, run.err
+        _kept["whole"] = Path(shutil.move(run.folder, tmp_path_factory.mktemp("resumed") / "whole"))
+    return _kept["whole"]
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_resumed_run_equals_the_uninterrupted_one_bit_for_bit(
-    entry: Any, tiny: list[str], stop_at: Callable[[int], None], workers: int
+    entry: Any, tiny: list[str], whole: Path, stop_at: Callable[[int], None], workers: int
 ) -> None:
-    whole = entry("train", *tiny, *RANDOM)
     stop_at(4)
     with pytest.raises(Stopped):  # one update after the checkpoint of step 3: its metrics must not stand twice
         entry("train", *tiny, *RANDOM, f"num_workers={workers}")
     stop_at(0)
     torch.manual_seed(1234)
     rest = entry("train", *tiny, *RANDOM, f"num_workers={workers}", "resume=auto")
-    assert (whole.status, rest.status) == (0, 0)
-    assert_same(rest.folder, whole.folder)
+    assert rest.status == 0
+    assert_same(rest.folder, whole)
     assert "at step 3" in (rest.folder / "train.log").read_text()
 
 
@@ -102,7 +110,7 @@ torch.set_num_threads(1)  # as the tests have it: sums depend on it
 plain, saves = torch.save, iter(range(100))
 
 def half(payload, file):
-    if "optimizer" in payload and next(saves) == 1:  # last.pt for the second time, at step 4
+    if "optimizer" in payload and next(saves) == 1:  # last.pt for the second time, at step 6
         file.write(b"PK half of it")
         file.flush()
         os.kill(os.getpid(), signal.SIGKILL)
@@ -113,16 +121,14 @@ train()
 """
 
 
-def test_run_killed_in_the_middle_of_a_save_goes_on_bit_for_bit(entry: Any, tiny: list[str]) -> None:
-    whole = entry("train", *tiny, *RANDOM, "eval_every=2")
-
-    child = subprocess.run([sys.executable, "-c", DIES_IN_A_SAVE, *tiny, *RANDOM, "eval_every=2"], timeout=300)
+def test_run_killed_in_the_middle_of_a_save_goes_on_bit_for_bit(entry: Any, tiny: list[str], whole: Path) -> None:
+    child = subprocess.run([sys.executable, "-c", DIES_IN_A_SAVE, *tiny, *RANDOM], timeout=300)
     assert child.returncode == -signal.SIGKILL
-    killed = next(path.parent for path in Path.cwd().rglob("checkpoints") if path.parent != whole.folder)
-    assert load_checkpoint(killed / "checkpoints" / "last.pt")["step"] == 2
-    rest = entry("train", *tiny, *RANDOM, "eval_every=2", f"resume={killed}")
+    (killed,) = (path.parent for path in Path.cwd().rglob("checkpoints"))
+    assert load_checkpoint(killed / "checkpoints" / "last.pt")["step"] == 3
+    rest = entry("train", *tiny, *RANDOM, f"resume={killed}")
     assert rest.status == 0, rest.err
-    assert_same(rest.folder, whole.folder)
+    assert_same(rest.folder, whole)
 
 
 @pytest.fixture
@@ -255,8 +261,10 @@ def test_wrong_places_to_resume_from_are_refused_with_what_to_do(entry: Any, tin
 
 
 @pytest.fixture
-def begun(entry: Any, tiny: list[str]) -> Path:
-    """A run of one step that has little of conf/train.yaml, from its corpus to its decoder."""
+def begun(entry: Any, tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of one step that has little of conf/train.yaml, from its corpus to its decoder; once for all tests."""
+    if "begun" in _kept:
+        return _kept["begun"]
     kept = [word for word in tiny if not word.startswith(("decoder.", "max_steps", "eval_every"))]
     bart = (
         "{d_model:16,encoder_ffn_dim:16,decoder_ffn_dim:16,encoder_layers:1,decoder_layers:1,"
@@ -268,7 +276,8 @@ def begun(entry: Any, tiny: list[str]) -> Path:
         "max_steps=1", "eval_every=1", "final=null",
     )  # fmt: skip
     assert run.status == 0, run.err
-    return run.folder
+    _kept["begun"] = Path(shutil.move(run.folder, tmp_path_factory.mktemp("resumed") / "begun"))
+    return _kept["begun"]
 
 
 def test_a_run_goes_on_by_its_own_configuration_with_what_may_be_given_beside(entry: Any, begun: Path) -> None:
@@ -283,16 +292,18 @@ def test_a_run_goes_on_by_its_own_configuration_with_what_may_be_given_beside(en
 
 
 def test_what_contradicts_the_run_is_refused_with_both_values(entry: Any, begun: Path) -> None:
+    several = ["embed_dim=32", "fusion=gated", "seed=4", "dataset.limit=null", "~dataset.streams.pose",
+               "+temporal.more=1", "backbone=conv_small"]  # fmt: skip
     for given, *said in (
-        (["embed_dim=32"], "embed_dim=32, and the run has 16"),
+        (
+            several, "embed_dim=32, and the run has 16", "dataset.limit=None, and the run has 8",
+            "fusion._target_=slt.models.FuseGated, and the run has slt.models.FuseConcatLinear",
+            "seed=4, and the run has 5", "dataset.streams.pose.folder=(no such key), and the run has pose",
+            "temporal.more=1, and the run has (no such key)", "streams.left_hand.widths=[", "and the run has [8, 8]",
+        ),
         (["embed_dim=128"], "embed_dim=128, and the run has 16"),  # as conf/train.yaml has it
-        (["fusion=gated"], "fusion._target_=slt.models.FuseGated, and the run has slt.models.FuseConcatLinear"),
-        (["seed=4", "dataset.limit=null"], "seed=4, and the run has 5", "dataset.limit=None, and the run has 8"),
-        (["~dataset.streams.pose"], "dataset.streams.pose.folder=(no such key), and the run has pose"),
-        (["+temporal.more=1"], "temporal.more=1, and the run has (no such key)"),
         (["debug=overfit"], "val=train, and the run has val", "batch_size=2, and the run has 4"),
-        (["backbone=conv_small"], "streams.left_hand.widths=[", "and the run has [8, 8]"),
-    ):
+    ):  # fmt: skip
         refused = entry("train", f"resume={begun}", "max_steps=2", *given)
         assert (refused.status, [part for part in said if part not in refused.err]) == (1, [])
         assert "leave these out" in refused.err

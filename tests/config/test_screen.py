@@ -22,7 +22,6 @@ def work():
 
 @pytest.fixture
 def library(tmp_path: Path) -> ModuleType:
-    """A library that warns."""
     made = ModuleType("library")
     exec(compile(LIBRARY, str(tmp_path / "site-packages" / "library.py"), "exec"), vars(made))
     return made

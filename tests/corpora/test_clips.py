@@ -79,6 +79,9 @@ def test_a_corpus_of_another_layout_is_one_class_and_one_yaml(entry: Any, tiny: 
         "train", f"--config-dir={Path.cwd()}", *given, "final=null", "dataset=annotated", f"dataset.root={annotated}"
     )
     assert ran.status == 0, ran.err
+    wrong = entry("train", f"--config-dir={Path.cwd()}", *given, "dataset=annotated", "+dataset.limt=3")
+    assert "dataset.limt: " in wrong.err
+    assert "did you mean limit?" in wrong.err
     scored = entry("eval", f"checkpoint={ran.folder}", "split=test", "device=cpu", f"trust=[{__name__}.AnnotatedClips]")
     assert scored.status == 0, scored.err
 

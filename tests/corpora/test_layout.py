@@ -101,14 +101,6 @@ def test_packed_crops_whose_shape_does_not_fit_are_named(tmp_path: Path, frames,
         PackedCrops(tmp_path / "a")
 
 
-def test_writing_wrong_crops_is_refused(tmp_path: Path, frames, seen):
-    with pytest.raises(ValueError, match=r"uint8 \(T, R, R, 3\), came uint8 \(6, 16, 8, 3\)"):
-        write_packed(tmp_path / "a", frames[:, :, :8], seen, encoding="raw", quality=9, extractor="")
-    with pytest.raises(ValueError, match="0 frames"):
-        write_packed(tmp_path / "a", frames[:0], seen[:0], encoding="raw", quality=9, extractor="")
-    assert not list(tmp_path.iterdir())
-
-
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path):
     (tmp_path / "a").write_text("old")
     with pytest.raises(OSError, match="full"), atomic(tmp_path / "a") as file:

@@ -12,8 +12,6 @@ from slt.evaluation.results import Examples
 
 
 class Board(SimpleNamespace):
-    """Keeps what it is told."""
-
     def __init__(self, examples: int) -> None:
         super().__init__(examples=examples, told=[])
 

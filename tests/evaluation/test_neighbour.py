@@ -15,7 +15,6 @@ SAME: dict[str, Any] = {"bootstrap": 10, "seed": 1, "signers": None}
 
 
 def plain(query: np.ndarray, other: np.ndarray, band: int) -> float:
-    """Dynamic time warping by its definition."""
     cost = np.full((len(query) + 1, len(other) + 1), np.inf)
     cost[0, 0] = 0
     for i, x in enumerate(query, start=1):

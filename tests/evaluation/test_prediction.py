@@ -10,7 +10,7 @@ import pytest
 from slt.evaluation.floors import constant_floor
 from slt.evaluation.leaks import leak_report
 from slt.evaluation.metrics import score
-from slt.evaluation.prediction import Prediction, headline, read_predictions, write_predictions, write_scores
+from slt.evaluation.prediction import Prediction, headline, read_predictions, spread, write_predictions, write_scores
 
 PREDICTIONS = [
     Prediction("a", 'dijo "sí"\tno\\tab', "línea\nnueva", 12.34),
@@ -42,7 +42,7 @@ def test_a_prediction_scores_the_best_of_its_beam():
 
 def test_scores_are_plain_numbers_with_signatures(tmp_path):
     floor = constant_floor(["hola", "chau"], ["hola"], bootstrap=5, seed=0)
-    leaks = leak_report([{"text": "hola"}], [{"text": "hola"}], examples=1)
+    leaks = leak_report({"text": ["hola"]}, {"text": ["hola"]}, examples=1)
     scores = score(["hola"], ["hola"], bootstrap=5, seed=0)
     write_scores(tmp_path / "scores.json", scores, loss=0.5, floors={"constant": floor}, leaks=leaks)
     read = json.loads((tmp_path / "scores.json").read_text("utf-8"))
@@ -82,3 +82,9 @@ def test_headlines_are_of_scores_floors_controls_and_groups_and_of_files_of_befo
     beside = {"bleu_shuffled": 4, "bleu_frozen": 5, "bleu_neighbour": 6, "bleu_worst_signer": 0.5}
     assert headline(content) == before | beside | {"sentences": 7, "most_frequent": 12.5}
     assert headline(content | {"neighbour": None}).keys() == headline(content).keys() - {"bleu_neighbour"}
+
+
+def test_things_are_spread_from_the_first_to_the_last():
+    assert spread(range(9), 3) == [0, 4, 8]
+    assert spread(range(9), 20) == [*range(9)]
+    assert spread([], 3) == spread(range(9), 0) == []

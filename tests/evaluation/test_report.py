@@ -16,7 +16,6 @@ from slt.evaluation.leaks import leak_report
 from slt.evaluation.metrics import score
 from slt.evaluation.prediction import Prediction
 from slt.evaluation.report import Shown, write_report
-from slt.evaluation.results import choose_clips
 
 PREDICTIONS = [
     Prediction.of(f"clip_{i}", f"el <b>niño</b> {i} & más", [(f"el niño {i}", -0.5), ("la <i>niña</i>", -2.0)][: i + 1])
@@ -28,12 +27,12 @@ VOID = {"meta", "img", "br", "link", "input", "hr"}
 def page(path, strips=None, curves=None, **changes) -> str:
     hypotheses, references = [p.hypothesis for p in PREDICTIONS], [p.reference for p in PREDICTIONS]
     scores = score(hypotheses, references, bootstrap=20, seed=0)
-    rows = [{"text": text} for text in references]
+    column = {"text": references}
     found = Assessment(
         split="test", predictions=PREDICTIONS, scores=scores, loss=1.0, floor=ConstantBaseline("a", scores),
         neighbour=None, controls={"blanked": {"bleu": scores["bleu"]}},
         groups=by_group(PREDICTIONS, bootstrap=20, seed=0), variety=Variety.of(PREDICTIONS),
-        leaks=leak_report(rows, rows, examples=1),
+        leaks=leak_report(column, column, examples=1),
     )  # fmt: skip
     drawn = {p.id: np.full((40, 90, 3), 9, np.uint8) for p in PREDICTIONS} if strips is None else strips
     lines = {"train/loss": [(1, 3.0), (2, 2.0)], "val/loss": [(2, 2.5)], "val/bleu": []} if curves is None else curves
@@ -113,14 +112,6 @@ def test_a_report_without_extras_is_written(tmp_path):
     text = page(tmp_path, controls={}, groups={}, strips={}, curves={})
     assert "Curves" not in text
     assert "<svg" not in text
-
-
-def test_filmstrips_go_from_worst_to_best():
-    scored = [Prediction(str(i), "a", "b", float(i)) for i in range(9)]
-    assert choose_clips(scored, 3) == ["0", "4", "8"]
-    assert choose_clips(scored, 20) == [str(i) for i in range(9)]
-    assert choose_clips([], 3) == []
-    assert choose_clips(scored, 0) == []
 
 
 def test_curves_of_one_metric_share_a_chart():

@@ -45,7 +45,6 @@ def of(translator: Any, tokenizer: Any) -> Model:
 
 @pytest.fixture
 def batches(corpus: Path, clips: Any, tokenizer: Any) -> Callable[[int], Any]:
-    """All 12 training clips, `size` in a batch."""
     whole = split(corpus, clips)
 
     def make(size: int) -> Any:
@@ -151,7 +150,6 @@ def logits(build: Any, corpus: Path, clips: Any, tokenizer: Any, tmp_path: Path)
 
 @pytest.fixture
 def ends(corpus: Path, clips: Any) -> tuple[str, str]:
-    """The ids of the shortest and the longest clip."""
     whole = split(corpus, clips)
     assert whole.lengths.min() + 8 < whole.lengths.max()
     return whole.ids[int(whole.lengths.argmin())], whole.ids[int(whole.lengths.argmax())]

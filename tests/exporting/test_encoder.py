@@ -167,12 +167,11 @@ def onnx_runner(model: Model, path: Path) -> Callable[..., Any]:
     )
 
 
-@pytest.mark.parametrize("kind", SHAPES)
-@pytest.mark.parametrize(("fusion", "downsample"), [*itertools.product(FUSIONS, (1, 2))])
+@pytest.mark.parametrize(("kind", "way"), zip(SHAPES, itertools.product(FUSIONS, (1, 2)), strict=True))
 def test_every_backbone_fusion_and_downsample_gives_its_numbers_in_torchscript(
-    kind: str, fusion: str, downsample: int, tmp_path: Path
+    kind: str, way: tuple[str, int], tmp_path: Path
 ) -> None:
-    model = build([kind, "features" if kind == "pose_mlp" else "pose_mlp"], fusion, downsample)
+    model = build([kind, "features" if kind == "pose_mlp" else "pose_mlp"], *way)
     graph = exportable(model)
     graphs.to_torchscript(graph, tmp_path / "encoder.ts")
     with torch.inference_mode():

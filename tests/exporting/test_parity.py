@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from slt.exporting.parity import Largest, ParityError, Sentences, kinds_of_search
+from slt.inference import Hypothesis
 
 
 def test_difference_is_relative_to_the_largest_number() -> None:
@@ -40,10 +41,9 @@ def test_other_shape_is_refused() -> None:
 
 
 def test_first_sentence_that_differs_is_named() -> None:
-    found = Sentences(["a", "b"], ["", ""])
-    found.wanted, found.came = {"beam": ["uno", "dos"]}, {"beam": ["uno", "tres"]}
-    found.scores = {"beam": [(-0.5, -0.5), (-0.25, -0.75)]}
-    assert found.differing("beam") == [1]
+    wanted = [Hypothesis("uno", -0.5, ()), Hypothesis("dos", -0.25, ())]
+    found = Sentences("beam", 4, ["a", "b"], ["", ""], wanted, [wanted[0], Hypothesis("tres", -0.75, ())])
+    assert found.differing == [1]
     with pytest.raises(ParityError, match=r"beam search: 1 of 2 .* clip b: 'tres' \(score -0\.75.*writes 'dos'"):
         found.refuse_differing("small")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,8 @@ def read(path: Path, form: str, *, unquoted: bool = False, **keys) -> tuple[list
 
 
 def clean_caption(text: str) -> str:
-    return reading.clean_caption(text, Captions(None, "none", False, 0.3, strip=STRIP).patterns)
+    patterns = Captions(None, "none", False, 0.3, strip=STRIP).patterns
+    return reading.clean_caption(text, patterns, {name: Counter() for name in patterns})
 
 
 def table(path: Path, text: str) -> Path:
@@ -36,9 +38,6 @@ def table(path: Path, text: str) -> Path:
 
 def spans(captions: list[Source]) -> list[tuple[str, str, float | None, float | None, str]]:
     return [(c.video_id, c.video, c.start, c.end, c.text) for c in captions]
-
-
-# ---------------------------------------------------------------- text
 
 
 @pytest.mark.parametrize(
@@ -92,9 +91,6 @@ def test_legitimate_text_stays_as_it_is(text):
 
 def test_names_are_compared_without_invisible_characters_and_in_one_spelling():
     assert plain_name(" Sen\u0303as\u200c \u200cArgentina ") == "Señas Argentina"
-
-
-# ---------------------------------------------------------------- subs and cuts
 
 
 def test_an_unquoted_semicolon_is_refused_unless_asked_for(tmp_path):
@@ -236,9 +232,6 @@ def test_a_missing_table_and_one_that_is_not_utf_8_are_named(tmp_path):
         read(tmp_path / "c.csv", "cuts")
 
 
-# ---------------------------------------------------------------- LSA-T
-
-
 def test_damaged_times_are_rebuilt_from_the_lines_and_never_read(tmp_path):
     lines = "[('a; b', 165.32999999999998, 166.0), ('c', 166.1, 168.18)]"
     path = table(tmp_path / "meta.csv", f'{META}v_1;hola;v;p;16.532.999.999.999.900;168.18;2.85;"{lines}";;\n')
@@ -307,9 +300,6 @@ def test_the_real_subtitles_are_read_clean():
     assert (len(captions), sum(fault.dropped for fault in faults), len(faults)) == (11875, 19, 45)
     texts = " ".join(caption.text for caption in captions)
     assert not any(sign in texts for sign in ("<", ">", "&amp;", "[", "]", "♪", "\u200c", "  "))
-
-
-# ---------------------------------------------------------------- subtitles
 
 
 def test_subtitles_json_names_clips_by_film_and_line(tmp_path):

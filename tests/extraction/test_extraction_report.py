@@ -81,8 +81,8 @@ def asked(monkeypatch) -> list[Any]:
     """What was asked of films; they show an even grey."""
     calls: list[Any] = []
 
-    def frames_at(path, seconds, *, start=None, **_):
-        calls.append((path, list(seconds), start))
+    def frames_at(source, seconds):
+        calls.append((source.path, list(seconds), source.start))
         for second in seconds:
             yield second, np.full((SIZE[1], SIZE[0], 3), 128, np.uint8)
 
@@ -193,7 +193,7 @@ def test_tables_that_lost_a_part_leave_the_page_or_one_message(tmp_path, asked, 
 def test_the_worst_come_first_and_unsure_signers_take_up_to_half():
     def fact(name: str, share: float, certainty: float = 1.0) -> Any:
         signer = {"certainty": certainty, "persons": 2, "unsure": certainty < 0.6}
-        return overview._fact(line(name, seen={"face": 1.0, "left_hand": share}, signer=signer))
+        return overview.Fact(line(name, seen={"face": 1.0, "left_hand": share}, signer=signer))
 
     clips = [fact("good", 1.0), fact("bad", 0.0), fact("fair", 0.6), fact("u1", 0.9, 0.5), fact("u2", 0.9, 0.2),
              fact("u3", 0.9, 0.4)]  # fmt: skip

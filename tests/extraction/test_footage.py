@@ -12,6 +12,7 @@ import pytest
 from bench.landmarker_stub import write_film
 
 from slt.extraction.footage import find_footage, frames_at, known_by, probe, read_frames
+from slt.extraction.source import Source
 
 pytest.importorskip("av", reason='PyAV is absent: pip install "slt[media]"')
 
@@ -26,11 +27,12 @@ def write_pictures(folder: Path, count: int = 12, ending: str = ".png") -> Path:
     return folder
 
 
+def taken(folder: Path, start: float | None = None, end: float | None = None, **keys) -> Source:
+    return Source("a", folder, start, end, fps=4, **keys)
+
+
 def numbers(frames) -> list[int]:
     return [round(float(picture[:, :8].mean()) / 10) for _, picture in frames]
-
-
-# ---------------------------------------------------------------- found
 
 
 @pytest.mark.parametrize("ending", ["ts", "mpg", "vob", "wmv", "3gp", "mxf", "MTS", "asf", "m2v"])
@@ -86,9 +88,6 @@ def test_folders_that_lead_into_each_other_are_walked_once(tmp_path):
     assert [*find_footage(tmp_path, "films")] == ["a"]
 
 
-# ---------------------------------------------------------------- known again
-
-
 @pytest.mark.parametrize("place", [0, 1 << 19, (1 << 20) - 1])
 def test_a_film_is_known_by_its_beginning_middle_and_end_and_not_by_place_or_time(tmp_path, place):
     data = bytearray(1 << 20)
@@ -111,44 +110,41 @@ def test_a_folder_of_pictures_is_known_by_its_pictures(tmp_path):
     assert known_by(one) != known_by(other)
 
 
-# ---------------------------------------------------------------- read
-
-
 def test_pictures_are_read_in_the_order_of_their_numbers_at_their_rate_and_at_others(tmp_path):
     folder = write_pictures(tmp_path / "a")
-    assert (probe(folder, rate=4).fps, probe(folder, rate=4).duration) == (4, 3)
-    assert numbers(read_frames(folder, fps=4, rate=4)) == list(range(1, 13))
-    assert numbers(read_frames(folder, fps=2, rate=4)) == [1, 3, 5, 7, 9, 11]
-    assert numbers(read_frames(folder, fps=4, rate=4, start=1, end=2)) == [5, 6, 7, 8]
-    assert numbers(frames_at(folder, [0, 1.1, 99], start=0.5, rate=4, mirrored=False)) == [3, 7, 12]
+    assert (probe(taken(folder)).fps, probe(taken(folder)).duration) == (4, 3)
+    assert numbers(read_frames(taken(folder), fps=4)) == list(range(1, 13))
+    assert numbers(read_frames(taken(folder), fps=2)) == [1, 3, 5, 7, 9, 11]
+    assert numbers(read_frames(taken(folder, 1, 2), fps=4)) == [5, 6, 7, 8]
+    assert numbers(frames_at(taken(folder, 0.5), [0, 1.1, 99])) == [3, 7, 12]
     with pytest.raises(ValueError, match="12 pictures that end at 3"):
-        list(read_frames(folder, fps=4, rate=4, start=1, end=4))
+        list(read_frames(taken(folder, 1, 4), fps=4))
 
 
 def test_pictures_that_are_none_or_of_another_size_are_named(tmp_path):
     folder = write_pictures(tmp_path / "a")
     cv2.imwrite(str(folder / "img_3.png"), np.zeros((4, 4, 3), np.uint8))
     with pytest.raises(ValueError, match=r"img_3\.png: 4 x 4 pixels after pictures of 16 x 8"):
-        list(read_frames(folder, fps=4, rate=4))
+        list(read_frames(taken(folder), fps=4))
     (folder / "img_2.png").write_bytes(b"none")
     with pytest.raises(ValueError, match=r"img_2\.png: not a picture"):
-        list(read_frames(folder, fps=4, rate=4))
+        list(read_frames(taken(folder), fps=4))
 
 
 def test_a_picture_that_is_missing_between_others_is_told_and_every_second_one_is_not(tmp_path):
     folder = write_pictures(tmp_path / "a")
     (folder / "img_6.png").unlink()
     with pytest.raises(ValueError, match=r"img_7\.png does not follow img_5\.png"):
-        probe(folder, rate=4)
+        probe(taken(folder))
     for n in (2, 4, 8, 10, 12):
         (folder / f"img_{n}.png").unlink()
-    assert numbers(read_frames(folder, fps=4, rate=4)) == [1, 3, 5, 7, 9, 11]
+    assert numbers(read_frames(taken(folder), fps=4)) == [1, 3, 5, 7, 9, 11]
 
 
 def test_mirrored_pictures_are_turned_over_and_films_too(tmp_path):
     folder = write_pictures(tmp_path / "a")
-    plain, turned = (list(read_frames(folder, fps=4, rate=4, mirrored=mirrored)) for mirrored in (False, True))
+    plain, turned = (list(read_frames(taken(folder, mirrored=mirrored), fps=4)) for mirrored in (False, True))
     assert all((one[1] == other[1][:, ::-1]).all() for one, other in zip(plain, turned, strict=True))
-    (_, one), (_, other) = (next(frames_at(folder, [1.0], rate=4, mirrored=mirrored)) for mirrored in (False, True))
+    (_, one), (_, other) = (next(frames_at(taken(folder, mirrored=mirrored), [1.0])) for mirrored in (False, True))
     assert (one == other[:, ::-1]).all()
     assert not (one == other).all()

@@ -18,7 +18,7 @@ import yaml
 from slt.extraction import mediapipe_models as landmark_models
 from slt.extraction.geometry import assign_hands, cut_box, cut_square, hide_beyond, in_pixels, is_person, middle
 from slt.extraction.landmarks import MediaPipeLandmarker
-from slt.extraction.mediapipe_models import MODELS, build_models, cache_folder, check_sum, read_models
+from slt.extraction.mediapipe_models import MODELS, build_models, cache_folder, check_sum, read_sums
 from slt.extraction.mediapipe_tasks import quiet
 from slt.extraction.video import read_frames
 
@@ -86,14 +86,14 @@ def test_a_square_beyond_the_edge_is_black_there():
 
 def test_a_wrong_checksum_names_the_file():
     with pytest.raises(ValueError, match=r"pose\.tflite: SHA-256 .* expected"):
-        check_sum(b"x", "0" * 64, "pose.tflite")
+        check_sum("1" * 64, "0" * 64, "pose.tflite")
 
 
 def test_a_wheel_with_other_models_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.whl", "w") as wheel:
         wheel.writestr("mediapipe/modules/pose_detection/pose_detection.tflite", b"other")
     with pytest.raises(ValueError, match=r"pose_detection\.tflite of a\.whl: SHA-256"):
-        build_models(tmp_path / "a.whl", tmp_path / "out", lambda model, *_: model)
+        build_models(tmp_path / "a.whl", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -101,11 +101,12 @@ def test_bundles_are_stored_aligned_and_the_same_every_time(tmp_path, monkeypatc
     digest = hashlib.sha256(b"model").hexdigest()
     parts = tuple((f"{name}.tflite", f"{name}.tflite", 0.0, 255.0, digest) for name in ("ab", "c"))
     monkeypatch.setattr(landmark_models, "MODELS", {"x.task": parts})
+    monkeypatch.setattr(landmark_models, "with_metadata", lambda model, *_: model)
     with zipfile.ZipFile(tmp_path / "a.whl", "w") as wheel:
         for name in ("ab", "c"):
             wheel.writestr(f"mediapipe/modules/{name}.tflite", b"model")
     for folder in ("one", "two"):
-        build_models(tmp_path / "a.whl", tmp_path / folder, lambda model, *_: model)
+        build_models(tmp_path / "a.whl", tmp_path / folder)
     data = (tmp_path / "one" / "x.task").read_bytes()
     assert data == (tmp_path / "two" / "x.task").read_bytes()
     assert data.index(b"model") % 16 == 0
@@ -123,7 +124,7 @@ def fill(folder: Path, changed: str) -> Path:
 @pytest.mark.parametrize("name", MODELS)
 def test_a_model_that_changed_after_its_preparation_is_refused_by_name(tmp_path, name):
     with pytest.raises(ValueError, match=rf"{name}: SHA-256"):
-        read_models(fill(tmp_path, changed=name))
+        read_sums(fill(tmp_path, changed=name))
 
 
 def test_the_landmarker_itself_refuses_a_changed_model(tmp_path):
@@ -134,18 +135,18 @@ def test_the_landmarker_itself_refuses_a_changed_model(tmp_path):
 
 def test_models_whose_checksums_nobody_wrote_down_are_refused(tmp_path):
     sums = fill(tmp_path, changed="") / "SHA256SUMS"
-    assert len(read_models(tmp_path)) == len(MODELS)
+    assert len(read_sums(tmp_path)) == len(MODELS)
     sums.write_text("".join(sums.read_text().splitlines(keepends=True)[:-1]))
     with pytest.raises(ValueError, match=r"no line for face_detector\.tflite"):
-        read_models(tmp_path)
+        read_sums(tmp_path)
     sums.unlink()
     with pytest.raises(FileNotFoundError, match=r"sha256sum pose_landmarker\.task"):
-        read_models(tmp_path)
+        read_sums(tmp_path)
 
 
 def test_a_folder_without_a_model_says_what_it_must_hold(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"landmarker\.model_dir must hold pose_landmarker\.task"):
-        read_models(tmp_path)
+        read_sums(tmp_path)
 
 
 def test_an_absent_mediapipe_names_the_extra():

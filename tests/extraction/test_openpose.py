@@ -21,7 +21,7 @@ LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_WRIST = 11, 12, 15
 
 
 def find(folder, form, films):
-    return find_sources(folder, Footage("poses", "auto", openpose=films), Captions(None, form, False, 0.3))
+    return find_sources(folder, Footage("poses", openpose=films), Captions(None, form, False, 0.3))
 
 
 def test_the_signers_sides_and_hands_come_at_their_places(tmp_path):

@@ -15,7 +15,6 @@ from slt.extraction.records import (
     commit,
     locked,
     own_shard,
-    parse_shard,
     read_records,
     writing,
 )
@@ -25,17 +24,6 @@ RECIPE = {"extractor": "x", "quality": 90, "folders": {"face": "face"}, "paramet
 
 def done(name: str, **keys) -> dict:
     return {"video_id": name, "film": "f.mp4", "start": None, "end": None, **keys}
-
-
-@pytest.mark.parametrize(("shard", "part"), [(None, (1, 1)), ("1/1", (1, 1)), ("3/12", (3, 12))])
-def test_a_shard_is_a_part_of_so_many(shard, part):
-    assert parse_shard(shard) == part
-
-
-@pytest.mark.parametrize("shard", ["0/2", "3/2", "1", "1/2/3", "a/b", "-1/2"])
-def test_what_is_no_shard_is_refused(shard):
-    with pytest.raises(ValueError, match=f"shard={shard}: expected i/n"):
-        parse_shard(shard)
 
 
 def test_a_lock_has_one_holder_and_leaves_no_file(tmp_path: Path):

@@ -41,7 +41,7 @@ def choose(*people, mode: str = "auto", order=lambda found, n: found, box=None, 
     def find(picture):
         return order([one(asked[-1]) for one in people], len(asked) - 1)
 
-    signer = find_signer(pictures, find, duration=duration, box=box, mode=mode, min_certainty=0.6)
+    signer = find_signer(pictures, find, duration=duration, box=box, mode=mode, least=0.6)
     return signer, len(asked)
 
 

@@ -19,9 +19,7 @@ FORMS = {"subs": "video_id;texto\n", "cuts": CUTS}
 
 
 def find(source: Path, form: str = "subs", path: Path | None = None, **keys):
-    return find_sources(
-        source, Footage(**{"kind": "films", "signer": "auto", **keys}), Captions(path, form, False, 0.3)
-    )
+    return find_sources(source, Footage(**{"kind": "films", **keys}), Captions(path, form, False, 0.3))
 
 
 @pytest.fixture
@@ -181,20 +179,11 @@ def test_a_missing_table_and_a_table_of_which_nothing_is_left_are_named(folder):
         find(folder, "cuts")
 
 
-@pytest.mark.parametrize(("key", "value"), [("kind", "video"), ("signer", "first"), ("form", "csv")])
-def test_a_value_that_is_not_known_is_refused_with_those_that_are(folder, key, value):
-    with pytest.raises(ValueError, match=f"{value}: expected one of"):
-        find(folder, **{key: value})
-
-
 @pytest.mark.parametrize("video", ["../a", "sub/a"])
 def test_a_path_in_place_of_a_film_s_name_is_refused(folder, video):
     table(folder, f"a_1;{video};0;1;uno\n", "cuts")
     with pytest.raises(ValueError, match=r"subs\.csv line 2: video .* must be a film's name"):
         find(folder, "cuts")
-
-
-# ---------------------------------------------------------------- boxes
 
 
 def boxes(folder: Path, rows: str) -> Path:
@@ -204,19 +193,17 @@ def boxes(folder: Path, rows: str) -> Path:
 
 
 def test_a_clip_has_its_own_box_or_its_film_s(folder):
-    table(folder, "a_1;a;0;1;x\na_2;a;1;2;x\nb_1;b;0;1;x\n", "cuts")
+    table(folder, "a_1;a;0;1;x\na_2;a;1;2;x\n", "cuts")
     path = boxes(folder, "a;10;20;30;40\na_2;0;0;5.5;6\nz;0;0;1;1\n")
     sources, faults = find(folder, "cuts", boxes=path)
-    assert [s.box for s in sources] == [(10, 20, 40, 60), (0, 0, 5.5, 6), None]
+    assert [s.box for s in sources] == [(10, 20, 40, 60), (0, 0, 5.5, 6)]
     assert [(f.where, f.video_id) for f in faults if f.video_id] == [("boxes.csv line 4", "z")]
 
 
-def test_signer_box_needs_a_box_for_every_clip(folder):
+def test_every_clip_needs_a_box_where_there_are_some(folder):
     table(folder, "a;uno\nb;dos\nc;tres\n")
-    with pytest.raises(ValueError, match="signer=box: no box for 'b', 'c'; give boxes="):
-        find(folder, signer="box", boxes=boxes(folder, "a;0;0;9;9\n"))
-    with pytest.raises(ValueError, match="signer=box: no box for 'a', 'b', 'c'"):
-        find(folder, signer="box")
+    with pytest.raises(ValueError, match="signer=box: no box for 'b', 'c'; give each"):
+        find(folder, boxes=boxes(folder, "a;0;0;9;9\n"))
 
 
 @pytest.mark.parametrize(
@@ -233,9 +220,6 @@ def test_boxes_with_other_columns_or_not_there_are_named(folder):
         read_boxes(folder / "boxes.csv")
     with pytest.raises(FileNotFoundError, match=r"none\.csv"):
         read_boxes(folder / "none.csv")
-
-
-# ---------------------------------------------------------------- poses
 
 
 def test_poses_are_found_like_films(tmp_path):
@@ -258,7 +242,7 @@ def test_key_points_of_lsa_t_are_found_with_their_signer_and_clips_without_a_row
     assert [(f.where, f.video_id, f.dropped) for f in faults] == [("keypoints.h5", "v_2", True)]
     with pytest.raises(ValueError, match=r"captions\.format=lsa_t; came cuts"):
         find(tmp_path / "keypoints.h5", "cuts", kind="keypoints")
-    with pytest.raises(FileNotFoundError, match="no such file; kind=keypoints"):
+    with pytest.raises(FileNotFoundError, match="no such file; expected LSA-T"):
         find(tmp_path / "other.h5", "lsa_t", kind="keypoints")
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from slt.config.checks import HOME
 from slt.extraction import video
-from slt.extraction.video import END_ROOM, frames_at, probe, read_frames, sample, target_rate
+from slt.extraction.video import end_room, frames_at, probe, read_frames, sample, target_rate
 
 REAL = HOME.parent / "shared" / "data" / "other_clips"
 
@@ -277,7 +277,7 @@ def test_a_cut_past_the_end_is_refused_with_film_and_times(tmp_path, start, end)
 
 def test_a_cut_may_end_a_little_after_the_last_picture(tmp_path):
     path = film(tmp_path / "a.mp4", range(20))
-    assert len(list(read_frames(path, fps=10, start=1, end=2 + 0.9 * END_ROOM))) == 10
+    assert len(list(read_frames(path, fps=10, start=1, end=2 + 0.9 * end_room(10)))) == 10
     assert len(list(read_frames(path, fps=10, start=1))) == 10
 
 

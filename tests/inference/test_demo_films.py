@@ -3,44 +3,22 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from bench.landmarker_stub import write_film
 from bench.signing_stub import SigningLandmarker, regions, signer
+from inference.parts import READING, Spy, extractor
 from omegaconf import OmegaConf
 
-from slt.extraction.regions import Extractor
-from slt.inference import films
-from slt.inference.films import Reading, Track, find_films, translate_film
-from slt.inference.onnx import Hypothesis
+from slt.inference import session
+from slt.inference.films import Track, find_films, translate_film
 from slt.inference.recorder import Recorder
-from slt.inference.segments import Segmentation
-from slt.models.signature import StreamSpec
+from slt.inference.session import Reading
 
 av = pytest.importorskip("av", reason='PyAV is absent: pip install "slt[media]"')
-
-KEYS = {"crop_size": 8, "face_margin": 1.2, "hand_margin": 1.4, "smooth_centre": 0.1, "smooth_size": 0.2,
-        "follow_visibility": 0.95, "follow_seconds": 1.0, "signer": "auto", "min_certainty": 0.6}  # fmt: skip
-POSE = StreamSpec(
-    name="pose", kind="pose", dtype="float32", shape=(25, 3), folder="pose", points="upper_body", size=None
-)
-SETTINGS = Reading(
-    fps=None, max_fps=30, segments=None, whole_seconds=20, box=None, draw=True, search={"nbest": 2},
-    segmentation=Segmentation(raised=0.35, moving=0.8, staying=0.5, window=0.2, start_seconds=0.2, lowered_seconds=0.4,
-                              still_seconds=0.8, margin=0.3, min_seconds=0.4, max_seconds=6),
-)  # fmt: skip
-
-
-class Spy:
-    streams, fps, max_frames, extractor = (POSE,), None, None, None
-
-    def encode(self, clips):
-        return len(clips[0].seen["pose"])
-
-    def write(self, encoded, *, nbest):
-        return [[Hypothesis(f"¿{encoded} años?", -0.5 * n, (1,)) for n in range(1, nbest + 1)]]
 
 
 @pytest.fixture
@@ -51,10 +29,14 @@ def film(tmp_path):
     return path
 
 
-def run(path, out, *, settings=SETTINGS, on_update=None, landmarker=None):
+def steps(path, out, *, landmarker=None, **changes):
     landmarker = landmarker or SigningLandmarker(signing=[(0.3, 1.3), (2.3, 3.3)])
-    extractor = Extractor(landmarker, **KEYS)
-    return translate_film(path, Spy(), extractor, settings=settings, out=out, on_update=on_update)
+    return translate_film(path, Spy(), extractor(landmarker), settings=replace(READING, **changes), out=out)
+
+
+def run(path, out, **how):
+    *_, result = steps(path, out, **how)
+    return result
 
 
 def test_a_short_film_is_one_sentence_in_three_files(film, tmp_path):
@@ -87,7 +69,7 @@ def test_the_annotated_film_is_h264_with_every_picture_at_its_time(film, tmp_pat
 
 
 def test_the_sentence_is_burnt_in_as_long_as_its_segment_lasts(film, tmp_path):
-    result = run(film, tmp_path / "out", settings=replace(SETTINGS, segments="auto"))
+    result = run(film, tmp_path / "out", segments="auto")
     with av.open(str(result.annotated)) as container:
         strips = [frame.to_ndarray(format="rgb24")[490:] for frame in container.decode(video=0)]
     first, second = result.segments
@@ -99,22 +81,21 @@ def test_the_sentence_is_burnt_in_as_long_as_its_segment_lasts(film, tmp_path):
 
 
 def test_a_film_is_cut_where_hands_rest(film, tmp_path):
-    first, second = run(film, None, settings=replace(SETTINGS, segments="auto")).segments
+    first, second = run(film, None, segments="auto").segments
     assert (first.start, first.end) == (pytest.approx(0, abs=0.2), pytest.approx(1.7, abs=0.25))
     assert (second.start, second.end) == (pytest.approx(2.0, abs=0.2), pytest.approx(3.7, abs=0.25))
-    assert run(film, None, settings=replace(SETTINGS, whole_seconds=3)).segments == [first, second]
+    assert run(film, None, whole_seconds=3).segments == [first, second]
 
 
 def test_a_film_in_which_nobody_signs_has_no_caption_unless_it_is_whole(film, tmp_path):
     still = {"landmarker": SigningLandmarker(signing=[])}
-    result = run(film, tmp_path / "out", settings=replace(SETTINGS, segments="auto"), **still)
+    result = run(film, tmp_path / "out", segments="auto", **still)
     assert (result.segments, result.srt.read_text(), result.vtt.read_text()) == ([], "", "WEBVTT\n\n")
-    assert len(run(film, None, settings=replace(SETTINGS, segments="whole"), **still).segments) == 1
+    assert len(run(film, None, segments="whole", **still).segments) == 1
 
 
 def test_the_caller_hears_how_far_it_is(film, tmp_path):
-    heard = []
-    run(film, tmp_path / "out", on_update=heard.append, settings=replace(SETTINGS, segments="auto"))
+    *heard, _ = steps(film, tmp_path / "out", segments="auto")
     assert list(dict.fromkeys(update.stage for update in heard)) == ["landmarks", "translation", "drawing"]
     for stage in ("landmarks", "drawing"):
         seconds = [update.seconds for update in heard if update.stage == stage]
@@ -125,17 +106,10 @@ def test_the_caller_hears_how_far_it_is(film, tmp_path):
 
 
 @pytest.mark.parametrize("stage", ["landmarks", "translation", "drawing"])
-def test_whoever_stops_it_finds_nothing_half_written_and_an_extractor_as_before(film, tmp_path, stage):
-    landmarker = SigningLandmarker()
-    extractor = Extractor(landmarker, **KEYS)
-
-    def stop(update):
-        if update.stage == stage and update.seconds >= (0 if stage == "translation" else 1):
-            raise RuntimeError("enough")
-
-    with pytest.raises(RuntimeError, match="enough"):
-        translate_film(film, Spy(), extractor, settings=SETTINGS, out=tmp_path / "out", on_update=stop)
-    assert extractor.landmarker is landmarker
+def test_whoever_stops_it_finds_nothing_half_written(film, tmp_path, stage):
+    news = steps(film, tmp_path / "out")
+    assert next(one for one in news if one.stage == stage and one.seconds >= 1)
+    news.close()
     assert list((tmp_path / "out").glob("*")) + list((tmp_path / "out").glob(".*")) == []
 
 
@@ -144,7 +118,7 @@ def test_nothing_is_written_without_a_folder_and_no_film_without_draw(film, tmp_
     result = run(film, None)
     assert (result.annotated, result.srt, result.vtt) == (None, None, None)
     assert sorted(tmp_path.rglob("*")) == before
-    assert run(film, tmp_path / "out", settings=replace(SETTINGS, draw=False)).annotated is None
+    assert run(film, tmp_path / "out", draw=False).annotated is None
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"a.srt", "a.vtt"}
 
 
@@ -154,26 +128,29 @@ def test_a_film_is_never_written_over_by_its_own_annotated_copy(film):
         run(film, film.parent)
     (film.parent / "a.srt").write_text("the film's own")
     with pytest.raises(ValueError, match=r"a\.srt: it lies beside the film"):
-        run(film, film.parent, settings=replace(SETTINGS, draw=False))
+        run(film, film.parent, draw=False)
     assert film.read_bytes() == before
     assert (film.parent / "a.srt").read_text() == "the film's own"
 
 
 def test_a_film_too_long_to_be_one_clip_is_refused_before_it_is_read(film, monkeypatch):
-    monkeypatch.setattr(films, "LONGEST_CLIP", 3.0)
+    monkeypatch.setattr(session, "LONGEST_CLIP", 3.0)
     with pytest.raises(ValueError, match=r"a\.mp4: 4 s as one clip .* set segments=auto"):
-        run(film, None, settings=replace(SETTINGS, segments="whole"))
-    assert len(run(film, None, settings=replace(SETTINGS, segments="auto")).segments) == 2
+        run(film, None, segments="whole")
+    assert len(run(film, None, segments="auto").segments) == 2
 
 
 def test_what_was_found_takes_no_memory_by_the_frame():
-    with Track(fps=40) as track:
+    with tempfile.TemporaryFile() as file:
+        track = Track(file, fps=10)
         for n in range(500):
             track.add(regions(n / 10, signer(n / 10, raised=True, moving=True)))
-        back = list(track.found())
-        assert len(track._marks) == 4 * 500
-    assert len(back) == track.frames == 500
-    np.testing.assert_array_equal(back[123].points, signer(12.3, raised=True, moving=True))
+        assert not any(isinstance(kept, list | dict | bytearray) for kept in vars(track).values())
+        found, seen = list(track.found()), track.seen()
+    assert len(found) == track.frames == 500
+    assert track.duration == 50
+    np.testing.assert_array_equal(found[123].points, signer(12.3, raised=True, moving=True))
+    assert {name: marks.tolist() for name, marks in seen.items()}["pose"] == [1] * 500
 
 
 @pytest.mark.parametrize(
@@ -250,12 +227,11 @@ def test_a_film_that_fails_half_way_is_not_there_and_a_camera_s_is_up_to_there(t
 
 
 def test_a_camera_s_film_can_be_played_while_it_is_still_written(tmp_path):
-    recorder = Recorder(tmp_path / "a.mp4", size=(64, 48), fps=10, live=True)
-    for n in range(600):
-        recorder.write(n / 10, np.full((48, 64, 3), n % 200, np.uint8))
-    with av.open(str(tmp_path / "a.mp4")) as container:
-        assert len(list(container.decode(video=0))) > 200
-    recorder.close()
+    with Recorder(tmp_path / "a.mp4", size=(64, 48), fps=10, live=True) as recorder:
+        for n in range(600):
+            recorder.write(n / 10, np.full((48, 64, 3), n % 200, np.uint8))
+        with av.open(str(tmp_path / "a.mp4")) as container:
+            assert len(list(container.decode(video=0))) > 200
 
 
 def test_pictures_out_of_their_order_do_not_end_a_recording(tmp_path):

@@ -7,62 +7,28 @@ import threading
 import time
 import weakref
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from bench.landmarker_stub import write_film
 from bench.signing_stub import SigningLandmarker, frames
+from inference.parts import LIVE, READING, SEARCH, SEGMENTATION, Spy, extractor
 
-from slt.extraction.regions import Extractor
-from slt.inference import live, view
-from slt.inference.films import Reading, translate_film
-from slt.inference.live import Live, TranslationThread, evenly, translate_live
+from slt.inference import live, session, view
+from slt.inference.films import translate_film
+from slt.inference.live import Speaker, evenly, translate_live
 from slt.inference.mailbox import Mailbox
-from slt.inference.onnx import Hypothesis
-from slt.inference.segments import Segment, Segmentation
-from slt.inference.sources import PacedFilm, Shot
-from slt.inference.subtitles import SubtitleFiles
-from slt.models.signature import StreamSpec
-
-KEYS = {"crop_size": 8, "face_margin": 1.2, "hand_margin": 1.4, "smooth_centre": 0.1, "smooth_size": 0.2,
-        "follow_visibility": 0.95, "follow_seconds": 1.0, "signer": "auto", "min_certainty": 0.6}  # fmt: skip
-STREAMS = (
-    StreamSpec(name="face", kind="crops", dtype="uint8", shape=(3, 8, 8), folder="face", points=None, size=8),
-    StreamSpec(name="pose", kind="pose", dtype="float32", shape=(25, 3), folder="pose", points="upper_body", size=None),
-)
-SEGMENTATION = Segmentation(raised=0.35, moving=0.8, staying=0.5, window=0.2, start_seconds=0.2, lowered_seconds=0.4,
-                            still_seconds=0.8, margin=0.3, min_seconds=0.4, max_seconds=6)  # fmt: skip
-SEARCH = {"num_beams": 2, "length_penalty": None, "max_tokens": None, "nbest": 1}
-READING = Reading(fps=None, max_fps=30, segments=None, whole_seconds=20, segmentation=SEGMENTATION, search=SEARCH,
-                  box=None, draw=False)  # fmt: skip
-# So long a queue drops nothing, however busy the machine of the tests is; what is dropped has tests of its own.
-LIVE = Live(partial_seconds=0.5, queue=1000, headless=True, panel=False, record=None)
-
-
-class Spy:
-    """Says how many frames it was given, and keeps them; `hold` makes it wait."""
-
-    streams, fps, max_frames, extractor = STREAMS, None, None, None
-
-    def __init__(self):
-        self.clips, self.searches = [], []
-        self.hold = threading.Event()
-        self.hold.set()
-
-    def encode(self, clips):
-        assert self.hold.wait(60)
-        self.clips += clips
-        return len(clips[0].seen["face"])
-
-    def write(self, encoded, **search):
-        self.searches.append(search)
-        return [[Hypothesis(f"{encoded} años", -0.5, (1,))]]
+from slt.inference.segments import Segment
+from slt.inference.session import Session
+from slt.inference.sources import FilmSource, Shot
+from slt.inference.subtitles import Subtitles
 
 
 class Source:
     """A camera made of numbers: `count` pictures at `fps`, in time divided by `speed`."""
 
-    name, look_seconds = "numbers", 1.0
+    name, look_seconds, path = "numbers", 1.0, None
 
     def __init__(self, count, *, fps=10, speed=1.0, fail=None):
         self.count, self.fps, self.speed, self.fail = count, fps, speed, fail
@@ -107,9 +73,8 @@ class Screen:
 
 def run(source, translator, *, landmarker=None, reading=READING, settings=LIVE, screen=None, subtitles=None):
     said = []
-    extractor = Extractor(landmarker or SigningLandmarker(), **KEYS)
     result = translate_live(
-        source, translator, extractor, reading=reading, live=settings, screen=screen, subtitles=subtitles,
+        source, translator, extractor(landmarker), reading=reading, live=settings, screen=screen, subtitles=subtitles,
         on_caption=lambda caption, partial: said.append((caption, partial)),
     )  # fmt: skip
     return result, said
@@ -121,8 +86,8 @@ def run(source, translator, *, landmarker=None, reading=READING, settings=LIVE, 
 def test_partial_translations_while_signing_goes_on_and_a_final_one_when_it_stops(tmp_path):
     landmarker = SigningLandmarker(signing=[(1, 3), (5, 7)])
     spy = Spy()
-    with SubtitleFiles(srt=tmp_path / "a.srt", vtt=tmp_path / "a.vtt") as subtitles:
-        result, said = run(Source(90, speed=8), spy, landmarker=landmarker, subtitles=subtitles)
+    with (tmp_path / "a.srt").open("wb") as srt, (tmp_path / "a.vtt").open("wb") as vtt:
+        result, said = run(Source(90, speed=8), spy, landmarker=landmarker, subtitles=Subtitles(srt, vtt))
     assert result.dropped == 0
     finals = [caption for caption, partial in said if not partial]
     assert [round(one.start) for one in finals] == [1, 5]
@@ -131,7 +96,7 @@ def test_partial_translations_while_signing_goes_on_and_a_final_one_when_it_stop
     assert order.strip("p") != order
     assert "pF" in order
     first = [caption for caption, partial in said if caption.start < 3]
-    lengths = [int(caption.text.split()[0]) for caption in first]
+    lengths = [int(caption.text.split()[0][1:]) for caption in first]
     assert lengths == sorted(lengths)  # a partial translation is of all that was signed so far
     assert result.captions == finals
     assert (tmp_path / "a.srt").read_text(encoding="utf-8").count(" --> ") == 2
@@ -179,9 +144,8 @@ def test_a_partial_sentence_of_what_was_no_sentence_is_taken_back(monkeypatch):
 def test_a_film_at_its_own_pace_reaches_the_model_as_the_same_film_from_its_file_does(tmp_path):
     write_film(tmp_path / "a.mp4", count=15)
     offline, online = Spy(), Spy()
-    extractor = Extractor(SigningLandmarker(), **KEYS)
-    film = translate_film(tmp_path / "a.mp4", offline, extractor, settings=READING, out=None, on_update=None)
-    source = PacedFilm(tmp_path / "a.mp4", fps=None, max_fps=30)
+    *_, film = translate_film(tmp_path / "a.mp4", offline, extractor(), settings=READING, out=None)
+    source = FilmSource(tmp_path / "a.mp4", fps=None, max_fps=30)
     settings = replace(LIVE, partial_seconds=0)
     begin = time.perf_counter()
     result, _ = run(source, online, settings=settings)
@@ -197,12 +161,11 @@ def test_a_film_at_its_own_pace_reaches_the_model_as_the_same_film_from_its_file
 
 def test_a_long_film_is_cut_where_hands_rest_live_and_from_its_file_alike(tmp_path):
     write_film(tmp_path / "a.mp4", count=30)
-    landmarker = {"signing": [(0.2, 1.0), (1.7, 2.5)]}
+    landmarker = SigningLandmarker(signing=[(0.2, 1.0), (1.7, 2.5)])
     reading = replace(READING, segments="auto")
-    extractor = Extractor(SigningLandmarker(**landmarker), **KEYS)
-    film = translate_film(tmp_path / "a.mp4", Spy(), extractor, settings=reading, out=None, on_update=None)
-    source = PacedFilm(tmp_path / "a.mp4", fps=None, max_fps=30)
-    result, _ = run(source, Spy(), landmarker=SigningLandmarker(**landmarker), reading=reading)
+    *_, film = translate_film(tmp_path / "a.mp4", Spy(), extractor(landmarker), settings=reading, out=None)
+    source = FilmSource(tmp_path / "a.mp4", fps=None, max_fps=30)
+    result, _ = run(source, Spy(), landmarker=landmarker, reading=reading)
     assert len(film.segments) == 2
     assert result.dropped == 0
     assert result.captions == film.segments
@@ -256,17 +219,16 @@ def test_a_slow_machine_sees_what_is_happening_now_and_not_what_was(monkeypatch)
             yield shot._replace(taken=time.perf_counter())
 
     source.shots = timed
-    extractor_keys = KEYS | {"smooth_centre": 0, "smooth_size": 0}
-    step = live.Session.step
+    step = Speaker.step
 
     def look(self, regions, shot):
         seen.append((shot.taken, time.perf_counter()))
         return step(self, regions, shot)
 
-    monkeypatch.setattr(live.Session, "step", look)
-    extractor = Extractor(SigningLandmarker(pause=0.03), **extractor_keys)
+    monkeypatch.setattr(Speaker, "step", look)
+    unsmoothed = extractor(SigningLandmarker(pause=0.03), smooth_centre=0, smooth_size=0)
     settings = replace(LIVE, queue=2)
-    translate_live(source, Spy(), extractor, reading=READING, live=settings, screen=None, subtitles=None,
+    translate_live(source, Spy(), unsmoothed, reading=READING, live=settings, screen=None, subtitles=None,
                    on_caption=lambda *_: None)  # fmt: skip
     taken, when = np.array(seen).T
     # Two wait and one is looked at, for as long as a picture takes; if none were dropped, some fifty would wait.
@@ -285,7 +247,7 @@ def test_in_place_of_a_dropped_frame_stands_the_nearest():
 
 def test_the_frames_in_memory_are_bounded_however_long_it_goes_on(monkeypatch):
     alive, most = 0, 0
-    keep = live.keep_model_crops
+    keep = session.keep_model_crops
 
     def gone():
         nonlocal alive
@@ -299,7 +261,7 @@ def test_the_frames_in_memory_are_bounded_however_long_it_goes_on(monkeypatch):
         most = max(most, alive)
         return made
 
-    monkeypatch.setattr(live, "keep_model_crops", counted)
+    monkeypatch.setattr(session, "keep_model_crops", counted)
     # signing without end, at 30 frames/s, as fast as they can be taken: cut every 2 s of their own time
     settings = replace(LIVE, queue=2)
     reading = replace(READING, segmentation=replace(SEGMENTATION, max_seconds=2))
@@ -317,55 +279,28 @@ def segment(number):
     return Segment(tuple(stream), 0.0, 0.5, 0.5, number)
 
 
-@pytest.fixture
-def translating():
-    spy = Spy()
+def test_no_more_segments_wait_for_their_translation_than_memory_is_meant_for():
+    spy, said = Spy(), []
     spy.hold.clear()
-    made = TranslationThread(spy, fps=10, search=SEARCH, latency=live.Latency())
-    yield made, spy
-    spy.hold.set()
-    made.stop()
+    shown = SimpleNamespace(say=lambda *_, **__: None)
+    speaker = Speaker(Session(spy, extractor(), READING, Source(0)), shown, 0.0, None, lambda *one: said.append(one))
+    asked = []
 
+    def ask():
+        for number in range(live.WAITING + 3):
+            speaker.ask(segment(number), partial=False)
+            asked.append(number)
 
-def test_no_more_segments_wait_for_their_translation_than_memory_is_meant_for(translating):
-    made, spy = translating
-    done = []
-    asked = [segment(n) for n in range(live.WAITING + 3)]
-    thread = threading.Thread(target=lambda: [done.append(made.submit_final(one)) for one in asked], daemon=True)
+    thread = threading.Thread(target=ask, daemon=True)
     thread.start()
-    deadline = time.monotonic() + 60
-    while len(done) < live.WAITING + 1 and time.monotonic() < deadline:
-        time.sleep(0.01)
-    thread.join(0.3)
+    thread.join(0.5)
     assert thread.is_alive()
-    assert len(done) == live.WAITING + 1  # one is at work
-    assert not made.submit_partial(segment(9).frames, 9)
+    assert len(asked) == live.WAITING + 1  # one is at work
     spy.hold.set()
     thread.join(60)
-    made.finish()
-    said = [made.done.get_nowait() for _ in range(live.WAITING + 3)]
-    assert [(one.segment.number, one.partial) for one in said] == [(n, False) for n in range(live.WAITING + 3)]
-
-
-def test_a_partial_translation_that_has_not_begun_gives_way_to_the_final_one(translating):
-    made, spy = translating
-    made.submit_final(segment(0))
-    deadline = time.monotonic() + 60
-    while made._ended and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert not made.submit_partial(segment(1).frames, 1)  # busy
-    spy.hold.set()
-    made.finish()
-    spy.hold.clear()
-    assert made.submit_partial(segment(1).frames, 1)
-    assert not made.submit_partial(segment(1).frames, 1)
-    made.submit_final(segment(1))
-    spy.hold.set()
-    made.finish()
-    said = []
-    while not made.done.empty():
-        said.append(made.done.get_nowait())
-    assert [one.segment.number for one in said if not one.partial] == [0, 1]
+    speaker.finish()
+    speaker.pool.shutdown()
+    assert [partial for _, partial in said] == [False] * (live.WAITING + 3)
 
 
 # ---------------------------------------------------------------- how it ends

@@ -12,7 +12,7 @@ from bench.landmarker_stub import write_film
 
 from slt.extraction.video import read_frames
 from slt.inference import sources
-from slt.inference.sources import Camera, PacedFilm
+from slt.inference.sources import Camera, FilmSource
 
 pytest.importorskip("av", reason='PyAV is absent: pip install "slt[media]"')
 
@@ -25,7 +25,7 @@ def ready():
 
 def test_a_paced_film_gives_its_own_pictures_each_when_it_is_due(tmp_path):
     write_film(tmp_path / "a.mp4", count=12)
-    source = PacedFilm(tmp_path / "a.mp4", fps=None, max_fps=30)
+    source = FilmSource(tmp_path / "a.mp4", fps=None, max_fps=30)
     assert (source.name, source.fps, source.look_seconds) == ("a", 10, 1.2)
     came = [(shot, time.perf_counter()) for shot in source.shots(threading.Event(), ready())]
     plain = list(read_frames(tmp_path / "a.mp4", fps=10))
@@ -40,7 +40,7 @@ def test_a_paced_film_gives_its_own_pictures_each_when_it_is_due(tmp_path):
 def test_a_paced_film_waits_with_its_second_picture_until_models_are_open_and_loses_none(tmp_path):
     write_film(tmp_path / "a.mp4", count=5)
     opened = threading.Event()
-    shots = PacedFilm(tmp_path / "a.mp4", fps=None, max_fps=30).shots(threading.Event(), opened)
+    shots = FilmSource(tmp_path / "a.mp4", fps=None, max_fps=30).shots(threading.Event(), opened)
     next(shots)
     threading.Timer(0.5, opened.set).start()
     begin = time.perf_counter()
@@ -53,7 +53,7 @@ def test_a_paced_film_waits_with_its_second_picture_until_models_are_open_and_lo
 def test_a_paced_film_stops_when_it_is_told(tmp_path):
     write_film(tmp_path / "a.mp4", count=50)
     stop = threading.Event()
-    shots = PacedFilm(tmp_path / "a.mp4", fps=None, max_fps=30).shots(stop, ready())
+    shots = FilmSource(tmp_path / "a.mp4", fps=None, max_fps=30).shots(stop, ready())
     next(shots)
     stop.set()
     assert list(shots) == []

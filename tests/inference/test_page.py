@@ -77,16 +77,17 @@ def test_what_a_model_or_a_name_says_is_no_markup():
     captions = [caption(0.0, 1.0, evil, evil)]
     update = Update("landmarks", 1.0, 2.0, ())
     for said in (
-        page.message(evil), page.notice(evil), page.sentences(captions, EN), page.sentences(captions * 2, EN),
-        page.nbest(captions * 2, EN), page.progress(update, EN, name=evil),
-        page.live_sentences(captions, captions[0], EN), page.timeline({}, captions, 1.0, EN),
+        page.part("message", evil), page.part("notice", evil), page.part("sentences", captions, EN),
+        page.part("sentences", captions * 2, EN), page.part("nbest", captions * 2, EN),
+        page.progress(update, EN, name=evil), page.part("live_sentences", captions, captions[0], EN),
+        page.timeline({}, captions, 1.0, EN),
     ):  # fmt: skip
         assert "&lt;img" in said
         assert "<img" not in said
 
 
 def test_several_sentences_come_with_their_times():
-    said = page.sentences([caption(0.0, 1.5, "uno"), caption(62.5, 64.0, "dos")], EN)
+    said = page.part("sentences", [caption(0.0, 1.5, "uno"), caption(62.5, 64.0, "dos")], EN)
     assert re.findall(r"[\d:.]+ – [\d:.]+", said) == ["00:00.0 – 00:01.5", "01:02.5 – 01:04.0"]
 
 

@@ -7,23 +7,26 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from bench.signing_stub import frames, regions, signer
+from inference.parts import SEGMENTATION as SETTINGS
 
 from slt.inference.inputs import inputs_from_regions
-from slt.inference.segments import Segmentation, Segmenter, cut, keep_model_crops
+from slt.inference.segments import Segmenter, keep_model_crops
 from slt.models.signature import StreamSpec
 
 FPS = 10
 NAMES = ("face", "left_hand", "right_hand")
-SETTINGS = Segmentation(raised=0.35, moving=0.8, staying=0.5, window=0.2, start_seconds=0.2, lowered_seconds=0.4,
-                        still_seconds=0.8, margin=0.3, min_seconds=0.4, max_seconds=6)  # fmt: skip
 
 
 def within(*times):
     return lambda second: (any(begin <= second < end for begin, end in times),) * 2
 
 
+def cut(stream, segmenter):
+    return [segment for segment in (*map(segmenter.add, stream), segmenter.close()) if segment is not None]
+
+
 def found(stream, *, settings=SETTINGS, whole=False, fps=FPS):
-    return list(cut(stream, Segmenter(settings, fps=fps, whole=whole)))
+    return cut(stream, Segmenter(settings, fps=fps, whole=whole))
 
 
 def spans(segments):
@@ -69,7 +72,7 @@ def test_lowered_hands_end_a_segment_sooner_than_still_ones():
 
 def test_a_motion_too_short_to_be_a_sentence_is_none_and_is_counted():
     segmenter = Segmenter(replace(SETTINGS, min_seconds=1.5), fps=FPS, whole=False)
-    segments = list(cut(frames(9, within((1, 1.6), (4, 7))), segmenter))
+    segments = cut(frames(9, within((1, 1.6), (4, 7))), segmenter)
     assert [(one.number, round(one.start)) for one in segments] == [(1, 4)]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from slt.inference.onnx import Hypothesis
-from slt.inference.subtitles import Caption, SubtitleFiles, clock, describe, write_subtitles
+from slt.inference.subtitles import Caption, Subtitles, clock, describe, write_subtitles
 
 
 def caption(start, end, *texts):
@@ -71,7 +71,8 @@ def test_no_captions_are_two_valid_files(files):
 
 
 def test_live_files_have_each_caption_as_soon_as_it_is_said(files):
-    with SubtitleFiles(**files) as subtitles:
+    with files["srt"].open("wb") as srt, files["vtt"].open("wb") as vtt:
+        subtitles = Subtitles(srt, vtt)
         for number, one in enumerate(CAPTIONS, 1):
             subtitles.add(one)
             assert files["srt"].read_text(encoding="utf-8").count(" --> ") == number

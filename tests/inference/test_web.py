@@ -14,6 +14,8 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,19 +24,20 @@ import av
 import numpy as np
 import pytest
 from bench.landmarker_stub import StubLandmarker, write_film
+from inference.parts import READING
 from PIL import Image
 
 from slt.extraction.landmarks import LANDMARKS, Landmarks
 from slt.extraction.regions import Extractor
 from slt.extraction.video import probe
-from slt.inference.films import Reading, translate_film
+from slt.inference.films import translate_film
 from slt.inference.live import Live
 from slt.inference.onnx import OnnxTranslator
 from slt.inference.page.html import TEXTS
-from slt.inference.segments import Segmentation
+from slt.inference.session import Reading
 
 pytest.importorskip("gradio", reason='the page needs Gradio: pip install "slt[web]"')
-from slt.inference.page.server import Page, Web
+from slt.inference.page.server import Web, open_page
 from slt.inference.page.visitors import TooLong, Visitors, refuse_long
 
 # Gradio 6.31 sets an option that pandas 3 deprecates, in the server's threads.
@@ -78,14 +81,7 @@ def extractor(landmarker: Landmarker) -> Extractor:
 
 @pytest.fixture(scope="module")
 def settings() -> Reading:
-    return Reading(
-        fps=None, max_fps=30, segments=None, whole_seconds=20, search={"num_beams": 3, "nbest": 1}, box=None,
-        draw=False,
-        segmentation=Segmentation(
-            raised=0.35, moving=0.8, staying=0.5, window=0.2, start_seconds=0.2, lowered_seconds=0.4,
-            still_seconds=0.8, margin=0.3, min_seconds=0.4, max_seconds=15,
-        ),
-    )  # fmt: skip
+    return replace(READING, search={"num_beams": 3, "nbest": 1}, draw=False)
 
 
 @pytest.fixture(scope="module")
@@ -96,11 +92,20 @@ def page(folder: Path, extractor: Extractor, settings: Reading) -> Iterator[Page
     assert not served.visitors.folder.exists()
 
 
-def served_by(translator: OnnxTranslator, extractor: Extractor, settings: Reading, **where: Any) -> Page:
+@dataclass
+class Page:
+    visitors: Visitors
+    url: str
+
+
+@contextmanager
+def served_by(translator: OnnxTranslator, extractor: Extractor, settings: Reading, **where: Any) -> Iterator[Page]:
     """A page that takes 1 MiB and 3 seconds."""
     web = Web(**{"host": "127.0.0.1", "port": 0, "max_mb": 1, "max_seconds": 3.0} | where)
     live = Live(partial_seconds=1.0, queue=2, headless=True, panel=False, record=None)
-    return Page(Visitors(translator, extractor, settings, live, web.max_seconds), web)
+    visitors = Visitors(translator, extractor, settings, live, web.max_seconds)
+    with open_page(visitors, web) as blocks:
+        yield Page(visitors, blocks.local_url)
 
 
 @pytest.fixture(scope="module")
@@ -194,9 +199,7 @@ def test_a_film_goes_up_and_sentence_n_best_and_timeline_come_down(browser, page
     translate(browser, film)
     wait(browser, "#slt-timeline")
     wait(browser, "#annotated video")
-    own = translate_film(
-        film, page.visitors.translator, extractor, settings=page.visitors.reading, out=None, on_update=None
-    )
+    *_, own = translate_film(film, page.visitors.translator, extractor, settings=page.visitors.reading, out=None)
     (segment,) = own.segments
     assert len(segment.hypotheses) == 3
     assert text(browser, "#slt-sentences .slt-sentence") == segment.text.strip()

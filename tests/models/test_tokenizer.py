@@ -90,11 +90,11 @@ def test_a_local_folder_loads_and_a_missing_one_is_named(tmp_path, monkeypatch):
 
 def test_lengths_name_the_row():
     tokenizer = train_tokenizer(SENTENCES, kind="word", vocab_size=200)
-    check_lengths(SENTENCES, tokenizer, 30)
+    check_lengths(dict(enumerate(SENTENCES)), tokenizer, 30)
     with pytest.raises(ValueError, match="clip_7: the text is empty"):
         check_lengths({"clip_1": "pan", "clip_7": " \n"}, tokenizer, 30)
     with pytest.raises(ValueError, match=r"row 1: 9 tokens.*max_tokens"):
-        check_lengths(["pan", "uno dos tres cuatro cinco seis siete ocho"], tokenizer, 8)
+        check_lengths({"row 0": "pan", "row 1": "uno dos tres cuatro cinco seis siete ocho"}, tokenizer, 8)
     with pytest.raises(ValueError, match="text 0: 9 tokens"):
         Tokenize(tokenizer, 8)(["uno dos tres cuatro cinco seis siete ocho"])
 

@@ -1,4 +1,4 @@
-"""Tests of slt/synthetic/drawing.py: crops that show the handshape and the face, and nothing of the place."""
+"""Crops that show the handshape and the face, and nothing of the place."""
 
 from __future__ import annotations
 

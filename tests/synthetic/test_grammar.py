@@ -1,11 +1,12 @@
-"""Tests of slt/synthetic/grammar.py: signed order, Spanish, and how much of a sentence each stream alone can tell."""
+"""Signed order, Spanish, and how much of a sentence each stream alone can tell."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,6 @@ from slt.synthetic.grammar import (
     Phrase,
     sentences,
     signed,
-    substitute,
     transcribe,
     translate,
 )
@@ -118,6 +118,16 @@ def test_glosses_say_what_the_face_adds() -> None:
 
 
 # ---------------------------------------------------------------- what a perfect decoder could know
+
+
+def substitute(value: Any, choose: Callable[[Sign], Sign]) -> Any:
+    """A meaning, or a part of one, with every sign replaced by `choose(sign)`."""
+    if isinstance(value, Sign):
+        return choose(value)
+    if isinstance(value, (Meaning, Clause, Phrase)):
+        parts = {field.name: substitute(getattr(value, field.name), choose) for field in fields(value)}
+        return replace(value, **parts)
+    return value
 
 
 def faceless(value: Meaning) -> Meaning:

@@ -1,4 +1,4 @@
-"""Tests of slt/synthetic/lexicon.py and phonology.py: enough signs, and minimal pairs for every stream."""
+"""Enough signs, and minimal pairs for every stream."""
 
 from __future__ import annotations
 

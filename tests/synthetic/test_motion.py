@@ -1,4 +1,4 @@
-"""Tests of slt/synthetic/motion.py and hands.py: layout, anatomy, mirroring, and what the pose must not tell."""
+"""Layout, anatomy, mirroring, and what the pose must not tell."""
 
 from __future__ import annotations
 

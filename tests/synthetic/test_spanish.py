@@ -1,4 +1,4 @@
-"""Tests of slt/synthetic/spanish.py: word forms against forms known to be right."""
+"""Word forms against forms known to be right."""
 
 from __future__ import annotations
 

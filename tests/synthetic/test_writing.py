@@ -1,4 +1,4 @@
-"""Tests of slt/synthetic/writing.py: one complete corpus on disk, the same for a seed, never half of one."""
+"""One complete corpus on disk, the same for a seed, never half of one."""
 
 from __future__ import annotations
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from itertools import islice
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from slt.corpora.folder import LsaTMultiStream
 from slt.models.tokenizer import Tokenize
 from slt.streams.batch import Batch, Batching, LengthBatches
-from slt.training.batches import EpochKeys, TrainBatches, evaluation_batches
+from slt.training.batches import TrainBatches, evaluation_batches, ignore_first_signal, parts
 
 # From Python 3.12 on a fork beside threads warns, such as tqdm's; ours and the loader's do nothing with them.
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
@@ -45,7 +47,6 @@ def _mirrored(clips: Any) -> dict[str, Any]:
 
 
 def same(one: Batch, other: Batch) -> bool:
-    """Whether two batches are equal bit for bit."""
     return one.ids == other.ids and all(
         torch.equal(one.streams[name], other.streams[name]) and torch.equal(one.seen[name], other.seen[name])
         for name in one.streams
@@ -84,6 +85,29 @@ def test_starting_the_loader_leaves_the_global_generator_alone(start: Start, wor
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.parametrize("chance", [0.1, 0.4])
+def test_streams_are_dropped_as_often_as_asked_and_one_always_stays(clips: Any, chance: float) -> None:
+    split = LsaTMultiStream(
+        root=clips.root, split="train", streams=clips.streams, fps=None, max_frames=20, length_tolerance=0,
+        augment=AUGMENT | {"stream_dropout": chance, "mirror": 0}, seed=1,
+    )  # fmt: skip
+    dropped = [len(split._choose_dropped(np.random.default_rng(seed))) for seed in range(2000)]
+    assert np.mean(dropped) == pytest.approx(4 * chance - chance**4, rel=0.1)
+    assert max(dropped) < 4
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_loader_outlasts_the_first_signal_and_not_the_second(number: int) -> None:
+    before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        ignore_first_signal(0)
+        signal.raise_signal(number)
+        assert signal.getsignal(number) is signal.SIG_DFL
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
 def test_tokens_are_of_the_batchs_sentences(start: Start, tokenizer: Any) -> None:
     batch = start(0, 1)[0]
     tokens, mask = Tokenize(tokenizer, 64)(batch.texts)
@@ -93,7 +117,7 @@ def test_tokens_are_of_the_batchs_sentences(start: Start, tokenizer: Any) -> Non
 
 def test_keys_say_their_epoch() -> None:
     sampler = LengthBatches([4, 5, 6, 7], batch_size=2, batch_frames=None, shuffle=True, seed=0)
-    keys = list(islice(EpochKeys(sampler, 1, rank=0, world=1), 4))
+    keys = [keys for keys, _ in islice(parts(sampler, 1, rank=0, world=1), 4)]
     assert [{epoch for epoch, _ in batch} for batch in keys] == [{0}, {1}, {1}, {2}]
     assert sorted(index for batch in keys[1:3] for _, index in batch) == [0, 1, 2, 3]
 

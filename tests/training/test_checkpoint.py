@@ -29,7 +29,6 @@ class Payload:
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
-    """A checkpoint file of a linear layer."""
     path = tmp_path / "checkpoints" / "last.pt"
     save_checkpoint(path, {"model": nn.Linear(3, 2).state_dict(), "step": 7, "config": "lr: 1"})
     return path
@@ -134,8 +133,6 @@ def test_weights_too_many_are_named() -> None:
 
 
 class Head(nn.Module):
-    """An embedding and a head, one tensor or two."""
-
     def __init__(self, *, tied: bool) -> None:
         super().__init__()
         self.embedding, self.head = nn.Embedding(5, 3), nn.Linear(3, 5, bias=False)

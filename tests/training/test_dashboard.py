@@ -60,7 +60,6 @@ def tell(board: Dashboard, folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory, records: Any) -> tuple[Path, dict[str, list[Any]]]:
-    """The folder and the records of one offline run."""
     folder = tmp_path_factory.mktemp("told")
     (folder / "checkpoints").mkdir()
     for name in ("predictions.tsv", "scores.json", "checkpoints/best.pt", "checkpoints/last.pt"):
@@ -75,7 +74,6 @@ def told(tmp_path_factory: pytest.TempPathFactory, records: Any) -> tuple[Path, 
 
 
 def history(found: dict[str, list[Any]]) -> list[dict[str, Any]]:
-    """The logged metrics, one mapping a call."""
     return [
         {"/".join(item.nested_key) or item.key: json.loads(item.value_json) for item in each.item}
         for each in found["history"]
@@ -83,7 +81,6 @@ def history(found: dict[str, list[Any]]) -> list[dict[str, Any]]:
 
 
 def summed_up(found: dict[str, list[Any]]) -> dict[str, Any]:
-    """The summary as it stands at the end."""
     updates = [update for each in found["summary"] for update in each.update]
     return {"/".join(update.nested_key) or update.key: json.loads(update.value_json) for update in updates}
 

@@ -27,7 +27,6 @@ Make = Callable[..., Trainer]
 
 
 def weights(trainer: Trainer) -> Tensor:
-    """All weights in one vector."""
     return torch.cat([parameter.detach().flatten() for parameter in trainer.model.parameters()])
 
 
@@ -44,7 +43,6 @@ def calls(trainer: Trainer, step: int, action: Callable[[], object]) -> Callable
 
 
 def scripted(*values: float) -> Callable[[], dict[str, float]]:
-    """An evaluation that gives these scores in turn."""
     answers = iter(values)
     return lambda: {"val/bleu": next(answers)}
 
@@ -53,7 +51,6 @@ class Pair(tuple[Tensor, ...]):
     """Features (B, 3) and targets (B,), which stay where they are."""
 
     def to(self, device: torch.device) -> Pair:
-        """Everything is on the CPU already."""
         return self
 
     def __len__(self) -> int:
@@ -61,13 +58,10 @@ class Pair(tuple[Tensor, ...]):
 
 
 class Shuffled:
-    """A plain shuffled loader as the trainer takes it: endless."""
-
     def __init__(self, loader: DataLoader[Any]) -> None:
         self.loader = loader
 
     def start(self, consumed: int) -> Iterator[Pair]:
-        """Epoch after epoch; where it begins does not matter here."""
         while True:
             yield from map(Pair, self.loader)
 
@@ -213,6 +207,19 @@ def test_run_stopped_by_a_signal_goes_on_bit_for_bit(trainer: Make, tmp_path: Pa
     torch.manual_seed(99)
     rest = trainer(folder=tmp_path / "rest")
     rest.resume(load_checkpoint(stopped.folder / "last.pt"), source=stopped.folder)
+    rest.run()
+    assert torch.equal(weights(rest), weights(whole))
+
+
+def test_a_resumed_run_that_accumulates_goes_on_with_the_batches_that_would_have_come(
+    trainer: Make, tmp_path: Path
+) -> None:
+    whole, begun, rest = (trainer(folder=tmp_path / name, accumulate=2, max_steps=steps)
+                          for name, steps in (("whole", 6), ("begun", 3), ("rest", 6)))  # fmt: skip
+    for run in (whole, begun):
+        torch.manual_seed(0)
+        run.run()
+    rest.resume(load_checkpoint(begun.folder / "last.pt"), source=begun.folder)
     rest.run()
     assert torch.equal(weights(rest), weights(whole))
 

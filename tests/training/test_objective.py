@@ -64,6 +64,18 @@ def test_without_weight_or_glosses_only_the_sentence_counts(signs: Any, batch: A
         assert torch.equal(TranslationLoss(label_smoothing=0.0, flat_start=0, **options)(model, batch), plain)
 
 
+def test_smoothing_and_the_weight_of_glosses_are_those_given(signs: Any, batch: Any) -> None:
+    model, glosses = signs[0].eval(), signs[1]
+
+    def loss(smoothing: float, weight: float) -> float:
+        made = TranslationLoss(label_smoothing=smoothing, glosses=glosses, gloss_weight=weight, flat_start=0)
+        return made(model, batch).item()
+
+    sentence = sentence_loss(model(batch), batch.tokens, batch.tokens_mask, label_smoothing=0.3).item()
+    assert loss(0.3, 0) == sentence != loss(0.0, 0)
+    assert loss(0.3, 2.5) - sentence == pytest.approx(2.5 * (loss(0.3, 1) - sentence), rel=1e-4)
+
+
 def test_flat_start_ends_after_its_updates(signs: Any, batch: Any) -> None:
     model, glosses = signs[0].eval(), signs[1]
     loss = TranslationLoss(label_smoothing=0.0, glosses=glosses, gloss_weight=1.0, flat_start=3)

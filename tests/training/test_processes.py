@@ -10,6 +10,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from torch.nn import functional
 from slt.pretraining.losses import Centring, SinkhornKnopp
 from slt.streams.batch import LengthBatches
 from slt.training import processes
-from slt.training.batches import EpochKeys
+from slt.training.batches import parts
 from slt.training.checkpoint import load_checkpoint
 from slt.training.launching import launch
 from slt.training.loop import Run, Trainer
@@ -68,7 +69,6 @@ class Fork(nn.Module):
         self.frozen = nn.Parameter(torch.ones(1), requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 3) -> (B,)."""
         out = self.layers[0](x) * self.frozen
         chosen = x[:, 0] > 1
         if chosen.any():
@@ -77,7 +77,6 @@ class Fork(nn.Module):
 
 
 def error(model: nn.Module, rows: Rows) -> Tensor:
-    """Mean squared error over the rows of all processes."""
     loss = functional.mse_loss(model(rows.x), rows.y)
     return loss * processes.share(torch.tensor(len(rows)))
 
@@ -112,7 +111,6 @@ def stop(number: int, step: int, run: Trainer) -> Callable[[nn.Module, Any], Ten
 
 
 def spoiled(model: nn.Module, rows: Rows) -> Tensor:
-    """A loss that is not a number in the second process."""
     return error(model, rows) * (math.nan if processes.rank() else 1.0)
 
 
@@ -152,7 +150,7 @@ def together(folder: Path) -> list[dict[str, Any]]:
 
 
 def _local(run: Trainer) -> list[Tensor]:
-    return [getattr(p, "_local_tensor", p) for p in run.parallel.parameters()]
+    return [getattr(p, "_local_tensor", p) for p in run.parallel.loss.parameters()]
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +166,6 @@ def seen(folder: Path) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def alone(folder: Path, seen: Any) -> Path:
-    """The same training by one process."""
     run = trainer(folder / "alone", "ddp", max_steps=9)
     run.run()
     return folder / "alone"
@@ -239,16 +236,15 @@ def test_parts_of_a_batch_are_the_batch_and_an_empty_one_has_no_weight() -> None
     sampler = LengthBatches([3, 4, 5, 6, 7, 8, 30], batch_size=None, batch_frames=30, shuffle=True, seed=0)
 
     def take(count: int, rank: int, world: int) -> list[tuple[list[tuple[int, int]], bool]]:
-        keys = EpochKeys(sampler, 1, rank=rank, world=world)
-        return [each for each, _ in zip(zip(keys, keys.counted(), strict=True), range(count), strict=False)]
+        return list(islice(parts(sampler, 1, rank=rank, world=world), count))
 
     whole = [keys for keys, _ in take(6, 0, 1)]
-    parts = [take(6, rank, 3) for rank in range(3)]
+    shares = [take(6, rank, 3) for rank in range(3)]
     for step, batch in enumerate(whole):
-        own = [key for part in parts for key in part[step][0] if part[step][1]]
+        own = [key for share in shares for key in share[step][0] if share[step][1]]
         assert sorted(own) == sorted(batch)
-        assert all(part[step][0] for part in parts)
-    assert not all(counts for part in parts for _, counts in part)
+        assert all(share[step][0] for share in shares)
+    assert not all(counts for share in shares for _, counts in share)
 
 
 TORCHRUN = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "MASTER_ADDR": "node1", "MASTER_PORT": "29400"}

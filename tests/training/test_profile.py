@@ -19,7 +19,6 @@ CPU = torch.device("cpu")
 
 
 def recorded(folder: Path) -> int:
-    """How many updates the table counts."""
     (line,) = re.findall(r"ProfilerStep.*", (folder / "profile.txt").read_text(encoding="utf-8"))
     return int(line.split()[-1])
 

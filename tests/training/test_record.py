@@ -16,19 +16,15 @@ from slt.training.record import Record, read_metrics, write_origin
 
 
 class Sink:
-    """Keeps what it is told."""
-
     def __init__(self) -> None:
         self.told: list[tuple[int, dict[str, float]]] = []
 
     def log(self, step: int, metrics: dict[str, float]) -> None:
-        """Takes the metrics of one step."""
         self.told.append((step, dict(metrics)))
 
 
 @pytest.fixture
 def record(tmp_path: Path) -> Record:
-    """Three steps of training and two evaluations."""
     made = Record(tmp_path, [Sink()])
     for step in (1, 2, 3):
         made.log(step, {"train/loss": 1 / step, "train/lr": 0.1})

@@ -16,7 +16,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:Pydantic V1 style:DeprecationWar
 
 @pytest.fixture
 def view() -> dict[str, Any]:
-    """What would be sent."""
     made = layout(entity="me", project="slt", title="signs")
     return json.loads(made._to_model().model_dump_json(by_alias=True, exclude_none=True))
 

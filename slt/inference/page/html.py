@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -12,9 +11,9 @@ import yaml
 from numpy.typing import NDArray
 
 from slt.drawing.page import templates
-from slt.inference.films import FilmResult, Update
+from slt.inference.films import Update
 from slt.inference.overlay import COLOURS
-from slt.inference.subtitles import Caption, clock
+from slt.inference.subtitles import Caption, clock, composed
 from slt.streams.pose import DETECTED, FOLLOWED, NOT_SEEN
 
 HERE = Path(__file__).parent
@@ -30,12 +29,13 @@ WIDTH, LEFT, RIGHT, ROW, BAR, TOP = 720, 92, 56, 32, 18, 8
 MOST_TICKS = 9
 
 _environment = templates("slt.inference.page")
-_environment.filters |= {"clock": clock, "composed": lambda text: unicodedata.normalize("NFC", text).strip()}
+_environment.filters |= {"clock": clock, "composed": lambda text: composed(text).strip()}
 _environment.globals["row"] = {"width": WIDTH, "left": LEFT, "right": RIGHT, "height": ROW, "bar": BAR, "top": TOP}
 _parts = _environment.get_template("parts.html").module
 
 
-def _part(name: str, *values: object) -> str:
+def part(name: str, *values: object) -> str:
+    """Return a part of `parts.html`, filled in."""
     return str(getattr(_parts, name)(*values)).strip()
 
 
@@ -51,16 +51,6 @@ def language(accepted: str | None) -> str:
     return next((name for _, _, name in sorted(wishes) if name in LANGUAGES), LANGUAGES[0])
 
 
-def message(text: str) -> str:
-    """Return what went wrong, as the page shows it."""
-    return _part("message", text)
-
-
-def notice(text: str) -> str:
-    """Return what is going on where nothing can be counted."""
-    return _part("notice", text)
-
-
 def progress(update: Update, text: Mapping[str, str], *, name: str) -> str:
     """Return how far the film `name` is, which is gone through twice: for its sentences, and to be drawn on."""
     share = min(update.seconds / max(update.duration, 1e-9), 1.0)
@@ -68,32 +58,7 @@ def progress(update: Update, text: Mapping[str, str], *, name: str) -> str:
     if update.stage == "drawing":
         whole = LANDMARKS_SHARE + (1 - LANDMARKS_SHARE) * share
     far = text["of"].format(done=clock(min(update.seconds, update.duration)), all=clock(update.duration))
-    return _part("progress", name, text[update.stage], far, whole)
-
-
-def sentences(captions: Sequence[Caption], text: Mapping[str, str]) -> str:
-    """Return the sentences, large: one alone, or several with their times."""
-    return _part("sentences", list(captions), text)
-
-
-def live_sentences(captions: Sequence[Caption], partial: Caption | None, text: Mapping[str, str]) -> str:
-    """Return what a camera's visitor signed: the running sentence, or the last one, large, and those before it."""
-    return _part("live_sentences", list(captions), partial, text)
-
-
-def live_picture(drawn: str, text: Mapping[str, str]) -> str:
-    """Return the last drawn picture of a camera, which comes as a data URL."""
-    return _part("live_picture", drawn, text)
-
-
-def nbest(captions: Sequence[Caption], text: Mapping[str, str]) -> str:
-    """Return for each segment its sentences, best first, with their scores."""
-    return _part("nbest", list(captions), text)
-
-
-def timings(result: FilmResult, text: Mapping[str, str]) -> str:
-    """Return what each stage took, folded."""
-    return _part("timings", "\n".join(result.latency.lines()[:-1]), text)
+    return part("progress", name, text[update.stage], far, whole)
 
 
 def runs(marks: NDArray[np.uint8]) -> list[tuple[int, int, int]]:
@@ -139,7 +104,7 @@ def timeline(
         "legend": legend,
         "legend_colour": _colour("right_hand"),
     }
-    return _part("timeline", drawn, text)
+    return part("timeline", drawn, text)
 
 
 def _colour(name: str) -> str:

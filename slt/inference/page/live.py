@@ -1,7 +1,4 @@
-"""A visitor's camera: pictures that a browser sends go through the live path, drawn ones and captions come back.
-
-H and W are a picture's height and width.
-"""
+"""A visitor's camera: pictures that a browser sends go through the live path, drawn ones and captions come back."""
 
 from __future__ import annotations
 
@@ -17,10 +14,10 @@ import numpy as np
 
 from slt.extraction.regions import Extractor
 from slt.extraction.video import Picture
-from slt.inference.films import Reading
 from slt.inference.live import Live, translate_live
 from slt.inference.mailbox import Mailbox
 from slt.inference.onnx import SentenceTranslator
+from slt.inference.session import Reading
 from slt.inference.sources import LiveCamera
 from slt.inference.subtitles import Caption
 
@@ -44,10 +41,9 @@ class BrowserCamera(LiveCamera):
 
     def put(self, picture: Picture) -> None:
         """Put the newest RGB picture (H, W, 3) in."""
-        self._pictures.put((time.perf_counter(), picture))
+        self._pictures.put((time.perf_counter(), np.ascontiguousarray(picture)))
 
     def close(self) -> None:
-        """Take no more pictures."""
         self._pictures.close()
 
     def _grab(self) -> float | None:
@@ -78,33 +74,27 @@ class LiveVisit:
         self.state = "waiting"  # then "looking", "on" and "over"
         self.error: Exception | None = None  # what ended it, where it was an error
         self.partial: Caption | None = None  # the running sentence, as far as it is
+        self.camera = BrowserCamera(fps=min(SENT_FPS, settings.fps or SENT_FPS), queue=live.queue)
         self._captions: deque[Caption] = deque(maxlen=SHOWN)
         self._drawn = b""
-        self._turn = turn
-        self._camera = BrowserCamera(fps=min(SENT_FPS, settings.fps or SENT_FPS), queue=live.queue)
-        self._arguments = (translator, extractor)
-        self._reading, self._live = settings, live
         self._stopped = threading.Event()
-        self.thread = threading.Thread(target=self._work, name="live", daemon=True)
+        work = (translator, extractor, settings, live, turn)
+        self.thread = threading.Thread(target=self._work, args=work, name="live", daemon=True)
         self.thread.start()
-
-    def put(self, picture: Picture) -> None:
-        """Take the next picture of the camera, RGB (H, W, 3)."""
-        self._camera.put(np.ascontiguousarray(picture))
 
     def stop(self) -> None:
         """End it soon."""
         self._stopped.set()
-        self._camera.close()
+        self.camera.close()
 
     @property
     def captions(self) -> list[Caption]:
-        """Return the last final captions, the newest last."""
+        """The last final captions, the newest last."""
         return list(self._captions)
 
     @property
     def drawn(self) -> str:
-        """Return the last drawn picture as a data URL, "" where there is none."""
+        """The last drawn picture as a data URL, "" where there is none."""
         return f"data:image/jpeg;base64,{base64.b64encode(self._drawn).decode()}" if self._drawn else ""
 
     def show(self, picture: Picture) -> bool:
@@ -115,29 +105,28 @@ class LiveVisit:
         return not self._stopped.is_set()
 
     def _hear(self, caption: Caption, partial: bool) -> None:
-        if partial:
-            self.partial = caption
-        else:
-            self.partial = None
+        self.partial = caption if partial else None
+        if not partial:
             self._captions.append(replace(caption, hypotheses=caption.hypotheses[:1]))
 
-    def _work(self) -> None:
+    def _work(
+        self, translator: SentenceTranslator, extractor: Extractor, reading: Reading, live: Live, turn: threading.Lock
+    ) -> None:
         try:
-            while not self._turn.acquire(timeout=0.2):
+            while not turn.acquire(timeout=0.2):
                 if self._stopped.is_set():
                     return
             try:
                 self.state = "looking"
                 translate_live(
-                    self._camera, *self._arguments, reading=self._reading, live=self._live, screen=self,
-                    subtitles=None, on_caption=self._hear,
+                    self.camera, translator, extractor, reading=reading, live=live, screen=self, subtitles=None,
+                    on_caption=self._hear,
                 )  # fmt: skip
             finally:
-                self._turn.release()
-        except (ValueError, OSError) as error:
-            self.error = error
+                turn.release()
         except Exception as error:
-            log.exception("a visitor's camera could not be translated")
+            if not isinstance(error, ValueError | OSError):
+                log.exception("a visitor's camera could not be translated")
             self.error = error
         finally:
             self.state = "over"

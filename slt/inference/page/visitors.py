@@ -8,8 +8,8 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from queue import SimpleQueue
@@ -19,12 +19,13 @@ import gradio as gr
 
 from slt.extraction.regions import Extractor
 from slt.extraction.video import Film, probe
-from slt.inference.films import FilmResult, Reading, Update, film_length, translate_film
+from slt.inference.films import FilmResult, translate_film
 from slt.inference.live import Live
 from slt.inference.onnx import SentenceTranslator
-from slt.inference.page import html
-from slt.inference.page.html import TEXTS
+from slt.inference.page.html import TEXTS, part, progress, timeline
 from slt.inference.page.live import LiveVisit
+from slt.inference.session import Reading
+from slt.inference.sources import film_length
 
 log = logging.getLogger(__name__)
 
@@ -33,9 +34,7 @@ KEPT_SECONDS = 3600.0
 # Rates that cameras in browsers have; a recording that says no length is measured in pictures a second of this.
 RECORDED_FPS = 5.0
 
-
-class Stopped(Exception):
-    """The visitor, or the server, is gone."""
+Change = dict[str, Any]  # part of the page -> what it shows now
 
 
 class TooLong(Exception):
@@ -54,11 +53,7 @@ class Visit:
 class Visitors:
     """Translates for visitors, who are known by their sessions; one at a time has the extractor.
 
-    Args:
-        translator: what turns frames into sentences.
-        extractor: with the settings of the one behind the training clips.
-        reading, live: films are always drawn, and the n-best are as many as beams.
-        max_seconds: longest film.
+    Films are always drawn, of at most `max_seconds`, and the n-best are as many as beams.
     """
 
     def __init__(
@@ -84,17 +79,8 @@ class Visitors:
         for thread in threads:
             thread.join(30.0)
 
-    def translate(self, path: str | None, session: str, language: str) -> Iterator[dict[str, Any]]:
-        """Translate what a visitor sent, and delete it.
-
-        Args:
-            path: the film as it was uploaded or recorded.
-            session: whose it is.
-            language: of the html.
-
-        Yields:
-            part of the page -> what it shows now.
-        """
+    def translate(self, path: str | None, session: str, language: str) -> Iterator[Change]:
+        """Translate what a visitor uploaded or recorded, and delete it; give what changes on the page."""
         text = TEXTS[language]
         self.forget(session)
         self._sweep()
@@ -102,29 +88,16 @@ class Visitors:
         try:
             visit, film = self._take(path, session)
         except FileNotFoundError:
-            yield {"status": html.message(text["no_film"] if path is None else text["gone"]), "film": None}
+            yield {"status": part("message", text["no_film"] if path is None else text["gone"]), "film": None}
             return
-        heard: SimpleQueue[Any] = SimpleQueue()
-        thread = threading.Thread(target=self._work, args=(visit, film, heard.put), name="film", daemon=True)
+        # In a thread of its own: whether and when Gradio asks for the next change is not what the extractor waits for.
+        heard: SimpleQueue[Change | None] = SimpleQueue()
+        thread = threading.Thread(target=self._work, args=(visit, film, text, heard), name="film", daemon=True)
         self._threads = [one for one in self._threads if one.is_alive()] + [thread]
         thread.start()
         yield {"film": None}
         try:
-            while True:
-                news = heard.get()
-                if isinstance(news, FilmResult):
-                    yield self._shown(news, film.name, text)
-                    return
-                if isinstance(news, BaseException):
-                    yield {**_nothing(text), "status": html.message(self._reason(news, film, text))}
-                    return
-                if isinstance(news, str):
-                    yield {"status": html.notice(text[news])}
-                    continue
-                yield {
-                    "status": html.progress(news, text, name=film.name),
-                    "said": html.sentences(news.segments, text),
-                }
+            yield from iter(heard.get, None)
         except GeneratorExit:
             visit.stop.set()
             raise
@@ -137,20 +110,13 @@ class Visitors:
             shutil.rmtree(visit.folder, ignore_errors=True)
 
     def look(self, picture: Any, session: str, language: str) -> tuple[str, str]:
-        """Take a picture of a visitor's camera; return captions and the last drawn picture, both as HTML.
-
-        Args:
-            picture: RGB uint8 (H, W, 3).
-            session: whose it is.
-            language: of the html.
-        """
+        """Take an RGB picture (H, W, 3) of a visitor's camera; return captions and the last drawn picture, as HTML."""
         live = self.cameras.get(session)
         if live is None or (live.state == "over" and live.error is None):
-            live = self.cameras[session] = LiveVisit(
-                self.translator, self.extractor, self.reading, self.live, self.turn
-            )
+            live = LiveVisit(self.translator, self.extractor, self.reading, self.live, self.turn)
+            self.cameras[session] = live
         if picture is not None:
-            live.put(picture)
+            live.camera.put(picture)
         return self.seen(session, language) or ("", "")
 
     def seen(self, session: str, language: str) -> tuple[str, str] | None:
@@ -159,10 +125,10 @@ class Visitors:
         if live is None:
             return None
         if live.error is not None:
-            return html.message(text["failed"].format(name=text["camera"], reason=live.error)), ""
+            return part("message", text["failed"].format(name=text["camera"], reason=live.error)), ""
         if live.state in ("waiting", "looking"):
-            return html.notice(text[f"live_{live.state}"]), ""
-        return html.live_sentences(live.captions, live.partial, text), html.live_picture(live.drawn, text)
+            return part("notice", text[f"live_{live.state}"]), ""
+        return part("live_sentences", live.captions, live.partial, text), part("live_picture", live.drawn, text)
 
     def switch_off(self, session: str) -> None:
         """End a visitor's live translation."""
@@ -182,68 +148,54 @@ class Visitors:
         self._visits[session] = visit
         return visit, film
 
-    def _work(self, visit: Visit, film: Path, tell: Callable[[Any], None]) -> None:
-        """Translate in a thread; tell of each step, and at last of the result or of what went wrong."""
-
-        def update(news: Update) -> None:
-            if visit.stop.is_set():
-                raise Stopped
-            if news.seconds > self.max_seconds:  # whatever its header said
-                raise TooLong
-            tell(news)
-
+    def _work(self, visit: Visit, film: Path, text: Mapping[str, str], tell: SimpleQueue[Change | None]) -> None:
+        """Translate until nobody waits any more; tell of each change, and at last None."""
         try:
-            refuse_long(probe(film), self.max_seconds)
-            while not self.turn.acquire(timeout=0.2):
-                tell("waiting")
-                if visit.stop.is_set():
-                    raise Stopped
-            try:
-                tell("opening")
-                news: Any = translate_film(
-                    film, self.translator, self.extractor, settings=self.reading, out=visit.folder / "out",
-                    on_update=update,
-                )  # fmt: skip
-            finally:
-                self.turn.release()
-        except BaseException as error:  # told in the thread that asked
-            news = error
-            if not isinstance(error, ValueError | OSError | Stopped | TooLong):
+            with closing(self._changes(film, visit.folder / "out", text)) as changes:
+                for change in changes:
+                    if visit.stop.is_set():
+                        break
+                    tell.put(change)
+        except Exception as error:
+            visit.stop.set()
+            if not isinstance(error, ValueError | OSError | TooLong):
                 log.exception("%s could not be translated", film.name)
+            tell.put({**_nothing(text), "status": part("message", self._reason(error, film, text))})
         film.unlink(missing_ok=True)
         visit.busy = False
-        if visit.stop.is_set() or isinstance(news, BaseException):
+        if visit.stop.is_set():
             shutil.rmtree(visit.folder, ignore_errors=True)
-        tell(news)
+        tell.put(None)
 
-    def _shown(self, result: FilmResult, name: str, text: Mapping[str, str]) -> dict[str, Any]:
-        """Return what the page shows of a result."""
-        if not any(marks.any() for marks in result.seen.values()):
-            return {**_nothing(text), "status": html.message(text["nobody"].format(name=name))}
-        said = "" if result.segments else html.message(text["no_signing"].format(name=name))
-        files = {
-            kind: gr.update(value=str(path), label=text[kind], visible=True)
-            for kind, path in (("annotated", result.annotated), ("srt", result.srt), ("vtt", result.vtt))
-        }
-        return {
-            "status": said,
-            "said": html.sentences(result.segments, text),
-            "nbest": html.nbest(result.segments, text),
-            "timeline": html.timeline(result.seen, result.segments, result.duration, text),
-            "timings": html.timings(result, text),
-            **files,
-        }
+    def _changes(self, film: Path, out: Path, text: Mapping[str, str]) -> Generator[Change, None, None]:
+        refuse_long(probe(film), self.max_seconds)
+        while not self.turn.acquire(timeout=0.2):
+            yield {"status": part("notice", text["waiting"])}
+        try:
+            yield {"status": part("notice", text["opening"])}
+            with closing(
+                translate_film(film, self.translator, self.extractor, settings=self.reading, out=out)
+            ) as steps:
+                for step in steps:
+                    if isinstance(step, FilmResult):
+                        yield _shown(step, film.name, text)
+                        return
+                    if step.seconds > self.max_seconds:  # whatever its header said
+                        raise TooLong
+                    said = part("sentences", step.segments, text)
+                    yield {"status": progress(step, text, name=film.name), "said": said}
+        finally:
+            self.turn.release()
 
-    def _reason(self, error: BaseException, film: Path, text: Mapping[str, str]) -> str:
+    def _reason(self, error: Exception, film: Path, text: Mapping[str, str]) -> str:
         """Return what went wrong in words for a visitor, who knows a film by its name and no folder here."""
         if isinstance(error, TooLong):
             return text["too_long"].format(name=film.name, limit=self.max_seconds)
-        if isinstance(error, ValueError | OSError):
-            reason = str(error).replace(f"{film}: ", "").replace(f"{film.parent}{os.sep}", "")
-            if "not a film that can be read" in reason:
-                return text["not_a_film"].format(name=film.name)
-            return text["failed"].format(name=film.name, reason=reason)
-        return text["ours"].format(name=film.name)
+        if not isinstance(error, ValueError | OSError):
+            return text["ours"].format(name=film.name)
+        reason = str(error).replace(f"{film}: ", "").replace(f"{film.parent}{os.sep}", "")
+        said = "not_a_film" if "not a film that can be read" in reason else "failed"
+        return text[said].format(name=film.name, reason=reason)
 
     def _sweep(self) -> None:
         """Delete what nobody came back for: uploads that were never translated, and results of lost visitors."""
@@ -256,17 +208,27 @@ class Visitors:
 
 
 def refuse_long(film: Film, limit: float) -> None:
-    """Refuse a film that is too long; one that does not say (a browser's recording) is read as far as the limit.
-
-    Raises:
-        TooLong: it is longer.
-        ValueError: it cannot be read.
-    """
+    """Refuse a film that is too long; one that does not say (a browser's recording) is read as far as the limit."""
     if film_length(film, RECORDED_FPS, limit) > limit:
         raise TooLong
 
 
-def _nothing(text: Mapping[str, str]) -> dict[str, Any]:
+def _shown(result: FilmResult, name: str, text: Mapping[str, str]) -> Change:
+    """Return what the page shows of a result."""
+    if not any(marks.any() for marks in result.seen.values()):
+        return {**_nothing(text), "status": part("message", text["nobody"].format(name=name))}
+    files = {"annotated": result.annotated, "srt": result.srt, "vtt": result.vtt}
+    return {
+        "status": "" if result.segments else part("message", text["no_signing"].format(name=name)),
+        "said": part("sentences", result.segments, text),
+        "nbest": part("nbest", result.segments, text),
+        "timeline": timeline(result.seen, result.segments, result.duration, text),
+        "timings": part("timings", "\n".join(result.latency.lines()[:-1]), text),
+        **{kind: gr.update(value=str(path), label=text[kind], visible=True) for kind, path in files.items()},
+    }
+
+
+def _nothing(text: Mapping[str, str]) -> Change:
     """Return the page without a result."""
     hidden = {name: gr.update(value=None, visible=False) for name in ("annotated", "srt", "vtt")}
-    return {"status": "", "said": html.sentences((), text), "nbest": "", "timeline": "", "timings": "", **hidden}
+    return {"status": "", "said": part("sentences", (), text), "nbest": "", "timeline": "", "timings": "", **hidden}

@@ -50,14 +50,14 @@ class LastBlock(nn.Module):
         self.block = block
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, P, D) -> the class token, (N, 1, D)."""
+        """(N, P, D) -> (N, 1, D)."""
         normed, x = self.block.norm1(x), x[:, :1]
         x = x + self.block.ls1(self.block.attn(normed, normed[:, :1]))
         return x + self.block.ls2(self.block.mlp(self.block.norm2(x)))
 
 
 def quicken(network: Any) -> None:
-    """Puts the faster layers into a vision transformer of timm, in place; any other network stays as it is."""
+    """Put the faster layers into a vision transformer of timm, in place; any other network stays as it is."""
     if type(network) is not timm.models.VisionTransformer:
         return
     for block in network.blocks:

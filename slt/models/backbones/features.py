@@ -1,7 +1,4 @@
-"""Precomputed features, as they are.
-
-Shape letters: B clips, T frames, F feature width.
-"""
+"""Precomputed features: B clips, T frames, F feature width."""
 
 from __future__ import annotations
 
@@ -17,11 +14,6 @@ class FeatureBackbone(nn.Module):
         self.num_features = num_features
 
     def forward(self, x: Tensor, seen: Tensor) -> Tensor:
-        """(B, T, F) features and (B, T) seen -> (B, T, F).
-
-        Raises:
-            ValueError: F is not the one the network was made for.
-        """
         if x.shape[-1] != self.num_features:
             raise ValueError(f"features are {x.shape[-1]} wide, backbone.num_features says {self.num_features}")
         return torch.where(seen[..., None], x.float(), 0.0)

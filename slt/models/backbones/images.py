@@ -61,11 +61,10 @@ class ImageBackbone(nn.Module):
         return self
 
     def forward(self, x: Tensor, seen: Tensor) -> Tensor:
-        """(B, T, 3, R, R) uint8 crops and (B, T) seen -> (B, T, F)."""
         return on_seen(self._features, x, seen, together=self.together)
 
     def fast_form(self) -> ImageBackbone:
-        """The same numbers, faster in onnxruntime where the network is a vision transformer."""
+        """Return a copy that gives the same numbers, faster in onnxruntime if it is a vision transformer."""
         form = copy.deepcopy(self)
         quicken(form.network)
         return form
@@ -91,18 +90,8 @@ class ConvSmall(ImageBackbone):
 
     A stem of patches that do not overlap, then 3x3 convolutions that halve the side, with group normalisation (no
     statistics across frames, so padding and the company in a batch cannot leak). What is left of the picture is
-    flattened, not pooled: a crop is centred, so where a finger is tells the handshape.
-
-    Args:
-        img_size: crop side R.
-        widths: channels after the stem and after each halving.
-        patch_size: side of the stem's patches, in pixels.
-        dropout: on the features.
-        weights: None for random weights, or a local file of the same form, such as `slt.pretrain` writes.
-
-    Raises:
-        ValueError: so large a crop, for so few halvings, that more than 6 x 6 places are left; or the weights are of
-            another architecture.
+    flattened, not pooled: a crop is centred, so where a finger is tells the handshape. `widths` are channels after the
+    stem and after each halving.
     """
 
     def __init__(
@@ -132,11 +121,7 @@ class ConvSmall(ImageBackbone):
 
 
 class ViTLight(ImageBackbone):
-    """A small ViT (Dosovitskiy et al. 2021) of a form of one's own, for small crops.
-
-    Raises:
-        ValueError: `img_size` is not a multiple of the patch, or the weights are of another architecture.
-    """
+    """A small ViT (Dosovitskiy et al. 2021) of a form of one's own, for small crops."""
 
     def __init__(
         self,
@@ -160,11 +145,7 @@ class ViTLight(ImageBackbone):
 
 
 class ViTSmallPatch16(ImageBackbone):
-    """ViT-S/16 (Dosovitskiy et al. 2021; width 384, depth 12, 6 heads, as DeiT-S) for crops of `img_size` pixels.
-
-    Raises:
-        ValueError: `img_size` is not a multiple of the patch, or the weights are of another architecture.
-    """
+    """ViT-S/16 (Dosovitskiy et al. 2021; width 384, depth 12, 6 heads, as DeiT-S)."""
 
     def __init__(self, *, img_size: int, weights: str | None, frozen: bool) -> None:
         if img_size % 16:
@@ -181,10 +162,6 @@ class TimmBackbone(ImageBackbone):
         model_name: timm's name, for example `resnet18` or `vit_small_patch14_dinov2.lvd142m`.
         weights: None for random weights, `timm` for the published ones (timm downloads them), or a local file.
         options: further keyword arguments of `timm.create_model`, for example `{img_size: 96}`.
-
-    Raises:
-        ValueError: a name timm does not have (with the near spelling), or a weights file of another architecture.
-        FileNotFoundError: no such weights file.
     """
 
     def __init__(self, *, model_name: str, weights: str | None, options: Mapping[str, Any], frozen: bool) -> None:
@@ -199,7 +176,6 @@ class TimmBackbone(ImageBackbone):
         super().__init__(network, num_features=network.num_features, **_normalisation(network), frozen=frozen)
 
     def _features(self, crops: Tensor) -> Tensor:
-        """(N, 3, R, R) uint8 -> (N, F)."""
         try:
             return super()._features(crops)
         except AssertionError as error:  # timm's way of refusing a picture's size
@@ -210,16 +186,9 @@ class TimmBackbone(ImageBackbone):
 
 
 def load_dinov2_backbone(*, model_name: str, img_size: int, weights: str | None, frozen: bool) -> TimmBackbone:
-    """A DINOv2 ViT (Oquab et al. 2023) for crops of `img_size` pixels, a multiple of 14.
+    """Make a DINOv2 ViT (Oquab et al. 2023) for crops of `img_size` pixels; position embeddings are interpolated to it.
 
-    Args:
-        model_name: timm's name, `vit_small_patch14_dinov2.lvd142m` or larger.
-        img_size: crop side R; position embeddings are interpolated to it.
-        weights: `timm` for the published weights, a local file (timm's names or those of the DINOv2 release),
-            or None for random weights.
-
-    Raises:
-        ValueError: the weights are of another architecture, or `img_size` is not a multiple of the patch.
+    `weights` are as in `TimmBackbone`; a local file may have timm's names or those of the DINOv2 release.
     """
     if img_size % 14:
         raise ValueError(f"img_size={img_size}: a DINOv2 ViT has patches of 14 pixels; take a multiple, such as 224")
@@ -237,13 +206,7 @@ def replace_with_dinov2(
     weights: str | None,
     frozen: bool,
 ) -> None:
-    """Puts DINOv2 backbones in place of those of the named streams of a `MultiStreamEncoder`, in place.
-
-    The projectors of these streams are made anew for the new width; all other weights stay.
-
-    Raises:
-        ValueError: a stream that the encoder does not have.
-    """
+    """Give streams of an encoder DINOv2 backbones and new projectors, in place; all other weights stay."""
     for name in streams:
         if name not in encoder.backbones:
             raise ValueError(f"stream {name!r} is not in the encoder; it has {', '.join(encoder.backbones)}")

@@ -28,11 +28,7 @@ class PoseMLP(nn.Module):
         )  # fmt: skip
 
     def forward(self, x: Tensor, seen: Tensor) -> Tensor:
-        """(B, T, K, 3) centred landmarks (x, y, confidence) and (B, T) seen -> (B, T, F).
-
-        Raises:
-            ValueError: K is not the one the network was made for.
-        """
+        """(B, T, K, 3) centred landmarks (x, y, confidence) and (B, T) seen -> (B, T, F)."""
         if x.shape[2] != self.num_points:
             raise ValueError(f"pose has {x.shape[2]} points a frame, the backbone was made for {self.num_points}")
         there = (x[..., 2:] > 0) & seen[..., None, None]

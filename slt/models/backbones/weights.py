@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -11,16 +10,13 @@ from typing import Any
 import timm
 from torch import Tensor, nn
 
+from slt.files import read_json
+
 log = logging.getLogger(__name__)
 
 
 def load_file(network: nn.Module, weights: str | None) -> None:
-    """Loads a safetensors or `weights_only` torch file into a network, through timm's own key filters.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: of another architecture.
-    """
+    """Load a safetensors or `weights_only` torch file into a network of its own form, through timm's key filters."""
     if weights is None:
         return
     if not Path(weights).is_file():
@@ -44,7 +40,7 @@ def load_file(network: nn.Module, weights: str | None) -> None:
 
 
 def form_of(network: nn.Module) -> dict[str, Any]:
-    """What a file of weights must share with a network: its class and, of a ViT, patch, width and depth."""
+    """Return what a file of weights must share with a network: its class and, of a ViT, patch, width and depth."""
     form: dict[str, Any] = {"network": type(network).__name__}
     if isinstance(network, timm.models.VisionTransformer):
         form |= {"patch_size": network.patch_embed.patch_size[0], "embed_dim": network.embed_dim}
@@ -53,19 +49,16 @@ def form_of(network: nn.Module) -> dict[str, Any]:
 
 
 def pretrained_about(weights: Path) -> dict[str, Any]:
-    """What `slt.pretrain` wrote beside a file of weights; nothing for files of others."""
+    """Return what `slt.pretrain` wrote beside a file of weights; nothing for files of others."""
     about = weights.with_suffix(".json")
-    try:
-        told = json.loads(about.read_bytes()) if about.is_file() else {}
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{about}: not JSON ({error}); copy it again with its weights, or remove it") from error
-    if not isinstance(told, dict) or not isinstance(told.get("form", {}), dict):
+    told = read_json(about) if about.is_file() else {}
+    if not isinstance(told.get("form", {}), dict):
         raise ValueError(f"{about}: expected what slt.pretrain writes beside weights; copy it again, or remove it")
     return told
 
 
 def check_stream(weights: str | None, stream: str) -> None:
-    """Refuses weights that were pretrained on another stream; those of hands serve both."""
+    """Refuse weights that were pretrained on another stream; those of hands serve both."""
     trained = pretrained_about(Path(weights)).get("stream") if weights is not None else None
     fits = {"hands": ("hands", "left_hand", "right_hand")}.get(str(trained), (trained,))
     if trained is not None and stream not in fits:

@@ -27,23 +27,13 @@ class Downsample(nn.Module):
         self.conv = nn.Conv1d(embed_dim, embed_dim, kernel_size=2 * stride + 1, stride=stride, padding=stride)
 
     def forward(self, x: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, T, D) and (B, T) bool frames -> (B, T', D) and (B, T') bool."""
         x = self.conv((x * frames[..., None]).transpose(1, 2)).transpose(1, 2)
         # By index and not by slice, whose length torch.export cannot prove to be the convolution's.
         return x, frames.index_select(1, torch.arange(x.shape[1], device=x.device) * self.stride)
 
 
 class TransformerTemporal(nn.Module):
-    """A pre-norm transformer encoder over the frames, after an optional strided convolution.
-
-    Args:
-        embed_dim: D.
-        depth: layers.
-        num_heads: attention heads.
-        mlp_ratio: hidden width of the perceptrons over D.
-        dropout: in attention, perceptrons and on the input.
-        downsample: 1 keeps T; n gives ceil(T / n).
-    """
+    """A pre-norm transformer encoder over the frames, after a convolution that keeps one in `downsample`."""
 
     def __init__(
         self, *, embed_dim: int, depth: int, num_heads: int, mlp_ratio: float, dropout: float, downsample: int

@@ -1,0 +1,91 @@
+"""What a film and a live source share: pictures are extracted, cut into signing, and translated into captions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from slt.extraction.geometry import Box
+from slt.extraction.regions import Extractor, Regions
+from slt.extraction.video import Picture
+from slt.inference.inputs import inputs_from_regions
+from slt.inference.latency import Latency
+from slt.inference.onnx import SentenceTranslator
+from slt.inference.segments import Segment, Segmentation, Segmenter, keep_model_crops
+from slt.inference.sources import Source
+from slt.inference.subtitles import Caption
+
+# As one clip a film is in memory until its end (at 30 frames/s and crops of 224 pixels 14 MB a second), and no sentence
+# is longer.
+LONGEST_CLIP = 120.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How films and cameras are read, cut and translated: keys of `conf/demo.yaml`, which says more."""
+
+    fps: float | None
+    max_fps: float
+    segments: str | None  # "whole", "auto"; None: whole up to `whole_seconds`, else auto
+    whole_seconds: float
+    segmentation: Segmentation
+    search: Mapping[str, Any]
+    box: Box | None  # where the signer is, for an extractor that is told so; pixels
+    draw: bool  # write the annotated film
+
+    @classmethod
+    def of(cls, keys: Mapping[str, Any]) -> Reading:
+        """Return what the keys of `conf/demo.yaml` say."""
+        same = ("fps", "max_fps", "segments", "whole_seconds", "draw", "search")
+        box = None if keys["box"] is None else tuple(keys["box"])
+        return cls(**{key: keys[key] for key in same}, segmentation=Segmentation(**keys["segment"]), box=box)
+
+    def segmenter(self, path: Path | None, length: float, fps: float) -> Segmenter:
+        """Return what cuts a source of `length` seconds, or takes it as one clip; a camera has no path."""
+        if path is not None and self.segments == "whole" and length > LONGEST_CLIP:
+            raise ValueError(
+                f"{path}: {length:.0f} s as one clip of one sentence (segments=whole) are more than the "
+                f"{LONGEST_CLIP:.0f} s that are possible; set segments=auto"
+            )
+        short = self.segments is None and length <= self.whole_seconds
+        if path is None or not (short or self.segments == "whole"):
+            return Segmenter(self.segmentation, fps=fps, whole=False)
+        return Segmenter(replace(self.segmentation, max_seconds=10 * LONGEST_CLIP), fps=fps, whole=True)
+
+
+class Session:
+    """One film or live source on its way to captions; the extractor goes through one at a time."""
+
+    def __init__(self, translator: SentenceTranslator, extractor: Extractor, reading: Reading, source: Source) -> None:
+        self.translator, self.search, self.fps = translator, reading.search, source.fps
+        self.latency = Latency()
+        self.segmenter = reading.segmenter(source.path, source.look_seconds, source.fps)
+        self._extractor = extractor
+        self._signer = extractor.find_signer(source.pictures, duration=source.look_seconds, box=reading.box)
+
+    def regions(self, pictures: Iterable[tuple[float, Picture]]) -> Iterator[Regions]:
+        """Extract (seconds, RGB picture (H, W, 3)), frame by frame."""
+        for frame in self._extractor.stream(pictures, fps=self.fps, signer=self._signer):
+            self.latency.frame(frame.took)
+            yield frame
+
+    def add(self, frame: Regions) -> Segment | None:
+        """Take the next frame; return the segment of signing that it ends."""
+        return self.segmenter.add(keep_model_crops(frame, self.translator.streams))
+
+    def translate(self, segment: Segment) -> Caption:
+        """Translate a segment; the caption has its sentences, best first."""
+        translator = self.translator
+        with self.latency.timed("encoder"):
+            clip = inputs_from_regions(
+                segment.frames,
+                translator.streams,
+                clip_fps=self.fps,
+                fps=translator.fps,
+                max_frames=translator.max_frames,
+            )
+            encoded = translator.encode([clip])
+        with self.latency.timed("decoder"):
+            return Caption(segment.start, segment.end, tuple(translator.write(encoded, **self.search)[0]))
