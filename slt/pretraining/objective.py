@@ -18,6 +18,7 @@ from slt.pretraining.networks import StudentTeacher
 from slt.pretraining.probe import feature_std
 from slt.pretraining.views import Views
 from slt.training import processes
+from slt.training.finite import FirstBad
 
 
 @dataclass(kw_only=True, eq=False)
@@ -64,6 +65,7 @@ class SelfDistillation:
     step: int = field(default=0, init=False)
     _updated_at: int = field(default=-1, init=False)
     _last: dict[str, Tensor] = field(default_factory=dict, init=False)
+    _finite: dict[str, FirstBad] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         weights = self.weights
@@ -106,22 +108,23 @@ class SelfDistillation:
         named = {f"train/{name}": processes.mean(value).item() for name, value in self._last.items()}
         return named | {"train/temperature": self.temperature_now(), "train/momentum": self.momentum_now()}
 
+    def blame(self) -> str:
+        """The term that was the first not to be finite, in words for a message."""
+        steps = {name: term.step for name, term in self._finite.items() if term.step}
+        return f", and its term {min(steps, key=lambda name: steps[name])} went first" if steps else ""
+
     def __call__(self, model: StudentTeacher, batch: Views) -> Tensor:
-        """Two networks and views of N crops -> the loss in nats, a scalar; a term that is not finite is named."""
+        """Two networks and views of N crops -> the loss in nats, a scalar."""
         if self._updated_at != self.step:  # once an update, however many batches are accumulated
             # Here and not after the update, so that a resumed run takes the very same steps.
             model.update_teacher(self.momentum_now())
             self._updated_at = self.step
         for head in model.heads:
             head.prototypes.requires_grad_(self.step >= self.freeze_prototypes)
-        weight = processes.share(torch.tensor(float(len(batch)), device=batch.whole.device))
+        weight = processes.share(torch.full((), float(len(batch)), device=batch.whole.device))
         terms = {name: term * weight for name, term in self._terms(model, batch).items()}
         for name, term in terms.items():
-            if not torch.isfinite(term):
-                raise ValueError(
-                    f"the loss is {term.item()} at step {self.step + 1}, and its term {name} went first; checkpoints "
-                    "are as they were. Lower optimizer.lr, lengthen schedule.warmup_steps, or use precision=fp32"
-                )
+            self._finite.setdefault(name, FirstBad()).note(term.detach(), self.step + 1)
         self._last |= {f"loss_{name}": term.detach() for name, term in terms.items()}
         total: Any = sum(self.weights[name] * term for name, term in terms.items())
         return total
@@ -132,8 +135,8 @@ class SelfDistillation:
         if self.ibot_weight:
             side = pictures.shape[-1] // model.patch_size
             mask = block_masks(len(pictures), side, share=self.mask_share, probability=self.mask_probability)
-            mask = mask.to(pictures.device)  # (V N, P)
-        features, patches = student(pictures, mask)  # (V N, F), (V N, P, F)
+        there = None if mask is None else mask.to(pictures.device, non_blocking=True)
+        features, patches = student(pictures, there)  # (V N, F), (V N, P, F)
         self._last = {"feature_std": feature_std(features.detach())}
         every = features
         if len(batch.parts) and (self.dino_weight or self.contrast_weight):
@@ -160,11 +163,17 @@ class SelfDistillation:
         return terms
 
     def _patch_loss(self, model: StudentTeacher, seen: Any, guessed: Any, mask: Tensor) -> Tensor:
-        """The loss of hidden patches: (V N, P, F) as the teacher saw them and as the student guesses, mask (V N, P)."""
+        """The loss of hidden patches: (V N, P, F) as the teacher saw them and as the student guesses, mask (V N, P).
+
+        The mask is the host's, which therefore need not ask a GPU where it hides something.
+        """
         assert model.patch_balance is not None
         assert model.student.patch_head is not None
         assert model.teacher.patch_head is not None
-        with torch.no_grad():
-            targets = model.patch_balance(model.teacher.patch_head(seen[mask]), self.temperature_now())  # (M, K)
         weights = (1 / mask.sum(dim=1).clamp_min(1) / len(mask))[:, None].expand_as(mask)[mask]
-        return ibot_loss(model.student.patch_head(guessed[mask]), targets, self.student_temperature, weights)
+        hidden, weights = (x.to(seen.device, non_blocking=True) for x in (mask.flatten().nonzero()[:, 0], weights))
+        with torch.no_grad():
+            scores = model.teacher.patch_head(seen.flatten(0, 1)[hidden])
+            targets = model.patch_balance(scores, self.temperature_now())  # (M, K)
+        mine = model.student.patch_head(guessed.flatten(0, 1)[hidden])
+        return ibot_loss(mine, targets, self.student_temperature, weights)

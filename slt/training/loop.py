@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from slt.training import processes
 from slt.training.checkpoint import load_weights, save_checkpoint
+from slt.training.finite import FirstBad
 from slt.training.machine import Compute
 from slt.training.record import Record
 from slt.training.schedule import cosine
@@ -90,7 +91,7 @@ class Trainer:
         self.best = -math.inf
         self.since_best = 0
         self.waited = 0.0
-        self.finite = Finite()
+        self.first_bad = FirstBad()
 
     def run(self) -> None:
         """Trains to the end, early stopping, or a signal: it saves and leaves with the shell's status (130, 143)."""
@@ -107,18 +108,18 @@ class Trainer:
                 bar.update()
                 last = self.step_count == s.max_steps
                 if self.step_count % s.log_every == 0 or last:
-                    self.finite.check()
+                    self.check_finite()
                     seconds = time.perf_counter() - since
                     rate = int(processes.total(torch.tensor(count))) / seconds
                     bar.set_postfix_str(f"loss {loss.item():.3f}, {rate:.0f} {s.unit}/s")
                     self.log_step(loss.item(), rate, self.waited / seconds)
                     since, count, self.waited = time.perf_counter(), 0, 0.0
                 if self.step_count % s.eval_every == 0 or last:
-                    self.finite.check()
+                    self.check_finite()
                     self.check()
                     since, count, self.waited = time.perf_counter(), 0, 0.0
         if stopped := processes.max_signal(caught):
-            self.finite.check()
+            self.check_finite()
             with self.parallel.full_weights():
                 self.save("last.pt")
             log.warning("stopped by signal %d at step %d; go on with resume=auto", stopped, self.step_count)
@@ -146,7 +147,7 @@ class Trainer:
             total += loss.detach()
             count += len(batch)
         total = processes.mean(total)  # on each process, so that all stop or none
-        self.finite.note(total, self.step_count + 1)
+        self.first_bad.note(total, self.step_count + 1)
         if self.settings.grad_clip is not None:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.parallel.loss.parameters(), self.settings.grad_clip)
@@ -156,6 +157,15 @@ class Trainer:
         self.step_count += 1
         self.tell_objective()
         return total, count
+
+    def check_finite(self) -> None:
+        """Raises ValueError where a loss was not finite; a GPU is waited for."""
+        if step := self.first_bad.step:
+            term = self.objective.blame() if hasattr(self.objective, "blame") else ""
+            raise ValueError(
+                f"the loss is {self.first_bad.loss} at step {step}{term}; checkpoints are as they were. "
+                "Lower optimizer.lr, lengthen schedule.warmup_steps, or use precision=fp32"
+            )
 
     def set_rates(self) -> None:
         """Gives each parameter group the learning rate and weight decay of the next update."""
@@ -223,38 +233,6 @@ class Trainer:
         self.tell_objective()
         states = [[payload["rng"], *payload["rng_cuda"]], *payload.get("rng_others", [])]
         processes.set_random_state(states, self.device)
-
-
-class Finite:
-    """Notes on the device which loss was the first that is not finite, and asks for it only now and then.
-
-    Asked after each update, a GPU would stand still until the host has heard and gone on.
-    """
-
-    def __init__(self) -> None:
-        self.step: Tensor | None = None  # 0 = none so far
-        self.loss: Tensor | None = None
-
-    def note(self, loss: Tensor, step: int) -> None:
-        """Takes note of the loss, a scalar, of an update."""
-        bad = torch.where(loss.isfinite(), 0, step)
-        if self.step is None or self.loss is None:
-            self.step, self.loss = bad, loss
-        else:
-            self.loss = torch.where(self.step == 0, loss, self.loss)
-            self.step = torch.where(self.step == 0, bad, self.step)
-
-    def check(self) -> None:
-        """Waits for the device.
-
-        Raises:
-            ValueError: a loss was not finite.
-        """
-        if self.step is not None and self.loss is not None and int(self.step):
-            raise ValueError(
-                f"the loss is {self.loss.item()} at step {int(self.step)}; checkpoints are as they were. "
-                "Lower optimizer.lr, lengthen schedule.warmup_steps, or use precision=fp32"
-            )
 
 
 def parameter_groups(model: nn.Module, *, lr: float, rates: Mapping[str, float | None]) -> list[dict[str, Any]]:
