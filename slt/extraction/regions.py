@@ -142,7 +142,7 @@ class Extractor:
         boxes: NDArray[np.float64],
         lately: dict[str, tuple[float, float]],
     ) -> dict[str, int]:
-        """Put in the boxes (streams, 3) of followed hands; return all marks. `lately`: hand -> (when detected, side)."""
+        """Put in boxes (streams, 3) of followed hands; return all marks. `lately`: hand -> (when detected, side)."""
         marks = {}
         places = hand_places(found.points[:BODY].astype(float) * (*size, 1))
         for row, name in enumerate(STREAMS):
