@@ -46,6 +46,7 @@ class Fact:
         self.start = None if start is None else float(start)
         self.failure = str(record.get("failure") or "")
         self.fps = float(record.get("fps") or 0)
+        self.film_fps = float(record.get("film_fps") or self.fps)
         self.frames = int(record.get("frames") or 0)
         self.seconds = self.frames / self.fps if self.fps else 0.0
         self.size = int(size[0]), int(size[1])
