@@ -130,8 +130,7 @@ class Clips(Dataset[Sample]):
                 raise ValueError(f"dataset.{key} must be {expected}, came {value}")
         self.root, self.split = corpus.root, split
         self.streams = _chosen(streams, only)
-        self.max_frames, self.length_tolerance, self.seed = max_frames, length_tolerance, seed
-        self.min_seen = min_seen
+        self.max_frames, self.length_tolerance, self.seed, self.min_seen = max_frames, length_tolerance, seed, min_seen
         self.augment = Augment.of(augment)
         if self.augment and self.augment.mirror:
             _check_mirrors(self.streams)
@@ -143,7 +142,9 @@ class Clips(Dataset[Sample]):
             rows = [row for row in rows if row.id in kept]
         # StringDType: no object a row that workers would touch and so copy.
         self.ids = _strings(row.id for row in rows)
-        self.texts = _strings(_clean_text(row) for row in rows)
+        self.texts = _strings(clean(row.text) for row in rows)
+        if len(empty := np.flatnonzero(self.texts == "")):
+            raise ValueError(f"clip {self.ids[empty[0]]!r} has an empty texto; give its sentence or remove the row")
         self.columns = {key: _strings(row.columns[key] for row in rows) for key in rows[0].columns}
         self.extractor, self.fingerprint = corpus.extractor, corpus.fingerprint
         self.steps = self._steps(fps)  # (N,): source frames from one kept frame to the next
@@ -284,10 +285,3 @@ def _check_mirrors(streams: Mapping[str, Any]) -> None:
                 f"stream {name!r}: mirror={reader.mirror!r}, but there is no stream of that name with mirror={name!r} "
                 "and the same other keys; add it, or set augment.mirror=0"
             )
-
-
-def _clean_text(row: Row) -> str:
-    text = clean(row.text)
-    if not text:
-        raise ValueError(f"clip {row.id!r} has an empty texto; give its sentence or remove the row")
-    return text
