@@ -93,15 +93,10 @@ class Clips(Dataset[Sample]):
         corpus: what is read.
         split: `train`, `val`, `test`, or another that the corpus knows.
         streams: name -> reader (`slt.streams.stream`).
-        fps: frames a second to keep, by the column `fps`; clips at that rate or below keep all; None = all.
-        max_frames: longer clips are thinned evenly to this; None = any length.
-        length_tolerance: by how many frames the streams of a clip may differ in length (they are cut to the shortest).
         augment: an `Augment` or a mapping of its keys; None switches off the streams' own augmentation too.
         seed: of the augmentation, which depends on (seed, epoch, index) and on nothing else.
-        only: names of the streams to read; None = all of them.
-        limit: only the first so many clips of `train`; None = all. Other splits are whole.
-        signers: only clips of so many signers of `train`, as `clips_of_signers` takes them; None = all.
-        min_seen: least share of the frames in which each stream is to be seen, see `check_seen`.
+        fps, max_frames, length_tolerance, only, limit, signers, min_seen: keys of `conf/dataset/lsa_t.yaml`, which says
+            what they are; `limit` and `signers` are of `train`, other splits are whole.
     """
 
     def __init__(
@@ -140,6 +135,8 @@ class Clips(Dataset[Sample]):
             kept = set([*who][:limit] if signers is None
                        else clips_of_signers([*who], who, signers=signers, limit=limit, seed=seed))  # fmt: skip
             rows = [row for row in rows if row.id in kept]
+        if not rows:
+            raise ValueError(f"{self.root}, split {split}: no clip; expected one at least")
         # StringDType: no object a row that workers would touch and so copy.
         self.ids = _strings(row.id for row in rows)
         self.texts = _strings(clean(row.text) for row in rows)

@@ -343,6 +343,7 @@ def test_a_corpus_json_without_keys_is_named(root):
         ({"max_frames": 0}, r"dataset\.max_frames must be at least 1"),
         ({"length_tolerance": -1}, r"dataset\.length_tolerance must be 0"),
         ({"streams": {}}, r"dataset\.streams is empty"),
+        ({"limit": 0}, "split train: no clip"),
         ({"augment": {**STRONG, "miror": 1}}, r"unknown key 'miror'; .*did you mean mirror"),
         ({"augment": {"speed": [1, 1]}}, r"augment: missing \['frame_dropout'"),
         ({"augment": {**STRONG, "speed": [2, 1]}}, r"augment\.speed must be two numbers"),
