@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -90,11 +91,12 @@ def gloss_loss(scores: Tensor, present: Tensor, targets: Sequence[Sequence[int]]
 
 def name_too_short(clips: LsaTMultiStream, temporal: nn.Module) -> list[str]:
     """Warns, once for the split, of clips with glosses that CTC cannot teach from, and returns their ids."""
-    steps = getattr(temporal, "steps", lambda frames: frames)
+    stride: Any = temporal.stride
     short = []
     for name, gloss, frames in zip(clips.ids, clips.columns["gloss"], clips.lengths.tolist(), strict=True):
         signs = gloss.split()
-        if len(signs) + sum(one == two for one, two in pairwise(signs)) > steps(frames):  # a blank between equal ones
+        needed = len(signs) + sum(one == two for one, two in pairwise(signs))  # a blank between equal ones
+        if needed > -(-frames // stride):
             short.append(name)
     if short:
         log.warning(
