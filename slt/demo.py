@@ -20,8 +20,8 @@ from slt.inference.films import find_films
 from slt.inference.live import Live
 from slt.inference.open import Opened, fit_extractor, open_translator, refuse_unfit, share_cores
 from slt.inference.session import Reading
-from slt.inference.showing import show_film, show_films, show_live
 from slt.inference.sources import Camera
+from slt.inference.terminal import show_film, show_films, show_live
 
 log = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from slt.extraction.captions import Captions
 from slt.extraction.clip import Extraction, build_extractor
 from slt.extraction.records import extracted_shares
 from slt.extraction.run import Outcome, extract_sources
-from slt.extraction.source import Fault, Source
+from slt.extraction.source import Fault
 from slt.extraction.sources import Footage, find_sources
 from slt.extraction.splitting import Splitting
 from slt.extraction.writer import ClipWriter
@@ -47,11 +47,6 @@ def run(cfg: DictConfig) -> Outcome:
     return outcome
 
 
-def sources_of(cfg: DictConfig) -> tuple[list[Source], list[Fault]]:
-    """Return the clips that `cfg` asks for and what is wrong with their tables."""
-    return find_sources(cfg.source, _settings(Footage, cfg), _settings(Captions, cfg.captions))
-
-
 def _settings(kind: Callable[..., Settings], cfg: DictConfig, **more: Any) -> Settings:
     """Build a dataclass of the keys that have the names of its fields, and of `more`."""
     names = [field.name for field in fields(kind) if field.name not in more]  # type: ignore[arg-type]
@@ -59,7 +54,7 @@ def _settings(kind: Callable[..., Settings], cfg: DictConfig, **more: Any) -> Se
 
 
 def make_corpus(cfg: DictConfig) -> Outcome:
-    sources, faults = sources_of(cfg)
+    sources, faults = find_sources(cfg.source, _settings(Footage, cfg), _settings(Captions, cfg.captions))
     folders: Any = OmegaConf.to_container(cfg.folders)
     writer = _settings(ClipWriter, cfg, out=Path(cfg.out), folders=folders)
     make = None

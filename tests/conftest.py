@@ -1,7 +1,4 @@
-"""What the tests share: a tiny embedded corpus, a tiny translator on it, and a way to run an entry point in-process.
-
-B clips, T frames, R crop side, L tokens.
-"""
+"""What the tests share: a tiny embedded corpus, a tiny translator on it, and a way to run an entry point in-process."""
 
 from __future__ import annotations
 
@@ -103,8 +100,26 @@ def _leaving_nothing(folder: Path) -> Iterator[None]:
         torch.use_deterministic_algorithms(sure)
         if multiprocessing.get_start_method(allow_none=True) != method:
             multiprocessing.set_start_method(method, force=True)
-        GlobalHydra.instance().clear()
-        HydraConfig.instance().cfg = None
+        _forget_hydra()
+
+
+@contextmanager
+def _kept_logging() -> Iterator[None]:
+    """Hydra configures the root logger; afterwards it is as it was, and the run's log file is closed."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    try:
+        yield
+    finally:
+        for handler in [handler for handler in root.handlers if handler not in handlers]:
+            handler.close()
+        root.handlers[:] = handlers
+        root.setLevel(level)
+
+
+def _forget_hydra() -> None:
+    GlobalHydra.instance().clear()
+    HydraConfig.instance().cfg = None
 
 
 def _end_wandb() -> None:
@@ -191,7 +206,7 @@ def records() -> Callable[[Path], dict[str, list[Any]]]:
 
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A complete embedded corpus of 12 + 4 + 4 clips with 32-pixel crops, made once."""
+    """A complete embedded corpus of 12 + 4 + 4 clips, made once."""
     return corpus_folder(cache=str(tmp_path_factory.mktemp("corpus")), **CORPUS)
 
 
@@ -268,10 +283,7 @@ def build(compose: Callable[..., Any], tiny: list[str], clips: Any, tokenizer: A
 
 @pytest.fixture
 def published(tmp_path: Path) -> Callable[[str], Path]:
-    """Write a tiny checkpoint of a family with its own tokenizer, as the hub has them.
-
-    Of t5, bart and mbart the head is the embedding; t5_v1_1, flan_t5, mt5 and byt5 have a head of its own.
-    """
+    """Write a tiny checkpoint of a family with its own tokenizer, as the hub has them."""
 
     def make(family: str) -> Path:
         import tokenizers
@@ -298,7 +310,7 @@ def published(tmp_path: Path) -> Callable[[str], Path]:
                      for key, value in {"layers": 1, "attention_heads": 2, "ffn_dim": 32}.items()}  # fmt: skip
             sizes |= {"d_model": 16, "max_position_embeddings": 512, "decoder_start_token_id": 2}
         ids = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id}
-        own = family in ("t5_v1_1", "flan_t5", "mt5", "byt5")
+        own = family in ("t5_v1_1", "flan_t5", "mt5", "byt5")  # a head; of the others it is the embedding
         sizes |= {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False} if own else {}
         kind = family if family in ("mt5", "bart", "mbart") else "t5"
         config = transformers.AutoConfig.for_model(kind, vocab_size=len(tokenizer), **ids, **sizes)
@@ -315,12 +327,12 @@ def published(tmp_path: Path) -> Callable[[str], Path]:
 
 @dataclass
 class Ran:
-    """What an entry point left: its exit status, what it printed, and its run folder (None where it made none)."""
+    """What an entry point left."""
 
     status: int
     out: str
     err: str
-    folder: Path | None
+    folder: Path | None  # of the run
 
     @property
     def named_folder(self) -> bool:
@@ -346,26 +358,10 @@ def entry(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tm
             except SystemExit as leaving:
                 status = leaving.code if isinstance(leaving.code, int) else 1
             finally:
-                GlobalHydra.instance().clear()
-                HydraConfig.instance().cfg = None
+                _forget_hydra()
                 os.environ.pop("HYDRA_FULL_ERROR", None)
         out, err = capfd.readouterr()
         made = sorted(path.parent for path in set(tmp_path.rglob(".hydra")) - there)
         return Ran(status, out, err, made[-1] if made else None)
 
     return run
-
-
-class _kept_logging:
-    """Hydra configures the root logger; afterwards it is as it was, and the run's log file is closed."""
-
-    def __enter__(self) -> None:
-        root = logging.getLogger()
-        self.handlers, self.level = list(root.handlers), root.level
-
-    def __exit__(self, *_: object) -> None:
-        root = logging.getLogger()
-        for handler in [handler for handler in root.handlers if handler not in self.handlers]:
-            handler.close()
-        root.handlers[:] = self.handlers
-        root.setLevel(self.level)

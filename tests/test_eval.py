@@ -37,23 +37,20 @@ def run(entry: Any, tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture
 def evaluate(entry: Any, run: Path) -> Callable[..., Any]:
-    """Evaluate the run's best checkpoint with light settings."""
     return lambda *overrides, checkpoint=run: entry("eval", f"checkpoint={checkpoint}", *LIGHT, *overrides)
 
 
 def scores(folder: Path) -> dict[str, Any]:
-    """What scores.json holds."""
     return json.loads((folder / "scores.json").read_text(encoding="utf-8"))
 
 
 def the_message(ran: Any) -> str:
-    """The one message of an evaluation that stopped."""
     assert (ran.status, ran.err.count("error: ")) == (1, 1)
     return ran.err
 
 
 @pytest.mark.parametrize("given", [".", "checkpoints/best.pt"])
-def test_run_folder_and_file_give_what_the_end_of_training_gave(
+def test_run_folder_and_file_give_what_the_end_of_training_gave_each_time(
     evaluate: Callable[..., Any], run: Path, given: str
 ) -> None:
     ran = evaluate(checkpoint=run / given)
@@ -62,23 +59,21 @@ def test_run_folder_and_file_give_what_the_end_of_training_gave(
     assert all(mine[key] == theirs[key] for key in ("scores", "loss", "neighbour", "controls", "groups", "leaks"))
     assert ran.folder.parts[-4:-2] == ("outputs", "eval")
     assert ran.named_folder
+    there = {str(path.relative_to(ran.folder)) for path in ran.folder.rglob("*") if path.is_file()}
+    assert there == {
+        "config.yaml", ".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml", "eval.log", "origin.json",
+        "scores.json", "predictions.tsv", "report.html", "status.json",
+    }  # fmt: skip
 
 
-def test_second_evaluation_is_the_first(evaluate: Callable[..., Any]) -> None:
-    one, two = (evaluate("evaluation.blanked=false").folder for _ in range(2))
-    assert one != two
-    for name in ("predictions.tsv", "scores.json"):
-        assert (one / name).read_bytes() == (two / name).read_bytes()
+@pytest.mark.parametrize("limits", [("batch_size=1",), ("batch_size=null", "batch_frames=100")])
+def test_batches_change_no_sentence(evaluate: Callable[..., Any], run: Path, limits: tuple[str, ...]) -> None:
+    said = read_predictions(evaluate(*limits, "evaluation.blanked=false").folder / "predictions.tsv")
+    assert said == read_predictions(run / "predictions.tsv")
 
 
-def test_batch_size_changes_no_sentence(evaluate: Callable[..., Any]) -> None:
-    limits = (("batch_size=1",), ("batch_size=3",), ("batch_size=null", "batch_frames=100"))
-    said = [read_predictions(evaluate(*each, "evaluation.blanked=false").folder / "predictions.tsv") for each in limits]
-    assert said[0] == said[1] == said[2]
-
-
-def test_controls_floors_and_leaks_stand_beside_the_scores(evaluate: Callable[..., Any]) -> None:
-    found = scores(evaluate().folder)
+def test_controls_floors_and_leaks_stand_beside_the_scores(run: Path) -> None:
+    found = scores(run)
     assert {"bleu", "bleu1", "bleu2", "bleu3", "bleu4", "chrf", "ter", "cer", "wer"} <= found["scores"].keys()
     assert found["scores"]["bleu"].keys() == {"value", "low", "high", "signature"}
     assert found["scores"]["bleu"]["low"] <= found["scores"]["bleu"]["value"] <= found["scores"]["bleu"]["high"]
@@ -93,16 +88,10 @@ def test_controls_floors_and_leaks_stand_beside_the_scores(evaluate: Callable[..
     assert found["leaks"]["signers"]["shared_clips"] == 0
 
 
-def test_run_folder_of_an_evaluation_is_whole(evaluate: Callable[..., Any]) -> None:
-    folder = evaluate("evaluation.blanked=false").folder
-    there = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-    assert there == {
-        "config.yaml", ".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml", "eval.log", "origin.json",
-        "scores.json", "predictions.tsv", "report.html", "status.json",
-    }  # fmt: skip
-    page = (folder / "report.html").read_text(encoding="utf-8")
-    assert not re.search(r"(src|href)=.(https?:)?//|<link|@import|url\(http", page)  # opens without a network
-    assert all(p.reference in page for p in read_predictions(folder / "predictions.tsv"))
+def test_the_report_needs_no_network_and_has_every_sentence(run: Path) -> None:
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert not re.search(r"(src|href)=.(https?:)?//|<link|@import|url\(http", page)
+    assert all(p.reference in page for p in read_predictions(run / "predictions.tsv"))
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
@@ -209,12 +198,23 @@ def test_crops_of_another_size_than_trained_on_are_refused(
     assert "stream 'face' has frames of [3, 16, 16], the model was trained on [3, 32, 32]" in message
 
 
+SILENT = """
+import sys
+from slt.train import train
+from slt.eval import evaluate
+words = sys.argv[1:]
+for command, given in ((train, words[2:]), (evaluate, words[:2])):
+    sys.argv[1:] = [*given, "num_workers=0", "device=cpu", "evaluation.blanked=false"]
+    command()
+"""
+
+
 def test_nothing_but_progress_reaches_standard_error(run: Path, tiny: list[str], tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": str(HOME), "OMP_NUM_THREADS": "1"}
-    evaluation = ("slt.eval", f"checkpoint={run}", *LIGHT, "evaluation.blanked=false")
-    for words in (evaluation, ("slt.train", *tiny, "max_steps=1", "eval_every=1", "evaluation.blanked=false")):
-        done = subprocess.run([sys.executable, "-m", *words], cwd=tmp_path, env=environment, capture_output=True,
-                              text=True, check=True)  # fmt: skip
-        bars = re.compile(r"[\w ]*: +\d+%\|.*\|.*\[.*\]")
-        assert [line for line in re.split(r"[\r\n]+", done.stderr) if line and not bars.fullmatch(line)] == []
-        assert "WARNING" not in done.stdout
+    words = (f"checkpoint={run}", "evaluation.bootstrap=20", *tiny, "max_steps=1", "eval_every=1")
+    done = subprocess.run([sys.executable, "-c", SILENT, *words], cwd=tmp_path, env=environment, capture_output=True,
+                          text=True, check=True)  # fmt: skip
+    bars = re.compile(r"[\w ]*: +\d+%\|.*\|.*\[.*\]")
+    assert [line for line in re.split(r"[\r\n]+", done.stderr) if line and not bars.fullmatch(line)] == []
+    assert "WARNING" not in done.stdout
+    assert done.stdout.count("run folder:") == 2

@@ -192,6 +192,20 @@ def test_what_an_experiment_would_vary_has_no_default_in_a_constructor_of_the_mo
                 assert given == [], f"{name_of(path)}: {owner}"
 
 
+def test_files_functions_and_lists_of_arguments_are_short():
+    long = []
+    for path in PACKAGE:
+        if len(path.read_text(encoding="utf-8").splitlines()) > 350:
+            long.append(name_of(path))
+        for owner, node in functions(path):
+            given = [a for a in [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs] if a.arg != "self"]
+            # The arguments of a dataset are its keys in conf/.
+            many = len(given) > 8 and (owner, node.name) != ("Clips", "__init__")
+            if many or (node.end_lineno or 0) - node.lineno + 1 > 50:
+                long.append(f"{name_of(path)}: {owner}.{node.name}")
+    assert long == []
+
+
 def test_masks_say_what_is_there():
     wrong = re.compile(r"\b(padding_mask|missing_mask|pad_mask|unseen|not_seen)\b\s*(=|:)")
     for path in PACKAGE:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -39,91 +40,79 @@ PRETRAIN = (
 TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "slt.train")
 
 
-def command(*words: str) -> list[str]:
-    return [sys.executable, "-m", *words]
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("runs")
+    return tmp_path_factory.mktemp("processes") / "runs"
 
 
-@pytest.fixture(scope="module")
-def run(folder: Path, tiny: list[str]) -> Callable[..., str]:
-    """Runs a module on the tiny configuration, in a folder where every other run is too; what it printed."""
-
-    def start(words: tuple[str, ...], *overrides: str) -> str:
+@pytest.fixture
+def joined(folder: Path, tiny: list[str]) -> Path:
+    """The first two updates by two processes of torchrun, with DDP, once for all tests; where they were made."""
+    if not folder.is_dir():
+        folder.mkdir()
+        words = ("max_steps=2", "strategy=ddp", "final=null")
         done = subprocess.run(
-            [*command(*words), *tiny, *SAME, *overrides], cwd=folder, capture_output=True, text=True, timeout=900,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            [sys.executable, "-m", *TORCHRUN, *tiny, *SAME, *words], cwd=folder, capture_output=True, text=True,
+            timeout=900, env=os.environ | {"OMP_NUM_THREADS": "1"},
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    return start
-
-
-@pytest.fixture(scope="module")
-def whole(run: Callable[..., str], folder: Path) -> Path:
-    """Four updates of one process, and its report on `test`."""
-    run(("slt.train",), "max_steps=4", "hydra.run.dir=whole")
-    return folder / "whole"
+        (folder / "printed").write_text(done.stdout)
+    (made,) = (folder / "outputs" / "train").glob("*/*")
+    return made
 
 
-@pytest.fixture(scope="module")
-def joined(run: Callable[..., str]) -> str:
-    """The first two updates by two processes of torchrun, with DDP; what they printed."""
-    return run(TORCHRUN, "max_steps=2", "strategy=ddp", "final=null")
+@pytest.fixture
+def runs(folder: Path, joined: Path, entry: Any, tiny: list[str]) -> tuple[Path, Path]:
+    """Four updates of one process with its report on `test`; and by two, the last two updates and the report.
 
-
-@pytest.fixture(scope="module")
-def onward(run: Callable[..., str], folder: Path, joined: str) -> Path:
-    """The last two updates and the report by two processes of a job of a sweep, with FSDP2."""
-    (source,) = (folder / "outputs" / "train").glob("*/*")
-    more = ("devices=2", "strategy=fsdp2", "num_workers=1", "final=test", f"resume={source}",
-            "hydra.sweep.dir=sweep")  # fmt: skip
-    run(("slt.train", "-m"), "max_steps=4", *more)
-    return folder / "sweep" / "0"
+    These are a job of a sweep, with FSDP2.
+    """
+    one, two = folder / "whole", folder / "sweep"
+    if not one.is_dir():
+        ran = entry("train", *tiny, *SAME, "max_steps=4", f"hydra.run.dir={one}")
+        assert ran.status == 0, ran.err
+        ran = entry("train", "-m", *tiny, *SAME, "max_steps=4", "devices=2", "strategy=fsdp2", "num_workers=1",
+                    "final=test", f"resume={joined}", f"hydra.sweep.dir={two}")  # fmt: skip
+        assert ran.status == 0, ran.err
+    return one, two / "0"
 
 
 def curves(folder: Path) -> dict[str, list[float]]:
-    """The values of a run's losses and scores."""
     found = read_metrics(folder / "metrics.csv")
     return {name: [value for _, value in points] for name, points in found.items() if name[:6] in ("train/", "val/lo")}
 
 
-def test_two_processes_train_as_one_does_whatever_started_them_and_the_strategy(whole: Path, onward: Path) -> None:
-    one, two = curves(whole), curves(onward)
+def test_two_processes_train_as_one_does_whatever_started_them_and_the_strategy(runs: tuple[Path, Path]) -> None:
+    one, two = map(curves, runs)
     for name in ("train/loss", "val/loss", "train/lr"):
         assert len(two[name]) == 4
         assert two[name] == pytest.approx(one[name], rel=1e-3), name
-    mine, theirs = (load_checkpoint(each / "checkpoints" / "last.pt") for each in (whole, onward))
+    mine, theirs = (load_checkpoint(each / "checkpoints" / "last.pt") for each in runs)
     assert list(mine) == list(theirs)
     assert list(mine["model"]) == list(theirs["model"])
     for name in mine["model"]:
         torch.testing.assert_close(theirs["model"][name], mine["model"][name], rtol=1e-2, atol=1e-3)
 
 
-def test_predictions_are_those_of_one_process_each_clip_once_and_in_order(whole: Path, onward: Path) -> None:
-    one, two = (read_predictions(each / "predictions.tsv") for each in (whole, onward))
+def test_predictions_are_those_of_one_process_each_clip_once_and_in_order(runs: tuple[Path, Path]) -> None:
+    one, two = (read_predictions(each / "predictions.tsv") for each in runs)
     assert [p.id for p in two] == sorted({p.id for p in one})
     assert two == one
-    scores = [json.loads((each / "scores.json").read_text()) for each in (whole, onward)]
+    scores = [json.loads((each / "scores.json").read_text()) for each in runs]
     assert scores[1]["scores"] == scores[0]["scores"]
     assert scores[1]["controls"] == scores[0]["controls"]
     assert {"shuffled", "frozen"} <= scores[0]["controls"].keys()
     assert scores[1]["loss"] == pytest.approx(scores[0]["loss"], rel=1e-4)
 
 
-def test_torchruns_processes_are_one_run_in_one_folder_and_say_so(folder: Path, joined: str) -> None:
-    (made,) = (folder / "outputs" / "train").glob("*/*")
-    there = {str(path.relative_to(made)) for path in made.rglob("*") if path.is_file()}
+def test_torchruns_processes_are_one_run_in_one_folder_and_say_so(folder: Path, joined: Path) -> None:
+    there = {str(path.relative_to(joined)) for path in joined.rglob("*") if path.is_file()}
     assert there == {
         "config.yaml", ".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml", "train.log", "metrics.csv",
         "curves.png", "checkpoints/last.pt", "checkpoints/best.pt", "origin.json", "status.json",
     }  # fmt: skip
-    assert "process 0 of 2 that torchrun has started" in (made / "train.log").read_text()
-    assert joined.count("run folder:") == 1
+    assert "process 0 of 2 that torchrun has started" in (joined / "train.log").read_text()
+    assert (folder / "printed").read_text().count("run folder:") == 1
 
 
 def test_pretraining_by_two_processes_is_that_of_one(entry: Any, corpus: Path) -> None:
@@ -138,39 +127,39 @@ def test_pretraining_by_two_processes_is_that_of_one(entry: Any, corpus: Path) -
     assert two.out.count("backbone:") == 1
 
 
-def test_a_killed_process_ends_the_run_with_the_cause_and_leaves_none_behind(tiny: list[str], tmp_path: Path) -> None:
-    child = subprocess.Popen(
-        [*command("slt.train"), *tiny, "devices=2", "num_workers=1", "max_steps=100000", "hydra.run.dir=run"],
-        stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    assert child.stderr is not None
-    try:
-        last = tmp_path / "run" / "checkpoints" / "last.pt"
+def test_a_killed_process_ends_the_run_with_the_cause_and_leaves_none_behind(
+    entry: Any, tiny: list[str], tmp_path: Path
+) -> None:
+    last = tmp_path / "run" / "checkpoints" / "last.pt"
+    begun: list[int] = []
+
+    def kill() -> None:
         until(last.is_file)
-        begun = descendants(child.pid)
-        os.kill(begun[1][0], signal.SIGKILL)
-        said = child.communicate(timeout=300)[1]
-    finally:
-        child.kill()
-    assert child.returncode == 1
-    assert "error: process 1 of 2 was killed by SIGKILL, and the others were ended" in said
-    until(lambda: not any(alive(pid) for pid, _ in begun))
+        begun.extend(descendants(os.getpid()))
+        os.kill(begun[1], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    ran = entry("train", *tiny, "devices=2", "num_workers=1", "max_steps=100000", "hydra.run.dir=run")
+    killer.join()
+    assert ran.status == 1
+    assert "error: process 1 of 2 was killed by SIGKILL, and the others were ended" in ran.err
+    assert len(begun) >= 4  # with the loaders
+    until(lambda: not any(map(alive, begun)))
     assert load_checkpoint(last)["step"] >= 2
 
 
-def descendants(parent: int) -> list[tuple[int, str]]:
-    """Processes below a process with their command lines: those that train first, by rank, then all others."""
+def descendants(parent: int) -> list[int]:
+    """Processes that `launch` has started below a process: those that train first, by rank, then their loaders."""
     parents = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
-            parents[int(path.parent.name)] = int(path.read_text().rsplit(")", 1)[1].split()[1])
+            if "spawn_main" in (path.parent / "cmdline").read_text():
+                parents[int(path.parent.name)] = int(path.read_text().rsplit(")", 1)[1].split()[1])
         except OSError:
             continue
-    below, found = {parent}, []
-    while more := [pid for pid, above in sorted(parents.items()) if above in below and pid not in below]:
-        below |= {*more}
-        found += [(pid, Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")) for pid in more]
-    return sorted(found, key=lambda each: (parents[each[0]] != parent or "spawn_main" not in each[1], each[0]))
+    mine = sorted(pid for pid, above in parents.items() if above == parent)
+    return mine + [pid for pid, above in sorted(parents.items()) if above in mine]
 
 
 def alive(pid: int) -> bool:
@@ -182,7 +171,6 @@ def alive(pid: int) -> bool:
 
 
 def until(ready: Callable[[], bool], seconds: float = 300) -> None:
-    """Waits for something."""
     limit = time.monotonic() + seconds
     while not ready():
         assert time.monotonic() < limit

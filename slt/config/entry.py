@@ -122,15 +122,12 @@ def _enter(run: Callable[[], object], name: str, full: bool) -> None:
     except BrokenPipeError:  # as of `--help | head`: whoever read has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except USER_ERRORS as error:
-        if full:
-            raise
-        _leave(explain(error, name))
     except Exception as error:
         # A job of a sweep on a cluster has said its error in its own process; submitit hands it on as text.
-        if full or not type(error).__module__.startswith("submitit"):
+        said = type(error).__module__.startswith("submitit")
+        if full or not (said or isinstance(error, USER_ERRORS)):
             raise
-        _leave(str(error))
+        _leave(str(error) if said else explain(error, name))
     except KeyboardInterrupt:  # between two jobs; one at work leaves by itself, once it has saved
         sys.exit(130)
 

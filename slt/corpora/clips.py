@@ -93,15 +93,10 @@ class Clips(Dataset[Sample]):
         corpus: what is read.
         split: `train`, `val`, `test`, or another that the corpus knows.
         streams: name -> reader (`slt.streams.stream`).
-        fps: frames a second to keep, by the column `fps`; clips at that rate or below keep all; None = all.
-        max_frames: longer clips are thinned evenly to this; None = any length.
-        length_tolerance: by how many frames the streams of a clip may differ in length (they are cut to the shortest).
         augment: an `Augment` or a mapping of its keys; None switches off the streams' own augmentation too.
         seed: of the augmentation, which depends on (seed, epoch, index) and on nothing else.
-        only: names of the streams to read; None = all of them.
-        limit: only the first so many clips of `train`; None = all. Other splits are whole.
-        signers: only clips of so many signers of `train`, as `clips_of_signers` takes them; None = all.
-        min_seen: least share of the frames in which each stream is to be seen, see `check_seen`.
+        fps, max_frames, length_tolerance, only, limit, signers, min_seen: keys of `conf/dataset/lsa_t.yaml`, which says
+            what they are; `limit` and `signers` are of `train`, other splits are whole.
     """
 
     def __init__(
@@ -130,8 +125,7 @@ class Clips(Dataset[Sample]):
                 raise ValueError(f"dataset.{key} must be {expected}, came {value}")
         self.root, self.split = corpus.root, split
         self.streams = _chosen(streams, only)
-        self.max_frames, self.length_tolerance, self.seed = max_frames, length_tolerance, seed
-        self.min_seen = min_seen
+        self.max_frames, self.length_tolerance, self.seed, self.min_seen = max_frames, length_tolerance, seed, min_seen
         self.augment = Augment.of(augment)
         if self.augment and self.augment.mirror:
             _check_mirrors(self.streams)
@@ -141,9 +135,13 @@ class Clips(Dataset[Sample]):
             kept = set([*who][:limit] if signers is None
                        else clips_of_signers([*who], who, signers=signers, limit=limit, seed=seed))  # fmt: skip
             rows = [row for row in rows if row.id in kept]
+        if not rows:
+            raise ValueError(f"{self.root}, split {split}: no clip; expected one at least")
         # StringDType: no object a row that workers would touch and so copy.
         self.ids = _strings(row.id for row in rows)
-        self.texts = _strings(_clean_text(row) for row in rows)
+        self.texts = _strings(clean(row.text) for row in rows)
+        if len(empty := np.flatnonzero(self.texts == "")):
+            raise ValueError(f"clip {self.ids[empty[0]]!r} has an empty texto; give its sentence or remove the row")
         self.columns = {key: _strings(row.columns[key] for row in rows) for key in rows[0].columns}
         self.extractor, self.fingerprint = corpus.extractor, corpus.fingerprint
         self.steps = self._steps(fps)  # (N,): source frames from one kept frame to the next
@@ -284,10 +282,3 @@ def _check_mirrors(streams: Mapping[str, Any]) -> None:
                 f"stream {name!r}: mirror={reader.mirror!r}, but there is no stream of that name with mirror={name!r} "
                 "and the same other keys; add it, or set augment.mirror=0"
             )
-
-
-def _clean_text(row: Row) -> str:
-    text = clean(row.text)
-    if not text:
-        raise ValueError(f"clip {row.id!r} has an empty texto; give its sentence or remove the row")
-    return text

@@ -94,8 +94,8 @@ def table_rows(path: Path | str) -> Iterator[tuple[int, dict[str, str], str]]:
     lines: dict[str, int] = {}
     for line, fields, broken in table.rows:
         if broken:
-            todo = "a field that holds `;`, a quote or a line break must stand in double quotes, with quotes inside it"
-            yield line, {}, f'{path} line {line}: {broken}; {todo} doubled: "a; ""b"""'
+            todo = 'a field with `;`, quotes or a line break must stand in double quotes, its own doubled: "a; ""b"""'
+            yield line, {}, f"{path} line {line}: {broken}; {todo}"
             continue
         row = dict(zip(table.columns, fields, strict=False))
         row["video_id"] = row.get("video_id", "").strip()

@@ -87,12 +87,9 @@ def gloss_wer(recognised: Sequence[str], references: Sequence[str], **draws: Any
     """Word error rate of recognised glosses, on the resamples of `score`; clips without any do not count."""
     if len(recognised) != len(references) or not any(reference.split() for reference in references):
         raise ValueError(f"gloss WER: expected glosses of {len(recognised)} clips, got {len(references)} references")
-    pairs = [
-        (clean(hypothesis).split(), clean(text).split())
-        for hypothesis, text in zip(recognised, references, strict=True)
-    ]
-    counted = _edits("gloss", [hypothesis if text else [] for hypothesis, text in pairs], [text for _, text in pairs])
-    return Resamples(len(pairs), **draws).score(counted)
+    ours, theirs = _words(recognised), _words(references)
+    counted = _edits("gloss", [mine if its else [] for mine, its in zip(ours, theirs, strict=True)], theirs)
+    return Resamples(len(references), **draws).score(counted)
 
 
 def bleu(hypotheses: Sequence[str], references: Sequence[str]) -> float:
@@ -207,10 +204,6 @@ _bleu = partial(BLEU, force=True)
 
 def _counted(hypotheses: list[str], references: list[str]) -> dict[str, Callable[[], _Counted]]:
     thirteen = cache(lambda: _sacre(_bleu(tokenize="13a"), hypotheses, references))
-
-    def words(texts: list[str]) -> list[list[str]]:
-        return [clean(text).split() for text in texts]
-
     return {
         "bleu": thirteen,
         **{f"bleu{n}": partial(lambda n: _up_to(n, thirteen()), n) for n in (1, 2, 3, 4)},
@@ -219,7 +212,7 @@ def _counted(hypotheses: list[str], references: list[str]) -> dict[str, Callable
         "chrf++": lambda: _sacre(CHRF(word_order=2), hypotheses, references),
         "ter": lambda: _sacre(TER(), hypotheses, references),
         "cer": lambda: _edits("char", [*map(clean, hypotheses)], [*map(clean, references)]),
-        "wer": lambda: _edits("word", words(hypotheses), words(references)),
+        "wer": lambda: _edits("word", _words(hypotheses), _words(references)),
         "rouge_l": lambda: _rouge_l(hypotheses, references),
     }
 
@@ -244,6 +237,10 @@ def _up_to(n: int, four: _Counted) -> _Counted:
 
     # The order is ours to add: sacreBLEU's signature does not tell BLEU-2 from BLEU-4.
     return _Counted(four.counts, from_sum, f"{four.signature}|order:{n}")
+
+
+def _words(texts: Sequence[str]) -> list[list[str]]:
+    return [clean(text).split() for text in texts]
 
 
 def _edits(unit: str, hypotheses: Sequence[Sequence[str]], references: Sequence[Sequence[str]]) -> _Counted:

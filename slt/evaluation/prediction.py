@@ -54,13 +54,11 @@ def write_predictions(path: Path | str, predictions: Sequence[Prediction]) -> No
 
     Tabs, line ends and backslashes inside a text are written `\t`, `\n`, `\r`, `\\`, and nothing is quoted.
     """
-    named = any(p.signer for p in predictions)
-    lines = ["\t".join(COLUMNS if named else COLUMNS[:4])]
-    for p in predictions:
-        own, reference, hypothesis, signer = (t.translate(ESCAPES) for t in (p.id, p.reference, p.hypothesis, p.signer))
-        lines.append("\t".join((own, reference, hypothesis, f"{p.score:.2f}", *([signer] if named else []))))
+    width = 5 if any(p.signer for p in predictions) else 4
+    rows = [COLUMNS, *([p.id, p.reference, p.hypothesis, f"{p.score:.2f}", p.signer] for p in predictions)]
+    lines = ("\t".join(cell.translate(ESCAPES) for cell in row[:width]) + "\n" for row in rows)
     with atomic(path) as file:
-        file.write(("\n".join(lines) + "\n").encode())
+        file.write("".join(lines).encode())
 
 
 def read_predictions(path: Path | str) -> list[Prediction]:

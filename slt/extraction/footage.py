@@ -67,7 +67,7 @@ def _walk(folder: Path, kind: str) -> Iterator[Path]:
 
 
 def folders_below(folder: Path) -> Iterator[tuple[Path, list[str]]]:
-    """Give a folder and those below it, each once, and the files in it, without hidden names (macOS's `._a`) and corpora."""
+    """Give a folder and those below it, each once, and the files in it, without hidden names and corpora."""
 
     def stop(error: OSError) -> None:
         place = error.filename or folder

@@ -115,7 +115,7 @@ def clip_names(path: Path | str) -> list[str]:
 
 
 def read_points(source: Source) -> tuple[NDArray[np.float32], tuple[int, int], float]:
-    """Read a clip's signer, (T, 75, 3) of x, y in pixels and confidence, NaN = missing; the picture's size; its rate."""
+    """Read a clip's signer, (T, 75, 3) of x, y in pixels, confidence, NaN = missing; the picture's size; the rate."""
     group = f"{source.video_id}.mp4"
     with _opened(source.path) as file:
         where = f"{source.path}: {group}"

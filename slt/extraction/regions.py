@@ -78,14 +78,17 @@ class Extractor:
     def __post_init__(self) -> None:
         settings = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "landmarker"}
         said = ", ".join(f"{name}={value}" for name, value in settings.items())
-        if not (min(self.crop_size, self.face_margin, self.hand_margin) > 0 and self.crop_size >= 1):
-            raise ValueError(f"extractor: crop_size and margins must be above 0, came {said}")
-        if not min(self.smooth_centre, self.smooth_size, self.follow_seconds) >= 0:
-            raise ValueError(f"extractor: smoothing and following must be at least 0 s, came {said}")
-        if not (0 <= self.follow_visibility <= 1 and 0 <= self.min_certainty <= 1):
-            raise ValueError(f"extractor: follow_visibility and min_certainty lie in [0, 1], came {said}")
-        if self.signer not in MODES:
-            raise ValueError(f"extractor: signer must be one of {', '.join(MODES)}, came {self.signer!r}")
+        rules = {
+            "crop_size must be at least 1": self.crop_size >= 1,
+            "margins must be above 0": min(self.face_margin, self.hand_margin) > 0,
+            "seconds must be at least 0": min(self.smooth_centre, self.smooth_size, self.follow_seconds) >= 0,
+            "follow_visibility must lie in [0, 1]": 0 <= self.follow_visibility <= 1,
+            "min_certainty must lie in [0, 1]": 0 <= self.min_certainty <= 1,
+            f"signer must be one of {', '.join(MODES)}": self.signer in MODES,
+        }
+        for rule, kept in rules.items():
+            if not kept:
+                raise ValueError(f"extractor: {rule}, came {said}")
         self.margins = {"face": self.face_margin, "left_hand": self.hand_margin, "right_hand": self.hand_margin}
         found = {"landmarks": dict(self.landmarker.parameters), "pictures": READING | versions()}
         self.parameters: dict[str, Any] = found | settings
@@ -142,7 +145,7 @@ class Extractor:
         boxes: NDArray[np.float64],
         lately: dict[str, tuple[float, float]],
     ) -> dict[str, int]:
-        """Put in the boxes (streams, 3) of followed hands; return all marks. `lately`: hand -> (when detected, side)."""
+        """Put in boxes (streams, 3) of followed hands; return all marks. `lately`: hand -> (when detected, side)."""
         marks = {}
         places = hand_places(found.points[:BODY].astype(float) * (*size, 1))
         for row, name in enumerate(STREAMS):

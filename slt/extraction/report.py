@@ -15,7 +15,6 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from slt.corpora import layout
 from slt.drawing.charts import draw_histogram
 from slt.drawing.page import templates
 from slt.extraction.contact_sheet import Moment, draw_sheet
@@ -23,7 +22,7 @@ from slt.extraction.footage import frames_at
 from slt.extraction.geometry import Box, Picture
 from slt.extraction.records import read_lines, record_of
 from slt.extraction.source import Source
-from slt.files import atomic, read_json
+from slt.files import atomic
 from slt.streams.arrays import pose_arrays, read_pose
 from slt.streams.packed import PackedCrops, decode_jpeg, encode_jpeg, frame_path
 
@@ -33,11 +32,11 @@ FEWEST_LEADING, MIRRORED_ABOVE = 5, 0.7  # clips, and the share of those the lef
 ROWS = 200  # of a table of the page; the rest is counted, and stands in metadata.jsonl
 # Of a reason: what stands in quotes or brackets, and every word with a digit.
 _VARYING = re.compile(r"(?<!\w)'[^']*'(?!\w)|\"[^\"]*\"|\([^)]*\)|\S*\d\S*")
-FOLDERS = {"face": "face", "left_hand": "hand_l", "right_hand": "hand_r", "pose": "pose"}
+ORDER = ["face", "left_hand", "right_hand", "pose"]
 
 
 class Fact:
-    """What the page keeps of one line of metadata.jsonl. Streams are in the order of `FOLDERS`."""
+    """What the page keeps of one line of metadata.jsonl. Streams are in `ORDER`."""
 
     def __init__(self, record: Mapping[str, Any]) -> None:
         signer: Mapping[str, Any] = record.get("signer") or {}
@@ -63,15 +62,13 @@ class Fact:
         self.badness = min(shares), sum(shares) / len(shares), self.video_id  # sorts the least seen first
 
 
-def write_overview(out: Path, films: Mapping[str, Path], *, worst: int) -> Path:
-    """Write `report.html` into a corpus; `films` gives a clip's film for the contact sheets of the `worst` clips."""
+def write_overview(out: Path, sources: Mapping[str, Source], folders: Mapping[str, str], *, worst: int) -> Path:
+    """Write `report.html` into a corpus, with contact sheets of the `worst` clips by their sources and folders."""
     facts, extractors = _read_facts(out / "metadata.jsonl")
     clips = [fact for fact in facts if not fact.failure]
     failed = [fact for fact in facts if fact.failure]
     unsure = sorted((clip for clip in clips if clip.unsure), key=lambda clip: (clip.certainty, clip.video_id))
     chosen = choose_worst(clips, worst)
-    texts = _texts(out, {clip.video_id for clip in chosen})
-    folders = _folders(out)
     page = (
         templates("slt.extraction")
         .get_template("overview.html")
@@ -90,9 +87,7 @@ def write_overview(out: Path, films: Mapping[str, Path], *, worst: int) -> Path:
             failed=failed,
             unsure=unsure,
             most=ROWS,
-            worst=(
-                _sheet(out, folders, clip, films.get(clip.video_id), texts.get(clip.video_id, "")) for clip in chosen
-            ),
+            worst=(_sheet(out, folders, clip, sources.get(clip.video_id)) for clip in chosen),
             shown=len(chosen),
         )
     )
@@ -130,8 +125,7 @@ def _by_stream(record: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 
 def _order(stream: str) -> tuple[int, str]:
-    known = [*FOLDERS]
-    return (known.index(stream) if stream in known else len(known)), stream
+    return (ORDER.index(stream) if stream in ORDER else len(ORDER)), stream
 
 
 def _leading(clips: Sequence[Fact]) -> str:
@@ -211,26 +205,11 @@ def _table_faults(path: Path) -> list[dict[str, Any]]:
     return sorted(kinds.values(), key=lambda row: (-row["count"], row["example"]))
 
 
-def _texts(out: Path, wanted: set[str]) -> dict[str, str]:
-    if not (out / "subs.csv").is_file():
-        return {}
-    return {row["video_id"]: row.get("texto", "") for _, row, _ in layout.table_rows(out / "subs.csv")
-            if row.get("video_id") in wanted}  # fmt: skip
-
-
-def _folders(out: Path) -> dict[str, str]:
-    """Return stream -> folder, as the extraction was told."""
-    path = out / "extraction.json"
-    told = read_json(path).get("folders") if path.is_file() else None
-    if not isinstance(told, dict | None):
-        raise ValueError(f"{path}: folders: stream: folder expected, came {told}; extract anew")
-    return FOLDERS | {str(stream): str(folder) for stream, folder in (told or {}).items()}
-
-
-def _sheet(out: Path, folders: Mapping[str, str], clip: Fact, film: Path | None, text: str) -> dict[str, Any]:
+def _sheet(out: Path, folders: Mapping[str, str], clip: Fact, source: Source | None) -> dict[str, Any]:
+    text = "" if source is None else source.text
     shown: dict[str, Any] = {"clip": clip, "text": text, "picture": None, "size": (0, 0)}
     try:
-        moments, lacks = _moments(out, folders, clip, film)
+        moments, lacks = _moments(out, folders, clip, source)
     except (ValueError, OSError) as error:
         return shown | {"lacks": f"No sheet: {error}"}
     sheet = draw_sheet(moments, size=clip.size, signer=clip.signer)
@@ -238,7 +217,7 @@ def _sheet(out: Path, folders: Mapping[str, str], clip: Fact, film: Path | None,
     return shown | {"picture": picture, "size": (sheet.shape[1], sheet.shape[0]), "lacks": lacks}
 
 
-def _moments(out: Path, folders: Mapping[str, str], clip: Fact, film: Path | None) -> tuple[list[Moment], str]:
+def _moments(out: Path, folders: Mapping[str, str], clip: Fact, source: Source | None) -> tuple[list[Moment], str]:
     """Read the evenly spaced frames of a clip; returns them, and what is not there, in words."""
     path = out / folders["pose"] / f"{clip.video_id}.npz"
     arrays = pose_arrays(path)
@@ -251,9 +230,13 @@ def _moments(out: Path, folders: Mapping[str, str], clip: Fact, film: Path | Non
         if stream != "pose" and _has_crops(out / folder, clip.video_id)
     }
     boxes = {stream: arrays.get(f"box_{folders[stream]}", np.zeros((frames, 3))) for stream in crops}
-    pictures, lacks = _film_pictures(clip, film, index)
-    if not crops and film is None:  # made of key points: there never was a film
-        lacks = ""
+    pictures: list[Picture | None] = [None] * len(index)
+    lacks = ""
+    if crops:  # else it is made of key points: there never was a film
+        try:
+            pictures = _film_pictures(clip, source, index)
+        except (ValueError, OSError) as error:
+            lacks = f"The film is not read again ({error}): crops and landmarks only."
     moments = [
         Moment(
             title=f"{t / clip.fps:.2f} s, frame {t}",
@@ -285,15 +268,9 @@ def _read_crops(
     return frames, np.asarray(frames.any((1, 2, 3)) if marks is None else marks[index], np.uint8)
 
 
-def _film_pictures(clip: Fact, film: Path | None, index: NDArray[np.int64]) -> tuple[list[Picture | None], str]:
-    """Return the film's picture of each frame of `index` (n,), None for all where it cannot be read, and why."""
-    nothing: list[Picture | None] = [None] * len(index)
-    if film is None or not film.exists():
-        return nothing, f"The film {clip.film} is not there any more: crops and landmarks only."
-    times = (index / clip.fps).tolist()
-    try:
-        source = Source(clip.video_id, film, clip.start, mirrored=clip.mirrored, fps=clip.film_fps)
-        found = [picture for _, picture in frames_at(source, times)]
-    except (ValueError, OSError) as error:
-        return nothing, f"The film could not be read again ({error}): crops and landmarks only."
-    return [*found, *nothing][: len(index)], ""
+def _film_pictures(clip: Fact, source: Source | None, index: NDArray[np.int64]) -> list[Picture | None]:
+    """Return the film's picture of each frame of `index` (n,), None for those that it does not give."""
+    if source is None or not source.path.exists():
+        raise FileNotFoundError(f"{clip.film} is not there any more")
+    found = [picture for _, picture in frames_at(source, (index / clip.fps).tolist())]
+    return [*found, *[None] * len(index)][: len(index)]

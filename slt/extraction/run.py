@@ -7,28 +7,38 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext, suppress
+from dataclasses import asdict, dataclass, replace
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from slt.extraction import records
 from slt.extraction.clip import Extraction, Job, attempt, box_in, cut_of, maker_of, open_job, opened
 from slt.extraction.corpus import write_corpus, write_faults
+from slt.extraction.footage import known_by, probe, read_frames
 from slt.extraction.records import WORK, Record, locked, writing
 from slt.extraction.regions import Extractor
 from slt.extraction.source import Fault, Source
 from slt.extraction.splitting import Splitting
-from slt.extraction.survey import Prints, foresee, read_prints, same_film, some
+from slt.extraction.video import Cut, end_room
 from slt.extraction.writer import ClipWriter
 from slt.files import OutputError
+from slt.text import plain_name
 from slt.workers import Setup, run_tasks
 
 log = logging.getLogger(__name__)
 
 _BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} clips [{elapsed}, {remaining} left, {rate_noinv_fmt}{postfix}]"
+
+
+AT_ONCE = 16  # films: opening one is waiting for the disk or the net
+LISTED = 10  # clips that a message names; the rest is counted
+Prints = Mapping[Path, Mapping[str, Any] | None]
 
 
 @dataclass(frozen=True)
@@ -74,6 +84,13 @@ def extract_sources(
     return Outcome(len(done) - len(failures), failures, left, nobody)
 
 
+def read_prints(sources: Iterable[Source]) -> Prints:
+    """Return by what each file that clips come from is known (`footage.known_by`); None where it is not there."""
+    paths = [*dict.fromkeys(source.path for source in sources)]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return dict(zip(paths, pool.map(known_by, paths), strict=True))
+
+
 def deal(sources: Sequence[Source], part: tuple[int, int]) -> list[Source]:
     """Return the i-th of n parts, in the order of `sources`: dealt out from the longest cut to the shortest."""
 
@@ -104,6 +121,15 @@ def _left_to_do(mine: Sequence[Source], job: Job, prints: Prints) -> tuple[list[
     for film, count in anew.items():
         log.warning("%s is not what its clips were made of: %d clips are extracted anew", film, count)
     return todo, done
+
+
+def same_film(source: Source, record: Mapping[str, Any], prints: Prints) -> bool:
+    """Tell whether a record is of the film that is there now; one without its content is taken at its word."""
+    now, then = prints.get(source.path), record.get("source")
+    if now and then and now != then:
+        return False
+    film, name = plain_name(record["film"]), plain_name(source.path.name)
+    return film == name or (now is None and Path(film).stem in (name, source.film))
 
 
 def dealt_with(sources: Sequence[Source], job: Job, prints: Prints) -> dict[str, Record]:
@@ -146,10 +172,58 @@ def _look_ahead(todo: Sequence[Source], faults: Sequence[Fault], job: Job) -> No
             write_faults(out / "faults.csv", [*faults, *wrong])
         more = f" ({len(wrong)} of {len(todo)} clips, all listed in {out / 'faults.csv'})" if len(wrong) > 1 else ""
         raise ValueError(
-            f"{some(wrong)}. Failed films so far: {len(films)}, max_failures={most}{more}; nothing more was extracted: "
-            "mend that, or raise max_failures, and start again"
+            f"{_some(wrong)}. Failed films so far: {len(films)}, max_failures={most}{more}; nothing more was extracted"
+            ": mend that, or raise max_failures, and start again"
         )
-    log.warning("%d of %d clips will fail, as max_failures allows:\n  %s", len(wrong), len(todo), some(wrong))
+    log.warning("%d of %d clips will fail, as max_failures allows:\n  %s", len(wrong), len(todo), _some(wrong))
+
+
+def foresee(todo: Sequence[Source], *, kind: str) -> list[Fault]:
+    """Return the clips that cannot be extracted: of films by their ends, of others by being there."""
+    films: dict[Path, list[Source]] = {}
+    for source in todo:
+        films.setdefault(source.path, []).append(source)
+
+    def look(path: Path) -> dict[str, str]:
+        try:
+            if not path.exists():
+                raise FileNotFoundError(f"{path}: no such film in the source or below it")
+            return _too_late(films[path]) if kind == "films" else {}
+        except (ValueError, OSError) as error:
+            return {clip.video_id: str(error) for clip in films[path]}
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        reasons = {name: reason for found in pool.map(look, films) for name, reason in found.items()}
+    return [
+        Fault(source.where or source.path.name, source.video_id, reasons[source.video_id], dropped=True)
+        for source in todo
+        if source.video_id in reasons
+    ]
+
+
+def _too_late(clips: Sequence[Source]) -> dict[str, str]:
+    """Return the cuts that end after their film, of which the first is read to be sure: stated lengths are rounded."""
+    film = probe(clips[0])
+    length = film.end or film.duration
+    if length is None:
+        return {}
+    room = end_room(film.fps)
+    late = [clip for clip in clips if max(clip.start or 0.0, (clip.end or 0.0) - room) >= length]
+    if not late:
+        return {}
+    first = min(late, key=lambda clip: clip.end or clip.start or 0.0)
+    with suppress(ValueError):
+        for _ in read_frames(replace(first, start=max(first.start or 0.0, length - 2.0)), fps=film.fps):
+            pass
+        return {}
+    ends = f"goes past the end of the film at {length:.2f} s; mend its times or take the right film"
+    return {clip.video_id: f"{Cut(clip.path, film.fps, clip.start or 0.0, clip.end)} {ends}" for clip in late}
+
+
+def _some(faults: Sequence[Fault]) -> str:
+    lines = [f"{fault.where}, clip {fault.video_id!r}: {fault.reason}" for fault in faults[:LISTED]]
+    more = [f"and {len(faults) - LISTED} more"] if len(faults) > LISTED else []
+    return "\n  ".join([*lines, *more])
 
 
 def _extract(todo: Sequence[Source], done: dict[str, Record], job: Job, extractor: Extractor | None) -> None:
@@ -201,6 +275,5 @@ def _finish(
         if worst is not None and not (out / "report.html").exists():
             from slt.extraction.report import write_overview  # here: workers need no drawing
 
-            films = {source.video_id: source.path for source in sources} if job.how.kind == "films" else {}
-            write_overview(out, films, worst=worst)
+            write_overview(out, {source.video_id: source for source in sources}, job.writer.folders, worst=worst)
     return 0, nobody

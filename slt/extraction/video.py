@@ -179,7 +179,7 @@ def _room(film: Film, fps: float = 0.0) -> float:
 
 
 def sample(items: Iterable[tuple[float, Item]], *, fps: float, last_duration: float) -> Iterator[tuple[float, Item]]:
-    """Choose for each k / fps of (seconds, item) the nearest item in time; the last stays for `last_duration` seconds."""
+    """Choose for each k / fps of (seconds, item) the nearest in time; the last stays for `last_duration` seconds."""
     k = 0
     origin: float | None = None
     held: tuple[float, Item] | None = None

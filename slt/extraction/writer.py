@@ -108,17 +108,19 @@ def _emptied(folder: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@dataclass(eq=False)
 class OpenClip:
     """A clip that is being written: pictures and poses in scratch files, marks and boxes (63 bytes a frame) here."""
 
-    def __init__(self, writer: ClipWriter, video_id: str, fps: float, folder: Path, fingerprint: str) -> None:
-        self.writer = writer
-        self.video_id = video_id
-        self.fps = fps
-        self.folder = folder
-        self.fingerprint = fingerprint
-        self.frames = 0  # so far
-        self.size: tuple[int, int] | None = None  # width and height of the pictures
+    writer: ClipWriter
+    video_id: str
+    fps: float
+    folder: Path
+    fingerprint: str
+    frames: int = 0  # so far
+    size: tuple[int, int] | None = None  # width and height of the pictures
+
+    def __post_init__(self) -> None:
         self._crop_size = 0
         self._persons = 0  # frames in which anything of a person is found
         self._shoulders = 0
@@ -127,12 +129,12 @@ class OpenClip:
         self._offsets = {stream: array("q", [0]) for stream in STREAMS}
         self._parts: dict[str, IO[bytes]] = {}
         self._black = b""
-        with writing(folder):
-            (folder / "ready").mkdir(parents=True)
-            for stream in ("pose", *(STREAMS if writer.packed else ())):
-                self._parts[stream] = (folder / f"{stream}.part").open("wb")
-            for name in writer.folders.values():
-                (folder / "ready" / name).mkdir()
+        with writing(self.folder):
+            (self.folder / "ready").mkdir(parents=True)
+            for stream in ("pose", *(STREAMS if self.writer.packed else ())):
+                self._parts[stream] = (self.folder / f"{stream}.part").open("wb")
+            for name in self.writer.folders.values():
+                (self.folder / "ready" / name).mkdir()
 
     def add(self, regions: Regions) -> None:
         if self.size is None:

@@ -45,9 +45,7 @@ class FilmResult:
 
     segments: list[Caption]  # in the order of time
     seen: dict[str, NDArray[np.uint8]]  # stream -> (T,): 0 not seen, 1 detected, 2 followed; of `MARKED`
-    fps: float
-    duration: float  # T over `fps`
-    size: tuple[int, int]  # width and height of the pictures
+    duration: float  # seconds
     annotated: Path | None  # the film with all that drawn on it, where it was asked for
     srt: Path | None
     vtt: Path | None
@@ -94,8 +92,7 @@ def translate_film(
         if targets:
             write_subtitles(captions, srt=targets["srt"], vtt=targets["vtt"])
         mp4, srt, vtt = (targets.get(ending) for ending in ENDINGS)
-        latency = session.latency
-        yield FilmResult(captions, track.seen(), track.fps, track.duration, track.size, mp4, srt, vtt, latency)
+        yield FilmResult(captions, track.seen(), track.duration, mp4, srt, vtt, session.latency)
 
 
 class Track:

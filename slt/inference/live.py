@@ -14,18 +14,19 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from slt.extraction.regions import Extractor, Regions
 from slt.extraction.video import Picture, sample
 from slt.inference.latency import CAPTION, Latency
-from slt.inference.mailbox import Mailbox
 from slt.inference.onnx import SentenceTranslator
 from slt.inference.segments import Segment
 from slt.inference.session import Reading, Session
 from slt.inference.sources import Shot, Source
 from slt.inference.subtitles import Caption, Subtitles
 from slt.inference.view import Screen, View
+
+Item = TypeVar("Item")
 
 # Segments that may wait for their translation. When so many do, landmarks wait too, and pictures are dropped: those are
 # counted, and memory stays bounded.
@@ -53,16 +54,12 @@ class Live:
 
 @dataclass(frozen=True)
 class LiveResult:
-    """What came of a live translation.
-
-    Where the source ended by itself, `frames` and `dropped` together are all that was captured; where it was stopped,
-    some were still on their way.
-    """
+    """What came of a live translation."""
 
     captions: list[Caption]  # the last thousand
-    captured: int  # frames that the source gave
-    frames: int  # of these, that were extracted
-    dropped: int  # that were not, because the machine was too slow
+    # Frames that the source gave: where it ended by itself all were extracted or dropped, and where it was stopped some
+    # were still on their way.
+    captured: int
     latency: Latency
 
 
@@ -73,17 +70,11 @@ def translate_live(
     *,
     reading: Reading,
     live: Live,
-    screen: Screen | None,
-    subtitles: Subtitles | None,
-    on_caption: Callable[[Caption, bool], None],
+    screen: Screen | None,  # shows each picture; None = nobody looks
+    subtitles: Subtitles | None,  # take each final caption
+    on_caption: Callable[[Caption, bool], None],  # takes each caption and whether it is partial, in the caller's thread
 ) -> LiveResult:
-    """Translate until the source ends, the screen is closed or the user interrupts; memory does not grow with time.
-
-    Args:
-        screen: shows each picture; None = nobody looks.
-        subtitles: take each final caption.
-        on_caption: takes each caption and whether it is partial, in the thread that calls this.
-    """
+    """Translate until the source ends, the screen is closed or the user interrupts; memory does not grow with time."""
     session = Session(translator, extractor, reading, source)
     latency = session.latency
     stop, ready = threading.Event(), threading.Event()
@@ -105,7 +96,49 @@ def translate_live(
         stop.set()
         speaker.finish()
     latency.dropped = queue.dropped
-    return LiveResult(list(speaker.captions), queue.count, latency.frames, queue.dropped, latency)
+    return LiveResult(list(speaker.captions), queue.count, latency)
+
+
+class Mailbox(Generic[Item]):
+    """At most `length` items wait, and of more the oldest is dropped and counted."""
+
+    def __init__(self, length: int) -> None:
+        if length < 1:
+            raise ValueError(f"queue={length}: expected at least 1")
+        self.count = 0  # items that were put in
+        self.dropped = 0  # of these, that nobody took
+        self._items: deque[Item] = deque(maxlen=length)
+        self._closed = False
+        self._error: BaseException | None = None
+        self._changed = threading.Condition()
+
+    def put(self, item: Item) -> None:
+        """Put an item in, at once."""
+        with self._changed:
+            self.dropped += len(self._items) == self._items.maxlen
+            self._items.append(item)
+            self.count += 1
+            self._changed.notify()
+
+    def close(self, error: BaseException | None = None) -> None:
+        """Say that nothing more comes, or that it ended by an error, which whoever takes out is told."""
+        with self._changed:
+            self._closed, self._error = True, error
+            self._changed.notify_all()
+
+    def take(self, timeout: float | None = None) -> Item | None:
+        """Take an item out; None where it is closed and empty, or nothing came for `timeout` seconds."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._items or self._closed, timeout)
+            if self._items:
+                return self._items.popleft()
+            if self._error is not None:
+                raise self._error
+            return None
+
+    def __iter__(self) -> Iterator[Item]:
+        while (item := self.take()) is not None:
+            yield item
 
 
 @contextmanager

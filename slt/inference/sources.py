@@ -6,7 +6,8 @@ import math
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -93,8 +94,7 @@ def film_length(film: Film, rate: float, limit: float = math.inf) -> float:
     if film.duration is not None:
         return film.duration
     count = 0
-    for _ in read_frames(film.path, fps=rate):
-        count += 1
+    for count, _ in enumerate(read_frames(film.path, fps=rate), 1):
         if count / rate > limit:
             break
     return count / rate
@@ -107,12 +107,8 @@ class LiveCamera(Source):
         self.name, self.fps, self.look_seconds = name, fps, LOOK_SECONDS
 
     @abstractmethod
-    def _grab(self) -> float | None:
-        """Wait for the next picture; return when it was taken, None where none come any more."""
-
-    @abstractmethod
-    def _retrieve(self) -> Picture:
-        """Return the picture that was grabbed, RGB (H, W, 3)."""
+    def _grabs(self) -> Iterator[tuple[float, Callable[[], Picture]]]:
+        """Wait for the next picture and the next; give when each was taken, and what returns it, RGB (H, W, 3)."""
 
     @abstractmethod
     def _earliest(self, earliest: float, seconds: float) -> float:
@@ -120,24 +116,26 @@ class LiveCamera(Source):
 
     def pictures(self, seconds: Sequence[float]) -> Iterator[tuple[float, Picture]]:
         """Watch, and give the pictures at some seconds from now."""
-        begin = time.perf_counter()
-        for second in seconds:
-            while (taken := self._grab()) is not None and taken - begin < second:
-                pass
-            if taken is None:
+        wanted, begin = deque(seconds), time.perf_counter()
+        for taken, retrieve in self._grabs():
+            if taken - begin >= wanted[0]:
+                yield taken - begin, retrieve()
+                wanted.popleft()
+            if not wanted:
                 return
-            yield taken - begin, self._retrieve()
 
     def shots(self, stop: threading.Event, ready: threading.Event) -> Iterator[Shot]:
         origin, earliest = None, -0.25 / self.fps
-        while not stop.is_set() and (taken := self._grab()) is not None:
+        for taken, retrieve in self._grabs():
+            if stop.is_set():
+                return
             origin = taken if origin is None else origin
             seconds = taken - origin
             if seconds < earliest:
                 continue
             earliest = self._earliest(earliest, seconds)
             begin = time.perf_counter()
-            yield Shot(seconds, self._retrieve(), taken, time.perf_counter() - begin)
+            yield Shot(seconds, retrieve(), taken, time.perf_counter() - begin)
             if not ready.is_set():  # what came while the models were opened is past
                 ready.wait()
                 origin = time.perf_counter()
@@ -168,10 +166,10 @@ class Camera(LiveCamera):
         # A quarter of a frame's room: cameras are not clocks. What is thinned here was never asked for.
         return max(earliest + 1 / self.fps, seconds - 0.25 / self.fps)
 
-    def _grab(self) -> float:
-        if not self._device.grab():
-            raise ValueError(f"source={self.number}: the camera gives no more pictures; is it still connected?")
-        return time.perf_counter()
+    def _grabs(self) -> Iterator[tuple[float, Callable[[], Picture]]]:
+        while self._device.grab():
+            yield time.perf_counter(), self._retrieve
+        raise ValueError(f"source={self.number}: the camera gives no more pictures; is it still connected?")
 
     def _retrieve(self) -> Picture:
         there, picture = self._device.retrieve()

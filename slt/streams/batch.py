@@ -111,12 +111,7 @@ class LengthBatches(Sampler[list[int]]):
         world: int = 1,
     ) -> None:
         self.lengths: NDArray[np.int64] = np.asarray(lengths, np.int64)
-        if batch_size is None and batch_frames is None:
-            raise ValueError("batch_size and batch_frames are both null; give a number of clips, of frames, or both")
-        if (batch_size is not None and batch_size < 1) or (batch_frames is not None and batch_frames < 1):
-            raise ValueError(f"batch_size and batch_frames are at least 1, came {batch_size} and {batch_frames}")
-        if not len(self.lengths):
-            raise ValueError("0 clips; expected at least one")
+        assert batch_size or batch_frames, "a limit is needed"
         if batch_frames is not None and self.lengths.max() > batch_frames:
             raise ValueError(
                 f"batch_frames={batch_frames} is below the longest clip, {self.lengths.max()} frames (clip number "

@@ -97,7 +97,8 @@ def write_overview(root: Path) -> None:
     from slt.extraction.report import write_overview
 
     extracted_shares(root / "metadata.jsonl")
-    write_overview(root, {}, worst=2)
+    folders = {"face": "face", "left_hand": "hand_l", "right_hand": "hand_r", "pose": "pose"}
+    write_overview(root, {}, folders, worst=2)
 
 
 def read_clips(root: Path) -> None:

@@ -165,8 +165,8 @@ def ratio(bench: Bench, turns: int, seconds: float) -> None:
         screen = Screen(bench.room, every=10**9)
         begin = time.perf_counter()
         result = bench.live(FromMemory(frames, bench.fps, screen, length), screen, bench.room)
-        assert result.dropped == 0
-        return result.latency.rate, result.frames / (time.perf_counter() - begin)
+        assert result.latency.dropped == 0
+        return result.latency.rate, result.latency.frames / (time.perf_counter() - begin)
 
     ways = {"alone": run_alone, "live": run_live}
     for way in ways.values():  # graphs are opened, code is warm
@@ -199,13 +199,14 @@ def endure(bench: Bench, hours: float, speed: float) -> bool:
     first, end = (np.median(shown[(shown[:, 0] > a * last) & (shown[:, 0] <= b * last), 1])
                   for a, b in ((0.05, 0.1), (0.95, 1.0)))  # fmt: skip
     growth = end / first - 1
-    accounted = result.captured == result.frames + result.dropped and screen.shown == result.frames
+    count, dropped = result.latency.frames, result.latency.dropped
+    accounted = result.captured == count + dropped and screen.shown == count
     took = result.latency.milliseconds()
     captions = took.pop(CAPTION, (0,))[0]  # how long they took is true at speed 1 only
     line = {
         "film": bench.film.name, "minutes": round(pictures / source.fps / 60, 1), "in the film": pictures,
-        "read": result.captured, "translated": result.frames, "dropped": result.dropped, "accounted": accounted,
-        "captions": captions, "frames/s": round(result.frames / passed, 1), "seconds": round(passed),
+        "read": result.captured, "translated": count, "dropped": dropped, "accounted": accounted,
+        "captions": captions, "frames/s": round(count / passed, 1), "seconds": round(passed),
         "MiB": round(first), "MiB at the end": round(end), "peak MiB": round(shown[:, 1].max()),
         "growth": round(growth, 4),
         "ms": {name: [round(value, 1) for value in of[1:]] for name, of in took.items()},

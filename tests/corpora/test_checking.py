@@ -125,13 +125,10 @@ def test_every_row_of_a_table_is_looked_at(root):
     ("header", "row", "fault"),
     [
         ("video_id;texto;signr", "a;x;y", "line 1: unknown column 'signr'; beside"),
-        ("video_id;texto;fps;fps", "a;x;1;1", "line 1: column 'fps' stands twice"),
-        ("video_id,text", "a,x", "line 1: no column 'texto'"),
         ("video_id;texto;start", "a;x;-1", "line 2: clip 'a' has start '-1'; expected a number of 0 or more"),
         ("video_id;texto;duration", "a;x;6.359.999", "line 2: clip 'a' has duration '6.359.999'"),
         ("video_id;texto;frame_count", "a;x;6.5", "line 2: clip 'a' has frame_count '6.5'; expected a whole number"),
         ("video_id;texto;fps", "a;x;25\nb;x;", "1 of 2 clips have no fps, the first is 'b'"),
-        ("video_id;texto", "x/y;x", "line 2: video_id 'x/y' cannot name files"),
     ],
 )
 def test_a_fault_in_the_table_is_named_by_its_line(root, header, row, fault):

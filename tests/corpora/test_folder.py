@@ -1,8 +1,7 @@
-"""A corpus folder to samples and batches: what comes out, that only (seed, epoch, index) is random, and bad input."""
+"""A corpus folder to samples: what comes out, that only (seed, epoch, index) is random, and bad input."""
 
 import csv
 import hashlib
-import json
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +14,7 @@ from slt.data import Augment, Crops, Features, Landmarks
 from slt.files import write_json
 from slt.streams.arrays import read_pose, write_features, write_pose
 from slt.streams.batch import LengthBatches, collate
-from slt.streams.packed import PackedCrops, frame_path, write_frames, write_packed
-from slt.streams.sample import frame_index
+from slt.streams.packed import PackedCrops, write_frames, write_packed
 
 FRAMES = {"a": 6, "b": 12, "c": 9, "d": 7, "e": 5}
 SPLITS = {"train": ["a", "b", "c"], "val": ["d"], "test": ["e"]}
@@ -127,23 +125,6 @@ def test_what_was_not_seen_on_disk_changes_nothing(root):
     assert equal(before, dataset(root)[0])
 
 
-def test_a_fifth_stream_is_one_more_entry(root):
-    streams = {**readers(), "features": Features(folder="feats")}
-    sample = dataset(root, streams=streams)[0]
-    assert sample.streams["features"].shape == (6, 4)
-    assert sample.seen["features"].tolist() == [t != 2 for t in range(6)]
-    assert not sample.streams["features"][2].any()
-
-
-def test_a_clip_alone_and_in_a_padded_batch_agree(root):
-    data = dataset(root)
-    batch = collate([data[0], data[1]])
-    for name, stream in data[0].streams.items():
-        assert (batch.streams[name][0, :6].numpy() == stream).all()
-        assert not batch.streams[name][0, 6:].any()
-        assert not batch.seen[name][0, 6:].any()
-
-
 def test_the_fingerprint_is_of_the_corpus_and_not_of_a_split(root):
     before = dataset(root).fingerprint
     assert dataset(root, "test").fingerprint == before
@@ -160,21 +141,6 @@ def test_the_extractor_is_the_one_that_all_clips_name(root):
     failed = {"video_id": "lost", "failure": "no picture"}
     layout.write_metadata(root / "metadata.jsonl", [*({"video_id": n, "fingerprint": "e1"} for n in FRAMES), failed])
     assert dataset(root).extractor == dataset(root, "val").extractor == "e1"
-
-
-# ---------------------------------------------------------------- frames chosen
-
-
-def test_frames_are_chosen_evenly():
-    assert frame_index(6, 1.0, None).tolist() == [0, 1, 2, 3, 4, 5]
-    assert frame_index(6, 2.0, None).tolist() == [0, 2, 4]
-    assert frame_index(7, 2.5, None).tolist() == [0, 2, 5]
-    assert frame_index(10, 1.0, 5).tolist() == [1, 3, 5, 7, 9]
-    assert frame_index(1, 30.0, None).tolist() == [0]
-    assert frame_index(3, 0.5, None).tolist() == [0, 0, 1, 1, 2, 2]
-    assert all(
-        frame_index(frames, step, None).max() < frames for frames in range(1, 90) for step in (0.7, 1, 25 / 12, 3.1)
-    )
 
 
 def test_a_clip_is_sampled_to_the_rate_asked_for(root):
@@ -284,12 +250,6 @@ def test_an_id_without_a_row_is_named(root):
         dataset(root)
 
 
-def test_an_id_without_files_is_named(root):
-    (root / "hand_l" / "b.safetensors").unlink()
-    with pytest.raises(FileNotFoundError, match=r"hand_l/b\.safetensors: no such file, .*1 of the 3 clips"):
-        dataset(root)
-
-
 def test_a_clip_in_two_splits_is_named_from_either(root):
     layout.write_index(root / "index" / "val.csv", ["b", "d"])
     for split in SPLITS:
@@ -297,12 +257,9 @@ def test_a_clip_in_two_splits_is_named_from_either(root):
             dataset(root, split)
 
 
-def test_an_empty_split_and_a_duplicate_id_are_named(root):
+def test_an_empty_split_is_named(root):
     layout.write_index(root / "index" / "train.csv", [])
     with pytest.raises(ValueError, match=r"train\.csv: the split is empty"):
-        dataset(root)
-    layout.write_index(root / "index" / "train.csv", ["a", "a"])
-    with pytest.raises(ValueError, match=r"train\.csv line 3: id 'a' stands already in line 2"):
         dataset(root)
 
 
@@ -319,13 +276,6 @@ def test_streams_of_different_length_are_named(root):
         dataset(root, length_tolerance=1)
 
 
-def test_a_gap_in_the_frame_numbers_is_named(tmp_path):
-    root = write_corpus(tmp_path, "frames")
-    frame_path(root / "face", "b", 4).unlink()
-    with pytest.raises(ValueError, match=r"b_f000004\.jpg: no such frame, but the clip goes on to frame 11"):
-        dataset(root)
-
-
 def test_a_frame_count_that_is_not_true_is_named(root):
     rewrite(root, lambda rows: [{**row, "frame_count": FRAMES[row["video_id"]] + 3} for row in rows])
     with pytest.raises(ValueError, match="clip 'a' has frame_count 9, its streams have 6 frames"):
@@ -339,12 +289,6 @@ def test_an_fps_that_is_no_rate_is_named(root, fps):
     with pytest.raises(ValueError, match=f"clip 'b' has fps '{fps}'; expected a number above 0"):
         dataset(root, fps=10)
     assert len(dataset(root)) == 3, "not needed, not read"
-
-
-def test_a_rate_asked_for_without_the_column_is_named(root):
-    rewrite(root, lambda rows: [{key: row[key] for key in ("video_id", "texto")} for row in rows])
-    with pytest.raises(ValueError, match=r"dataset\.fps=10 needs the column `fps`"):
-        dataset(root, fps=10)
 
 
 @pytest.mark.parametrize("other", ["e2", None])
@@ -374,7 +318,9 @@ def test_a_split_that_does_not_fit_its_sha256_is_refused(root):
 
 
 @pytest.mark.parametrize(
-    "data", [b"\xff", b"[" * 100_000, b'{"a": ' + b"1" * 5000 + b"}"], ids=["bytes", "deep", "long"]
+    "data",
+    [b"\xff", b'{"name": ', b"[" * 100_000, b'{"a": ' + b"1" * 5000 + b"}"],
+    ids=["bytes", "half", "deep", "long"],
 )
 def test_a_json_that_is_none_is_named(root, data):
     for name in ("metadata.jsonl", "corpus.json"):
@@ -384,11 +330,8 @@ def test_a_json_that_is_none_is_named(root, data):
         (root / name).unlink()
 
 
-def test_a_half_written_corpus_json_is_named(root):
-    (root / "corpus.json").write_text('{"name": ')
-    with pytest.raises(ValueError, match=r"corpus\.json: not JSON"):
-        dataset(root)
-    (root / "corpus.json").write_text(json.dumps([1]))
+def test_a_corpus_json_without_keys_is_named(root):
+    (root / "corpus.json").write_text("[1]")
     with pytest.raises(ValueError, match=r"corpus\.json: keys with values expected, came list"):
         dataset(root)
 
@@ -400,6 +343,7 @@ def test_a_half_written_corpus_json_is_named(root):
         ({"max_frames": 0}, r"dataset\.max_frames must be at least 1"),
         ({"length_tolerance": -1}, r"dataset\.length_tolerance must be 0"),
         ({"streams": {}}, r"dataset\.streams is empty"),
+        ({"limit": 0}, "split train: no clip"),
         ({"augment": {**STRONG, "miror": 1}}, r"unknown key 'miror'; .*did you mean mirror"),
         ({"augment": {"speed": [1, 1]}}, r"augment: missing \['frame_dropout'"),
         ({"augment": {**STRONG, "speed": [2, 1]}}, r"augment\.speed must be two numbers"),

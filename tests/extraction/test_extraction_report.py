@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,12 @@ from slt.drawing.charts import draw_histogram
 from slt.extraction import report as overview
 from slt.extraction.contact_sheet import Moment, draw_sheet
 from slt.extraction.report import choose_worst, write_overview
-from slt.files import write_json
+from slt.extraction.source import Source
 from slt.streams.packed import write_frames, write_packed
 from slt.streams.pose import DETECTED, FOLLOWED, NOT_SEEN
 
 FOLDERS = {"face": "face", "left_hand": "hand_l", "right_hand": "hand_r"}
+ALL = FOLDERS | {"pose": "pose"}
 FRAMES, SIZE = 20, (64, 48)
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
@@ -69,8 +71,6 @@ def write_corpus(root: Path, lines: list[dict[str, Any]], *, packed: bool = True
     root.mkdir(exist_ok=True)
     layout.write_metadata(root / "metadata.jsonl", lines)
     names = [each["video_id"] for each in lines if "failure" not in each]
-    rows = [{"video_id": name, "texto": f"¿el <b>niño</b> {name} & más?"} for name in names]
-    layout.write_table(root / "subs.csv", rows or [{"video_id": "x", "texto": "x"}])
     for name in names:
         write_clip(root, name, packed=packed)
     return root
@@ -91,14 +91,14 @@ def asked(monkeypatch) -> list[Any]:
 
 
 @pytest.fixture
-def films(tmp_path) -> dict[str, Path]:
+def films(tmp_path) -> dict[str, Source]:
     for name in "ab":
         (tmp_path / f"{name}.mp4").write_bytes(b"film")
-    return {name: tmp_path / f"{name}.mp4" for name in "ab"}
+    return {name: Source(name, tmp_path / f"{name}.mp4", text=f"¿el <b>niño</b> {name} & más?") for name in "ab"}
 
 
-def page(root: Path, films: dict[str, Path], worst: int = 12) -> str:
-    return write_overview(root, films, worst=worst).read_text(encoding="utf-8")
+def page(root: Path, films: dict[str, Source], worst: int = 12, folders: dict[str, str] = ALL) -> str:
+    return write_overview(root, films, folders, worst=worst).read_text(encoding="utf-8")
 
 
 def sheets(text: str) -> list[np.ndarray]:
@@ -181,10 +181,8 @@ def test_faults_of_the_tables_are_counted_by_reason(tmp_path, asked, films):
     assert found == [("3", "yes", "meta.csv line 5"), ("2", "no", "meta.csv line 2")]
 
 
-def test_tables_that_lost_a_part_leave_the_page_or_one_message(tmp_path, asked, films):
+def test_a_table_of_faults_that_is_none_is_named(tmp_path, asked, films):
     root = write_corpus(tmp_path / "out", [line("a")])
-    (root / "subs.csv").write_text("video_id;texto\na\n")
-    page(root, films)
     (root / "faults.csv").write_text(f"where;video_id;reason;dropped\n{'x' * 200_000}\n")
     with pytest.raises(ValueError, match=r"faults\.csv: not a table"):
         page(root, films)
@@ -206,6 +204,7 @@ def test_the_worst_come_first_and_unsure_signers_take_up_to_half():
 @pytest.mark.parametrize("packed", [True, False])
 def test_a_sheet_shows_six_frames_of_the_cut_with_their_crops(tmp_path, asked, films, packed):
     root = write_corpus(tmp_path / "out", [line("a", start=3.0, end=5.0)], packed=packed)
+    films["a"] = replace(films["a"], start=3.0)
     text = page(root, films)
     [(path, seconds, start)] = asked
     assert (path.name, start) == ("a.mp4", 3.0)
@@ -231,7 +230,7 @@ def test_the_page_says_where_the_left_hand_leads_and_asks_whether_films_are_mirr
 def test_a_film_that_is_gone_leaves_crops_and_landmarks_and_is_said(tmp_path, asked, films, gone, monkeypatch):
     root = write_corpus(tmp_path / "out", [line("a")])
     if gone == "absent":
-        films["a"].unlink()
+        films["a"].path.unlink()
     if gone == "unreadable":
 
         def broken(*_, **__):
@@ -240,7 +239,7 @@ def test_a_film_that_is_gone_leaves_crops_and_landmarks_and_is_said(tmp_path, as
         monkeypatch.setattr(overview, "frames_at", broken)  # fmt: skip
     text = page(root, {} if gone == "unnamed" else films)
     assert len(sheets(text)) == 1
-    assert ("could not be read again (not a film)" if gone == "unreadable" else "a.mp4 is not there any more") in text
+    assert ("is not read again (not a film)" if gone == "unreadable" else "a.mp4 is not there any more") in text
 
 
 def test_a_clip_whose_files_are_broken_is_said_and_the_page_written(tmp_path, asked, films):
@@ -263,10 +262,8 @@ def test_a_corpus_of_key_points_alone_has_sheets_of_skeletons(tmp_path, asked):
 def test_other_folders_are_those_of_the_extraction(tmp_path, asked, films):
     root = write_corpus(tmp_path / "out", [line("a")])
     (root / "face").rename(root / "gesicht")
-    write_json(root / "extraction.json", {"folders": {**FOLDERS, "face": "gesicht", "pose": "pose"}})
-    assert (
-        sheets(page(root, films))[0].shape == sheets(page(write_corpus(tmp_path / "two", [line("a")]), films))[0].shape
-    )
+    other = sheets(page(root, films, folders={**ALL, "face": "gesicht"}))
+    assert other[0].shape == sheets(page(write_corpus(tmp_path / "two", [line("a")]), films))[0].shape
 
 
 def test_nothing_extracted_is_a_page_too(tmp_path):

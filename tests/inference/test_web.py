@@ -418,7 +418,9 @@ def test_the_command_serves_and_ends_cleanly(folder, tmp_path, number):
         sys.executable, "-m", "slt.demo", f"model={folder}", "ui=web", f"web.port={port}", "other_extractor=true",
         "landmarker._target_=bench.landmarker_stub.StubLandmarker",
     ]  # fmt: skip
-    environment = os.environ | {"PYTHONPATH": f"{TESTS.parent}{os.pathsep}{TESTS}", "TMPDIR": str(temporary)}
+    # Gradio asks its own server whether it is there, and no proxy.
+    environment = os.environ | {"PYTHONPATH": f"{TESTS.parent}{os.pathsep}{TESTS}", "TMPDIR": str(temporary),
+                                "HTTP_PROXY": "http://127.0.0.1:9"}  # fmt: skip
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=tmp_path
     ) as served:

@@ -1,4 +1,4 @@
-"""Batches: padding is masked, every clip comes once, and the order depends on seed and epoch only."""
+"""Batches: frames are chosen evenly, padding is masked, every clip comes once, in an order of seed and epoch only."""
 
 import pickle
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from slt.streams.batch import Collate, LengthBatches, collate
-from slt.streams.sample import Sample
+from slt.streams.sample import Sample, frame_index
 
 LENGTHS = np.random.default_rng(0).integers(5, 80, 101)
 
@@ -36,10 +36,30 @@ def test_padding_is_zero_and_masked():
     assert batch.streams["face"].dtype == torch.uint8
     assert batch.frames.tolist() == [[True] * 3 + [False] * 2, [True] * 5]
     assert batch.seen["pose"][0].tolist() == [True, False, True, False, False]
+    assert (batch.streams["face"][0, :3] == 7).all()
     assert not batch.streams["face"][0, 3:].any()
     assert not batch.streams["pose"][0, 3:].any()
     assert (batch.ids, batch.texts, batch.tokens) == (["a", "b"], ["texto a", "texto b"], None)
     assert len(batch) == 2
+
+
+@pytest.mark.parametrize(
+    ("frames", "step", "most", "index"),
+    [
+        (6, 1.0, None, [0, 1, 2, 3, 4, 5]),
+        (6, 2.0, None, [0, 2, 4]),
+        (7, 2.5, None, [0, 2, 5]),
+        (10, 1.0, 5, [1, 3, 5, 7, 9]),
+        (1, 30.0, None, [0]),
+        (3, 0.5, None, [0, 0, 1, 1, 2, 2]),
+    ],
+)
+def test_frames_are_chosen_evenly(frames, step, most, index):
+    assert frame_index(frames, step, most).tolist() == index
+
+
+def test_no_frame_is_chosen_past_the_end():
+    assert all(frame_index(n, step, None).max() < n for n in range(1, 90) for step in (0.7, 1, 25 / 12, 3.1))
 
 
 def test_collate_with_a_tokenizer_survives_the_way_to_a_worker():
@@ -111,15 +131,6 @@ def test_evaluation_begins_with_the_longest():
     assert longest == sorted(longest, reverse=True)
 
 
-@pytest.mark.parametrize(
-    ("keys", "message"),
-    [
-        ({"batch_size": None}, "both null"),
-        ({"batch_size": 0}, "at least 1, came 0"),
-        ({"batch_frames": 70}, "batch_frames=70 is below the longest clip, 79 frames"),
-        ({"lengths": []}, "0 clips; expected at least one"),
-    ],
-)
-def test_impossible_batches_are_named(keys, message):
-    with pytest.raises(ValueError, match=message):
-        batches(**keys)
+def test_a_clip_that_no_batch_can_hold_is_named():
+    with pytest.raises(ValueError, match="batch_frames=70 is below the longest clip, 79 frames"):
+        batches(batch_frames=70)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from slt.config.checks import HOME
-
 QUICK = ("evaluation.blanked=false", "evaluation.report_strips=0", "evaluation.bootstrap=10")
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(HOME), "OMP_NUM_THREADS": "1"}
 
 
 @dataclass
@@ -33,13 +27,21 @@ class Swept:
 
 
 @pytest.fixture(scope="session")
-def real_sweep(tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> Swept:
-    """Two seeds of two settings, of which one (jobs 2 and 3) cannot be built; run once, as a user runs it."""
-    home = tmp_path_factory.mktemp("sweep")
-    words = ["-m", *tiny, *QUICK, "temporal.num_heads=2,3", "seed=1,2"]
-    command = [sys.executable, "-m", "slt.train", *words, "hydra.sweep.dir=swept"]
-    done = subprocess.run(command, cwd=home, env=ENVIRONMENT, capture_output=True, text=True, check=False)
-    return Swept(home / "swept", words, done.returncode, done.stdout, done.stderr)
+def made() -> list[Swept]:
+    """The one real sweep, once a test has run it."""
+    return []
+
+
+@pytest.fixture
+def real_sweep(entry: Any, tiny: list[str], tmp_path_factory: pytest.TempPathFactory, made: list[Swept]) -> Swept:
+    """Two seeds of two settings, of which one (jobs 2 and 3) cannot be built; run once, and changed by no test."""
+    if not made:
+        words = ["-m", *tiny, *QUICK, "temporal.num_heads=2,3", "seed=1,2"]
+        ran = entry("train", *words, "hydra.sweep.dir=swept")
+        home = tmp_path_factory.mktemp("sweep") / "swept"
+        shutil.move("swept", home)
+        made.append(Swept(home, words, ran.status, ran.out, ran.err))
+    return made[0]
 
 
 @pytest.fixture

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import re
-import shlex
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,12 +13,11 @@ import pytest
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from slt.config.checks import CONF, HOME, check
+from slt.config.checks import CONF, check
 from slt.config.messages import explain
 from slt.sweeps import grid
 from slt.sweeps.status import read_status
 
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(HOME), "OMP_NUM_THREADS": "1"}
 NAMED = sorted(path.stem for path in (CONF / "sweep").glob("*.yaml") if not path.name.startswith("wandb_"))
 SEARCHES = sorted((CONF / "sweep").glob("wandb_*.yaml"))
 WRONG = {
@@ -128,14 +123,10 @@ def test_the_command_of_a_wandb_agent_composes(compose, command_of, search, monk
     assert yaml.safe_load(search.read_text())["metric"] == {"name": f"val/{cfg.select}", "goal": "maximize"}
 
 
-def test_the_command_of_a_wandb_agent_runs(tiny, command_of):
+def test_the_command_of_a_wandb_agent_runs(entry, tiny, command_of):
     words = command_of(SEARCHES[0], **{"wandb.mode": "disabled"})
-    place = str(Path(sys.executable).parent)  # the agent takes the `python` of its environment
-    done = subprocess.run(
-        [*words, *tiny, "max_steps=1", "hydra.run.dir=one"], capture_output=True, text=True, check=False,
-        env=ENVIRONMENT | {"PATH": f"{place}:{ENVIRONMENT['PATH']}"},
-    )  # fmt: skip
-    assert done.returncode == 0, shlex.join(words) + done.stderr
+    ran = entry("train", *words[4:], *tiny, "max_steps=1", "hydra.run.dir=one")
+    assert ran.status == 0, ran.err
     assert read_status(Path("one")).state == "finished"
     assert "optimizer.lr=0.0003" in read_status(Path("one")).overrides
 

@@ -105,9 +105,7 @@ def test_a_job_that_was_stopped_goes_on_in_its_own_folder(entry, tiny, monkeypat
 def test_the_objective_is_a_validation_score_and_never_test(entry, tiny, monkeypatch):
     from slt.evaluation import translation
 
-    monkeypatch.setattr(
-        translation, "bleu", lambda *_: 77.0
-    )  # of validation; test is scored by slt.evaluation.metrics.score
+    monkeypatch.setattr(translation, "bleu", lambda *_: 77.0)  # of validation; test is scored in evaluation.metrics
     assert entry("train", "-m", *tiny, "evaluation.blanked=false", "hydra.sweep.dir=one").status == 0
     assert read_status(Path("one/0")).value == 77
     assert json.loads(Path("one/0/scores.json").read_text())["scores"]["bleu"]["value"] < 77
@@ -132,11 +130,10 @@ def test_a_job_s_model_is_gone_when_the_next_one_begins(entry, tiny, monkeypatch
     assert alive[1] == alive[0]
 
 
-@pytest.mark.parametrize("processes", [["num_workers=1"], ["devices=2"]])  # of each job
-def test_two_jobs_at_once_write_to_two_folders(entry, tiny, processes):
+def test_two_jobs_at_once_write_to_two_folders_whatever_processes_each_starts(entry, tiny):
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="the launcher of extra parallel is absent")
     loky = pytest.importorskip("joblib.externals.loky")
-    given = [*tiny, *ONE, *processes, "seed=1,2"]
+    given = [*tiny, *ONE, "num_workers=1", "devices=1,2"]
     ran = entry("train", "-m", *given, "hydra/launcher=parallel", "hydra.sweep.dir=both")
     loky.get_reusable_executor().shutdown()  # it would serve the next test from this one's folder
     assert ran.status == 0, ran.err
@@ -145,7 +142,7 @@ def test_two_jobs_at_once_write_to_two_folders(entry, tiny, processes):
     assert len({tuple(status.overrides) for status in found}) == 2
 
 
-def test_a_page_over_broken_and_running_jobs_lists_each_with_its_state(swept, capsys):
+def test_a_page_over_broken_and_running_jobs_lists_each_with_its_state(swept, capfd):
     (swept.folder / "0" / "scores.json").write_text('{"scores": ')
     running = json.loads((swept.folder / "1" / "status.json").read_text()) | {"state": "running"}
     (swept.folder / "1" / "status.json").write_text(json.dumps(running))  # and no process behind it
@@ -158,4 +155,4 @@ def test_a_page_over_broken_and_running_jobs_lists_each_with_its_state(swept, ca
     assert "scores.json" in sweep.runs[0].status.failure or "JSON" in sweep.runs[0].status.failure
     assert [row["state"] for row in table(swept.folder)] == ["unknown", "killed", "unknown", "waiting"]
     assert close(swept.folder) == 1
-    assert "job 3, temporal.num_heads=3 seed=2, waiting" in capsys.readouterr().out
+    assert "job 3, temporal.num_heads=3 seed=2, waiting" in capfd.readouterr().out

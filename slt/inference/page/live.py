@@ -7,17 +7,15 @@ import logging
 import threading
 import time
 from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 
 import cv2
 import numpy as np
 
-from slt.extraction.regions import Extractor
 from slt.extraction.video import Picture
-from slt.inference.live import Live, translate_live
-from slt.inference.mailbox import Mailbox
-from slt.inference.onnx import SentenceTranslator
-from slt.inference.session import Reading
+from slt.inference.live import LiveResult, Mailbox
 from slt.inference.sources import LiveCamera
 from slt.inference.subtitles import Caption
 
@@ -46,15 +44,10 @@ class BrowserCamera(LiveCamera):
     def close(self) -> None:
         self._pictures.close()
 
-    def _grab(self) -> float | None:
-        shot = self._pictures.take(timeout=SILENCE)
-        if shot is None:
-            return None
-        taken, self._picture = shot
-        return taken
-
-    def _retrieve(self) -> Picture:
-        return self._picture
+    def _grabs(self) -> Iterator[tuple[float, Callable[[], Picture]]]:
+        while (shot := self._pictures.take(timeout=SILENCE)) is not None:
+            taken, picture = shot
+            yield taken, partial(np.asarray, picture)
 
     def _earliest(self, earliest: float, seconds: float) -> float:
         return seconds + 0.25 / self.fps  # requests overtake each other; landmarkers want time to go on
@@ -63,23 +56,20 @@ class BrowserCamera(LiveCamera):
 class LiveVisit:
     """One visitor's live translation, in a thread of its own; as a `Screen` it keeps the last picture for the page.
 
-    `turn` is held while the extractor is used.
+    `translate` is `translate_live` but for its source and who looks and hears; `turn` is held meanwhile.
     """
 
     panel = False
 
-    def __init__(
-        self, translator: SentenceTranslator, extractor: Extractor, settings: Reading, live: Live, turn: threading.Lock
-    ) -> None:
+    def __init__(self, camera: BrowserCamera, translate: Callable[..., LiveResult], turn: threading.Lock) -> None:
+        self.camera, self._translate, self._turn = camera, translate, turn
         self.state = "waiting"  # then "looking", "on" and "over"
         self.error: Exception | None = None  # what ended it, where it was an error
         self.partial: Caption | None = None  # the running sentence, as far as it is
-        self.camera = BrowserCamera(fps=min(SENT_FPS, settings.fps or SENT_FPS), queue=live.queue)
         self._captions: deque[Caption] = deque(maxlen=SHOWN)
         self._drawn = b""
         self._stopped = threading.Event()
-        work = (translator, extractor, settings, live, turn)
-        self.thread = threading.Thread(target=self._work, args=work, name="live", daemon=True)
+        self.thread = threading.Thread(target=self._work, name="live", daemon=True)
         self.thread.start()
 
     def stop(self) -> None:
@@ -109,21 +99,16 @@ class LiveVisit:
         if not partial:
             self._captions.append(replace(caption, hypotheses=caption.hypotheses[:1]))
 
-    def _work(
-        self, translator: SentenceTranslator, extractor: Extractor, reading: Reading, live: Live, turn: threading.Lock
-    ) -> None:
+    def _work(self) -> None:
         try:
-            while not turn.acquire(timeout=0.2):
+            while not self._turn.acquire(timeout=0.2):
                 if self._stopped.is_set():
                     return
             try:
                 self.state = "looking"
-                translate_live(
-                    self.camera, translator, extractor, reading=reading, live=live, screen=self, subtitles=None,
-                    on_caption=self._hear,
-                )  # fmt: skip
+                self._translate(self.camera, screen=self, subtitles=None, on_caption=self._hear)
             finally:
-                turn.release()
+                self._turn.release()
         except Exception as error:
             if not isinstance(error, ValueError | OSError):
                 log.exception("a visitor's camera could not be translated")

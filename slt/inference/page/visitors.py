@@ -11,6 +11,7 @@ import time
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -20,10 +21,10 @@ import gradio as gr
 from slt.extraction.regions import Extractor
 from slt.extraction.video import Film, probe
 from slt.inference.films import FilmResult, translate_film
-from slt.inference.live import Live
+from slt.inference.live import Live, translate_live
 from slt.inference.onnx import SentenceTranslator
 from slt.inference.page.html import TEXTS, part, progress, timeline
-from slt.inference.page.live import LiveVisit
+from slt.inference.page.live import SENT_FPS, BrowserCamera, LiveVisit
 from slt.inference.session import Reading
 from slt.inference.sources import film_length
 
@@ -63,6 +64,9 @@ class Visitors:
         self.translator, self.extractor = translator, extractor
         self.reading, self.live = replace(reading, draw=True, search=search), replace(live, panel=False, record=None)
         self.max_seconds = max_seconds
+        self._translate_live = partial(
+            translate_live, translator=translator, extractor=extractor, reading=self.reading, live=self.live
+        )
         self.folder = Path()  # of all that visitors sent and got; gone when the page is closed
         self.turn = threading.Lock()  # the extractor keeps state from frame to frame: one film at a time
         self.cameras: dict[str, LiveVisit] = {}
@@ -113,8 +117,8 @@ class Visitors:
         """Take an RGB picture (H, W, 3) of a visitor's camera; return captions and the last drawn picture, as HTML."""
         live = self.cameras.get(session)
         if live is None or (live.state == "over" and live.error is None):
-            live = LiveVisit(self.translator, self.extractor, self.reading, self.live, self.turn)
-            self.cameras[session] = live
+            camera = BrowserCamera(fps=min(SENT_FPS, self.reading.fps or SENT_FPS), queue=self.live.queue)
+            live = self.cameras[session] = LiveVisit(camera, self._translate_live, self.turn)
         if picture is not None:
             live.camera.put(picture)
         return self.seen(session, language) or ("", "")

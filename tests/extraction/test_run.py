@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from bench.landmarker_stub import write_film
 
-from slt.extraction import survey
+from slt.extraction import run
+from slt.extraction.run import foresee
 from slt.extraction.source import Source
-from slt.extraction.survey import foresee
 
 pytest.importorskip("av", reason='PyAV is absent: pip install "slt[media]"')
 
@@ -45,7 +45,7 @@ def test_a_film_that_may_not_be_read_is_told_with_what_to_do(tmp_path, monkeypat
 
 def test_a_film_that_holds_more_than_it_says_is_read_to_be_sure(tmp_path, monkeypatch):
     write_film(tmp_path / "a.mp4")
-    probe = survey.probe
-    monkeypatch.setattr(survey, "probe", lambda *args, **keys: replace(probe(*args, **keys), duration=0.2))
+    probe = run.probe
+    monkeypatch.setattr(run, "probe", lambda *args, **keys: replace(probe(*args, **keys), duration=0.2))
     assert look(tmp_path / "a.mp4", (0, 0.6), (0.3, 0.6)) == []
     assert look(tmp_path / "a.mp4", (0, 3)) == ["0"]

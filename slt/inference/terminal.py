@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 
+import cv2
 from tqdm import tqdm
 
 from slt.extraction.regions import Extractor
+from slt.extraction.video import Picture
 from slt.inference.films import FilmResult, refuse_overwriting, translate_film
 from slt.inference.live import Live, translate_live
 from slt.inference.onnx import SentenceTranslator
 from slt.inference.session import Reading
 from slt.inference.sources import FilmSource, Source
 from slt.inference.subtitles import Caption, Subtitles, clock, describe
-from slt.inference.window import Window, why_no_window
+
+TITLE = "slt"
+QUIT, PANEL = (27, ord("q")), ord("p")
+# Qt ends the whole process where a display is named but cannot be reached, so another process tries first.
+_TRIAL = "import cv2; cv2.namedWindow('slt'); cv2.waitKey(1); cv2.destroyAllWindows()"
 
 
 def show_films(films: Sequence[Path], show: Callable[[Path], None]) -> int:
@@ -100,9 +107,9 @@ def show_live(
     print(f"{subtitles.count} caption{'' if subtitles.count == 1 else 's'} in {srt} and {vtt}")
     if live.record is not None and live.record.is_file():
         print(f"wrote {live.record}")
-    if result.dropped:
-        print(f"{result.dropped} of {result.captured} frames were dropped: the machine was too slow for them, and the "
-              "newest were taken; a lower max_fps, smaller pictures or fewer search.num_beams help")  # fmt: skip
+    if dropped := result.latency.dropped:
+        print(f"{dropped} of {result.captured} frames were dropped: the machine was too slow for them, and the newest "
+              "were taken; a lower max_fps, smaller pictures or fewer search.num_beams help")  # fmt: skip
     for line in result.latency.lines():
         print(f"  {line}")
 
@@ -114,3 +121,36 @@ def _say(caption: Caption, partial: bool) -> None:
         print(f"{erase}{describe(caption)}", flush=True)
     elif erase:
         print(erase + f"[{clock(caption.start)} - ...]  {caption.text} …"[:100], end="", flush=True)
+
+
+class Window:
+    """A `Screen`: q or Esc ends, p shows and hides the panel."""
+
+    def __init__(self, *, panel: bool) -> None:
+        self.panel = panel
+        cv2.namedWindow(TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
+        self._sized = False
+
+    def show(self, picture: Picture) -> bool:
+        """Show an RGB picture (H, W, 3); return whether to go on."""
+        if not self._sized:
+            cv2.resizeWindow(TITLE, picture.shape[1], picture.shape[0])
+            self._sized = True
+        cv2.imshow(TITLE, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        key = cv2.waitKey(1) & 0xFF
+        if key == PANEL:
+            self.panel = not self.panel
+        # A window closed by the mouse is not visible any more.
+        return key not in QUIT and cv2.getWindowProperty(TITLE, cv2.WND_PROP_VISIBLE) >= 1
+
+    def close(self) -> None:
+        cv2.destroyWindow(TITLE)
+
+
+def why_no_window() -> str | None:
+    """Return why no window can be opened here; None where one can."""
+    built = [line for line in cv2.getBuildInformation().split("\n") if line.strip().startswith("GUI:")]
+    if not any("NONE" not in line for line in built):
+        return "this OpenCV was built without windows (opencv-python-headless); pip install opencv-python has them"
+    tried = subprocess.run([sys.executable, "-c", _TRIAL], capture_output=True, timeout=60, check=False)
+    return None if tried.returncode == 0 else "there is no display here"
