@@ -64,7 +64,7 @@ class SinkhornKnopp(nn.Module):
         """(N, K) scores of the teacher -> (N, K) probabilities, each row of sum 1."""
         assert scores.shape[1] == self.num_prototypes
         scaled = scores.float() / temperature
-        rows = processes.total(torch.tensor(float(len(scores)), device=scores.device))
+        rows = processes.total(torch.full((), float(len(scores)), device=scores.device))
         shares = (scaled - processes.highest(scaled)).exp()
         for _ in range(self.iterations):
             used = processes.total(shares.sum(dim=0, keepdim=True))
@@ -81,8 +81,8 @@ def dino_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     """
     logs = (student.float() / temperature).log_softmax(dim=-1)
     pairs = -torch.einsum("ank,bnk->ab", teacher, logs) / student.shape[1]
-    other = ~torch.eye(len(teacher), len(student), dtype=torch.bool, device=pairs.device)
-    return pairs[other].mean()
+    # Sums and not an index, after which the host would wait for a GPU to say how many there are.
+    return (pairs.sum() - pairs.diagonal().sum()) / (pairs.numel() - len(teacher))
 
 
 def ibot_loss(student: Tensor, teacher: Tensor, temperature: float, weights: Tensor) -> Tensor:
@@ -124,7 +124,8 @@ def contrastive_loss(features: Tensor, temperature: float, others: Tensor | None
         same = crop[:, None] == crop
         out = itself if others is None else itself | ~(same | others.repeat(views, views))
         logs = (unit @ unit.T / temperature).masked_fill(out, -torch.inf).log_softmax(dim=-1)
-        return -logs[same & ~itself].mean()
+        positive = same & ~itself  # as many in each row
+        return -torch.where(positive, logs, 0.0).sum() / (len(unit) * (views - 1))
 
 
 def other_moments(clip: Tensor, time: Tensor, apart: float) -> Tensor:
