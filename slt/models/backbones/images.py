@@ -59,6 +59,7 @@ class ImageBackbone(nn.Module):
         return self
 
     def forward(self, x: Tensor, seen: Tensor) -> Tensor:
+        """(B, T, 3, R, R) uint8 crops and (B, T) seen -> (B, T, F)."""
         return on_seen(self._features, x, seen)
 
     def fast_form(self) -> ImageBackbone:
