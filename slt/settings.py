@@ -23,6 +23,11 @@ def not_negative() -> Any:
     return field(metadata={"fits": lambda value: value >= 0, "expected": "a number of at least 0"})
 
 
+def share() -> Any:
+    """A field whose value is a number in [0, 1]."""
+    return field(metadata={"fits": lambda value: 0 <= value <= 1, "expected": "a number in [0, 1]"})
+
+
 def value_fault(key: str, value: Any, about: Mapping[str, Any]) -> str | None:
     """What is wrong with the value of a field whose metadata is `about`; None of None, and where nothing is."""
     if value is None or (value in about.get("choices", (value,)) and about.get("fits", lambda _: True)(value)):
@@ -30,6 +35,13 @@ def value_fault(key: str, value: Any, about: Mapping[str, Any]) -> str | None:
     if "choices" in about:
         return f"{key}={value}: expected one of {', '.join(about['choices'])}{near(str(value), about['choices'])}"
     return f"{key}={value}: expected {about['expected']}"
+
+
+def check_values(settings: Any, where: str) -> None:
+    """Raise ValueError for the first field of a settings object whose value does not fit, a key below `where`."""
+    for part in fields(settings):
+        if fault := value_fault(f"{where}.{part.name}", getattr(settings, part.name), part.metadata):
+            raise ValueError(fault)
 
 
 def keys(*settings: type) -> Callable[[T], T]:

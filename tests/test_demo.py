@@ -213,7 +213,7 @@ MISTAKES = {
     "signer=box alone": (("signer=box",), "signer=box and box belong together"),
     "box turned round": (("signer=box", "box=[50,0,5,40]"), "expected x0, y0, x1, y1 with x0 < x1"),
     "box of three": (("signer=box", "box=[1,2,3]"), "expected x0, y0, x1, y1"),
-    "box beyond the picture": (("signer=box", "box=[500,500,600,600]"), "which is 64x48; give a box within"),
+    "box beyond the picture": (("signer=box", "box=[500,500,600,600]"), "has no 16x16 pixels in the picture, 64x48"),
     "camera": (("source=97",), "source=97: no camera with this number"),
     "camera as a whole": (("source=0", "segments=whole"), "a camera has no end"),
     "record without live": (("record=a.mp4",), "record=a.mp4 is for cameras and live=true"),

@@ -10,6 +10,7 @@ import re
 
 import pytest
 import yaml
+from omegaconf import DictConfig
 
 from slt.config.checks import HOME, check
 from slt.sweeps.grid import jobs_of
@@ -18,7 +19,7 @@ RECIPES = sorted(path.stem for path in (HOME / "experiments").glob("*.yaml"))
 TWO_STEPS = (
     "max_steps=2", "eval_every=2", "log_every=1", "batch_size=4", "batch_frames=null", "num_workers=0", "device=cpu",
     "precision=fp32", "evaluation={num_beams:2,nbest:2,bootstrap:10,report_strips:1,blanked:false}",
-    "decoder.max_tokens=100",
+    "decoder.max_tokens=100", "flat_start=1",
 )  # fmt: skip
 # Published weights are not downloaded: the same parts, drawn at random and small where they may be.
 DINOV2 = (*(f"dataset.streams.{name}.size=28" for name in ("face", "left_hand", "right_hand")),
@@ -27,6 +28,12 @@ STAND_INS = {
     "lsat_scratch": (), "lsat_dinov2_mt5": DINOV2, "lsat_signmusketeers": DINOV2,
     "pretrained": ("dataset.limit=8",),  # two of the tiny corpus's signers have no more
 }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def ran_already() -> list[DictConfig]:
+    """The jobs that this file's tests have run."""
+    return []
 
 
 def text_of(recipe: str) -> str:
@@ -74,13 +81,17 @@ def test_a_study_s_baseline_is_one_of_its_jobs_at_three_seeds(recipe):
 @pytest.mark.parametrize(
     "recipe", [name for name in RECIPES if job(name) == "train" and (not needs(name) or name in STAND_INS)]
 )
-def test_every_recipe_that_can_runs_two_steps(entry, corpus, published, recipe):
-    overrides = [*TWO_STEPS, *STAND_INS.get(recipe, ())]
+def test_every_recipe_that_can_runs_two_steps(compose, entry, corpus, published, ran_already, recipe):
+    overrides = [f"experiments={recipe}", f"dataset.root={corpus}", *TWO_STEPS, *STAND_INS.get(recipe, ())]
     if "/decoder: mt5" in text_of(recipe):
         overrides.append(f"decoder.pretrained={published('mt5')}")
-    ran = entry("train", f"experiments={recipe}", f"dataset.root={corpus}", *overrides)
-    assert ran.status == 0, ran.err
-    assert (ran.folder / "report.html").is_file()
+    job = compose(*overrides)
+    job.study = None
+    if job not in ran_already:  # several studies begin with the same job
+        ran_already.append(job)
+        ran = entry("train", *overrides)
+        assert ran.status == 0, ran.err
+        assert (ran.folder / "report.html").is_file()
 
 
 @pytest.mark.parametrize("decoder", ["t5_small", "bart_small"])

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -97,11 +94,9 @@ def test_training_takes_the_backbone_by_one_key(ran: Any, entry: Any, tiny: list
     assert "were pretrained on stream 'hands', came stream 'face'" in entry("train", *kept, *face).err
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(entry: Any, small: list[str], workers: int) -> None:
-    common = [*small, "stream=face", f"num_workers={workers}", "probe.enabled=false", "objective.loss.max_steps=4",
-              "schedule=constant"]  # fmt: skip
-    first = entry("pretrain", *common, "max_steps=2")
+def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(entry: Any, small: list[str]) -> None:
+    common = [*small, "stream=face", "probe.enabled=false", "objective.loss.max_steps=4", "schedule=constant"]
+    first = entry("pretrain", *common, "max_steps=2", "num_workers=1")  # which has read ahead when it ends
     rest = entry("pretrain", *common, f"resume={first.folder}")
     again = entry("pretrain", *common)
     assert (first.status, rest.status, again.status) == (0, 0, 0), first.err
@@ -109,37 +104,6 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(entry: Any, small: l
     assert [name for name in mine if not torch.equal(mine[name], theirs[name])] == []
     curves = [read_metrics(one.folder / "metrics.csv")["train/loss"] for one in (rest, again)]
     assert curves[0] == curves[1]
-
-
-# A process of its own: see tests/config/test_resume.py.
-DIES_IN_A_SAVE = """
-import os, signal, torch
-from slt.pretrain import pretrain
-torch.set_num_threads(1)
-plain, saves = torch.save, iter(range(100))
-
-def half(payload, file):
-    if "optimizer" in payload and next(saves) == 1:  # last.pt for the second time
-        file.write(b"PK half of it")
-        file.flush()
-        os.kill(os.getpid(), signal.SIGKILL)
-    plain(payload, file)
-
-torch.save = half
-pretrain()
-"""
-
-
-def test_run_killed_in_the_middle_of_a_save_goes_on_bit_for_bit(entry: Any, small: list[str]) -> None:
-    common = [*small, "stream=hands", "probe.enabled=false"]
-    whole = entry("pretrain", *common)
-    child = subprocess.run([sys.executable, "-c", DIES_IN_A_SAVE, *common], timeout=300)
-    assert child.returncode == -signal.SIGKILL
-    killed = next(path.parent for path in Path.cwd().rglob("checkpoints") if path.parent != whole.folder)
-    assert load_checkpoint(killed / "checkpoints" / "last.pt")["step"] == 2
-    rest = entry("pretrain", *common, f"resume={killed}")
-    mine, theirs = (load_file(one.folder / "backbone_hands.safetensors") for one in (rest, whole))
-    assert [name for name in mine if not torch.equal(mine[name], theirs[name])] == []
 
 
 def test_a_run_goes_on_by_its_own_configuration_and_says_whose_objective_it_had(entry: Any, small: list[str]) -> None:
@@ -181,7 +145,7 @@ def test_adapters_leave_the_weights_they_stand_on_and_come_out_merged(entry: Any
             ["backbone=conv_small", "~backbone.embed_dim", "~backbone.depth", "~backbone.num_heads"],
             "has no patch tokens",
         ),
-        (["objective.loss.dino_weight=-1"], "weights are at least 0"),
+        (["objective.loss.dino_weight=-1"], "objective.loss.dino_weight=-1: expected a number of at least 0"),
         (["objective=dno"], "did you mean dino"),
         (["objective=moments"], "clips=null: the objective tells apart moments of a clip"),
         (["objective=moments", "clips=3"], "clips=3: batch_size="),
@@ -191,7 +155,7 @@ def test_adapters_leave_the_weights_they_stand_on_and_come_out_merged(entry: Any
         ),
         (
             ["objective=moments", "clips=1", "objective.loss.contrast_moments=-1"],
-            "objective.loss.contrast_moments: sec",
+            "objective.loss.contrast_moments=-1",
         ),
         (["augment.blurr=1"], "augment.blurr"),
     ],

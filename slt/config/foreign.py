@@ -13,7 +13,7 @@ from typing import Any
 LIBRARIES = ("slt", "torch.nn", "timm", "transformers")  # whose modules of networks may be built
 # What else a configuration of ours builds; no other function is called, for some write files or import by name.
 FACTORIES = {
-    "slt.models.backbones.load_dinov2_backbone",
+    "slt.models.backbones.images.load_dinov2_backbone",
     "slt.synthetic.writing.corpus_folder",
     "slt.models.tokenizer.load_tokenizer",
     "slt.models.tokenizer.train_tokenizer",

@@ -149,7 +149,7 @@ def _check(hypotheses: Sequence[str], references: Sequence[str]) -> None:
             f"scores: expected one hypothesis a reference, got {len(hypotheses)} hypotheses "
             f"and {len(references)} references"
         )
-    if not references:
+    if len(references) == 0:
         raise ValueError("scores: expected sentences, got none; is the split empty?")
     empty = [i for i, reference in enumerate(references) if not reference.strip()]
     if empty:

@@ -39,6 +39,7 @@ class FuseConcatLinear(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, projected: Mapping[str, Tensor], seen: Mapping[str, Tensor]) -> Tensor:
+        """Name -> (B, T, D) and name -> (B, T) bool -> (B, T, D)."""
         content, _ = self.missing(projected, seen)
         return self.dropout(self.linear(content.flatten(2)))
 
@@ -51,6 +52,7 @@ class FuseMean(nn.Module):
         self.missing = MissingStreams(streams=streams, embed_dim=embed_dim)
 
     def forward(self, projected: Mapping[str, Tensor], seen: Mapping[str, Tensor]) -> Tensor:
+        """Name -> (B, T, D) and name -> (B, T) bool -> (B, T, D)."""
         content, there = self.missing(projected, seen)
         weight = there / there.sum(dim=2, keepdim=True).clamp(min=1)
         return _weighted(content, weight.to(content.dtype), there)
@@ -68,6 +70,7 @@ class FuseGated(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, projected: Mapping[str, Tensor], seen: Mapping[str, Tensor]) -> Tensor:
+        """Name -> (B, T, D) and name -> (B, T) bool -> (B, T, D)."""
         content, there = self.missing(projected, seen)
         scores = self.gate(content.flatten(2)).unflatten(2, content.shape[2:])
         scores = scores.masked_fill(~there[..., None], torch.finfo(scores.dtype).min)

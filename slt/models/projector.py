@@ -18,4 +18,5 @@ class StreamProjector(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, T, F) -> (B, T, D)."""
         return self.dropout(self.linear(self.norm(x)))

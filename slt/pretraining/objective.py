@@ -17,6 +17,7 @@ from slt.pretraining.losses import block_masks, contrastive_loss, dino_loss, ibo
 from slt.pretraining.networks import StudentTeacher
 from slt.pretraining.probe import feature_std
 from slt.pretraining.views import Views
+from slt.settings import check_values, not_negative, positive, share
 from slt.training import processes
 from slt.training.finite import FirstBad
 
@@ -47,19 +48,23 @@ class SelfDistillation:
         step: updates done.
     """
 
-    dino_weight: float
-    ibot_weight: float
-    koleo_weight: float
-    contrast_weight: float
-    contrast_temperature: float
-    contrast_moments: float | None
+    dino_weight: float = not_negative()
+    ibot_weight: float = not_negative()
+    koleo_weight: float = not_negative()
+    contrast_weight: float = not_negative()
+    contrast_temperature: float = positive()
+    contrast_moments: float | None = not_negative()
     contrast_head: bool
-    student_temperature: float
-    teacher_temperature: Sequence[float]
+    student_temperature: float = positive()
+    teacher_temperature: Sequence[float] = field(
+        metadata={"fits": lambda value: min(value) > 0, "expected": "two numbers above 0"}
+    )
     temperature_warmup: int
-    momentum: float
-    mask_share: Sequence[float]
-    mask_probability: float
+    momentum: float = share()
+    mask_share: Sequence[float] = field(
+        metadata={"fits": lambda value: 0 <= value[0] <= value[1] < 1, "expected": "two shares, the smaller first"}
+    )
+    mask_probability: float = share()
     freeze_prototypes: int
     max_steps: int
     step: int = field(default=0, init=False)
@@ -68,23 +73,9 @@ class SelfDistillation:
     _finite: dict[str, FirstBad] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
-        weights = self.weights
-        if min(weights.values()) < 0 or self.dino_weight + self.ibot_weight + self.contrast_weight <= 0:
-            raise ValueError(f"objective: weights are at least 0, and dino, ibot or contrast above it; got {weights}")
-        if min(self.student_temperature, self.contrast_temperature, *self.teacher_temperature) <= 0:
-            raise ValueError(
-                f"objective: temperatures are above 0, got student {self.student_temperature}, teacher "
-                f"{list(self.teacher_temperature)}, contrast {self.contrast_temperature}"
-            )
-        if not 0 <= self.momentum <= 1:
-            raise ValueError(f"objective: momentum lies in [0, 1], got {self.momentum}")
-        if not 0 <= self.mask_share[0] <= self.mask_share[1] < 1 or not 0 <= self.mask_probability <= 1:
-            raise ValueError(
-                "objective: mask_share is two numbers in [0, 1), the smaller first, and mask_probability in [0, 1]; "
-                f"got {list(self.mask_share)} and {self.mask_probability}"
-            )
-        if (apart := self.contrast_moments) is not None and apart < 0:
-            raise ValueError(f"objective.loss.contrast_moments: seconds of at least 0, or null; got {apart}")
+        check_values(self, "objective.loss")
+        if self.dino_weight + self.ibot_weight + self.contrast_weight == 0:
+            raise ValueError(f"objective.loss: one of dino, ibot and contrast weighs more than 0, got {self.weights}")
 
     @property
     def weights(self) -> dict[str, float]:

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from slt.settings import check_values, not_negative, positive, share
+
 
 @dataclass(frozen=True)
 class Views:
@@ -51,9 +53,9 @@ class Draws(torch.Generator):
     mine: slice
 
 
-def _is(kind: str) -> Any:
-    """A field that is a `share` in [0, 1] or a `range`, two numbers in (0, 1]."""
-    return field(metadata={"is": kind})
+def _range() -> Any:
+    fits = {"fits": lambda value: 0 < value[0] <= value[1] <= 1, "expected": "two shares in (0, 1], the smaller first"}
+    return field(metadata=fits)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,40 +80,28 @@ class CropViews:
         cover_share: area that is covered, at most.
     """
 
-    views: int
-    size: int
-    scale: Sequence[float] = _is("range")
-    parts: int
-    part_size: int
-    part_scale: Sequence[float] = _is("range")
+    views: int = field(metadata={"fits": lambda value: value >= 2, "expected": "a number of at least 2"})
+    size: int = positive()
+    scale: Sequence[float] = _range()
+    parts: int = not_negative()
+    part_size: int = positive()
+    part_scale: Sequence[float] = _range()
     turn: float
-    stretch: float = _is("share")
-    flip: float = _is("share")
-    brightness: float = _is("share")
-    contrast: float = _is("share")
-    saturation: float = _is("share")
-    tint: float = _is("share")
-    grey: float = _is("share")
-    invert: float = _is("share")
-    blur: float = _is("share")
-    blur_sigma: Sequence[float] = _is("range")
-    cover: float = _is("share")
-    cover_share: float = _is("share")
+    stretch: float = share()
+    flip: float = share()
+    brightness: float = share()
+    contrast: float = share()
+    saturation: float = share()
+    tint: float = share()
+    grey: float = share()
+    invert: float = share()
+    blur: float = share()
+    blur_sigma: Sequence[float] = _range()
+    cover: float = share()
+    cover_share: float = share()
 
     def __post_init__(self) -> None:
-        if self.views < 2 or self.parts < 0 or min(self.size, self.part_size) < 1:
-            raise ValueError(
-                "augment: views must be at least 2, parts at least 0 and both sizes at least 1, got "
-                f"views={self.views}, parts={self.parts}, size={self.size}, part_size={self.part_size}"
-            )
-        for key in fields(self):
-            kind, value = key.metadata.get("is"), getattr(self, key.name)
-            if kind == "share" and not 0 <= value <= 1:
-                raise ValueError(f"augment.{key.name}: expected a number in [0, 1], got {value}")
-            if kind == "range" and not 0 < value[0] <= value[1] <= 1:
-                raise ValueError(
-                    f"augment.{key.name}: expected two shares in (0, 1], the smaller first, got {value[0]}, {value[1]}"
-                )
+        check_values(self, "augment")
 
     def __call__(self, crops: Tensor, others: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Crops (N, 3, R, R) uint8 -> views of the whole and parts, uint8 (V, N, 3, r, r) and (W, N, 3, r', r').

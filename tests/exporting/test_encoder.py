@@ -167,7 +167,7 @@ def onnx_runner(model: Model, path: Path) -> Callable[..., Any]:
     )
 
 
-@pytest.mark.parametrize(("kind", "way"), zip(SHAPES, itertools.product(FUSIONS, (1, 2)), strict=True))
+@pytest.mark.parametrize(("kind", "way"), [*zip(SHAPES, itertools.product(FUSIONS, (1, 2)), strict=True)])
 def test_every_backbone_fusion_and_downsample_gives_its_numbers_in_torchscript(
     kind: str, way: tuple[str, int], tmp_path: Path
 ) -> None:

@@ -286,9 +286,9 @@ def test_the_same_seed_draws_the_same_views():
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"views": 1}, "views must be at least 2"),
+        ({"views": 1}, "augment.views=1: expected a number of at least 2"),
         ({"part_scale": [0.6, 0.3]}, "augment.part_scale"),
-        ({"blur": 2}, "augment.blur: expected a number in"),
+        ({"blur": 2}, "augment.blur=2: expected a number in"),
         ({"tint": -1}, "augment.tint"),
     ],
 )

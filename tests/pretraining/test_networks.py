@@ -165,8 +165,8 @@ def test_report_names_what_one_watches():
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"dino_weight": 0.0, "ibot_weight": 0.0}, "dino, ibot or contrast above it"),
-        ({"student_temperature": 0.0}, "temperatures are above 0"),
+        ({"dino_weight": 0.0, "ibot_weight": 0.0}, "one of dino, ibot and contrast weighs more than 0"),
+        ({"student_temperature": 0.0}, "student_temperature=0.0: expected a number above 0"),
         ({"mask_share": [0.5, 0.2]}, "the smaller first"),
     ],
 )

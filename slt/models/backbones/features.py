@@ -14,6 +14,7 @@ class FeatureBackbone(nn.Module):
         self.num_features = num_features
 
     def forward(self, x: Tensor, seen: Tensor) -> Tensor:
+        """(B, T, F) and (B, T) seen -> (B, T, F), zero where not seen."""
         if x.shape[-1] != self.num_features:
             raise ValueError(f"features are {x.shape[-1]} wide, backbone.num_features says {self.num_features}")
         return torch.where(seen[..., None], x.float(), 0.0)

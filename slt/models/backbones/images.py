@@ -61,6 +61,7 @@ class ImageBackbone(nn.Module):
         return self
 
     def forward(self, x: Tensor, seen: Tensor) -> Tensor:
+        """(B, T, 3, R, R) uint8 crops and (B, T) seen -> (B, T, F)."""
         return on_seen(self._features, x, seen, together=self.together)
 
     def fast_form(self) -> ImageBackbone:

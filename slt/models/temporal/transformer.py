@@ -27,6 +27,7 @@ class Downsample(nn.Module):
         self.conv = nn.Conv1d(embed_dim, embed_dim, kernel_size=2 * stride + 1, stride=stride, padding=stride)
 
     def forward(self, x: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, T, D) and (B, T) bool frames -> (B, T', D) and (B, T') bool."""
         x = self.conv((x * frames[..., None]).transpose(1, 2)).transpose(1, 2)
         # By index and not by slice, whose length torch.export cannot prove to be the convolution's.
         return x, frames.index_select(1, torch.arange(x.shape[1], device=x.device) * self.stride)
