@@ -93,14 +93,14 @@ def test_flat_start_spreads_the_signs_evenly_and_leaves_padding_out() -> None:
         scores[clip, frame, gloss] = 50
     scores[1, 2, 1] = 50
     scores[1, 3:, 3] = 50
-    assert gloss_loss(scores, present, [[1, 2, 3], [2, 1]], flat=True).item() < 1e-6
+    assert gloss_loss(scores, present, [6, 3], [[1, 2, 3], [2, 1]], flat=True).item() < 1e-6
 
 
 def test_ctc_costs_nothing_on_the_right_signs_and_much_on_others() -> None:
     present = torch.ones(1, 5, dtype=torch.bool)
     scores = 50.0 * torch.nn.functional.one_hot(torch.tensor([[1, 1, 0, 2, 2]]), 4).float()
-    assert gloss_loss(scores, present, [[1, 2]], flat=False).item() < 1e-4
-    assert gloss_loss(scores, present, [[2, 1]], flat=False).item() > 10
+    assert gloss_loss(scores, present, [5], [[1, 2]], flat=False).item() < 1e-4
+    assert gloss_loss(scores, present, [5], [[2, 1]], flat=False).item() > 10
 
 
 @pytest.mark.parametrize(("downsample", "named"), [(1, []), (2, ["b", "d"])])
@@ -122,7 +122,7 @@ def test_clips_too_short_for_ctc_are_named_once(downsample: int, named: list[str
 def test_a_clip_with_fewer_frames_than_signs_is_no_infinity() -> None:
     present = torch.tensor([[True, True, False], [True, True, True]])
     scores = torch.randn(2, 3, 4, requires_grad=True)
-    loss = gloss_loss(scores, present, [[1, 2, 3], [1, 2]], flat=False)
+    loss = gloss_loss(scores, present, [2, 3], [[1, 2, 3], [1, 2]], flat=False)
     loss.backward()
     assert loss.isfinite()
     assert scores.grad is not None
