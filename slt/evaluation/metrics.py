@@ -144,6 +144,8 @@ def _interval(values: list[float]) -> tuple[float, float]:
 
 
 def _check(hypotheses: Sequence[str], references: Sequence[str]) -> None:
+    if isinstance(hypotheses, str) or isinstance(references, str):
+        raise ValueError("scores: expected lists of sentences, got a single string; its letters would be scored")
     if len(hypotheses) != len(references):
         raise ValueError(
             f"scores: expected one hypothesis a reference, got {len(hypotheses)} hypotheses "

@@ -33,7 +33,8 @@ from hydra.utils import instantiate
 from memory import loop
 
 from slt.config.checks import CONF
-from slt.extraction.landmarks import MediaPipeLandmarker
+from slt.extraction.mediapipe_models import cache_folder, prepare_models
+from slt.extraction.mediapipe_tasks import Task, Tasks
 from slt.extraction.regions import Extractor
 from slt.extraction.video import frames_at, probe, read_frames, target_rate
 from slt.extraction.writer import ClipWriter
@@ -45,28 +46,25 @@ WAYS = ("alone", "extractor", "files")
 class Alone:
     """The two landmarkers by themselves, as a first extractor would loop them over whole frames."""
 
-    def __init__(self, landmarker: MediaPipeLandmarker) -> None:
-        self.tasks = [
-            landmarker._open("PoseLandmarker", "pose_landmarker.task", "VIDEO", {}),
-            landmarker._open("HandLandmarker", "hand_landmarker.task", "VIDEO", {"num_hands": 2}),
-        ]
-        self.image = landmarker._image
-        self.time = 0
+    def __init__(self, folder: Path) -> None:
+        graphs = {
+            "pose": Task("PoseLandmarker", "pose_landmarker.task", "VIDEO", {}),
+            "hands": Task("HandLandmarker", "hand_landmarker.task", "VIDEO", {"num_hands": 2}),
+        }
+        self.names, self.tasks, self.time = tuple(graphs), Tasks(graphs, folder), 0
 
     def __call__(self, frames: Frames) -> int:
         """Loop over one film; the clock goes on from the one before."""
         begin = self.time + 1000
         for seconds, picture in frames:
             self.time = begin + round(seconds * 1000)
-            image = self.image(picture)
-            for task in self.tasks:
-                task.detect_for_video(image, self.time)
+            for name in self.names:
+                self.tasks.track(name, self.time, picture)
         return len(frames)
 
     def close(self) -> None:
         """Free the graphs."""
-        for task in self.tasks:
-            task.close()
+        self.tasks.close()
 
 
 def from_memory(frames: Frames, fps: float, seconds: Sequence[float]) -> Iterator[tuple[float, np.ndarray]]:
@@ -104,7 +102,7 @@ def process(film: Path, hand_threads: int, turns: int, seconds: float, barrier: 
         scratch.mkdir()
         chosen = {key: cfg[key] for key in ("packed", "encoding", "quality", "points", "pose_format")}
         writer = ClipWriter(out=out, folders=dict(cfg.folders), **chosen)
-        alone = Alone(landmarker)
+        alone = Alone(prepare_models(cache_folder()))
         ways: dict[str, Callable[[], int]] = {
             "alone": lambda: alone(frames),
             "extractor": lambda: extract(extractor, frames, fps),

@@ -37,6 +37,7 @@ from omegaconf import OmegaConf
 
 from slt.config.checks import CONF
 from slt.demo import build_extractor, rebuild
+from slt.extraction.mediapipe_models import cache_folder, prepare_models
 from slt.extraction.video import probe, read_frames, target_rate
 from slt.inference.latency import CAPTION
 from slt.inference.live import Live, LiveResult, translate_live
@@ -152,7 +153,7 @@ class Bench:
 def ratio(bench: Bench, turns: int, seconds: float) -> None:
     """Measure both ways in turns and print a line for each."""
     frames = list(read_frames(bench.film, fps=bench.fps))
-    alone = Alone(bench.extractor.landmarker)
+    alone = Alone(prepare_models(cache_folder()))
 
     def run_alone(length: float) -> tuple[float, float]:
         begin, count = time.perf_counter(), 0

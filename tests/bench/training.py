@@ -156,7 +156,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         whole = configuration([*common, "dataset.fps=null", "dataset.max_frames=null"])
         plain = build.build_splits(whole, ["train"], augment=False)["train"]
-        write_features(model.encoder, plain, Path(folder), next(model.parameters()).device)
+        write_stream_features(model.encoder, plain, Path(folder), next(model.parameters()).device)
         lean = configuration([common[0], *features_only(Path(folder), list(clips.streams))])
         features = train(lean, args.steps)[-1]
     print(f"\ntraining, {args.steps} updates: clips/s  frames/s  share of the step spent waiting for data")

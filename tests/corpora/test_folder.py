@@ -154,6 +154,9 @@ def test_a_long_clip_is_thinned_to_max_frames(root):
     data = dataset(root, max_frames=7)
     assert data.lengths.tolist() == [6, 7, 7]
     assert [len(data[clip].seen["pose"]) for clip in range(3)] == [6, 7, 7]
+    # Of twelve frames the middle one of each seventh.
+    expected = dataset(root)[1].streams["left_hand"][[0, 2, 4, 6, 7, 9, 11]]
+    assert (data[1].streams["left_hand"] == expected).all()
 
 
 def test_streams_within_the_tolerance_are_cut_to_the_shortest_and_counted(root, caplog):

@@ -186,6 +186,7 @@ def test_perfect_and_empty_output():
 def test_what_cannot_be_scored_is_said():
     for hypotheses, references, message in (
         ([], [], "got none"),
+        ("casa", "casa", "single string"),
         (["a"], ["a", "b"], "1 hypotheses and 2 references"),
         (["a", "b"], ["a", " "], "reference 1"),
     ):
