@@ -138,8 +138,9 @@ def test_the_term_that_is_not_finite_is_named():
     model, objective = twins(), SelfDistillation(**LOSS)
     with torch.no_grad():
         model.student.patch_head.prototypes.fill_(float("nan"))
-    with pytest.raises(ValueError, match=r"the loss is nan at step 1, and its term ibot went first"):
-        objective(model, views())
+    assert objective.blame() == ""
+    objective(model, views())
+    assert objective.blame() == ", and its term ibot went first"
 
 
 def test_schedules_go_from_their_first_to_their_last_value():
