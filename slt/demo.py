@@ -42,7 +42,7 @@ def build_extractor(cfg: DictConfig, opened: Opened) -> Extractor:
 
 def rebuild(checkpoint: Path, trust: Sequence[str] = ()) -> Any:
     """Make a model of a checkpoint; `trust` as in `slt.config.build.restore`."""
-    from slt.export import open_run  # here: an exported folder needs no torch
+    from slt.commands.export import open_run  # here: an exported folder needs no torch
 
     return open_run(checkpoint, trust=trust)[0]
 

@@ -7,8 +7,6 @@ import sys
 from pathlib import Path
 
 from slt.config.checks import HOME
-from slt.sweeps.notebook import rebuild
-from slt.sweeps.page import summary, write_sweep
 
 
 def report() -> None:
@@ -27,8 +25,12 @@ def report() -> None:
     given = parser.parse_args()
     try:
         if given.command == "sweep":
+            from slt.sweeps.page import summary, write_sweep  # here: `--help` draws nothing
+
             print(summary(write_sweep(given.folder)))
         else:
+            from slt.sweeps.notebook import rebuild
+
             print("\n".join(rebuild(given.notebook, given.runs, given.names)))
             print(f"notebook: {given.notebook}")
     except (ValueError, OSError) as error:

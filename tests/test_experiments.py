@@ -111,7 +111,7 @@ def test_every_recipe_of_pretraining_runs_two_steps(entry, corpus, recipe):
 
 
 def test_a_recipe_s_grid_is_run_by_its_name_alone(entry, tiny, monkeypatch):
-    monkeypatch.setattr("slt.train.save_curves", lambda curves, path: None)
+    monkeypatch.setattr("slt.commands.train.save_curves", lambda curves, path: None)
     ran = entry("train", "-m", "experiments=fusion", *tiny, "max_steps=1", "eval_every=1", "final=null", "seed=1")
     assert ran.status == 0, ran.err
     kinds = {

@@ -15,7 +15,7 @@ import pytest
 import torch
 from bench.landmarker_stub import write_film
 
-from slt.export import open_run
+from slt.commands.export import open_run
 from slt.exporting import folder as folders
 from slt.inference import OnnxTranslator
 from slt.inference.checkpoint import CheckpointTranslator, TorchScriptTranslator
@@ -251,7 +251,7 @@ def test_the_split_compared_is_the_run_s_own_and_a_missing_one_is_named_with_its
         compared.append(given.clips.split)
         raise ValueError("enough")
 
-    monkeypatch.setattr("slt.export.export_folder", stop)
+    monkeypatch.setattr("slt.commands.export.export_folder", stop)
     the_message(entry("export", f"checkpoint={own}", "out=x", f"dataset.root={alone}"))
     assert compared == ["train"]
     message = the_message(entry("export", f"checkpoint={own}", "out=x", f"dataset.root={alone}", "parity.split=test"))
@@ -270,7 +270,7 @@ def test_export_is_on_the_board_between_its_checkpoint_and_its_folder(
     def made_before(_: Any, out: Path, *__: Any, **___: Any) -> Any:
         return read_manifest(Path(shutil.copytree(exported, out)))
 
-    monkeypatch.setattr("slt.export.export_folder", made_before)
+    monkeypatch.setattr("slt.commands.export.export_folder", made_before)
     ran = entry("export", f"checkpoint={run}", "out=made/shown", "wandb.mode=offline")
     assert ran.status == 0, ran.err
     found = records(ran.folder)

@@ -31,7 +31,7 @@ SHORT = ("final=null", "max_steps=1", "eval_every=1")
 @pytest.fixture
 def no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nobody looks at the curves: drawing them takes as long as the steps of a short run."""
-    monkeypatch.setattr("slt.train.save_curves", lambda curves, path: None)
+    monkeypatch.setattr("slt.commands.train.save_curves", lambda curves, path: None)
 
 
 @pytest.mark.usefixtures("no_curves")
@@ -112,7 +112,7 @@ def test_the_loss_and_its_updates_are_those_of_the_configuration(
         given.update(vars(parts["objective"]), settings=parts["settings"], batching=parts["batches"].batching)
         raise ValueError("seen")
 
-    monkeypatch.setattr("slt.train.Trainer", built)
+    monkeypatch.setattr("slt.commands.train.Trainer", built)
     keys = ("label_smoothing=0.3", "gloss_weight=0.7", "flat_start=9", "accumulate=3", "grad_clip=0.4")
     assert "seen" in entry("train", *tiny, *keys).err
     assert (given["label_smoothing"], given["gloss_weight"], given["flat_start"]) == (0.3, 0.7, 9)
@@ -123,16 +123,16 @@ def test_the_loss_and_its_updates_are_those_of_the_configuration(
 
 @pytest.mark.usefixtures("no_curves")
 def test_selection_is_never_on_test(entry: Any, tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    import slt.train
+    import slt.commands.train
 
     asked: list[list[str]] = []
-    plain = slt.train.validate
+    plain = slt.commands.train.validate
 
     def spied(translator: Any, batches: Any, *arguments: Any, **options: Any) -> Any:
         asked.append(sorted(batches.dataset.ids))
         return plain(translator, batches, *arguments, **options)
 
-    monkeypatch.setattr(slt.train, "validate", spied)
+    monkeypatch.setattr(slt.commands.train, "validate", spied)
     corpus = Path(next(key for key in tiny if key.startswith("dataset.root=")).partition("=")[2])
     entry("train", *tiny, *SHORT)
     assert asked == [_ids(corpus, "val")]

@@ -11,7 +11,6 @@ import os
 import re
 import secrets
 import shutil
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -52,7 +51,7 @@ def in_processes(function: Job) -> Job:
     """Makes a job of Hydra's run in `devices` processes of this machine, or as one of those of torchrun or srun."""
 
     @functools.wraps(function)
-    def job(cfg: DictConfig) -> float:
+    def run(cfg: DictConfig) -> float:
         if cfg.resume not in (None, "auto"):
             cfg = _own_config(cfg)
         place = processes.outside(os.environ)
@@ -64,12 +63,10 @@ def in_processes(function: Job) -> Job:
                 log.info("process %d of %d that %s has started", place.rank, place.world, place.starter)
                 return _as_one(function, cfg)
         OmegaConf.resolve(cfg)
-        main = sys.modules["__main__"].__spec__
-        module = main.name if function.__module__ == "__main__" and main is not None else function.__module__
-        return float(launch(_in_process, (module, function.__name__, cfg, HydraConfig.instance().cfg),
-                            count=cfg.devices))  # fmt: skip
+        job = (function.__module__, function.__name__, cfg, HydraConfig.instance().cfg)
+        return float(launch(_in_process, job, count=cfg.devices))
 
-    return job
+    return run
 
 
 def _own_config(cfg: DictConfig) -> DictConfig:

@@ -19,8 +19,8 @@ from typing import Any
 
 import torch
 
+from slt.commands.export import open_run
 from slt.config import build
-from slt.export import open_run
 from slt.exporting import graphs
 from slt.exporting.folder import Comparison, export_folder
 from slt.exporting.precision import convert

@@ -152,9 +152,6 @@ def worker(seeds: Path, work: Path, seed: int) -> None:
     sys.path.append(str(work / "modules"))
     import torch
 
-    import slt.demo
-    import slt.export  # noqa: F401
-
     torch.set_num_threads(1)
     platform.processor()  # asks `uname` once
     watch = Watch(work)

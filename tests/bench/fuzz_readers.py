@@ -160,7 +160,7 @@ def read_points(root: Path, *, file: str) -> None:
 
 
 def read_checkpoint(root: Path) -> None:
-    from slt.export import open_run
+    from slt.commands.export import open_run
 
     open_run(root)
 

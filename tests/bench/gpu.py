@@ -36,10 +36,10 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from slt.commands.pretrain import build_twins
 from slt.config import build
 from slt.config.checks import CONF
 from slt.models.tokenizer import Tokenize, train_tokenizer
-from slt.pretrain import build_twins
 from slt.pretraining.views import Views
 from slt.streams.batch import Batch
 from slt.training.loop import Run, Trainer, parameter_groups

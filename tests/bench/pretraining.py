@@ -20,9 +20,9 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from slt.commands.pretrain import build_twins, build_views
 from slt.config import build
 from slt.config.checks import CONF
-from slt.pretrain import build_twins, build_views
 from slt.pretraining.networks import StudentTeacher
 from slt.pretraining.views import Views
 from slt.training.loop import Run, Trainer, parameter_groups

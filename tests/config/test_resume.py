@@ -40,7 +40,7 @@ MEASURED = ("train/clips_per_second", "train/data_wait")  # of the clock, not of
 @pytest.fixture(autouse=True)
 def _no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody looks at these curves, and drawing them is half of such a short run."""
-    monkeypatch.setattr("slt.train.save_curves", lambda curves, path: None)
+    monkeypatch.setattr("slt.commands.train.save_curves", lambda curves, path: None)
 
 
 class Stopped(Exception): ...
@@ -202,7 +202,7 @@ def test_a_job_killed_in_its_examination_is_examined_and_not_trained_again(
 ) -> None:
     own = [*tiny, "max_steps=2", "eval_every=1", "resume=auto", "hydra.run.dir=own"]
     with monkeypatch.context() as full:
-        full.setattr("slt.train.score_split", partial(_raise, OSError("no space left")))
+        full.setattr("slt.commands.train.score_split", partial(_raise, OSError("no space left")))
         assert entry("train", *own).status == 1
     before = read_metrics(Path("own/metrics.csv"))
     assert before["train/loss"]

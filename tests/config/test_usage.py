@@ -67,6 +67,19 @@ def test_the_whole_configuration_is_printed_and_nothing_runs(entry: Any, compose
     )
 
 
+@pytest.mark.parametrize("shown", [["--help"], ["--cfg", "job"]], ids=" ".join)
+def test_what_is_shown_needs_no_library_of_models_films_or_charts(tmp_path: Path, shown: list[str]) -> None:
+    heavy = ("torch", "transformers", "timm", "mediapipe", "onnxruntime", "pandas", "matplotlib", "wandb")
+    code = (
+        f"import importlib, sys\nfor name in {COMMANDS}: importlib.import_module(f'slt.{{name}}')\n"
+        f"sys.modules['slt.train'].train(); print('brought:', *{{*{heavy}}} & {{*sys.modules}})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *shown], capture_output=True, text=True, cwd=tmp_path, timeout=120
+    )
+    assert done.stdout.endswith("\nbrought:\n"), done.stderr
+
+
 def test_a_reader_who_has_enough_of_the_help_gets_no_error(tmp_path: Path) -> None:
     code = "from slt.config.entry import main; main('train')(print)()"
     done = subprocess.Popen(

@@ -15,8 +15,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional
 
 import slt.models
+from slt.commands.pretrain import build_twins
 from slt.models.backbones.seen import on_all, on_seen
-from slt.pretrain import build_twins
 from slt.pretraining.views import Views
 from slt.training.finite import FirstBad
 from slt.training.loop import parameter_groups
