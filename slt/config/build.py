@@ -149,11 +149,10 @@ def build_backbone(node: DictConfig, stream: str, shape: list[int], *, rebuilt: 
 
 
 def build_optimizer(node: DictConfig, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-    """The optimizer over parameter groups; on a GPU in one kernel where it has such a form and nothing else is said."""
+    """The optimizer over parameter groups, in one kernel where it has such a form and nothing else is said."""
     make = instantiate(node, _convert_="all")
     fused = "fused" in inspect.signature(make.func).parameters and node.get("fused") is None
-    on_gpu = groups[0]["params"][0].device.type == "cuda"
-    return make(groups, fused=True) if fused and on_gpu else make(groups)
+    return make(groups, fused=True) if fused else make(groups)
 
 
 def as_model(

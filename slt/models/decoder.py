@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import (
+    AttentionInterface,
     AutoConfig,
     AutoModelForSeq2SeqLM,
     DynamicCache,
@@ -25,9 +26,11 @@ from transformers import (
 from transformers.cache_utils import DynamicLayer
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 
+from slt.models.attention import attend, hiding
 from slt.models.search import Floats, Found, Ids, Search, Tokens, search
 from slt.text import near
 
+_ATTENTION = "slt"  # under which transformers' models find `_attention`
 # What models call the cache that they are handed: transformers 5.24 renamed it.
 _CACHE = "cache" if "cache" in Seq2SeqLMOutput.__dataclass_fields__ else "past_key_values"
 
@@ -70,6 +73,7 @@ class TextSeq2SeqDecoder(nn.Module):
             self.model = AutoModelForSeq2SeqLM.from_config(settings)
         else:
             self.model = _published(pretrained, config)
+        self.model.set_attn_implementation(_ATTENTION)
         if config.get("tie_word_embeddings") is False and _is_tied(self.model):
             head = self.model.get_output_embeddings()
             head.weight = nn.Parameter(head.weight.detach().clone())
@@ -175,22 +179,32 @@ def entered(norm: nn.Module, bridge: nn.Module, encoder: Any, memory: Tensor, pr
 
 
 def _mask(present: Tensor) -> Tensor:
-    """What transformers' models take for (B, T') bool: integers on a processor, elsewhere what is added to scores.
+    """(B, T') bool as what is added to scores (B, 1, 1, T').
 
-    Of integers transformers asks whether they hide anything at all, and the host would wait for a GPU's answer.
+    Of bools transformers asks whether they hide anything at all, and the host would wait for a GPU's answer.
     """
-    if present.device.type == "cpu":
-        return present.long()
-    return torch.where(present, 0.0, torch.finfo(torch.float16).min)[:, None, None]
+    return hiding(~present)[:, None, None]
 
 
-def _causal(tokens: Tensor) -> Tensor | None:
-    """The mask of the past for tokens (B, L), where transformers would look for one of its own making (see `_mask`)."""
-    if tokens.device.type == "cpu":
-        return None
+def _causal(tokens: Tensor) -> Tensor:
+    """The mask of the past for tokens (B, L), (B, 1, L, L); see `_mask`."""
     length = tokens.shape[1]
-    hidden = torch.ones(length, length, dtype=torch.bool, device=tokens.device).triu(1)
-    return torch.where(hidden, torch.finfo(torch.float16).min, 0.0).expand(len(tokens), 1, length, length)
+    later = torch.ones(length, length, dtype=torch.bool, device=tokens.device).triu(1)
+    return hiding(later).expand(len(tokens), 1, length, length)
+
+
+def _attention(
+    module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, *, dropout: float = 0.0,
+    scaling: float | None = None, position_bias: Tensor | None = None, **_: Any,
+) -> tuple[Tensor, None]:  # fmt: skip
+    """`attend` as transformers' models call it; masks of ours hide the future too, so nothing is causal by itself."""
+    if position_bias is not None:
+        mask = position_bias if mask is None else position_bias + mask
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    return attend(query, key, value, mask, scale=scale, dropout=dropout).transpose(1, 2).contiguous(), None
+
+
+AttentionInterface.register(_ATTENTION, _attention)
 
 
 class _Step:

@@ -23,6 +23,7 @@ from slt.training import processes
 from slt.training.checkpoint import load_weights, save_checkpoint
 from slt.training.finite import FirstBad
 from slt.training.machine import Compute
+from slt.training.masks import quick_masks
 from slt.training.record import Record
 from slt.training.schedule import cosine
 from slt.training.settings import LoopSettings
@@ -99,7 +100,7 @@ class Trainer:
         stream = self.batches.start(self.step_count * s.accumulate)
         since, count = time.perf_counter(), 0
         bar = tqdm(total=s.max_steps, initial=self.step_count, unit="step", desc="train", disable=not processes.first())
-        with self.profiler or nullcontext(), signals() as caught, bar:
+        with self.profiler or nullcontext(), quick_masks(), signals() as caught, bar:
             while self.step_count < s.max_steps and not self.exhausted and not processes.max_signal(caught):
                 loss, passed = self.step(stream)
                 if self.profiler is not None:

@@ -76,7 +76,7 @@ class ImageBackbone(nn.Module):
         mixed = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
         dtype = torch.get_autocast_dtype(kind) if mixed else self.mean.dtype
         # Arithmetic first, in one precision and channel by channel, then the layout: six times as fast on a CPU.
-        pictures = crops.to(self.mean.dtype).sub(self.mean).div_(self.std)
+        pictures = crops.to(self.mean.dtype, copy=True).sub_(self.mean).div_(self.std)
         return pictures.to(dtype).contiguous(memory_format=torch.channels_last)
 
     def _features(self, crops: Tensor) -> Tensor:
