@@ -203,13 +203,14 @@ def test_a_disturbed_weight_fails_the_export_and_leaves_nothing(
 
 
 def disturb(path: Path) -> None:
-    """Add noise to a graph's largest weight (a constant would vanish before a softmax, or behind a norm)."""
+    """Add noise to a graph's largest weights (a constant would vanish before a softmax, or behind a norm)."""
     model = onnx.load(path)
     weights = [tensor for tensor in model.graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT]
-    tensor = max(weights, key=lambda one: np.prod(one.dims))
-    changed = onnx.numpy_helper.to_array(tensor).copy()
-    changed += np.random.default_rng(0).normal(0, 0.1, changed.shape).astype(np.float32)
-    tensor.CopyFrom(onnx.numpy_helper.from_array(changed, tensor.name))
+    most = max(np.prod(tensor.dims) for tensor in weights)
+    for tensor in [tensor for tensor in weights if np.prod(tensor.dims) == most]:
+        changed = onnx.numpy_helper.to_array(tensor).copy()
+        changed += np.random.default_rng(0).normal(0, 0.1, changed.shape).astype(np.float32)
+        tensor.CopyFrom(onnx.numpy_helper.from_array(changed, tensor.name))
     onnx.save(model, path)
 
 

@@ -22,7 +22,7 @@ from slt.evaluation.prediction import read_predictions
 from slt.training.checkpoint import load_checkpoint
 from slt.training.record import read_metrics
 
-DECODER = "{d_model:16,d_kv:8,num_heads:2,d_ff:32,num_layers:1,dropout_rate:0.0,feed_forward_proj:gated-gelu}"
+DECODER = "{d_model:16,decoder_layers:1,decoder_attention_heads:2,decoder_ffn_dim:32,dropout:0.0}"
 # Batches of three clips: two for one process and one for the other, and at times a part shows nothing of a stream.
 SAME = (
     f"decoder.config={DECODER}", "batch_size=3", "accumulate=2", "dataset.augment.stream_dropout=0.4", "gloss_weight=1",

@@ -23,7 +23,7 @@ from slt.training.record import read_metrics
 
 # From Python 3.12 on a fork beside threads warns, such as tqdm's; ours and the loader's do nothing with them.
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
-DECODER = "{d_model:64,d_kv:16,num_heads:4,d_ff:128,num_layers:1,dropout_rate:0.1,feed_forward_proj:gated-gelu}"
+DECODER = "{d_model:64,decoder_layers:1,decoder_ffn_dim:128,dropout:0.1}"
 PLAIN = ("evaluation.blanked=false", "evaluation.bootstrap=0", "evaluation.report_strips=0")
 SHORT = ("final=null", "max_steps=1", "eval_every=1")
 

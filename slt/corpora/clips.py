@@ -95,8 +95,8 @@ class Clips(Dataset[Sample]):
         streams: name -> reader (`slt.streams.stream`).
         augment: an `Augment` or a mapping of its keys; None switches off the streams' own augmentation too.
         seed: of the augmentation, which depends on (seed, epoch, index) and on nothing else.
-        fps, max_frames, length_tolerance, only, limit, signers, min_seen: keys of `conf/dataset/lsa_t.yaml`, which says
-            what they are; `limit` and `signers` are of `train`, other splits are whole.
+        fps, max_frames, length_tolerance, only, limit, held_out, signers, min_seen: keys of `conf/dataset/lsa_t.yaml`,
+            which says what they are; `limit` and `signers` are of `train`, `held_out` of all others.
     """
 
     def __init__(
@@ -112,6 +112,7 @@ class Clips(Dataset[Sample]):
         seed: int,
         only: Sequence[str] | None = None,
         limit: int | None = None,
+        held_out: int | None = None,
         signers: int | None = None,
         min_seen: float = 0.0,
     ) -> None:
@@ -119,6 +120,7 @@ class Clips(Dataset[Sample]):
             ("fps", fps, fps is None or fps > 0, "above 0, or null for all frames"),
             ("max_frames", max_frames, max_frames is None or max_frames >= 1, "at least 1, or null for any length"),
             ("length_tolerance", length_tolerance, length_tolerance >= 0, "0 frames or more"),
+            ("held_out", held_out, held_out is None or held_out >= 1, "at least 1, or null for all clips"),
             ("min_seen", min_seen, 0 <= min_seen <= 1, "a share from 0 to 1"),
         ):
             if not fits:
@@ -135,6 +137,8 @@ class Clips(Dataset[Sample]):
             kept = set([*who][:limit] if signers is None
                        else clips_of_signers([*who], who, signers=signers, limit=limit, seed=seed))  # fmt: skip
             rows = [row for row in rows if row.id in kept]
+        else:
+            rows = rows[:held_out]
         if not rows:
             raise ValueError(f"{self.root}, split {split}: no clip; expected one at least")
         # StringDType: no object a row that workers would touch and so copy.

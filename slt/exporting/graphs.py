@@ -22,7 +22,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from slt.exporting.decoders import Start, fast_step
 from slt.exporting.recurrent import OPERATORS, Recurrent
 from slt.models.decoder import TextSeq2SeqDecoder, entered
 from slt.models.signature import GraphSpec, StreamSpec, TensorSpec
@@ -64,6 +63,28 @@ class Encoder(nn.Module):
         memory, present = self.encoder(dict(zip(self.streams, inputs[:count], strict=True)), seen, inputs[-1])
         hidden = entered(self.norm, self.bridge, self.text_encoder, memory, present)
         return hidden, present.clone()  # a graph's output must not be its input
+
+
+class Start(nn.Module):
+    """What is computed once a clip: (B, T', D) -> each layer's cross-attention key and value (B, H, T', d) in turn."""
+
+    def __init__(self, decoder: TextSeq2SeqDecoder) -> None:
+        super().__init__()
+        self.decoder = decoder
+
+    def forward(self, memory: Tensor) -> tuple[Tensor, ...]:
+        return self.decoder.start(memory)
+
+
+class Step(nn.Module):
+    """One token of N hypotheses; see `TextSeq2SeqDecoder.step`."""
+
+    def __init__(self, decoder: TextSeq2SeqDecoder) -> None:
+        super().__init__()
+        self.decoder = decoder
+
+    def forward(self, tokens: Tensor, present: Tensor, *cache: Tensor) -> tuple[Tensor, ...]:
+        return self.decoder.step(tokens, present, *cache)
 
 
 def fast_forms(module: nn.Module) -> nn.Module:
@@ -111,9 +132,10 @@ def decoder_graphs(decoder: TextSeq2SeqDecoder) -> dict[str, Exportable]:
     ]
     logits: Named = [("logits", ("N", decoder.model.config.vocab_size))]
     memory: Named = [("memory", ("B", "T'", hidden))]
+    step = decoder.fast_step() or Step(decoder)
     return {
         "cross": _exportable(Start(decoder), (torch.zeros(2, 5, hidden),), memory, named("cross", "B", "T'")),
-        "decoder": _exportable(fast_step(decoder), args, inputs, [*logits, *named("new", "N", "L + 1")]),
+        "decoder": _exportable(step, args, inputs, [*logits, *named("new", "N", "L + 1")]),
     }
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers import (
     AttentionInterface,
+    AttentionMaskInterface,
     AutoConfig,
     AutoModelForSeq2SeqLM,
     DynamicCache,
@@ -24,10 +25,12 @@ from transformers import (
     logging,
 )
 from transformers.cache_utils import DynamicLayer
+from transformers.masking_utils import eager_mask
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 
 from slt.models.attention import attend, hiding
 from slt.models.search import Floats, Found, Ids, Search, Tokens, search
+from slt.models.step import FORMS, FastStep
 from slt.text import near
 
 _ATTENTION = "slt"  # under which transformers' models find `_attention`
@@ -157,6 +160,11 @@ class TextSeq2SeqDecoder(nn.Module):
         hidden = torch.empty((*present.shape, self.bridge.out_features), device=tokens.device, dtype=cache[0].dtype)
         return self.write(tokens, hidden, present, both), *_tensors(both.self_attention_cache)
 
+    def fast_step(self) -> FastStep | None:
+        """`step` as a module of its own, with the weights of now, of the families that have a faster form of it."""
+        form = FORMS.get(self.model.config.model_type)
+        return None if form is None else form(self.model)
+
     def write(self, tokens: Tensor, hidden: Tensor, present: Tensor | None, cache: EncoderDecoderCache) -> Tensor:
         """Logits (N, V) of what follows tokens (N, 1), by hidden (N, T', hidden size), present (N, T') and a cache."""
         return self.model(
@@ -205,27 +213,30 @@ def _attention(
 
 
 AttentionInterface.register(_ATTENTION, _attention)
+AttentionMaskInterface.register(_ATTENTION, eager_mask)  # of masks that are not ours
 
 
 class _Step:
     """The decoder as the search asks it: one token for every hypothesis, keys and values of the past kept."""
 
     def __init__(self, decoder: TextSeq2SeqDecoder, hidden: Tensor, present: Tensor) -> None:
-        self._decoder, self._hidden, self._present = decoder, hidden, present
-        # One that grows: transformers' own would have as many layers as the encoder.
-        self._cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
+        # Made anew each time, because weights move in training.
+        self._step = decoder.fast_step() or decoder.step
+        self._present, self._cross = present, decoder.start(hidden)
+        self._past = tuple(x[:, :, :0] for x in self._cross)
 
     def __call__(self, tokens: Ids, order: Ids, count: int) -> tuple[Floats, Ids]:
         """See `slt.models.search.Step`."""
         rows, device = len(self._present), self._present.device
         place = torch.from_numpy(order).to(device)
         if len(order) != rows:  # clips keep their order, so as many rows as before are of the same clips
-            self._hidden, self._present = self._hidden[place], self._present[place]
-            self._cache.cross_attention_cache.batch_select_indices(place)
+            self._present, *cross = (x.index_select(0, place) for x in (self._present, *self._cross))
+            self._cross = tuple(cross)
         if len(order) != rows or (order != np.arange(rows)).any():
-            self._cache.self_attention_cache.batch_select_indices(place)
+            self._past = tuple(x.index_select(0, place) for x in self._past)
         last = torch.from_numpy(tokens)[:, None].to(device)
-        logits = self._decoder.write(last, self._hidden, self._present, self._cache)
+        logits, *past = self._step(last, self._present, *self._cross, *self._past)
+        self._past = tuple(past)
         log_probs = logits.float().log_softmax(-1)
         # Of tokens alike, which half precision makes of many, greedy search takes the first, as transformers' does.
         best = log_probs.max(-1, keepdim=True) if count == 1 else log_probs.topk(min(count, logits.shape[1]))

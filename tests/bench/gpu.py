@@ -50,8 +50,8 @@ from slt.training.settings import LoopSettings
 
 GLOSSES = [f"G{number}" for number in range(200)]
 WIDE = ("embed_dim=256", "temporal.depth=3", "temporal.num_heads=8",
-        "decoder.config={d_model:256,d_kv:32,num_heads:8,d_ff:1024,num_layers:3,dropout_rate:0.1,"
-        "feed_forward_proj:gated-gelu}", "temporal.dropout=0.1")  # fmt: skip
+        "decoder.config={d_model:256,decoder_layers:3,decoder_attention_heads:8,decoder_ffn_dim:1024,dropout:0.1}",
+        "temporal.dropout=0.1")  # fmt: skip
 FEATURES = ("~dataset.streams.face", "~dataset.streams.left_hand", "~dataset.streams.right_hand",
             "~dataset.streams.pose",
             "+dataset.streams.features={_target_:slt.data.Features,folder:features}",
@@ -88,7 +88,7 @@ class BareTranslator(nn.Module):
         self.networks = nn.ModuleDict({name: backbone.network for name, backbone in encoder.backbones.items()
                                        if hasattr(backbone, "normalise")})  # fmt: skip
         self.enter = nn.ModuleDict({name: nn.LazyLinear(width) for name in encoder.streams})
-        layers = cfg.decoder.config.num_layers
+        layers = cfg.decoder.config.decoder_layers
         self.transformer = nn.Transformer(width, cfg.temporal.num_heads, cfg.temporal.depth, layers, 4 * width,
                                           cfg.temporal.dropout, "gelu", batch_first=True)  # fmt: skip
         self.embedding, self.head = nn.Embedding(vocabulary, width), nn.Linear(width, vocabulary)

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:De
 # form before the checkpoint.
 RANDOM = (
     "projector.dropout=0.1", "fusion.dropout=0.1", "temporal.dropout=0.1", "streams.pose.dropout=0.1",
-    "streams.face.dropout=0.1", "decoder.config.dropout_rate=0.1", "dataset.augment.stream_dropout=0.2",
+    "streams.face.dropout=0.1", "decoder.config.dropout=0.1", "dataset.augment.stream_dropout=0.2",
     "dataset.augment.frame_dropout=0.2", "dataset.augment.mirror=0.5", "gloss_weight=1", "flat_start=2", "max_steps=6",
     "eval_every=3", "final=null",
 )  # fmt: skip

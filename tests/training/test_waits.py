@@ -27,11 +27,10 @@ RECIPES = {
     "default": (),
     "downsampled": ("fusion=concat", "temporal.downsample=2"),
     "mean": ("fusion=mean",),
-    "t5_with_its_encoder": ("decoder.text_encoder=true",),
-    "bart": ("decoder.architecture=bart", "decoder.text_encoder=true", "~decoder.config",
-             "+decoder.config={d_model:16,encoder_layers:1,"
-             "decoder_layers:1,encoder_attention_heads:2,decoder_attention_heads:2,encoder_ffn_dim:32,"
-             "decoder_ffn_dim:32,max_position_embeddings:128}"),
+    "bart_with_its_encoder": ("decoder.text_encoder=true", "decoder.config.encoder_layers=1",
+                              "+decoder.config.encoder_attention_heads=2"),
+    "t5": ("decoder.architecture=t5", "decoder.text_encoder=true", "~decoder.config",
+           "+decoder.config={d_model:16,d_kv:8,num_heads:2,d_ff:32,num_layers:1}"),
 }
 # fmt: on
 

@@ -1,8 +1,7 @@
-"""The decoder's graphs: any Hugging Face decoder as it is, and one step of T5 and BART in a faster form.
+"""One step of T5's and BART's decoders in a form that computes nothing twice, for the search and for export.
 
-The step of transformers' own code takes half as long again in onnxruntime as the form below (six layers, four beams:
-9.4 against 6.4 ms), over the very same weights; the proof of parity holds both against the model. mT5 and ByT5 are
-T5s; mBART is a BART that norms before each part and once more at the end.
+The step of transformers' own code takes half as long again in onnxruntime (six layers, four beams: 9.4 against 6.4 ms),
+over the very same weights. mT5 and ByT5 are T5s; mBART is a BART that norms before each part and once more at the end.
 
 Shape letters: B clips, N hypotheses, T queries, S keys, T' frames after the temporal encoder, L tokens of the past,
 H heads, d head width, D model width, V vocabulary.
@@ -17,36 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from slt.models.decoder import TextSeq2SeqDecoder
-
-
-class Start(nn.Module):
-    """What is computed once a clip: (B, T', D) -> each layer's cross-attention key and value (B, H, T', d) in turn."""
-
-    def __init__(self, decoder: TextSeq2SeqDecoder) -> None:
-        super().__init__()
-        self.decoder = decoder
-
-    def forward(self, memory: Tensor) -> tuple[Tensor, ...]:
-        return self.decoder.start(memory)
-
-
-class Step(nn.Module):
-    """One token of N hypotheses; see `TextSeq2SeqDecoder.step`."""
-
-    def __init__(self, decoder: TextSeq2SeqDecoder) -> None:
-        super().__init__()
-        self.decoder = decoder
-
-    def forward(self, tokens: Tensor, present: Tensor, *cache: Tensor) -> tuple[Tensor, ...]:
-        return self.decoder.step(tokens, present, *cache)
-
-
-def fast_step(decoder: TextSeq2SeqDecoder) -> nn.Module:
-    """The step in a faster form where there is one, else as it is."""
-    forms: dict[str, Any] = {"t5": StepOfT5, "mt5": StepOfT5, "bart": StepOfBart, "mbart": StepOfBart}
-    form = forms.get(decoder.model.config.model_type)
-    return Step(decoder) if form is None else form(decoder.model)
+from slt.models.attention import attend, hiding
 
 
 class Projections(nn.Module):
@@ -77,14 +47,6 @@ class RmsNorm(nn.Module):
         return self.weight * (x / (x.pow(2).mean(-1, keepdim=True) + self.eps).sqrt())
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, scale: float) -> Tensor:
-    """(N, H, T, d) queries, (N, H, S, d) keys and values, additive (N | 1, H | 1, 1, S) bias -> (N, T, H * d)."""
-    scores = query @ key.transpose(-1, -2)
-    scores = scores if scale == 1.0 else scores * scale
-    scores = scores if bias is None else scores + bias
-    return (scores.softmax(-1) @ value).transpose(1, 2).flatten(2)
-
-
 class Layer(nn.Module):
     """Self-attention, cross-attention and perceptron, each with its norm before it (`first`) or after its residual.
 
@@ -106,27 +68,33 @@ class Layer(nn.Module):
     def _leave(self, part: int, x: Tensor) -> Tensor:
         return x if self.first else self.norms[part](x)
 
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
+        return attend(query, key, value, bias, scale=self.scale).transpose(1, 2).flatten(2)
+
     def forward(
         self, x: Tensor, distance: Tensor | None, bias: Tensor, cross: Sequence[Tensor], past: Sequence[Tensor]
     ) -> tuple[Tensor, Tensor, Tensor]:
         """(N, 1, D) and both caches -> (N, 1, D) and self-attention's longer key and value."""
         query, key, value = self.own(self._enter(0, x))
         key, value = torch.cat([past[0], key], 2), torch.cat([past[1], value], 2)
-        x = self._leave(0, x + self.own_out(attend(query, key, value, distance, self.scale)))
+        x = self._leave(0, x + self.own_out(self._attend(query, key, value, distance)))
         (query,) = self.cross(self._enter(1, x))
-        x = self._leave(1, x + self.cross_out(attend(query, cross[0], cross[1], bias, self.scale)))
+        x = self._leave(1, x + self.cross_out(self._attend(query, cross[0], cross[1], bias)))
         return self._leave(2, x + self.perceptron(self._enter(2, x))), key, value
 
 
 class FastStep(nn.Module):
-    """What the two families share: layers, and the norm after them."""
+    """What the two families share: layers, and the norm after them. Its weights are those that `model` had."""
 
     layers: nn.ModuleList
     norm: nn.Module
 
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+
     def forward(self, tokens: Tensor, present: Tensor, *cache: Tensor) -> tuple[Tensor, ...]:
         """As `TextSeq2SeqDecoder.step`."""
-        bias = torch.where(present, 0.0, torch.finfo(torch.float32).min)[:, None, None]
+        bias = hiding(~present)[:, None, None]
         half = 2 * len(self.layers)
         x, distance = self.enter(tokens, torch.arange(cache[half].shape[2] + 1, device=tokens.device))
         new: list[Tensor] = []
@@ -152,7 +120,7 @@ class StepOfT5(FastStep):
     table: Tensor
 
     def __init__(self, model: Any) -> None:
-        super().__init__()
+        super().__init__(model)
         stack, config = model.get_decoder(), model.config
         self.embedding, self.head, self.norm = stack.embed_tokens, model.lm_head, RmsNorm(stack.final_layer_norm)
         self.layers = nn.ModuleList()
@@ -188,7 +156,7 @@ class StepOfBart(FastStep):
     bias: Tensor
 
     def __init__(self, model: Any) -> None:
-        super().__init__()
+        super().__init__(model)
         stack, first = model.get_decoder(), model.config.model_type == "mbart"
         self.embedding, self.head = stack.embed_tokens, model.lm_head  # the embedding scales by itself
         self.positions, self.norm_in = stack.embed_positions, stack.layernorm_embedding
@@ -209,3 +177,6 @@ class StepOfBart(FastStep):
 
     def leave(self, x: Tensor) -> Tensor:
         return self.head(x) + self.bias
+
+
+FORMS: dict[str, type[FastStep]] = {"t5": StepOfT5, "mt5": StepOfT5, "bart": StepOfBart, "mbart": StepOfBart}
