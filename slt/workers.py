@@ -28,6 +28,11 @@ _KNOWN: tuple[type[Exception], ...] = (OutputError, ValueError, OSError, ImportE
 _here: dict[str, Any] = {}  # in a worker: what opens its work, the work once it is open, and who does which task
 
 
+def cores() -> int:
+    """How many cores this process may use, which a batch system or a container may have made fewer."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def run_tasks(tasks: Sequence[Task], setup: Setup[Task, Result], *, workers: int) -> Iterator[tuple[Task, Result]]:
     """Yield (task, result) as tasks get done, by what `setup` opens in each process; one worker is this process.
 

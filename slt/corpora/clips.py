@@ -132,13 +132,7 @@ class Clips(Dataset[Sample]):
         if self.augment and self.augment.mirror:
             _check_mirrors(self.streams)
         rows = corpus.rows(split)
-        if split == "train":
-            who = {row.id: row.columns.get("signer", "") for row in rows}
-            kept = set([*who][:limit] if signers is None
-                       else clips_of_signers([*who], who, signers=signers, limit=limit, seed=seed))  # fmt: skip
-            rows = [row for row in rows if row.id in kept]
-        else:
-            rows = rows[:held_out]
+        rows = rows[:held_out] if split != "train" else _drawn(rows, limit=limit, signers=signers, seed=seed)
         if not rows:
             raise ValueError(f"{self.root}, split {split}: no clip; expected one at least")
         # StringDType: no object a row that workers would touch and so copy.
@@ -261,6 +255,13 @@ class Clips(Dataset[Sample]):
                     f"{shortest[clip]} frames; extract it anew, or correct or remove the column"
                 )
         return shortest
+
+
+def _drawn(rows: Sequence[Row], *, limit: int | None, signers: int | None, seed: int) -> list[Row]:
+    who = {row.id: row.columns.get("signer", "") for row in rows}
+    kept = set([*who][:limit] if signers is None
+               else clips_of_signers([*who], who, signers=signers, limit=limit, seed=seed))  # fmt: skip
+    return [row for row in rows if row.id in kept]
 
 
 def _strings(values: Iterable[str]) -> Any:

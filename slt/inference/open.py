@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from slt.corpora.provenance import refuse_other_extractor
 from slt.extraction.regions import STREAMS, Extractor
 from slt.inference.onnx import OnnxTranslator, SentenceTranslator
 from slt.models.signature import FILE
+from slt.workers import cores
 
 if TYPE_CHECKING:
     from slt.models.trained import Trained
@@ -90,8 +90,7 @@ def share_cores(threads: int | None, *, live: bool) -> int | None:
     """
     if threads is not None or not live:
         return threads
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // 2)
+    return max(1, cores() // 2)
 
 
 def _exported(

@@ -1,12 +1,11 @@
-"""The decoder: a Hugging Face seq2seq model writes the sentence; the only file that imports transformers models.
+"""The decoder: a Hugging Face seq2seq model writes the sentence.
 
 Shape letters: B clips, T' frames after the temporal encoder, D model width, L tokens, V vocabulary.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,20 +14,18 @@ from torch import Tensor, nn
 from transformers import (
     AttentionInterface,
     AttentionMaskInterface,
-    AutoConfig,
-    AutoModelForSeq2SeqLM,
     DynamicCache,
     EncoderDecoderCache,
     GenerationConfig,
     PretrainedConfig,
     PreTrainedTokenizerBase,
-    logging,
 )
 from transformers.cache_utils import DynamicLayer
 from transformers.masking_utils import eager_mask
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 
 from slt.models.attention import attend, hiding
+from slt.models.hugging_face import build, drop_encoder
 from slt.models.search import Floats, Found, Ids, Search, Tokens, search
 from slt.models.step import FORMS, FastStep
 from slt.text import near
@@ -70,21 +67,8 @@ class TextSeq2SeqDecoder(nn.Module):
         max_tokens: int,
     ) -> None:
         super().__init__()
-        self.model: Any
-        if pretrained is None:
-            settings = _settings(architecture, config, tokenizer)
-            self.model = AutoModelForSeq2SeqLM.from_config(settings)
-        else:
-            self.model = _published(pretrained, config)
+        self.model: Any = build(architecture, pretrained, config, tokenizer)
         self.model.set_attn_implementation(_ATTENTION)
-        if config.get("tie_word_embeddings") is False and _is_tied(self.model):
-            head = self.model.get_output_embeddings()
-            head.weight = nn.Parameter(head.weight.detach().clone())
-        # transformers writes True for every T5, and would tie a head of its own when it resizes or rebuilds the model.
-        self.model.config.tie_word_embeddings = _is_tied(self.model)
-        if pretrained is not None and self.model.config.vocab_size < len(tokenizer):
-            with _quiet():
-                self.model.resize_token_embeddings(len(tokenizer))
         # How to search is this run's to say: a published generation_config.json (BART's forbids repeated trigrams)
         # would have a hidden say, and be lost when the model is rebuilt from a checkpoint.
         self.model.generation_config = GenerationConfig()
@@ -101,7 +85,7 @@ class TextSeq2SeqDecoder(nn.Module):
         self.norm = nn.LayerNorm(embed_dim)
         self.bridge = nn.Linear(embed_dim, settings.hidden_size)
         if not text_encoder:
-            _drop_encoder(self.model)
+            drop_encoder(self.model)
 
     @property
     def hf_config(self) -> dict[str, Any]:
@@ -259,73 +243,6 @@ def _tensors(cache: Any) -> tuple[Tensor, ...]:
     return tuple(x for layer in cache.layers for x in (layer.keys, layer.values))
 
 
-def _settings(architecture: str, config: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> PretrainedConfig:
-    """Return the configuration of a model from scratch around our tokenizer, or a checkpoint's whole one."""
-    if "model_type" in config:
-        return AutoConfig.for_model(**config)
-    try:
-        known = AutoConfig.for_model(architecture)
-    except ValueError as error:
-        raise ValueError(f"decoder.architecture={architecture!r} is not a transformers model_type") from error
-    _check_keys(config, known, f"decoder.architecture={architecture}")
-    ids = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id}
-    bos = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.pad_token_id
-    start = {"bos_token_id": bos, "decoder_start_token_id": bos, "forced_eos_token_id": None}
-    return AutoConfig.for_model(architecture, **{"vocab_size": len(tokenizer), **ids, **start, **config})
-
-
-def _published(name: str, config: Mapping[str, Any]) -> Any:
-    """Load the model of a hub name or local folder, keys of its configuration changed, its head as its weights say."""
-    try:
-        settings = AutoConfig.from_pretrained(name)
-    except OSError as error:
-        raise FileNotFoundError(
-            f"decoder.pretrained={name}: expected a local folder or a Hugging Face hub name; {error}"
-        ) from error
-    _check_keys(config, settings, f"decoder.pretrained={name}")
-    settings = AutoConfig.from_pretrained(
-        name, **{key: value for key, value in config.items() if key != "tie_word_embeddings"}
-    )
-    # Tied is what the files hold once, or twice alike. False would start anew whatever embedding a file leaves out.
-    settings.tie_word_embeddings = True
-    with _quiet():
-        # Some are published in half precision; which one we compute in is autocast's to say.
-        model, told = AutoModelForSeq2SeqLM.from_pretrained(
-            name, config=settings, dtype=torch.float32, output_loading_info=True
-        )
-    if missing := sorted(told["missing_keys"]):
-        raise ValueError(
-            f"decoder.pretrained={name}: {len(missing)} of its weights are not there, {missing[0]} for one; expected "
-            "those of a whole sequence-to-sequence model"
-        )
-    if config.get("tie_word_embeddings") and not _is_tied(model):
-        raise ValueError(f"decoder.config.tie_word_embeddings=true: {name} has a head of its own; leave the key out")
-    return model
-
-
-def _is_tied(model: Any) -> bool:
-    head = model.get_output_embeddings()
-    return head is not None and head.weight is model.get_input_embeddings().weight
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Transformers warns of heads that are not tied and of rows that are drawn anew, both of which we want."""
-    before = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(before)
-
-
-def _check_keys(config: Mapping[str, Any], settings: PretrainedConfig, what: str) -> None:
-    known = {*settings.to_dict(), *settings.attribute_map, "decoder_start_token_id"}
-    for key in config:
-        if key not in known:
-            raise ValueError(f"decoder.config.{key}: {what} does not know this key{near(key, known)}")
-
-
 def _check_model(settings: PretrainedConfig, max_tokens: int) -> None:
     positions = getattr(settings, "max_position_embeddings", None)
     if positions is not None and max_tokens > positions:
@@ -349,15 +266,3 @@ def language_id(tokenizer: PreTrainedTokenizerBase, language: str) -> int:
         hint = near(language, same or codes, most=2) or "; null is for models of no particular language"
         raise ValueError(f"decoder.language={language}: the tokenizer has no such language{hint}")
     return int(found)
-
-
-def _drop_encoder(model: Any) -> None:
-    """Free the layers of an encoder that is not used; what is left of it (norms, shared embeddings) takes no part."""
-    encoder = model.get_encoder()
-    shared = {id(parameter) for parameter in model.get_decoder().parameters()}
-    for name, child in list(encoder.named_children()):
-        if isinstance(child, nn.ModuleList):
-            setattr(encoder, name, nn.ModuleList())
-    for parameter in encoder.parameters():
-        if id(parameter) not in shared:
-            parameter.requires_grad_(False)

@@ -138,7 +138,7 @@ class _Beams:
         self._finish(written, self._final(scores, length), ended[:, :beams])
         if last:
             return np.zeros(0, np.int64)
-        running = _largest(np.where(tokens == self.eos, -np.inf, scores), beams)
+        running = np.argsort(tokens == self.eos, axis=1, kind="stable")[:, :beams]  # scores are sorted already
         self.scores, self.written = scores[clip, running], written[clip, running]
         rows = parents[clip, running] + before * clip
         going = self._going(length)
@@ -194,10 +194,10 @@ def _greedy(step: Step, clips: int, tokens: Tokens, options: Search) -> list[Fou
 
 def likeliest(logits: Floats, count: int) -> tuple[Floats, Ids]:
     """Return log-probabilities and ids of the `count` likeliest tokens by logits (N, V), as `Step` gives them."""
-    shifted = logits.astype(np.float32) - logits.max(1, keepdims=True)
-    log_probs = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
-    ids = _largest(log_probs, min(count, logits.shape[1])) if count > 1 else logits.argmax(1)[:, None]
-    return np.take_along_axis(log_probs, ids, 1), ids
+    logits = logits.astype(np.float32, copy=False)
+    ids = _largest(logits, min(count, logits.shape[1])) if count > 1 else logits.argmax(1)[:, None]
+    best = logits[np.arange(len(ids))[:, None], ids]
+    return best - best[:, :1] - np.log(np.exp(logits - best[:, :1]).sum(1, keepdims=True)), ids
 
 
 def _forced(log_probs: Floats, ids: Ids, token: int) -> tuple[Floats, Ids]:
@@ -208,6 +208,12 @@ def _forced(log_probs: Floats, ids: Ids, token: int) -> tuple[Floats, Ids]:
 
 
 def _largest(values: Floats, count: int) -> Ids:
-    """Return where the `count` largest of each row of (B, n) stand, largest first: (B, count)."""
-    places = np.argpartition(values, -count, axis=1)[:, -count:]
-    return np.asarray(np.take_along_axis(places, np.argsort(-np.take_along_axis(values, places, 1), axis=1), 1))
+    """Return where the `count` largest of each row of (B, n) stand, largest first and of equals the first: (B, count).
+
+    A few are sorted whole; of many those that can be among them are found first.
+    """
+    if values.shape[1] <= 64:
+        return np.asarray(np.argsort(-values, axis=1, kind="stable")[:, :count])
+    rows = np.arange(len(values))[:, None]
+    places = np.sort(np.argpartition(values, -count, axis=1)[:, -count:], axis=1)
+    return np.asarray(places[rows, np.argsort(-values[rows, places], axis=1, kind="stable")])

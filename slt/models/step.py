@@ -93,7 +93,7 @@ class FastStep(nn.Module):
         super().__init__()
 
     def forward(self, tokens: Tensor, present: Tensor, *cache: Tensor) -> tuple[Tensor, ...]:
-        """As `TextSeq2SeqDecoder.step`."""
+        """Tokens (N, 1), present (N, T') and a cache -> logits (N, V) and more; see `TextSeq2SeqDecoder.step`."""
         bias = hiding(~present)[:, None, None]
         half = 2 * len(self.layers)
         x, distance = self.enter(tokens, torch.arange(cache[half].shape[2] + 1, device=tokens.device))

@@ -22,15 +22,17 @@ from slt.synthetic.filming import SPLITS, Clip, Noise, Recipe, cast, plan, write
 from slt.synthetic.grammar import GRAMMARS, transcribe, translate
 from slt.synthetic.lexicon import describe, lexicon
 from slt.text import near
-from slt.workers import run_tasks
+from slt.workers import cores, run_tasks
 
 
-def corpus_folder(*, cache: str, workers: int, progress: bool, noise: Mapping[str, float], **parameters: Any) -> Path:
+def corpus_folder(
+    *, cache: str, workers: int | None, progress: bool, noise: Mapping[str, float], **parameters: Any
+) -> Path:
     """Return the folder of the corpus that these parameters give; write it first if it is not there yet.
 
     Args:
         cache: folder that holds the corpora, one sub-folder for every set of parameters; "~" is the home folder.
-        workers: processes that draw; 0 and 1 draw in this one. The corpus is the same for any number.
+        workers: processes that draw; None = one a core, 0 and 1 draw here. The corpus is the same for any number.
         progress: whether to show a progress bar.
         noise: the values of `Noise`.
         parameters: all others of `Recipe`.
@@ -48,7 +50,7 @@ def corpus_folder(*, cache: str, workers: int, progress: bool, noise: Mapping[st
         return folder
     with _building(folder) as building:
         if building is not None:
-            _write(building, recipe, fingerprint, workers, progress)
+            _write(building, recipe, fingerprint, cores() if workers is None else workers, progress)
     return folder
 
 

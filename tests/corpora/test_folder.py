@@ -347,6 +347,7 @@ def test_a_corpus_json_without_keys_is_named(root):
         ({"length_tolerance": -1}, r"dataset\.length_tolerance must be 0"),
         ({"streams": {}}, r"dataset\.streams is empty"),
         ({"limit": 0}, "split train: no clip"),
+        ({"held_out": 0}, r"dataset\.held_out must be at least 1"),
         ({"augment": {**STRONG, "miror": 1}}, r"unknown key 'miror'; .*did you mean mirror"),
         ({"augment": {"speed": [1, 1]}}, r"augment: missing \['frame_dropout'"),
         ({"augment": {**STRONG, "speed": [2, 1]}}, r"augment\.speed must be two numbers"),
@@ -357,6 +358,15 @@ def test_a_corpus_json_without_keys_is_named(root):
 def test_impossible_options_are_named(root, keys, message):
     with pytest.raises(ValueError, match=message):
         dataset(root, **keys)
+
+
+def test_training_and_held_out_clips_are_limited_each_by_its_own_key(root):
+    layout.write_index(root / "index" / "val.csv", list(FRAMES)[::-1])
+    every = {split: list(dataset(root, split).ids) for split in ("train", "val")}
+    assert len(every["train"]) > 1 < len(every["val"])
+    for keys, train, val in (({"limit": 1}, 1, None), ({"held_out": 1}, None, 1), ({"limit": 2, "held_out": 9}, 2, 9)):
+        assert list(dataset(root, "train", **keys).ids) == every["train"][:train]
+        assert list(dataset(root, "val", **keys).ids) == every["val"][:val]
 
 
 def test_a_hand_without_its_partner_cannot_be_mirrored(root):

@@ -203,7 +203,7 @@ def test_points_that_were_not_detected_change_nothing_and_others_do(
     before = write(2, 15, 0.3, 0.0)
     assert torch.equal(write(2, 15, 0.9, 0.0), before)
     assert torch.equal(write(5, 12, 0.9, 1.0), before)
-    assert not torch.allclose(write(3, 15, 0.9, 1.0), before, atol=1e-4)
+    assert not torch.allclose(write(3, 15, 0.9, 1.0), before, atol=1e-6)
 
 
 def test_what_is_seen_of_one_clip_does_not_reach_another(
