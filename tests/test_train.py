@@ -143,7 +143,7 @@ def test_patience_ends_a_run_early_and_it_is_scored_all_the_same(entry: Any, tin
     ran = entry("train", *tiny, "max_steps=50", "eval_every=1", "patience=1", "optimizer.lr=1e-9", *PLAIN)
     assert load_checkpoint(ran.folder / "checkpoints" / "last.pt")["step"] == 2
     cfg = OmegaConf.load(ran.folder / "config.yaml")
-    assert (cfg.dataset.limit, cfg.dataset.held_out) == (16, 8)
+    assert (cfg.dataset.limit, cfg.dataset.held_out) == (16, 4)
     assert (ran.folder / "scores.json").is_file()
 
 

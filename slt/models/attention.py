@@ -34,7 +34,11 @@ def hiding(absent: Tensor) -> Tensor:
 
     Finite, so that a row in which all is absent has even weights and no NaN, and in the precision of computing.
     """
-    device = absent.device.type
-    mixed = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
-    zero = torch.zeros((), dtype=torch.get_autocast_dtype(device) if mixed else None, device=absent.device)
+    zero = torch.zeros((), dtype=mixed_precision(absent.device), device=absent.device)
     return torch.where(absent, torch.finfo(torch.float16).min, zero)
+
+
+def mixed_precision(device: torch.device) -> torch.dtype | None:
+    """What autocast computes products in on a device; None where it is off."""
+    on = torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
+    return torch.get_autocast_dtype(device.type) if on else None

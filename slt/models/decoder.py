@@ -5,6 +5,7 @@ Shape letters: B clips, T' frames after the temporal encoder, D model width, L t
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,13 +25,14 @@ from transformers.cache_utils import DynamicLayer
 from transformers.masking_utils import eager_mask
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 
-from slt.models.attention import attend, hiding
+from slt.models.attention import attend, hiding, mixed_precision
 from slt.models.hugging_face import build, drop_encoder
 from slt.models.search import Floats, Found, Ids, Search, Tokens, search
-from slt.models.step import FORMS, FastStep
+from slt.models.step import FORMS, FastStep, cast
 from slt.text import near
 
 _ATTENTION = "slt"  # under which transformers' models find `_attention`
+NARROW = 512  # hidden size below which a processor searches in float32
 # What models call the cache that they are handed: transformers 5.24 renamed it.
 _CACHE = "cache" if "cache" in Seq2SeqLMOutput.__dataclass_fields__ else "past_key_values"
 
@@ -161,7 +163,14 @@ class TextSeq2SeqDecoder(nn.Module):
         """The sentences of (B, T', D) encoded frames, of which (B, T') bool are present, each clip's best first."""
         self.check_length(memory)
         with torch.inference_mode():
-            return search(_Step(self, self.encode(memory, present), present), len(memory), self.tokens, options)
+            hidden = self.encode(memory, present)
+            around: Any = contextlib.nullcontext()
+            # Each step has a new shape, for which a processor's kernels of bfloat16 are made anew: of a narrow model
+            # that takes longer than its products do.
+            if hidden.device.type == "cpu" and hidden.shape[-1] < NARROW:
+                hidden, around = hidden.float(), torch.autocast("cpu", enabled=False)
+            with around:
+                return search(_Step(self, hidden, present), len(memory), self.tokens, options)
 
 
 def entered(norm: nn.Module, bridge: nn.Module, encoder: Any, memory: Tensor, present: Tensor) -> Tensor:
@@ -204,8 +213,10 @@ class _Step:
     """The decoder as the search asks it: one token for every hypothesis, keys and values of the past kept."""
 
     def __init__(self, decoder: TextSeq2SeqDecoder, hidden: Tensor, present: Tensor) -> None:
-        # Made anew each time, because weights move in training.
-        self._step = decoder.fast_step() or decoder.step
+        fast = decoder.fast_step()  # made anew each time, because weights move in training
+        if fast is not None and (precision := mixed_precision(hidden.device)) is not None:
+            fast = cast(fast, precision)
+        self._step = fast or decoder.step
         self._present, self._cross = present, decoder.start(hidden)
         self._past = tuple(x[:, :, :0] for x in self._cross)
 

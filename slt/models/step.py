@@ -9,6 +9,7 @@ H heads, d head width, D model width, V vocabulary.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -177,6 +178,18 @@ class StepOfBart(FastStep):
 
     def leave(self, x: Tensor) -> Tensor:
         return self.head(x) + self.bias
+
+
+def cast(module: Any, precision: torch.dtype) -> Any:
+    """Copy a module with the weights of its products in another precision: autocast would cast them at every step."""
+    copied = copy.copy(module)
+    copied._modules = {name: child and cast(child, precision) for name, child in module._modules.items()}
+    if isinstance(module, nn.Linear | Projections):
+        copied._parameters = {
+            name: weight if weight is None else nn.Parameter(weight.detach().to(precision), False)
+            for name, weight in module._parameters.items()
+        }
+    return copied
 
 
 FORMS: dict[str, type[FastStep]] = {"t5": StepOfT5, "mt5": StepOfT5, "bart": StepOfBart, "mbart": StepOfBart}

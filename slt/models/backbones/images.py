@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from slt.models.attention import mixed_precision
 from slt.models.backbones.fast import quicken
 from slt.models.backbones.seen import on_seen
 from slt.models.backbones.weights import load_file
@@ -72,9 +73,7 @@ class ImageBackbone(nn.Module):
 
     def normalise(self, crops: Tensor) -> Tensor:
         """(N, 3, R, R) uint8 crops -> what the network computes with, in its precision."""
-        kind = crops.device.type
-        mixed = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
-        dtype = torch.get_autocast_dtype(kind) if mixed else self.mean.dtype
+        dtype = mixed_precision(crops.device) or self.mean.dtype
         # Arithmetic first, in one precision and channel by channel, then the layout: six times as fast on a CPU.
         pictures = crops.to(self.mean.dtype, copy=True).sub_(self.mean).div_(self.std)
         return pictures.to(dtype).contiguous(memory_format=torch.channels_last)
