@@ -30,7 +30,7 @@ lint: setup
 	$(BIN)/mypy
 
 bench: setup
-	for name in loader training threads; do $(BIN)/python tests/bench/$$name.py || exit 1; done
+	$(BIN)/python tests/bench/table.py $(if $(FILM),--film $(FILM))
 
 # Renews the lock within the ranges of pyproject.toml, for Python 3.11 to 3.13.
 lock: setup

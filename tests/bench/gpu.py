@@ -44,6 +44,7 @@ from slt.pretraining.views import Views
 from slt.streams.batch import Batch
 from slt.training.loop import Run, Trainer, parameter_groups
 from slt.training.machine import Compute, choose_device
+from slt.training.masks import quick_masks
 from slt.training.objective import TranslationLoss
 from slt.training.record import Record
 from slt.training.settings import LoopSettings
@@ -359,6 +360,40 @@ def works(device: torch.device) -> Iterator[Callable[[], Work]]:
                               64 if large else 4, device)  # fmt: skip
 
 
+@dataclass
+class Compared:
+    """An update of slt's own loop beside a bare one."""
+
+    ours: float  # items a second, the better of two turns
+    plain: float  # of the bare loop
+    share: float  # of the device's peak
+    kernels: tuple[int, int]  # of an update, ours and bare
+    phases: dict[str, tuple[float, int, list[str]]]
+
+    @property
+    def ratio(self) -> float:
+        return self.ours / self.plain
+
+
+def compare(work: Work, device: torch.device, seconds: float, top: float) -> Compared:
+    """Measure a work, `top` being the peak in FLOP/s."""
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = trainer_of(work, Path(folder), device)
+        stream = trainer.batches.start(0)
+        with FlopCounterMode(display=False) as flops:
+            trainer.step(stream)
+        step, bare = partial(trainer.step, stream), bare_step(work, device)
+        rates = []
+        for _ in range(2):
+            with quick_masks():  # as in `Trainer.run`
+                rates.append(rate(step, work.items, device, seconds))
+            plain = rate(bare, work.items, device, seconds)
+        kernels = launched(step, device), launched(bare, device)
+        phases = by_phase(trainer, device, 8 if device.type == "cuda" else 2)
+    share = flops.get_total_flops() / work.items * max(rates) / top
+    return Compared(max(rates), plain, share, kernels, phases)
+
+
 def main() -> None:
     """Measure, and print a table of each work."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -376,23 +411,13 @@ def main() -> None:
         work = make()
         if given.only not in work.name:
             continue
-        with tempfile.TemporaryDirectory() as folder:
-            trainer = trainer_of(work, Path(folder), device)
-            stream = trainer.batches.start(0)
-            with FlopCounterMode(display=False) as flops:
-                trainer.step(stream)
-            step = partial(trainer.step, stream)
-            ours = rate(step, work.items, device, given.seconds)
-            plain = rate(bare_step(work, device), work.items, device, given.seconds)
-            again = rate(step, work.items, device, given.seconds)
-            table = by_phase(trainer, device, 8 if device.type == "cuda" else 2)
+        found = compare(work, device, given.seconds, top)
         weights = sum(p.numel() for p in work.model.parameters() if p.requires_grad)
-        share = flops.get_total_flops() / work.items * max(ours, again) / top
         print(f"\n{work.name}: {weights / 1e6:.1f} M weights, {work.items} {work.unit} an update, {work.cfg.precision}")
-        print(f"  {ours:.0f} and {again:.0f} {work.unit}/s, bare {plain:.0f}: {max(ours, again) / plain:.2f} of bare, "
-              f"{share:.2f} of the peak")  # fmt: skip
+        print(f"  {found.ours:.0f} {work.unit}/s, bare {found.plain:.0f}: {found.ratio:.2f} of bare, {found.share:.2f} "
+              f"of the peak; {found.kernels[0]} kernels an update, bare {found.kernels[1]}")  # fmt: skip
         print(f"  {'phase':22s} {'ms':>8s} {'kernels':>8s} {'waits':>6s}  where")
-        for phase, (spent, kernels, waits) in table.items():
+        for phase, (spent, kernels, waits) in found.phases.items():
             print(f"  {phase:22s} {spent:8.2f} {kernels:8d} {len(waits):6d}  {', '.join(sorted({*waits})[:6])}")
 
 
