@@ -31,9 +31,9 @@ class Projections(nn.Module):
         self.bias = nn.Parameter(torch.cat(biases).detach(), False) if biases else None
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """(N, T, D) -> as many (N, H, T, d) as there are maps."""
-        out = functional.linear(x, self.weight, self.bias).unflatten(2, (self.count, self.num_heads, -1))
-        return out.permute(2, 0, 3, 1, 4).unbind(0)
+        """(N, D) -> as many (N, H, 1, d) as there are maps."""
+        out = functional.linear(x, self.weight, self.bias).chunk(self.count, dim=1)
+        return tuple(one.unflatten(1, (self.num_heads, 1, -1)) for one in out)
 
 
 class RmsNorm(nn.Module):
@@ -44,7 +44,7 @@ class RmsNorm(nn.Module):
         self.weight, self.eps = norm.weight, norm.variance_epsilon
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, T, D) -> (N, T, D)."""
+        """(N, D) -> (N, D)."""
         return self.weight * (x / (x.pow(2).mean(-1, keepdim=True) + self.eps).sqrt())
 
 
@@ -70,12 +70,12 @@ class Layer(nn.Module):
         return x if self.first else self.norms[part](x)
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
-        return attend(query, key, value, bias, scale=self.scale).transpose(1, 2).flatten(2)
+        return attend(query, key, value, bias, scale=self.scale).flatten(1)
 
     def forward(
         self, x: Tensor, distance: Tensor | None, bias: Tensor, cross: Sequence[Tensor], past: Sequence[Tensor]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """(N, 1, D) and both caches -> (N, 1, D) and self-attention's longer key and value."""
+        """(N, D) and both caches -> (N, D) and self-attention's longer key and value."""
         query, key, value = self.own(self._enter(0, x))
         key, value = torch.cat([past[0], key], 2), torch.cat([past[1], value], 2)
         x = self._leave(0, x + self.own_out(self._attend(query, key, value, distance)))
@@ -97,17 +97,17 @@ class FastStep(nn.Module):
         """Tokens (N, 1), present (N, T') and a cache -> logits (N, V) and more; see `TextSeq2SeqDecoder.step`."""
         bias = hiding(~present)[:, None, None]
         half = 2 * len(self.layers)
-        x, distance = self.enter(tokens, torch.arange(cache[half].shape[2] + 1, device=tokens.device))
+        # Two dimensions throughout: products with their biases are one operator, and heads need no moving about.
+        x, distance = self.enter(tokens[:, 0], torch.arange(cache[half].shape[2] + 1, device=tokens.device))
         new: list[Tensor] = []
         for place, layer in enumerate(self.layers):
             pair = slice(2 * place, 2 * place + 2)
             x, *grown = layer(x, distance, bias, cache[:half][pair], cache[half:][pair])
             new += grown
-        # Two dimensions, so that the head is one product with the embedding itself and no transposed copy of it.
-        return self.leave(self.norm(x).squeeze(1)), *new
+        return self.leave(self.norm(x)), *new
 
     def enter(self, tokens: Tensor, places: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Tokens (N, 1) and positions (L + 1,) -> (N, 1, D), and what self-attention adds to its scores."""
+        """Tokens (N,) and positions (L + 1,) -> (N, D), and what self-attention adds to its scores."""
         raise NotImplementedError
 
     def leave(self, x: Tensor) -> Tensor:
