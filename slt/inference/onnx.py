@@ -22,6 +22,7 @@ from slt.streams.sample import Inputs, pad_clips
 from slt.text import clean
 
 Array = NDArray[Any]
+SMALL = 16 * 2**20  # bytes of a graph
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ class OnnxTranslator(SentenceTranslator):
         folder: as `python -m slt.export` writes it; every file is held against the manifest first.
         providers: onnxruntime's execution providers, first choice first; None = the CPU's. One that is not there is
             refused, and nothing falls back to the CPU unasked.
-        threads: of each operator; None = one a core.
+        threads: of each operator; None = one a core, and one for a small decoder, whose operators two only hold up.
         spinning: whether threads that wait for work keep their core busy. Beside anything that wants the same cores, as
             landmarkers do, a step takes about twice as long with it.
         optimisation: how far onnxruntime rewrites the graphs: none, basic, extended or all.
@@ -133,7 +134,7 @@ class OnnxTranslator(SentenceTranslator):
             graph: open_session(
                 self.folder / manifest.graph_file(graph),
                 providers=providers,
-                threads=threads,
+                threads=self._threads(graph) if threads is None else threads,
                 spinning=spinning,
                 optimisation=optimisation,
             )
@@ -142,6 +143,10 @@ class OnnxTranslator(SentenceTranslator):
         size = self.tokenizer.get_vocab_size()
         if strange := {key: of for key, of in vars(manifest.tokens).items() if of is not None and not 0 <= of < size}:
             raise ValueError(f"{self.folder / FILE}: tokens {strange} are none of the tokenizer's {size}; export again")
+
+    def _threads(self, graph: str) -> int | None:
+        small = (self.folder / self.manifest.graph_file(graph)).stat().st_size < SMALL
+        return 1 if small and graph != "encoder" else None
 
     def encode(self, clips: Sequence[Inputs]) -> Encoded:
         """Run the encoder on B clips, and what of the decoder depends on them alone."""

@@ -267,7 +267,7 @@ def by_phase(trainer: Trainer, device: torch.device, times: int) -> dict[str, tu
         held["loss"].backward()
 
     def clip() -> None:
-        nn.utils.clip_grad_norm_(trainer.parallel.parameters(), 1.0)
+        nn.utils.clip_grad_norm_(trainer.parallel.loss.parameters(), 1.0)
 
     def update() -> None:
         trainer.optimizer.step()
@@ -323,9 +323,7 @@ def bare_step(work: Work, device: torch.device) -> Callable[[], None]:
     work.bare.train()
     with torch.no_grad(), compute.autocast():
         work.bare(next(batches).to(device))  # lazy layers
-    optimizer = torch.optim.AdamW(
-        [p for p in work.bare.parameters() if p.requires_grad], lr=1e-4, fused=device.type == "cuda"
-    )
+    optimizer = torch.optim.AdamW([p for p in work.bare.parameters() if p.requires_grad], lr=1e-4, fused=True)
 
     def step() -> None:
         batch = next(batches).to(device)
