@@ -80,6 +80,11 @@ TINY = (
 OF_RUNS = ("WANDB", "HYDRA", "MASTER_", "CUBLAS_")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole commands first: they take longest, and at the end one process would wait for the other's."""
+    items.sort(key=lambda item: len(item.path.parts))
+
+
 @contextmanager
 def _leaving_nothing(folder: Path) -> Iterator[None]:
     """Works in `folder`; whatever a test leaves behind, failing or not, goes no further."""
