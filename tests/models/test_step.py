@@ -19,7 +19,8 @@ from torch import Tensor
 from slt.exporting import graphs
 from slt.exporting.graphs import Start, Step
 from slt.models import TextSeq2SeqDecoder
-from slt.models.step import FastStep
+from slt.models.search import Search
+from slt.models.step import FastStep, Projections, cast
 from slt.models.tokenizer import load_tokenizer, train_tokenizer
 from slt.training.checkpoint import load_checkpoint, load_weights, save_checkpoint
 
@@ -153,3 +154,39 @@ def test_another_architecture_exports_by_its_own_code(words: Any, tmp_path: Path
     assert decoder.fast_step() is None
     with torch.no_grad():
         assert_graphs_teacher_forced(decoder, decoder(*asked(decoder)), tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["t5, gated", "bart, scaled", "mbart"])
+def test_weights_are_cast_once_and_the_model_s_own_stay(words: Any, kind: str) -> None:
+    decoder = scratch(words, kind, text_encoder=False)
+    before = {name: weight.clone() for name, weight in decoder.model.state_dict().items()}
+    fast = decoder.fast_step()
+    assert fast is not None
+    half = cast(fast, torch.bfloat16)
+    products = [part for part in half.modules() if isinstance(part, torch.nn.Linear | Projections)]
+    assert len(products) >= 3 * len(fast.layers)
+    assert {part.weight.dtype for part in products} == {torch.bfloat16}
+    assert all(torch.equal(weight, before[name]) for name, weight in decoder.model.state_dict().items())
+    exact = stepwise(decoder, fast, decoder.start)
+    with torch.autocast("cpu", torch.bfloat16):
+        by_autocast, found = (stepwise(decoder, step, decoder.start) for step in (fast, half))
+    assert torch.equal(found, by_autocast)
+    assert 0 < (found.float() - exact).abs().max() < 0.1 * exact.abs().max()
+
+
+@pytest.mark.parametrize("precision", [torch.bfloat16, None])
+def test_a_narrow_model_searches_in_float32_and_a_wide_one_as_it_was_told(
+    words: Any, monkeypatch: pytest.MonkeyPatch, precision: torch.dtype | None
+) -> None:
+    decoder = scratch(words, "bart", text_encoder=False)
+    memory, present, _ = asked(decoder)
+    options = Search(num_beams=2, length_penalty=1.0, max_tokens=6)
+    seen: list[torch.dtype] = []
+    start = decoder.start
+    monkeypatch.setattr(decoder, "start", lambda hidden: [seen.append(hidden.dtype), start(hidden)][1])
+    for narrow in (512, 1):
+        monkeypatch.setattr("slt.models.decoder.NARROW", narrow)
+        with torch.autocast("cpu", precision, enabled=precision is not None):
+            found = decoder.generate(memory, present, options)
+        assert [len(one) for one in found] == [2, 2]
+    assert seen == [torch.float32, precision or torch.float32]
