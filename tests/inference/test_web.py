@@ -422,8 +422,10 @@ def test_the_command_serves_and_ends_cleanly(folder, tmp_path, number):
     environment = os.environ | {"PYTHONPATH": f"{TESTS.parent}{os.pathsep}{TESTS}", "TMPDIR": str(temporary),
                                 "HTTP_PROXY": "http://127.0.0.1:9"}  # fmt: skip
     with subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=tmp_path
-    ) as served:
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=tmp_path,
+        # Tests that a script started in the background have Ctrl+C ignored, and hand that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as served:  # fmt: skip
         try:
             said = iter(served.stdout.readline, "")
             assert any(f"open http://127.0.0.1:{port}/" in line for line in said)
