@@ -181,8 +181,8 @@ def translate(browser: Any, film: Path) -> None:
 
 
 def kept(page: Page) -> list[str]:
-    """The files that the page has on disk."""
-    return sorted(path.name for path in page.visitors.folder.rglob("*") if path.is_file())
+    """The files that the page has on disk; a folder that goes meanwhile is passed over."""
+    return sorted(name for _, _, names in os.walk(page.visitors.folder) for name in names)
 
 
 def hosts(browser: Any) -> set[str]:
