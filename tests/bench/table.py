@@ -22,13 +22,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import gpu
 import torch
+from export import in_turns
 from omegaconf import OmegaConf
 from transformers.modeling_outputs import BaseModelOutput
 
@@ -62,18 +63,6 @@ class Row(NamedTuple):
     meaning: str  # of the ratio
 
 
-def in_turns(turns: int, calls: Mapping[str, Callable[[], object]]) -> dict[str, float]:
-    """The least seconds of each call; every turn calls all of them, after one that does not count."""
-    least: dict[str, float] = {}
-    for turn in range(turns + 1):
-        for name, call in calls.items():
-            begin = time.perf_counter()
-            call()
-            if turn:
-                least[name] = min(least.get(name, 1e9), time.perf_counter() - begin)
-    return least
-
-
 def run(*words: str, where: str | None = None) -> str:
     """What a command of Python prints on standard output."""
     return subprocess.run([sys.executable, *words], check=True, capture_output=True, text=True, cwd=where).stdout
@@ -87,7 +76,7 @@ def starts(folder: str) -> Iterator[Row]:
         "debug=fast": ("-m", "slt.train", "debug=fast", "wandb.mode=disabled", f"hydra.run.dir={folder}/fast"),
     }
     calls = {"import torch": partial(run, "-c", "import torch")}
-    found = in_turns(2, calls | {name: partial(run, *words, where=folder) for name, words in commands.items()})
+    found = in_turns(calls | {name: partial(run, *words, where=folder) for name, words in commands.items()}, 3)
     for name in commands:
         yield Row(name, f"{found[name]:.2f} s", f"import torch {found['import torch']:.2f} s",
                   found[name] / found["import torch"], "times as long")  # fmt: skip
@@ -110,7 +99,7 @@ def updates(device: torch.device, seconds: float) -> Iterator[Row]:
 def masks() -> Iterator[Row]:
     """A mask of 3.3 million numbers on a processor."""
     x = torch.empty(32, 100, 1024, dtype=torch.bfloat16)
-    found = in_turns(20, {"torch": lambda: x.bernoulli_(0.9), "ours": lambda: bernoulli_(x, 0.9)})
+    found = in_turns({"torch": lambda: x.bernoulli_(0.9), "ours": lambda: bernoulli_(x, 0.9)}, 20)
     yield Row("dropout mask", f"{1000 * found['ours']:.2f} ms", f"torch {1000 * found['torch']:.2f} ms",
               found["torch"] / found["ours"], "times as fast")  # fmt: skip
 
@@ -141,10 +130,10 @@ def sentences() -> Iterator[Row]:
             memory, present = torch.randn(clips, 24, 128), torch.arange(24) < torch.randint(12, 25, (clips, 1))
             for beams in (1, 4):
                 search = Search(num_beams=beams, length_penalty=1.0, max_tokens=24, nbest=1)
-                found = in_turns(4, {
+                found = in_turns({
                     "ours": partial(decoder.generate, memory, present, search),
                     "theirs": partial(generated, decoder, memory, present, search),
-                })  # fmt: skip
+                }, 4)  # fmt: skip
                 ours, theirs = (f"{1000 * found[name]:.0f} ms" for name in ("ours", "theirs"))
                 yield Row(f"search, {family}, {clips} clips, {beams} beams", ours, f"generate {theirs}",
                           found["theirs"] / found["ours"], "times as fast")  # fmt: skip
@@ -165,10 +154,10 @@ def exported(folder: str) -> Iterator[Row]:
     memory, present = torch.randn(1, 20, decoder.norm.normalized_shape[0]), torch.ones(1, 20, dtype=torch.bool)
     for beams in (1, 4):
         search = Search(num_beams=beams, length_penalty=1.0, max_tokens=24, nbest=1)
-        found = in_turns(6, {
+        found = in_turns({
             "ours": partial(translator.write, encoded, num_beams=beams, max_tokens=24),
             "theirs": partial(generated, decoder, memory, present, search),
-        })  # fmt: skip
+        }, 6)  # fmt: skip
         ours, theirs = (f"{1000 * found[name]:.1f} ms" for name in ("ours", "theirs"))
         yield Row(f"exported sentence, {beams} beams", ours, f"generate {theirs}", found["theirs"] / found["ours"],
                   "times as fast")  # fmt: skip
