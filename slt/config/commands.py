@@ -57,7 +57,7 @@ class Loop:
     deterministic: bool
     device: str
     devices: int = positive()
-    precision: str = choice("fp32", "bf16", "fp16")
+    precision: str = choice("fp32", "tf32", "bf16", "fp16")
     num_workers: int
     resume: str | None
     wandb: Wandb
@@ -77,6 +77,7 @@ class Train(Loop):
     compile: bool
     batch_size: int | None = positive()
     batch_frames: int | None = positive()
+    length_multiple: int = positive()
     label_smoothing: float
     gloss_weight: float
     flat_start: int
@@ -109,7 +110,7 @@ class Eval:
     trust: list[str]
     streams: Dropped
     device: str
-    precision: str | None = choice("fp32", "bf16", "fp16")
+    precision: str | None = choice("fp32", "tf32", "bf16", "fp16")
     batch_size: int | None = positive()
     batch_frames: int | None = positive()
     num_workers: int

@@ -5,6 +5,8 @@ Shape letters: B clips, T frames, T' frames after downsampling, D model width, L
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from slt.models.decoder import TextSeq2SeqDecoder
@@ -26,6 +28,11 @@ class Translator(nn.Module):
         """A batch with tokens (B, L) -> logits (B, L, V), teacher-forced."""
         memory, present = self.encoder(batch.streams, batch.seen, batch.frames)
         return self.decoder(memory, present, batch.tokens)
+
+    def compile(self, *args: Any, **options: Any) -> None:
+        """Have torch compile what training calls: the encoder and the decoder, each a graph of its own."""
+        for part in (self.encoder, self.decoder):
+            part.compile(*args, **options)
 
     def generate(self, batch: Batch, search: Search) -> list[list[Found]]:
         """A batch of B clips -> the sentences of each, best first."""

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
+from torch.nn import functional
 from torch.utils.data import Sampler
 
 from slt.streams.sample import Sample, pad_clips
@@ -53,9 +54,9 @@ class Batch:
         return replace(self, **{key: changed(value) for key, value in vars(self).items()})
 
 
-def collate(samples: Sequence[Sample]) -> Batch:
-    """Pad clips to the longest with zeros; no tokens."""
-    streams, seen, frames = pad_clips(samples)
+def collate(samples: Sequence[Sample], length: int | None = None) -> Batch:
+    """Pad clips with zeros to the longest, or to a length; no tokens."""
+    streams, seen, frames = pad_clips(samples, length)
     return Batch(
         ids=[s.id for s in samples],
         texts=[s.text for s in samples],
@@ -74,10 +75,13 @@ class Collate:
     """`collate`, and the sentences as tokens."""
 
     tokenize: Callable[[list[str]], tuple[Tensor, Tensor]]  # (B) -> tokens int64 (B, L), mask bool (B, L)
+    up: Callable[[int], int] = int  # a length -> as long as it is padded
 
     def __call__(self, samples: Sequence[Sample]) -> Batch:
-        batch = collate(samples)
-        batch.tokens, batch.tokens_mask = self.tokenize(batch.texts)
+        batch = collate(samples, self.up(max(len(sample) for sample in samples)))
+        tokens, mask = self.tokenize(batch.texts)
+        more = self.up(tokens.shape[1]) - tokens.shape[1]  # what stands there is masked
+        batch.tokens, batch.tokens_mask = functional.pad(tokens, (0, more)), functional.pad(mask, (0, more))
         return batch
 
 
@@ -88,6 +92,11 @@ class Batching:
     batch_size: int | None  # most clips
     batch_frames: int | None  # most frames, padding counted
     num_workers: int
+    length_multiple: int = 1  # of which every batch's frames and tokens are a multiple
+
+    def up(self, length: Any) -> Any:
+        """A length, or an array of them, as long as it is padded."""
+        return -(-length // self.length_multiple) * self.length_multiple
 
 
 class LengthBatches(Sampler[list[int]]):

@@ -31,6 +31,9 @@ class Inputs:
     streams: dict[str, Array]  # name -> crops uint8 (T, 3, R, R), pose float32 (T, K, 3) or features float32 (T, F)
     seen: dict[str, NDArray[np.bool_]]  # name -> (T,); where it is False, the stream is zero
 
+    def __len__(self) -> int:
+        return len(next(iter(self.seen.values())))
+
 
 @dataclass(kw_only=True)
 class Sample(Inputs):
@@ -83,16 +86,22 @@ def frame_index(frames: int, step: float, max_frames: int | None) -> NDArray[np.
     return np.asarray(np.minimum(index, frames - 1))
 
 
-def pad_clips(clips: Sequence[Inputs]) -> tuple[dict[str, Array], dict[str, Array], Array]:
-    """Pad clips with zeros to the longest: streams (B, T, ...), seen marks (B, T), and bool (B, T), True = a frame."""
-    lengths = [len(next(iter(clip.seen.values()))) for clip in clips]
-    streams = {name: _padded([clip.streams[name] for clip in clips], max(lengths)) for name in clips[0].streams}
-    seen = {name: _padded([clip.seen[name] for clip in clips], max(lengths)) for name in clips[0].streams}
-    return streams, seen, np.arange(max(lengths)) < np.array(lengths)[:, None]
+def pad_clips(
+    clips: Sequence[Inputs], length: int | None = None
+) -> tuple[dict[str, Array], dict[str, Array], Array]:
+    """Pad clips with zeros: streams (B, T, ...), seen marks (B, T), and bool (B, T), True = a frame.
+
+    T is `length`, or the frames of the longest.
+    """
+    lengths = [len(clip) for clip in clips]
+    length = max(lengths) if length is None else length
+    streams = {name: _padded([clip.streams[name] for clip in clips], length) for name in clips[0].streams}
+    seen = {name: _padded([clip.seen[name] for clip in clips], length) for name in clips[0].streams}
+    return streams, seen, np.arange(length) < np.array(lengths)[:, None]
 
 
 def _padded(arrays: Sequence[Array], length: int) -> Array:
-    if len(arrays) == 1:
+    if len(arrays) == 1 and len(arrays[0]) == length:
         return arrays[0][None]
     out = np.zeros((len(arrays), length, *arrays[0].shape[1:]), arrays[0].dtype)
     for place, array in enumerate(arrays):

@@ -64,8 +64,9 @@ class TrainBatches:
         self.clips, self.tokenize, self.batching = clips, tokenize, batching
         self.pin_memory, self.seed = pin_memory, seed
         self.sampler = LengthBatches(
-            clips.lengths, batch_size=batching.batch_size, batch_frames=batching.batch_frames, shuffle=True, seed=seed
-        )
+            batching.up(clips.lengths), batch_size=batching.batch_size, batch_frames=batching.batch_frames,
+            shuffle=True, seed=seed,
+        )  # fmt: skip
 
     def start(self, consumed: int) -> Iterator[Batch]:
         """This process's part of the batches from number `consumed` on, for ever, whatever ran before."""
@@ -86,9 +87,10 @@ def evaluation_batches(clips: Any, tokenize: Tokenizes, batching: Batching) -> D
     These share the limits: what they hold at once is what one process would, a clip each at the least.
     """
     world, size, frames = processes.world(), batching.batch_size, batching.batch_frames
+    lengths = batching.up(clips.lengths)
     sampler = LengthBatches(
-        clips.lengths, batch_size=None if size is None else -(-size // world),
-        batch_frames=None if frames is None else max(frames // world, int(clips.lengths.max())),
+        lengths, batch_size=None if size is None else -(-size // world),
+        batch_frames=None if frames is None else max(frames // world, int(lengths.max())),
         shuffle=False, seed=0, rank=processes.rank(), world=world,
     )  # fmt: skip
     return _loader(clips, sampler, tokenize, batching, seed=0)
@@ -100,6 +102,6 @@ def _loader(
     # The loader draws a seed for its workers from the global generator unless it has its own, and then a resumed
     # run, which builds its loader at another moment, has other dropout masks than the uninterrupted one.
     return DataLoader(
-        clips, batch_sampler=keys, collate_fn=Collate(tokenize), num_workers=batching.num_workers,
+        clips, batch_sampler=keys, collate_fn=Collate(tokenize, batching.up), num_workers=batching.num_workers,
         generator=torch.Generator().manual_seed(seed), worker_init_fn=ignore_first_signal, **options,
     )  # fmt: skip

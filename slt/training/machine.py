@@ -23,13 +23,17 @@ ROWS = 40  # of the profile's table; what lies below them is noise
 
 @dataclass(frozen=True)
 class Compute:
-    """Where a model runs, and in which precision: fp32, bf16 or fp16."""
+    """Where a model runs, and in which precision: fp32, tf32 (of a GPU's products; elsewhere fp32), bf16 or fp16."""
 
     device: torch.device
     precision: str
 
+    def __post_init__(self) -> None:
+        if self.device.type == "cuda":  # torch's own choice is TF32 of convolutions and float32 of all other products
+            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = self.precision != "fp32"
+
     def autocast(self) -> AbstractContextManager[Any]:
-        return torch.autocast(self.device.type, dtype=DTYPES.get(self.precision), enabled=self.precision != "fp32")
+        return torch.autocast(self.device.type, dtype=DTYPES.get(self.precision), enabled=self.precision in DTYPES)
 
 
 def choose_device(name: str) -> torch.device:

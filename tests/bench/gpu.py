@@ -39,6 +39,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from slt.commands.pretrain import build_twins
 from slt.config import build
 from slt.config.checks import CONF
+from slt.models.search import Search
 from slt.models.tokenizer import Tokenize, train_tokenizer
 from slt.pretraining.views import Views
 from slt.streams.batch import Batch
@@ -50,6 +51,7 @@ from slt.training.record import Record
 from slt.training.settings import LoopSettings
 
 GLOSSES = [f"G{number}" for number in range(200)]
+GREEDY = Search(num_beams=1, length_penalty=1.0, max_tokens=12)  # 9 words a made-up sentence
 WIDE = ("embed_dim=256", "temporal.depth=3", "temporal.num_heads=8",
         "decoder.config={d_model:256,decoder_layers:3,decoder_attention_heads:8,decoder_ffn_dim:1024,dropout:0.1}",
         "temporal.dropout=0.1")  # fmt: skip
@@ -280,7 +282,14 @@ def by_phase(trainer: Trainer, device: torch.device, times: int) -> dict[str, tu
             with torch.no_grad(), trainer.compute.autocast():
                 model.encoder(held["batch"].streams, held["batch"].seen, held["batch"].frames)
 
-        phases["encoder (of forward)"] = encode
+        def evaluate() -> None:
+            model.eval()
+            with torch.inference_mode(), trainer.compute.autocast():
+                trainer.objective(model, held["batch"])
+                model.generate(held["batch"], GREEDY)
+            model.train()
+
+        phases |= {"evaluation": evaluate, "encoder (of forward)": encode}
     phases |= {"forward and loss": loss, "backward": backward, "clip": clip, "optimizer": update}
     model.train()
     spent: dict[str, list[float]] = {name: [] for name in phases}
@@ -397,6 +406,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--seconds", type=float, default=5.0, help="of each rate")
+    parser.add_argument("--compile", action="store_true", help="our translators by torch.compile, as compile=true does")
     parser.add_argument("--only", default="", help="works whose names hold this")
     given = parser.parse_args()
     if gone := [name for name in ("hydra", "timm", "transformers") if importlib.util.find_spec(name) is None]:
@@ -409,6 +419,8 @@ def main() -> None:
         work = make()
         if given.only not in work.name:
             continue
+        if given.compile and hasattr(work.model, "encoder"):
+            work.model.compile()
         found = compare(work, device, given.seconds, top)
         weights = sum(p.numel() for p in work.model.parameters() if p.requires_grad)
         print(f"\n{work.name}: {weights / 1e6:.1f} M weights, {work.items} {work.unit} an update, {work.cfg.precision}")

@@ -21,7 +21,11 @@ BART = {
     "d_model": 8, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2,
     "decoder_attention_heads": 2, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16, "max_position_embeddings": 64,
 }  # fmt: skip
-CONFIGS = {"t5": T5, "bart": BART}
+GATED = {**T5, "feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}
+FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "t5": ("t5", T5), "t5 v1.1": ("t5", GATED), "mt5": ("mt5", T5), "byt5": ("t5", {**GATED, "num_layers": 2}),
+    "bart": ("bart", BART), "mbart": ("mbart", {**BART, "scale_embedding": True}),
+}  # fmt: skip
 FORCED = 7
 
 
@@ -42,8 +46,9 @@ def scratch(family: str, seed: int) -> TextSeq2SeqDecoder:
     """A random decoder, loud enough that its choices are no ties, with an end token that is likely or not, by seed."""
     torch.manual_seed(seed)
     words = Words(pad_token_id=seed % 2, bos_token_id=2, eos_token_id=3, size=12 + seed % 20)
+    architecture, config = FAMILIES[family]
     decoder = TextSeq2SeqDecoder(
-        embed_dim=6, tokenizer=words, architecture=family, pretrained=None, config=CONFIGS[family],
+        embed_dim=6, tokenizer=words, architecture=architecture, pretrained=None, config=config,
         text_encoder=False, language=None, max_tokens=40,
     ).eval()  # fmt: skip
     weight = decoder.model.get_output_embeddings().weight.data
@@ -108,7 +113,7 @@ def sentence(row: list[int], eos: int, length: int | None = None) -> tuple[int, 
     return tuple(row[: row.index(eos) + 1] if eos in row else row[:length])
 
 
-@pytest.mark.parametrize("family", CONFIGS)
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("num_beams", [1, 2, 3, 4, 5])
 @pytest.mark.parametrize("forced", [False, True])
 def test_sentences_and_scores_are_those_of_generate(family, num_beams, forced):

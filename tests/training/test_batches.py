@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -129,6 +130,21 @@ def test_evaluation_takes_each_clip_once_long_ones_first(clips: Any, tokenizer: 
     lengths = batches[0].frames.sum(1).tolist() + batches[-1].frames.sum(1).tolist()
     assert lengths == sorted(lengths, reverse=True)
     assert all(batch.frames.numel() <= 60 for batch in batches) or limits["batch_frames"] is None
+
+
+@pytest.mark.parametrize("limits", [{"batch_size": 5, "batch_frames": None}, {"batch_size": None, "batch_frames": 64}])
+def test_lengths_are_padded_to_a_multiple_within_the_limits(clips: Any, tokenizer: Any, limits: dict[str, Any]) -> None:
+    tokenize = Tokenize(tokenizer, 64)
+    plain = Batching(**limits, num_workers=0)
+    split = TrainBatches(clips, tokenize, replace(plain, length_multiple=16), pin_memory=False, seed=1)
+    for batch in [*islice(split.start(0), 6), *evaluation_batches(clips, tokenize, split.batching)]:
+        assert batch.frames.shape[1] % 16 == batch.tokens.shape[1] % 16 == 0
+        assert batch.frames.numel() <= 64 or limits["batch_frames"] is None
+        assert all(stream.shape[:2] == batch.frames.shape for stream in batch.streams.values())
+        assert [int(length) for length in batch.frames.sum(1)] == batch.lengths
+        tokens, mask = tokenize(batch.texts)
+        assert torch.equal(batch.tokens[:, : tokens.shape[1]], tokens)
+        assert torch.equal(batch.tokens_mask.nonzero(), mask.nonzero())
 
 
 def test_evaluation_pass_leaves_the_global_generator_alone(clips: Any, tokenizer: Any) -> None:

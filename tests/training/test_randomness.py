@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from slt.training.machine import fix_randomness
+from slt.training.machine import Compute, fix_randomness
 
 
 @pytest.fixture(autouse=True)
@@ -39,3 +39,12 @@ def test_the_next_job_of_a_process_is_not_deterministic_because_the_last_one_was
     fix_randomness(1, deterministic=False)
     assert not torch.are_deterministic_algorithms_enabled()
     assert not torch.backends.cudnn.deterministic
+
+
+@pytest.mark.parametrize(("precision", "shortened"), [("bf16", True), ("tf32", True), ("fp32", False)])
+def test_a_gpu_computes_float32_in_full_where_it_is_asked_for(precision: str, shortened: bool) -> None:
+    try:
+        Compute(torch.device("cuda"), precision)
+        assert torch.backends.cuda.matmul.allow_tf32 == torch.backends.cudnn.allow_tf32 == shortened
+    finally:
+        Compute(torch.device("cuda"), "fp32")

@@ -117,6 +117,22 @@ def test_an_update_waits_for_no_number(recipe: str, build: Any, batch: Any) -> N
     check(build(*RECIPES[recipe]), batch)
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")  # torch's own
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_encoder_and_decoder_compile_without_a_break(recipe: str, build: Any, batch: Any) -> None:
+    model = build(*RECIPES[recipe]).train().to("meta")  # where all frames are computed, as on a GPU
+    made: list[Any] = []
+
+    def graph(module: Any, _: Any) -> Any:
+        made.append(module)
+        return module.forward
+
+    model.compile(backend=graph, fullgraph=True)
+    loss = TranslationLoss(label_smoothing=0.1, glosses=[], gloss_weight=0.0, flat_start=0)
+    loss(model, at(lambda tensor: tensor.to("meta"), batch)).backward()
+    assert len(made) == 2
+
+
 @pytest.mark.parametrize("name", ["ViTLight", "TimmBackbone"])
 def test_a_backbone_waits_for_no_number(name: str) -> None:
     given: dict[str, dict[str, Any]] = {
