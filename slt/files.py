@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
+
+from filelock import FileLock
 
 
 class OutputError(OSError):
@@ -27,6 +30,33 @@ def atomic(path: Path | str) -> Iterator[IO[bytes]]:
         Path(temporary).replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def building(folder: Path, *, last: str) -> Iterator[Path | None]:
+    """Give a folder to build in, which becomes `folder` at the end; None where it is there, or another has built it.
+
+    What a killed process left behind is removed; a folder without `last`, the file that is written last, is never used.
+    """
+    if (folder / last).is_file():
+        yield None
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_name(f".{folder.name}.lock")):
+        if (folder / last).is_file():
+            yield None
+            return
+        made = folder.with_name(f".{folder.name}.building")
+        for remains in (made, folder):
+            if remains.exists():
+                shutil.rmtree(remains)
+        made.mkdir()
+        try:
+            yield made
+            made.rename(folder)
+        except BaseException:  # Ctrl-C too: a full disk should not stay full
+            shutil.rmtree(made, ignore_errors=True)
+            raise
 
 
 class TextLines:

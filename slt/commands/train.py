@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from slt.config import build, runs
 from slt.config.checks import check, taken
-from slt.corpora.folder import LsaTMultiStream
+from slt.corpora.clips import Clips
 from slt.drawing.charts import save_curves
 from slt.evaluation.assessment import score_split
 from slt.evaluation.report import Shown
@@ -82,9 +82,7 @@ def train(cfg: DictConfig) -> float:
     return trainer.best
 
 
-def score_best(
-    cfg: DictConfig, model: Model, splits: Mapping[str, LsaTMultiStream], run: Run, dashboard: Dashboard
-) -> None:
+def score_best(cfg: DictConfig, model: Model, splits: Mapping[str, Clips], run: Run, dashboard: Dashboard) -> None:
     """Scores the best checkpoint of a run on `cfg.final`."""
     folder, clips, train = run.folder.parent, splits[cfg.final], splits["train"]
     best = load_checkpoint(run.folder / "best.pt")

@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from slt.config.checks import locate, taken
 from slt.config.foreign import refuse_code, refuse_depth
 from slt.config.moved import rename_targets
-from slt.corpora.folder import LsaTMultiStream
+from slt.corpora.clips import Clips
 from slt.files import rebuilding
 from slt.models import MultiStreamEncoder, Translator
 from slt.models.backbones import check_stream
@@ -42,7 +42,7 @@ REBUILT = ("dataset", "streams", "projector", "fusion", "temporal", "decoder")
 
 def build_splits(
     cfg: DictConfig, names: Collection[str], *, augment: bool, named_by: str | None = None
-) -> dict[str, LsaTMultiStream]:
+) -> dict[str, Clips]:
     """The splits of `cfg.dataset`, named by the keys `named_by`; `train` is augmented where `augment`, others never."""
     with processes.first_per_machine():  # who writes the embedded corpus, where it is not there yet
         make = instantiate(cfg.dataset, _convert_="all")
@@ -55,12 +55,12 @@ def build_splits(
             raise FileNotFoundError(f"{error}; splits are named by {named_by}") from error
 
 
-def stream_shapes(clips: LsaTMultiStream) -> Shapes:
+def stream_shapes(clips: Clips) -> Shapes:
     """The shape of one frame of each stream."""
     return {name: list(x.shape[1:]) for name, x in clips[0].streams.items()}
 
 
-def check_streams(clips: LsaTMultiStream, shapes: Shapes, drop: Sequence[str]) -> None:
+def check_streams(clips: Clips, shapes: Shapes, drop: Sequence[str]) -> None:
     """Refuses clips with a stream of another shape than trained on, and a dropped stream that there is not."""
     for name in drop:
         if name not in shapes:
@@ -72,7 +72,7 @@ def check_streams(clips: LsaTMultiStream, shapes: Shapes, drop: Sequence[str]) -
             )
 
 
-def gloss_inventory(clips: LsaTMultiStream, weight: float) -> list[str]:
+def gloss_inventory(clips: Clips, weight: float) -> list[str]:
     """The glosses of the training clips, sorted; none where the corpus has no such column or `weight` is 0."""
     if not weight or "gloss" not in clips.columns:
         log.info("training is gloss-free%s", "" if not weight else ": the corpus has no column `gloss`")
@@ -80,7 +80,7 @@ def gloss_inventory(clips: LsaTMultiStream, weight: float) -> list[str]:
     return sorted({gloss for text in clips.columns["gloss"] for gloss in text.split()})
 
 
-def build_tokenizer(cfg: DictConfig, splits: Mapping[str, LsaTMultiStream]) -> Any:
+def build_tokenizer(cfg: DictConfig, splits: Mapping[str, Clips]) -> Any:
     """The decoder's tokenizer, trained on the sentences of `train` where it is not a ready one.
 
     A sentence of any split that is empty or longer than the decoder allows is a ValueError.
@@ -195,7 +195,7 @@ def carried(
     tokenizer: Any,
     shapes: Shapes,
     glosses: Sequence[str],
-    clips: LsaTMultiStream,
+    clips: Clips,
 ) -> dict[str, Any]:
     """The plain values with which `restore` rebuilds a run from its checkpoint alone, and what it was trained on."""
     files = tokenizer_files(tokenizer)

@@ -6,7 +6,7 @@ T frames, N clips of the split, S streams. A new corpus is one class with what `
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -19,7 +19,7 @@ from slt.corpora.splits import clips_of_signers
 from slt.streams.features import Features
 from slt.streams.sample import Sample, frame_index, frame_step
 from slt.streams.seen import Share, seen_faults, seen_lines
-from slt.streams.stream import Stream
+from slt.streams.stream import Stream, stored_files
 from slt.text import clean, near
 
 log = logging.getLogger(__name__)
@@ -30,13 +30,14 @@ LOOKED = 300  # clips of a split of which it is read how often their streams are
 class Row(NamedTuple):
     """A clip and what is known of it, as text."""
 
-    id: str  # which its streams' files bear
+    id: str
     text: str  # its sentence
     columns: Mapping[str, str]  # gloss, signer, film, fps, frame_count ...: the same for all rows of a corpus
+    file: str = ""  # which its streams' files bear, with folders before it; "" = the id
 
 
 class Corpus(Protocol):
-    """What is read of a corpus."""
+    """What is read of a corpus; made of the folder that it lies in."""
 
     @property
     def root(self) -> Path:
@@ -90,11 +91,13 @@ class Clips(Dataset[Sample]):
     opening headers; what only a full read can show (a cut JPEG, NaN) is said by the read that meets it.
 
     Args:
-        corpus: what is read.
+        root: the folder of the corpus.
+        corpus: what reads it, made of the root.
         split: `train`, `val`, `test`, or another that the corpus knows.
         streams: name -> reader (`slt.streams.stream`).
         augment: an `Augment` or a mapping of its keys; None switches off the streams' own augmentation too.
         seed: of the augmentation, which depends on (seed, epoch, index) and on nothing else.
+        max_missing: greatest share of the split's clips whose files may be missing; these are left out.
         fps, max_frames, length_tolerance, only, limit, held_out, signers, min_seen: keys of `conf/dataset/lsa_t.yaml`,
             which says what they are; `limit` and `signers` are of `train`, `held_out` of all others.
     """
@@ -102,7 +105,8 @@ class Clips(Dataset[Sample]):
     def __init__(
         self,
         *,
-        corpus: Corpus,
+        root: str | Path,
+        corpus: Callable[[Path], Corpus],
         split: str,
         streams: Mapping[str, Stream],
         fps: float | None,
@@ -115,6 +119,7 @@ class Clips(Dataset[Sample]):
         held_out: int | None = None,
         signers: int | None = None,
         min_seen: float = 0.0,
+        max_missing: float = 0.0,
     ) -> None:
         for key, value, fits, expected in (
             ("fps", fps, fps is None or fps > 0, "above 0, or null for all frames"),
@@ -122,31 +127,37 @@ class Clips(Dataset[Sample]):
             ("length_tolerance", length_tolerance, length_tolerance >= 0, "0 frames or more"),
             ("held_out", held_out, held_out is None or held_out >= 1, "at least 1, or null for all clips"),
             ("min_seen", min_seen, 0 <= min_seen <= 1, "a share from 0 to 1"),
+            ("max_missing", max_missing, 0 <= max_missing < 1, "a share from 0 to below 1"),
         ):
             if not fits:
                 raise ValueError(f"dataset.{key} must be {expected}, came {value}")
-        self.root, self.split = corpus.root, split
+        found = corpus(Path(root))
+        self.root, self.split = found.root, split
         self.streams = _chosen(streams, only)
         self.max_frames, self.length_tolerance, self.seed, self.min_seen = max_frames, length_tolerance, seed, min_seen
         self.augment = Augment.of(augment)
         if self.augment and self.augment.mirror:
             _check_mirrors(self.streams)
-        rows = corpus.rows(split)
+        rows = self._there(found.rows(split), max_missing)
         rows = rows[:held_out] if split != "train" else _drawn(rows, limit=limit, signers=signers, seed=seed)
-        if not rows:
-            raise ValueError(f"{self.root}, split {split}: no clip; expected one at least")
-        # StringDType: no object a row that workers would touch and so copy.
-        self.ids = _strings(row.id for row in rows)
-        self.texts = _strings(clean(row.text) for row in rows)
-        if len(empty := np.flatnonzero(self.texts == "")):
-            raise ValueError(f"clip {self.ids[empty[0]]!r} has an empty texto; give its sentence or remove the row")
-        self.columns = {key: _strings(row.columns[key] for row in rows) for key in rows[0].columns}
-        self.extractor, self.fingerprint = corpus.extractor, corpus.fingerprint
+        self._keep(rows)
+        self.extractor, self.fingerprint = found.extractor, found.fingerprint
         self.steps = self._steps(fps)  # (N,): source frames from one kept frame to the next
         self.frame_counts = self._shortest()  # (N,): frames on disk
         counts = zip(self.frame_counts.tolist(), self.steps.tolist(), strict=True)
         # (N,): frames as given out when nothing is augmented
         self.lengths = np.array([len(frame_index(*pair, max_frames)) for pair in counts], np.int64)
+
+    def _keep(self, rows: Sequence[Row]) -> None:
+        if not rows:
+            raise ValueError(f"{self.root}, split {self.split}: no clip; expected one at least")
+        # StringDType: no object a row that workers would touch and so copy.
+        self.ids = _strings(row.id for row in rows)
+        self.files = self.ids if all(not row.file for row in rows) else _strings(row.file or row.id for row in rows)
+        self.texts = _strings(clean(row.text) for row in rows)
+        if len(empty := np.flatnonzero(self.texts == "")):
+            raise ValueError(f"clip {self.ids[empty[0]]!r} has an empty texto; give its sentence or remove the row")
+        self.columns = {key: _strings(row.columns[key] for row in rows) for key in rows[0].columns}
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -154,15 +165,15 @@ class Clips(Dataset[Sample]):
     def __getitem__(self, key: int | tuple[int, int]) -> Sample:
         """Return a clip, by its index or by (epoch, index): then workers may read ahead over the end of an epoch."""
         epoch, index = key if isinstance(key, tuple) else (0, key)
-        video_id = self.ids[index]
+        file = self.files[index]
         rng = np.random.default_rng((self.seed, epoch, int(index)))
         frames = self._choose_frames(int(index), rng)
         mirror = self.augment is not None and rng.random() < self.augment.mirror
         dropped = self._choose_dropped(rng)
-        sample = Sample(id=video_id, text=self.texts[index], gloss=self.gloss(index), streams={}, seen={})
+        sample = Sample(id=self.ids[index], text=self.texts[index], gloss=self.gloss(index), streams={}, seen={})
         for name, reader in self.streams.items():
             source = self.streams[reader.mirror] if mirror and reader.mirror else reader
-            array, seen = source.read(self.root, video_id, frames)
+            array, seen = source.read(self.root, file, frames)
             if mirror:
                 array = source.flip(array)
             if self.augment:
@@ -183,7 +194,7 @@ class Clips(Dataset[Sample]):
         for clip in np.unique(np.linspace(0, len(self) - 1, min(len(self), LOOKED)).astype(int)).tolist():
             frames = frame_index(int(self.frame_counts[clip]), float(self.steps[clip]), self.max_frames)
             for name, reader in self.streams.items():
-                seen = reader.read_seen(self.root, self.ids[clip], frames)
+                seen = reader.read_seen(self.root, self.files[clip], frames)
                 shares[name] = shares[name].add(int(seen.sum()), len(seen))
         return shares
 
@@ -197,6 +208,21 @@ class Clips(Dataset[Sample]):
             if strict:
                 raise ValueError(faults)
             log.warning(faults)
+
+    def _there(self, rows: Sequence[Row], most: float) -> Sequence[Row]:
+        """Return the rows whose files are there, where up to a share `most` of them may be missing."""
+        if not most:
+            return rows
+        here = [set(stored_files(self.root, reader.folder)) for reader in self.streams.values()]
+        kept = [row for row in rows if all((row.file or row.id) in files for files in here)]
+        if len(kept) < len(rows):
+            gone = len(rows) - len(kept)
+            first = next(row.id for row in rows if not all((row.file or row.id) in files for files in here))
+            said = f"{self.root}, split {self.split}: {gone} of {len(rows)} clips have no files (first: {first!r})"
+            if gone > most * len(rows):
+                raise FileNotFoundError(f"{said}, over dataset.max_missing={most}; get them, or raise it")
+            log.warning("%s and are left out, as dataset.max_missing says", said)
+        return kept
 
     def _choose_frames(self, index: int, rng: np.random.Generator) -> NDArray[np.int64]:
         """Return the frames on disk that the clip is made of, (T,)."""
@@ -233,7 +259,7 @@ class Clips(Dataset[Sample]):
 
     def _shortest(self) -> NDArray[np.int64]:
         """Return the frames of each clip's shortest stream (N,), and check that the others are about as long."""
-        counts = np.stack([reader.lengths(self.root, self.ids) for reader in self.streams.values()])  # (S, N)
+        counts = np.stack([reader.lengths(self.root, self.files) for reader in self.streams.values()])  # (S, N)
         shortest: NDArray[np.int64] = counts.min(0)
         apart: NDArray[np.int64] = counts.max(0) - shortest
         if len(uneven := np.flatnonzero(apart > self.length_tolerance)):

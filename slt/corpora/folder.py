@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 from collections import Counter
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,7 @@ class LsaTMultiStream(Clips):
     """`Clips` of one split of a folder in the LSA-T layout; `root` and `mixed_extractors` as in `FolderCorpus`."""
 
     def __init__(self, *, root: str | Path, mixed_extractors: bool = False, **keys: Any) -> None:
-        super().__init__(corpus=FolderCorpus(root, mixed_extractors=mixed_extractors), **keys)
+        super().__init__(root=root, corpus=partial(FolderCorpus, mixed_extractors=mixed_extractors), **keys)
 
 
 def corpus_fingerprints(root: Path) -> tuple[str, str | None]:

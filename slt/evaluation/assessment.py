@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
-from slt.corpora.folder import LsaTMultiStream
+from slt.corpora.clips import Clips
 from slt.evaluation.breakdown import KINDS, Groups, Variety, by_group, scored, worst
 from slt.evaluation.controls import Frozen, Swapped
 from slt.evaluation.floors import ConstantBaseline, constant_floor
@@ -67,8 +67,8 @@ class Assessment:
 
 def score_split(
     model: Model,
-    clips: LsaTMultiStream,
-    train: LsaTMultiStream,
+    clips: Clips,
+    train: Clips,
     batching: Batching,
     scoring: Scoring,
     compute: Compute,

@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from slt.corpora.folder import LsaTMultiStream
+from slt.corpora.clips import Clips
 from slt.streams.sample import Array, Sample
 
 
 class Swapped(Dataset[Sample]):
     """A split in which each clip keeps its id, sentence and glosses and shows another's streams, of like length."""
 
-    def __init__(self, clips: LsaTMultiStream) -> None:
+    def __init__(self, clips: Clips) -> None:
         self.clips, self.shown = clips, partners(clips)
         self.lengths = clips.lengths[self.shown]
 
@@ -35,7 +35,7 @@ class Swapped(Dataset[Sample]):
 class Frozen(Dataset[Sample]):
     """A split in which each clip is its middle frame, T // 2, held for as long as it lasts."""
 
-    def __init__(self, clips: LsaTMultiStream) -> None:
+    def __init__(self, clips: Clips) -> None:
         self.clips, self.lengths = clips, clips.lengths
 
     def __len__(self) -> int:
@@ -49,7 +49,7 @@ class Frozen(Dataset[Sample]):
         return replace(sample, streams=held(sample.streams), seen=held(sample.seen))
 
 
-def partners(clips: LsaTMultiStream) -> NDArray[np.int64]:
+def partners(clips: Clips) -> NDArray[np.int64]:
     """For each clip another, (N,): the nearest by length whose sentence differs, where there is one.
 
     The whole split is looked at, so that it is the same whatever the batches and the number of processes.

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from slt.corpora.folder import LsaTMultiStream
+from slt.corpora.clips import Clips
 from slt.evaluation.metrics import Score, gloss_wer, score
 from slt.streams.sample import frame_index
 
@@ -38,7 +38,7 @@ class Neighbour:
         return f"the nearest of {among} by {', '.join(self.streams)}"
 
 
-def neighbour_floor(clips: LsaTMultiStream, train: LsaTMultiStream, *, most: int, **draws: Any) -> Neighbour | None:
+def neighbour_floor(clips: Clips, train: Clips, *, most: int, **draws: Any) -> Neighbour | None:
     """Scores the sentence (and glosses) of the training clip nearest to each clip by dynamic time warping.
 
     Compared are key points where there are any (positions of arms and hands about the nose in shoulder widths, and
@@ -98,7 +98,7 @@ def warped(query: Floats, candidates: Floats) -> Floats:
     return before[-1]
 
 
-def _described(clips: LsaTMultiStream, index: int, streams: list[str]) -> Floats:
+def _described(clips: Clips, index: int, streams: list[str]) -> Floats:
     """A clip without augmentation as (S, D)."""
     frames = frame_index(int(clips.frame_counts[index]), float(clips.steps[index]), clips.max_frames)
     parts = []

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from slt.corpora.folder import LsaTMultiStream
+from slt.corpora.clips import Clips
 from slt.drawing.strip import filmstrip
 from slt.evaluation.assessment import Assessment
 from slt.evaluation.breakdown import worst
@@ -23,7 +23,7 @@ COLUMNS = 12  # frames of a filmstrip
 class Examples:
     """As many clips as the dashboard wants, evenly spaced over a split: the same ones at every evaluation."""
 
-    def __init__(self, clips: LsaTMultiStream, dashboard: Dashboard) -> None:
+    def __init__(self, clips: Clips, dashboard: Dashboard) -> None:
         self.clips, self.dashboard = clips, dashboard
         self.names = [clips.ids[place] for place in spread(range(len(clips)), dashboard.examples)]
         self.drawn = False
@@ -38,7 +38,7 @@ class Examples:
         self.drawn = True
 
 
-def draw_clips(clips: LsaTMultiStream, names: Sequence[str]) -> dict[str, Any]:
+def draw_clips(clips: Clips, names: Sequence[str]) -> dict[str, Any]:
     """Clip id -> filmstrip (H, W, 3) uint8 of the named clips."""
     place = {name: i for i, name in enumerate(clips.ids)}
     skeletons = {name: reader.skeleton for name, reader in clips.streams.items() if isinstance(reader, Landmarks)}
@@ -48,7 +48,7 @@ def draw_clips(clips: LsaTMultiStream, names: Sequence[str]) -> dict[str, Any]:
 
 def write_results(
     found: Assessment,
-    clips: LsaTMultiStream,
+    clips: Clips,
     folder: Path,
     *,
     about: Mapping[str, Any],

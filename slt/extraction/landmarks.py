@@ -17,7 +17,7 @@ from slt.extraction import geometry
 from slt.extraction.geometry import HEAD, WRISTS, Box, Picture, Points
 from slt.extraction.mediapipe_models import cache_folder, prepare_models, read_sums
 from slt.extraction.mediapipe_tasks import Task, Tasks, import_mediapipe
-from slt.streams.pose import BODY, HAND
+from slt.streams.skeleton import BODY, HAND
 
 LANDMARKS = BODY + 2 * HAND
 HAND_TASKS = ("left hand", "right hand")

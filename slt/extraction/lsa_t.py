@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from slt.corpora import tables
 from slt.extraction.source import Fault, Source, parse_seconds
 from slt.files import needing
-from slt.streams.pose import BODY, HAND
+from slt.streams.skeleton import BODY, HAND
 from slt.text import plain_name
 
 # Two layouts of the table are about; its first line says which, and with it the separator.

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slt.extraction.footage import folders_below
-from slt.streams.pose import BODY, HAND
+from slt.streams.skeleton import BODY, HAND
 from slt.streams.skeletons import ELSEWHERE, OPENPOSE_BODY, OPENPOSE_FACE, place_points, take_points
 
 _NAME = re.compile(r"(.+)_(\d{12})_keypoints\.json")

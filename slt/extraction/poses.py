@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,9 +16,9 @@ from slt.extraction.openpose import is_clip, read_people
 from slt.extraction.source import Source
 from slt.extraction.video import end_room
 from slt.files import existing, needing
-from slt.streams.pose import BODY, HAND, range_fault
-from slt.streams.skeleton import MEDIAPIPE
-from slt.streams.skeletons import BODY_NAMES, missing_points, place_components, take_points
+from slt.streams.pose_format import as_shares, read_pose_format
+from slt.streams.skeleton import BODY, HAND, MEDIAPIPE
+from slt.streams.skeletons import BODY_NAMES, missing_points
 
 POINTS = BODY + 2 * HAND
 
@@ -46,31 +45,17 @@ def read_keypoints(source: Source) -> PoseOnly:
         assert source.size is not None  # the files say neither; `clip_facts` has asked for them
         assert source.fps is not None
         pixels, people, columns = read_people(path)
-        points = _cut(_shares(pixels, source.size, str(path)), source, source.fps)
+        points = _cut(as_shares(pixels, source.size, str(path)), source, source.fps)
         return PoseOnly(points, source.size, source.fps, missing_points(columns), people)
     ending = existing(path, "key points").suffix.lower()
     if ending in (".h5", ".hdf5"):  # a clip's own points: there is nothing to cut
         pixels, size, fps = lsa_t.read_points(source)
         where = f"{path}: {source.video_id}.mp4/signer_{source.person}"
-        return PoseOnly(_shares(pixels, size, where), size, fps)
+        return PoseOnly(as_shares(pixels, size, where), size, fps)
     if ending != ".pose":
         raise ValueError(f"{path}: key points are read from .h5 and .pose files, and from OpenPose's .json")
-    pixels, size, fps, columns = _read_pose(path)
-    return PoseOnly(_cut(_shares(pixels, size, str(path)), source, fps), size, fps, missing_points(columns))
-
-
-def _shares(pixels: NDArray[Any], size: tuple[int, int], where: str) -> NDArray[np.float32]:
-    """Return float32 (T, 75, 3) from x, y in pixels and confidence (T, 75, 3), NaN where a point is missing."""
-    places, there = pixels[..., :2], np.isfinite(pixels).all(-1)
-    sure = np.where(there, pixels[..., 2], 0)
-    if fault := range_fault(places, there & (sure > 0), size):
-        raise ValueError(
-            f"{where}: {fault}. Most likely the key points were normalised before they were saved: save pixels; if "
-            "they are pixels, mend the size that the file or its key states"
-        )
-    shares = np.where(there[..., None], places, 0) / np.asarray(size, np.float64)
-    inside = ((shares >= 0) & (shares <= 1)).all(-1)
-    return np.concatenate([shares, np.where(inside, sure, 0).clip(0, 1)[..., None]], axis=-1).astype(np.float32)
+    pixels, size, fps, columns = read_pose_format(path)
+    return PoseOnly(_cut(as_shares(pixels, size, str(path)), source, fps), size, fps, missing_points(columns))
 
 
 def _cut(points: NDArray[np.float32], source: Source, fps: float) -> NDArray[np.float32]:
@@ -83,33 +68,6 @@ def _cut(points: NDArray[np.float32], source: Source, fps: float) -> NDArray[np.
             f"{source.path}: a cut from {start:g} s to {end:g} s of a pose of {length:.2f} s; mend its times"
         )
     return points[first:last]
-
-
-def _read_pose(path: Path) -> tuple[NDArray[np.float32], tuple[int, int], float, NDArray[np.int64]]:
-    """Return points float32 (T, 75, 3) in pixels, the picture's size, the rate, and which columns the points were."""
-    with needing(".pose files need pose-format", extra="media"):
-        from pose_format import Pose
-    data = path.read_bytes()
-    # The library takes any four bytes for a version and any next two for a width, and reads on.
-    version = struct.unpack("<f", data[:4])[0] if len(data) > 4 else -1
-    if round(version, 3) not in (0, 0.1, 0.2):
-        raise ValueError(f"{path}: not a .pose file (version {version:g}; 0, 0.1 or 0.2 expected)")
-    try:
-        pose = Pose.read(data)
-    except (ValueError, TypeError, IndexError, struct.error, OverflowError, MemoryError, NotImplementedError) as error:
-        raise ValueError(f"{path}: not a .pose file that can be read ({error}); copy it again") from error
-    if not len(pose.body.data):
-        raise ValueError(f"{path}: a .pose file without frames; remove it or write it anew")
-    size, fps = (pose.header.dimensions.width, pose.header.dimensions.height), float(pose.body.fps)
-    if min(size) < 1 or not 0 < fps < math.inf:
-        raise ValueError(f"{path}: a picture of {size[0]} x {size[1]} at {fps} frames/s; both must be above 0")
-    if (people := pose.body.data.shape[1]) != 1:
-        raise ValueError(f"{path}: one person expected, came {people}; which of them signs is not in a file")
-    columns = place_components(pose.header.components, str(path))
-    places = take_points(np.ma.getdata(pose.body.data)[:, 0, :, :2], columns, np.nan)
-    # Confidence is 0 where the library masks a point.
-    sure = take_points(np.ma.getdata(pose.body.confidence)[:, 0, :, None], columns, 0)
-    return np.concatenate([places, sure], axis=-1), size, fps, columns
 
 
 def write_pose_format(

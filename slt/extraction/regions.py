@@ -19,7 +19,8 @@ from slt.extraction.geometry import HEAD, WRISTS, Box, Picture, cut_square, hand
 from slt.extraction.landmarks import Landmarker, Landmarks
 from slt.extraction.pictures import READING, versions
 from slt.extraction.signers import MODES, Pictures, Signer, find_signer
-from slt.streams.pose import BODY, DETECTED, FOLLOWED, HAND, NOT_SEEN
+from slt.streams.pose import DETECTED, FOLLOWED, NOT_SEEN
+from slt.streams.skeleton import BODY, HAND
 
 STREAMS = {
     "face": HEAD,

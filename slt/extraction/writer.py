@@ -18,7 +18,8 @@ from slt.extraction.records import writing
 from slt.extraction.regions import STREAMS, Regions
 from slt.streams.arrays import pose_faults, write_pose, write_pose_blocks
 from slt.streams.packed import encode_jpeg, frame_path, parse_frame_name, write_packed_blocks
-from slt.streams.pose import BODY, FOLLOWED, HAND, shoulders_seen
+from slt.streams.pose import FOLLOWED, shoulders_seen
+from slt.streams.skeleton import BODY, HAND
 
 LANDMARKS = {"body": BODY, "body_hands": BODY + 2 * HAND}
 POSE_FORMAT = "pose_format"  # the folder of .pose files

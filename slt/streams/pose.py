@@ -12,18 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slt.streams.arrays import check_marks, pose_arrays, pose_faults, pose_shape, read_pose
+from slt.streams.pose_format import pose_format_length, range_fault, read_pose_clip
 from slt.streams.sample import Array, Seen, StreamSpec
 from slt.streams.skeleton import MEDIAPIPE, Skeleton, find_skeleton, spell_out
 from slt.streams.stream import Found, Marks, Say, Stored, list_clips
 
-BODY, HAND = (len(MEDIAPIPE.parts[part]) for part in ("body", "left_hand"))
 LEFT_SHOULDER, RIGHT_SHOULDER = MEDIAPIPE.centre
 # What extraction says of a stream in a frame: its part was found, or its crop followed the arm while it was missed.
 NOT_SEEN, DETECTED, FOLLOWED = 0, 1, 2
-UPPER = 13  # points of head and shoulders, the first of the body
-# Key points are none of this picture where more than this share of those of head and shoulders is outside it, or where
-# all of them span less than this share of its sides.
-MOST_OUTSIDE, LEAST_SPAN = 0.5, 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,9 +62,12 @@ class Landmarks:
         )
 
     def lengths(self, root: Path, ids: Sequence[str]) -> NDArray[np.int64]:
-        stored = list_clips(root, self.folder, ids, ("pose",))
+        stored = list_clips(root, self.folder, ids, ("pose", "pose_format"))
         frames = []
         for path in map(stored.file, ids):
+            if stored.form == "pose_format":
+                frames.append(pose_format_length(path))
+                continue
             length, landmarks = pose_shape(path)
             self.skeleton.check_file(landmarks, str(path))
             frames.append(length)
@@ -77,7 +76,9 @@ class Landmarks:
     def read(self, root: Path, video_id: str, index: NDArray[np.int64]) -> Seen:
         """Return float32 (n, K, 3) in shoulder widths, and seen (n,)."""
         path = root / self.folder / f"{video_id}.npz"
-        clip = read_pose(path)
+        if not path.is_file() and (other := path.with_name(f"{path.name.removesuffix('.npz')}.pose")).is_file():
+            path = other
+        clip = read_pose_clip(path) if path.suffix == ".pose" else read_pose(path)
         return self._choose(clip.points, clip.size, index, str(path))
 
     def read_seen(self, root: Path, video_id: str, index: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -168,24 +169,3 @@ def shoulders_seen(pose: Array, skeleton: Skeleton = MEDIAPIPE) -> NDArray[np.bo
     """Return in which frames of (T, K, 3) both shoulders have a confidence above 0, (T,)."""
     left, right = skeleton.centre
     return np.asarray((pose[:, left, 2] > 0) & (pose[:, right, 2] > 0))
-
-
-def range_fault(places: NDArray[Any], there: NDArray[np.bool_], size: tuple[float, float]) -> str:
-    """Return why points x, y (T, K, 2), where found (T, K), cannot be of a picture of this size; "" = they can.
-
-    Whoever signs has head and shoulders in the picture, while legs and resting hands may well be below it.
-    """
-    found = places[there]
-    if not len(found):
-        return ""
-    upper = places[:, :UPPER][there[:, :UPPER]] if there[:, :UPPER].any() else found
-    outside = float(((upper < 0) | (upper > size)).any(-1).mean())
-    span = float((np.ptp(found, axis=0) / size).max())
-    if outside <= MOST_OUTSIDE and not 0 < span < LEAST_SPAN:
-        return ""
-    low, high = found.min(0), found.max(0)
-    return (
-        f"no places in a picture of {size[0]} x {size[1]}: x goes from {low[0]:.4g} to {high[0]:.4g}, y from "
-        f"{low[1]:.4g} to {high[1]:.4g}; {outside:.0%} of the points of head and shoulders are outside it, and all "
-        f"span {span:.1%} of it"
-    )

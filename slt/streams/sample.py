@@ -86,9 +86,7 @@ def frame_index(frames: int, step: float, max_frames: int | None) -> NDArray[np.
     return np.asarray(np.minimum(index, frames - 1))
 
 
-def pad_clips(
-    clips: Sequence[Inputs], length: int | None = None
-) -> tuple[dict[str, Array], dict[str, Array], Array]:
+def pad_clips(clips: Sequence[Inputs], length: int | None = None) -> tuple[dict[str, Array], dict[str, Array], Array]:
     """Pad clips with zeros: streams (B, T, ...), seen marks (B, T), and bool (B, T), True = a frame.
 
     T is `length`, or the frames of the longest.

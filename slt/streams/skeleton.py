@@ -150,6 +150,7 @@ def _whole(name: str, content: Mapping[str, Any]) -> Skeleton:
 
 
 MEDIAPIPE = find_skeleton("mediapipe_75")
+BODY, HAND = (len(MEDIAPIPE.parts[part]) for part in ("body", "left_hand"))
 
 
 @cache

@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from slt.streams.pose import BODY, HAND
-from slt.streams.skeleton import MEDIAPIPE
+from slt.streams.skeleton import BODY, HAND, MEDIAPIPE
 
 BODY_NAMES = MEDIAPIPE.points[:BODY]
 # fmt: off

@@ -19,13 +19,14 @@ from slt.streams.packed import frame_path, parse_frame_name
 from slt.streams.sample import Array, Seen, StreamSpec
 
 STREAMS = ("face", "hand_l", "hand_r", "pose")  # folders that hold a stream even where they are empty
-FORMS = {".safetensors": "packed", ".jpg": "frames", ".npz": "pose", ".npy": "features", ".pose": "viewer"}
+PICTURES = {".jpg", ".jpeg", ".png"}
+FORMS = {".safetensors": "packed", ".jpg": "frames", ".npz": "pose", ".npy": "features", ".pose": "pose_format"}
 NAMES = {
     "packed": "{}.safetensors",
     "frames": "{}_f000000.jpg ...",
     "pose": "{}.npz",
     "features": "{}.npy",
-    "viewer": "{}.pose",  # for the viewers of others; nothing here reads it
+    "pose_format": "{}.pose",  # of other tools
 }
 
 Say = Callable[[str, str], None]  # (kind, fault)
@@ -143,13 +144,39 @@ def list_forms(path: Path, say: Say, forms: Iterable[str] = tuple(FORMS.values()
     return ranked
 
 
+def stored_files(root: Path, folder: str) -> Iterator[str]:
+    """Yield what the clips of a stream are called, in whatever form they are there; nothing where there is no folder.
+
+    A name has the folders below the stream's before it; of a folder of pictures it is the folder's.
+    """
+    top = root / folder
+    for path, _, names in os.walk(top):
+        place = Path(path).relative_to(top)
+        kinds = {Path(name).suffix.lower() for name in names}
+        if kinds & PICTURES and not any(parse_frame_name(name) for name in names[:1]):
+            yield str(place)
+            continue
+        for name in names:
+            frame = parse_frame_name(name)
+            yield str(place / (frame[0] if frame else Path(name).stem))
+
+
 def list_clips(root: Path, folder: str, ids: Sequence[str], forms: Sequence[str]) -> Stored:
-    """Return a stream's folder, which holds these clips, whole, in one of the forms."""
-    if not (root / folder).is_dir():
+    """Return a stream's folder, which holds these clips, whole, in one of the forms; a name may have folders in it."""
+    top = root / folder
+    if not top.is_dir():
         there = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
-        raise FileNotFoundError(f"{root / folder}: no such folder of a stream; {root} holds the folders {there}")
+        raise FileNotFoundError(f"{top}: no such folder of a stream; {root} holds the folders {there}")
     said: list[tuple[str, str]] = []
-    stored, *_ = [*list_forms(root / folder, lambda *fault: said.append(fault), forms), Stored(root / folder, forms[0])]
+    stored = Stored(top, forms[0])
+    for below in sorted({name.rpartition("/")[0] for name in ids}):
+        if not (top / below).is_dir():
+            continue
+        for found in list_forms(top / below, lambda *fault: said.append(fault), forms)[:1]:
+            stored.form = found.form
+            place = f"{below}/" if below else ""
+            stored.files.update({f"{place}{name}": count for name, count in found.files.items()})
+            stored.last.update({f"{place}{name}": last for name, last in found.last.items()})
     if faults := [fault for kind, fault in said if kind == "forms"]:
         raise ValueError(faults[0])
     if absent := [*stored.absent(ids)]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -13,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-from filelock import FileLock
 from tqdm import tqdm
 
 from slt.corpora import layout
-from slt.files import write_json
+from slt.files import building, write_json
 from slt.synthetic.filming import SPLITS, Clip, Noise, Recipe, cast, plan, write_clip
 from slt.synthetic.grammar import GRAMMARS, transcribe, translate
 from slt.synthetic.lexicon import describe, lexicon
@@ -46,11 +44,9 @@ def corpus_folder(
     text = json.dumps(dataclasses.asdict(recipe), sort_keys=True)
     fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
     folder = Path(cache).expanduser() / f"synthetic-{fingerprint}"
-    if (folder / "corpus.json").is_file():
-        return folder
-    with _building(folder) as building:
-        if building is not None:
-            _write(building, recipe, fingerprint, cores() if workers is None else workers, progress)
+    with building(folder, last="corpus.json") as made:
+        if made is not None:
+            _write(made, recipe, fingerprint, cores() if workers is None else workers, progress)
     return folder
 
 
@@ -59,30 +55,6 @@ def _check_names(where: str, given: Mapping[str, Any], kind: type) -> None:
     if {*given} != {*names}:
         hint = "".join(near(str(key), names) for key in given if key not in names)
         raise ValueError(f"{where}{', '.join(names)} expected, came {', '.join(map(str, given))}{hint}")
-
-
-@contextmanager
-def _building(folder: Path) -> Iterator[Path | None]:
-    """Give a folder to build in, which becomes `folder` at the end; None if another process has built it meanwhile.
-
-    What a killed process left behind is removed; a folder without corpus.json is never used.
-    """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_name(f".{folder.name}.lock")):
-        if (folder / "corpus.json").is_file():
-            yield None
-            return
-        building = folder.with_name(f".{folder.name}.building")
-        for remains in (building, folder):
-            if remains.exists():
-                shutil.rmtree(remains)
-        building.mkdir()
-        try:
-            yield building
-            building.rename(folder)
-        except BaseException:  # Ctrl-C too: a full disk should not stay full
-            shutil.rmtree(building, ignore_errors=True)
-            raise
 
 
 def _write(folder: Path, recipe: Recipe, fingerprint: str, workers: int, progress: bool) -> None:

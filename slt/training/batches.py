@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from slt.corpora.folder import LsaTMultiStream
+from slt.corpora.clips import Clips
 from slt.streams.batch import Batch, Batching, Collate, LengthBatches
 from slt.training import processes
 
@@ -58,9 +58,7 @@ def parts(
 class TrainBatches:
     """The training stream of a split; `tokenize` is sentences (B) -> tokens (B, L) and mask."""
 
-    def __init__(
-        self, clips: LsaTMultiStream, tokenize: Tokenizes, batching: Batching, *, pin_memory: bool, seed: int
-    ) -> None:
+    def __init__(self, clips: Clips, tokenize: Tokenizes, batching: Batching, *, pin_memory: bool, seed: int) -> None:
         self.clips, self.tokenize, self.batching = clips, tokenize, batching
         self.pin_memory, self.seed = pin_memory, seed
         self.sampler = LengthBatches(

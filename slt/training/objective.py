@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from slt.corpora.folder import LsaTMultiStream
+from slt.corpora.clips import Clips
 from slt.models import Translator
 from slt.streams.batch import Batch
 from slt.training.processes import share
@@ -104,7 +104,7 @@ def gloss_loss(
     return loss.to(scores.device)
 
 
-def name_too_short(clips: LsaTMultiStream, temporal: nn.Module) -> list[str]:
+def name_too_short(clips: Clips, temporal: nn.Module) -> list[str]:
     """Warns, once for the split, of clips with glosses that CTC cannot teach from, and returns their ids."""
     stride: Any = temporal.stride
     short = []

@@ -33,7 +33,7 @@ class Annotated:
 
 class AnnotatedClips(Clips):
     def __init__(self, *, root: str, **keys: Any) -> None:
-        super().__init__(corpus=Annotated(Path(root)), **keys)
+        super().__init__(root=root, corpus=Annotated, **keys)
 
 
 YAML = """

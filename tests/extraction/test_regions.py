@@ -12,7 +12,8 @@ from slt.extraction.geometry import HEAD
 from slt.extraction.landmarks import Landmarks
 from slt.extraction.regions import STREAMS, Extractor, find_boxes, smooth
 from slt.extraction.signers import Signer
-from slt.streams.pose import BODY, DETECTED, FOLLOWED, HAND, NOT_SEEN
+from slt.streams.pose import DETECTED, FOLLOWED, NOT_SEEN
+from slt.streams.skeleton import BODY, HAND
 
 LEFT, RIGHT = slice(BODY, BODY + HAND), slice(BODY + HAND, BODY + 2 * HAND)
 EYES = [(x, 0) for x in (-0.2, -0.3, -0.4, 0.2, 0.3, 0.4)]
