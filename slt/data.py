@@ -5,6 +5,7 @@ from slt.corpora.folder import LsaTMultiStream
 from slt.streams.batch import Batch, Collate, LengthBatches, collate
 from slt.streams.crops import Crops
 from slt.streams.features import Features
+from slt.streams.pictures import Pictures
 from slt.streams.pose import Landmarks
 from slt.streams.sample import Sample
 
@@ -18,6 +19,7 @@ __all__ = [
     "Landmarks",
     "LengthBatches",
     "LsaTMultiStream",
+    "Pictures",
     "Sample",
     "collate",
 ]
