@@ -9,12 +9,14 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from slt.corpora.choosing import Chosen
+from slt.corpora.corpus import Corpus, Row
 from slt.corpora.splits import clips_of_signers
 from slt.streams.features import Features
 from slt.streams.sample import Sample, frame_index, frame_step
@@ -25,34 +27,6 @@ from slt.text import clean, near
 log = logging.getLogger(__name__)
 
 LOOKED = 300  # clips of a split of which it is read how often their streams are seen
-
-
-class Row(NamedTuple):
-    """A clip and what is known of it, as text."""
-
-    id: str
-    text: str  # its sentence
-    columns: Mapping[str, str]  # gloss, signer, film, fps, frame_count ...: the same for all rows of a corpus
-    file: str = ""  # which its streams' files bear, with folders before it; "" = the id
-
-
-class Corpus(Protocol):
-    """What is read of a corpus; made of the folder that it lies in."""
-
-    @property
-    def root(self) -> Path:
-        """The folder under which its streams' folders lie."""
-
-    @property
-    def extractor(self) -> str | None:
-        """The fingerprint of what extracted its clips; None = not known."""
-
-    @property
-    def fingerprint(self) -> str:
-        """Of all that training takes from it but the streams' bytes; the same for every split."""
-
-    def rows(self, split: str) -> Sequence[Row]:
-        """Return the clips of a split in their order; raise ValueError or FileNotFoundError for what is wrong."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +71,7 @@ class Clips(Dataset[Sample]):
         streams: name -> reader (`slt.streams.stream`).
         augment: an `Augment` or a mapping of its keys; None switches off the streams' own augmentation too.
         seed: of the augmentation, which depends on (seed, epoch, index) and on nothing else.
+        splits, withdrawn: as in `slt.corpora.choosing.Chosen`.
         max_missing: greatest share of the split's clips whose files may be missing; these are left out.
         fps, max_frames, length_tolerance, only, limit, held_out, signers, min_seen: keys of `conf/dataset/lsa_t.yaml`,
             which says what they are; `limit` and `signers` are of `train`, `held_out` of all others.
@@ -120,6 +95,8 @@ class Clips(Dataset[Sample]):
         signers: int | None = None,
         min_seen: float = 0.0,
         max_missing: float = 0.0,
+        splits: str | None = None,
+        withdrawn: str | None = None,
     ) -> None:
         for key, value, fits, expected in (
             ("fps", fps, fps is None or fps > 0, "above 0, or null for all frames"),
@@ -131,7 +108,7 @@ class Clips(Dataset[Sample]):
         ):
             if not fits:
                 raise ValueError(f"dataset.{key} must be {expected}, came {value}")
-        found = corpus(Path(root))
+        found = Chosen(corpus(Path(root)), splits=splits, withdrawn=withdrawn)
         self.root, self.split = found.root, split
         self.streams = _chosen(streams, only)
         self.max_frames, self.length_tolerance, self.seed, self.min_seen = max_frames, length_tolerance, seed, min_seen

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from slt.corpora import layout
-from slt.corpora.clips import Clips, Row
+from slt.corpora.clips import Clips
+from slt.corpora.corpus import Row
 from slt.corpora.provenance import ONE_EXTRACTOR, extractor_fault
 from slt.files import read_json
 

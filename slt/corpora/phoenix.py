@@ -1,4 +1,4 @@
-"""RWTH-PHOENIX-Weather 2014T (Camgoz et al., CVPR 2018): the official release, and features in pickles.
+"""RWTH-PHOENIX-Weather 2014 (Koller et al., CVIU 2015) and 2014T (Camgoz et al., CVPR 2018), and features in pickles.
 
 The pickles are those of "Sign Language Transformers" (Camgoz et al., CVPR 2020), in whose form other corpora are
 published too.
@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from slt.corpora import tables
-from slt.corpora.clips import Row
+from slt.corpora.corpus import Row
 from slt.corpora.pickles import read_pickle
-from slt.corpora.published import Published
+from slt.corpora.published import Published, below
 from slt.files import read_json, write_json
 from slt.streams.arrays import write_features
 
@@ -53,22 +54,16 @@ def _unpack(files: list[Path], folder: Path) -> None:
             if path.suffix == f".{part}":
                 for clip in read_pickle(path):
                     texts = {key: " ".join(str(clip.get(key, "")).split()) for key in ("gloss", "text", "signer")}
-                    clips.append({"name": str(clip["name"]), **texts})
-                    write_features(_below(folder / "features", clip["name"]), _features(clip, path))
+                    # Of a corpus without sentences the signs are what is written.
+                    clips.append({"name": str(clip["name"]), **texts, "text": texts["text"] or texts["gloss"]})
+                    features = np.asarray(clip["sign"])
+                    if features.size:  # a table alone has none
+                        write_features(below(folder / "features", clip["name"], ".npy"), _checked(features, clip, path))
         write_json(folder / f"{split}.json", {"clips": clips})
 
 
-def _below(folder: Path, name: str) -> Path:
-    path = folder / f"{name}.npy"
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise ValueError(f"clip {name!r}: a name that leaves the folder; it is not unpacked")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
-
-
-def _features(clip: Any, path: Path) -> Any:
-    features = np.asarray(clip["sign"])
-    if features.ndim != 2 or 0 in features.shape:
+def _checked(features: NDArray[Any], clip: Any, path: Path) -> NDArray[Any]:
+    if features.ndim != 2:
         raise ValueError(f"{path}: clip {clip['name']!r} has features {features.shape}; (T, F) expected")
     return features.astype(np.float16 if features.dtype == np.float16 else np.float32)
 
@@ -101,3 +96,31 @@ class Phoenix14T(Published):
             gloss = " ".join(word for word in row["orth"].split() if not word.startswith("__"))
             yield Row(row["name"], text + STOP * self.stop, {"gloss": gloss, "signer": row["speaker"]},
                       f"{part}/{row['name']}")  # fmt: skip
+
+
+class Phoenix14(Published):
+    """2014, whose target is the signs: the official `|` tables or the gzipped pickles of lists; frames by folder."""
+
+    expects = "train.corpus.csv, dev and test, here or in annotations/manual, or the pickles phoenix-2014.train ..."
+    published: ClassVar[dict[str, int]] = {"train": 5672, "val": 540, "test": 629}
+
+    def read(self, split: str) -> Iterator[Row]:
+        part = PARTS[split]
+        path = self.file(f"annotations/manual/{part}.corpus.csv", f"{part}.corpus.csv", f"phoenix-2014.{part}")
+        for name, folder, signer, signs in _of_pickle(path) if path.suffix != ".csv" else _of_table(path):
+            gloss = " ".join(signs.split())  # some are parted by two blanks
+            yield Row(name, gloss, {"gloss": gloss, "signer": signer}, f"{part}/{folder.removesuffix('/*.png')}")
+
+
+def _of_table(path: Path) -> Iterator[tuple[str, str, str, str]]:
+    columns = ("id", "folder", "signer", "annotation")
+    table = tables.read_table(path, columns, known=(), numbers=(), standard="|")
+    for _, cells, _ in table.rows:
+        row = dict(zip(table.columns, cells, strict=True))
+        yield row["id"], row["folder"], row["signer"], row["annotation"]
+
+
+def _of_pickle(path: Path) -> Iterator[tuple[str, str, str, str]]:
+    for clip in read_pickle(path):
+        folder = str(clip["folder"])
+        yield folder.partition("/")[0], folder, str(clip["signer"]), str(clip["gloss"])

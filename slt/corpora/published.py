@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from slt.corpora.clips import Row
+from slt.corpora.corpus import Row
 from slt.files import building, write_json
 
 log = logging.getLogger(__name__)
@@ -109,3 +109,12 @@ class Published:
                 write(made)
                 write_json(made / _MADE, {"files": [path.name for path in files]})
         return folder
+
+
+def below(folder: Path, name: str, ending: str) -> Path:
+    """Return the file of a clip in a folder, its own folders made; refuse a name that leads out of it."""
+    path = folder / f"{name}{ending}"
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise ValueError(f"clip {name!r}: a name that leaves the folder; it is not unpacked")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path

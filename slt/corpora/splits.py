@@ -1,7 +1,8 @@
-"""The clips of a few signers, and the files that say which clip is in which split."""
+"""The clips of a few signers, clips dealt to splits, and the files that say which clip is in which split."""
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -44,6 +45,46 @@ def clips_of_signers(
         )
     kept = set(taken[:limit])
     return [name for name in ids if name in kept]
+
+
+def deal(
+    ids: Sequence[str], units: Sequence[str], *, shares: Mapping[str, float], seed: int, ordered: bool = False
+) -> dict[str, list[str]]:
+    """Share clips out to train, val and test so that those of one unit stay together; each in the order of `ids`.
+
+    Units stand in an order that their names and the seed give, so that a longer list moves few, or with `ordered` in
+    that of their names, the last first; they fill `test`, then `val`, as near to their shares as whole units allow.
+
+    Args:
+        ids: the clips.
+        units: of each clip, a signer, film or the like.
+        shares: split -> its share of the clips; they sum to 1.
+        seed: of the order.
+        ordered: of dates: the latest are tested on.
+    """
+    groups: dict[str, list[str]] = {}
+    for name, unit in zip(ids, units, strict=True):
+        groups.setdefault(unit, []).append(name)
+    order = sorted(groups, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
+    if ordered:
+        order = sorted(groups, reverse=True)
+    chosen: dict[str, set[str]] = {split: set() for split in layout.SPLITS}
+    for split in ("test", "val"):
+        room = shares[split] * len(ids)
+        for name in order[:]:
+            if len(groups[name]) > room and ordered:
+                break  # none that is later may be trained on
+            if len(groups[name]) <= room:
+                chosen[split].update(groups[name])
+                room -= len(groups[name])
+                order.remove(name)
+        # One more, where that brings the split nearer to its share than leaving it out.
+        nearest = order[0] if ordered and order else min(order, key=lambda name: len(groups[name]), default="")
+        if nearest and len(groups[nearest]) <= 2 * room:
+            chosen[split].update(groups[nearest])
+            order.remove(nearest)
+    chosen["train"].update(clip for name in order for clip in groups[name])
+    return {split: [name for name in ids if name in names] for split, names in chosen.items()}
 
 
 def write_splits(folder: Path, splits: Mapping[str, Sequence[str]]) -> list[Path]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from slt.corpora import layout
+from slt.corpora.splits import deal
 from slt.extraction.source import Source
 
 log = logging.getLogger(__name__)
@@ -36,40 +35,22 @@ class Splitting:
     def deal(self, sources: Sequence[Source]) -> dict[str, list[str]]:
         """Share clips out to the splits, ids in the order of `sources`.
 
-        Groups stand in an order that their names and the seed give, so that a longer list moves few; they fill `test`,
-        then `val`, as near to their shares as whole groups allow. Clips too few for each split are all trained on,
-        which is said.
+        Groups are dealt by `slt.corpora.splits.deal`. Clips too few for each split are all trained on, which is said.
         """
         ids = [source.video_id for source in sources]
         if self.by == "all_train":
             return {"train": ids}
-        groups: dict[str, list[str]] = {}
-        for source in sources:
-            groups.setdefault(self._group(source), []).append(source.video_id)
+        units = [self._group(source) for source in sources]
         shares = {"train": self.train, "val": self.val, "test": self.test}
-        order = sorted(groups, key=lambda name: hashlib.sha256(f"{self.seed}:{name}".encode()).digest())
-        chosen: dict[str, set[str]] = {split: set() for split in layout.SPLITS}
-        for split in ("test", "val"):
-            room = shares[split] * len(ids)
-            for name in order[:]:
-                if len(groups[name]) <= room:
-                    chosen[split].update(groups[name])
-                    room -= len(groups[name])
-                    order.remove(name)
-            # One more, where that brings the split nearer to its share than leaving it out.
-            nearest = min(order, key=lambda name: len(groups[name]), default="")
-            if nearest and len(groups[nearest]) <= 2 * room:
-                chosen[split].update(groups[nearest])
-                order.remove(nearest)
-        chosen["train"].update(video_id for name in order for video_id in groups[name])
-        if empty := [split for split, share in shares.items() if share > 0 and not chosen[split]]:
+        splits = deal(ids, units, shares=shares, seed=self.seed)
+        if empty := [split for split, share in shares.items() if share > 0 and not splits[split]]:
             log.warning(
                 "split: %d clips of %d %s leave %s empty at %g/%g/%g, so all are in train and nothing is held out%s",
-                len(ids), len(groups), UNITS[self.by], " and ".join(empty), *shares.values(),
+                len(ids), len(set(units)), UNITS[self.by], " and ".join(empty), *shares.values(),
                 "" if self.by == "random" else "; split.by=random deals single clips out",
             )  # fmt: skip
             return {"train": ids}
-        splits = {split: [name for name in ids if name in names] for split, names in chosen.items() if names}
+        splits = {split: names for split, names in splits.items() if names}
         log.info("split by %s: %s of %d clips", self.by, {name: len(part) for name, part in splits.items()}, len(ids))
         return splits
 

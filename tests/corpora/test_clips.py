@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from slt.corpora import layout
-from slt.corpora.clips import Clips, Row
+from slt.corpora.clips import Clips
+from slt.corpora.corpus import Row
 
 
 class Annotated:
