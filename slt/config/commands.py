@@ -300,10 +300,28 @@ class Pretrain(Loop):
 
 
 @keys()
+class Drawn:
+    out: str | None
+    by: str = choice("signer", "film", "sentence", "date", "clip")
+    train: float
+    val: float
+    test: float
+    seed: int
+
+
+@keys()
+class Check:
+    dataset: Any
+    streams: Any
+    seed: int
+    split: Drawn
+
+
+@keys()
 class Board:
     title: str
     wandb: Wandb
 
 
-for command in (Train, Eval, Export, Pretrain, Extract, Demo, Board):
+for command in (Train, Eval, Export, Pretrain, Extract, Demo, Check, Board):
     ConfigStore.instance().store(name=f"{command.__name__.lower()}_schema", node=command)

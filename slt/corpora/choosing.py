@@ -43,9 +43,7 @@ class Chosen:
         self.corpus, self.root, self.extractor = corpus, corpus.root, corpus.extractor
         self.folder = None if splits is None else Path(splits)
         if self.folder is not None and not (self.folder / "index").is_dir():
-            raise FileNotFoundError(
-                f"dataset.splits={splits}: no folder index/; slt.check split.out=... writes one"
-            )
+            raise FileNotFoundError(f"dataset.splits={splits}: no folder index/; slt.check split.out=... writes one")
         self.list = None if withdrawn is None else existing(withdrawn, "the signers who withdrew, one a line")
         lines = [] if self.list is None else self.list.read_text(encoding="utf-8").splitlines()
         self.gone = {line.strip() for line in lines} - {""}

@@ -1,0 +1,19 @@
+"""`python -m slt.check dataset=NAME dataset.root=FOLDER`: a corpus in numbers, beside those that its authors give."""
+
+from __future__ import annotations
+
+from omegaconf import DictConfig
+
+from slt.config.entry import main
+
+
+@main("check")
+def check(cfg: DictConfig) -> int:
+    """Counts, and returns the exit status: 1 where no split can be read."""
+    from slt.commands import check  # here: `--help` needs none of it
+
+    return check.check_corpus(cfg)
+
+
+if __name__ == "__main__":
+    check()
