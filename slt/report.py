@@ -22,12 +22,21 @@ def report() -> None:
     notebook.add_argument(
         "--notebook", type=Path, default=here if here.is_file() else HOME / here, help="the Markdown file (%(default)s)"
     )
+    traced = commands.add_parser("lineage", help="the checkpoints and exports that have seen a signer")
+    traced.add_argument("signer", help="as the column `signer` of the corpus has it")
+    traced.add_argument("--runs", type=Path, default=Path("outputs"), help="folder to look through (%(default)s)")
     given = parser.parse_args()
     try:
         if given.command == "sweep":
             from slt.sweeps.page import summary, write_sweep  # here: `--help` draws nothing
 
             print(summary(write_sweep(given.folder)))
+        elif given.command == "lineage":
+            from slt.training.lineage import who_has_seen
+
+            said = {True: "has seen", False: "has not seen", None: "does not say of"}
+            for path, seen in who_has_seen(given.signer, given.runs):
+                print(f"{path}: {said[seen]} {given.signer}")
         else:
             from slt.sweeps.notebook import rebuild
 

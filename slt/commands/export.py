@@ -45,6 +45,7 @@ def open_run(
             fps=cfg.dataset.fps, max_frames=cfg.dataset.max_frames, extractor=payload.get("extractor"),
             extractor_settings=extractor_settings(Path(root), payload.get("extractor")),
             search=Search(**(default | {"max_tokens": longest} | given)), precision=cfg.precision,
+            seen={"corpus": payload.get("corpus"), "signers": payload.get("signers", [])},
         )  # fmt: skip
     return trained, cfg
 

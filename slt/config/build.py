@@ -29,7 +29,7 @@ from slt.models.search import Search
 from slt.models.tokenizer import check_lengths, tokenizer_files, tokenizer_from_files
 from slt.models.trained import Model
 from slt.streams.skeleton import spell_out
-from slt.training import processes
+from slt.training import lineage, processes
 from slt.training.checkpoint import load_weights, no_larger_than, part
 
 log = logging.getLogger(__name__)
@@ -207,6 +207,7 @@ def carried(
         "glosses": list(glosses),
         "corpus": clips.fingerprint,
         "extractor": clips.extractor,
+        "signers": lineage.signer_marks(clips.columns.get("signer", ())),
     }
 
 

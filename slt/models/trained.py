@@ -11,6 +11,8 @@ from slt.models.search import Search, Tokens
 from slt.models.signature import StreamSpec
 from slt.models.translator import Translator
 
+LINEAGE = "lineage.json"  # of an exported folder
+
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
@@ -31,6 +33,7 @@ class Trained(Model):
         fps, max_frames: frames a second and frames a clip that its training kept; None = all.
         extractor: fingerprint of what cut its training clips; None = not known.
         extractor_settings: its name, version and parameters, where the training corpus is here and says so.
+        seen: the `corpus` fingerprint and the digests of the `signers` that it was trained on, for `lineage.json`.
         precision: it was trained and evaluated in: fp32, bf16 or fp16.
     """
 
@@ -41,6 +44,7 @@ class Trained(Model):
     extractor: str | None
     extractor_settings: dict[str, Any] | None
     precision: str
+    seen: dict[str, Any]
 
     @property
     def tokens(self) -> Tokens:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from slt.files import sha256
+from slt.files import read_json, sha256
+from slt.models.trained import LINEAGE as FILE
+from slt.training.checkpoint import load_checkpoint
 
 TYPES = {"checkpoint": "model", "backbone": "model", "export": "model"}  # the others are their own type
 
@@ -44,6 +46,29 @@ class Item:
             else:
                 made.add_reference(path.resolve().as_uri(), name=name)
         return made
+
+
+def signer_marks(signers: Iterable[str]) -> list[str]:
+    """Return the signers of the clips that a model is trained on as digests: whoever has a name can ask for it."""
+    return sorted({hashlib.sha256(name.encode()).hexdigest()[:16] for name in signers if name})
+
+
+def who_has_seen(signer: str, folder: Path) -> Iterator[tuple[Path, bool | None]]:
+    """Yield every checkpoint and exported folder below a folder, and whether its training saw a signer.
+
+    None where it does not say: it is older than this record, or its corpus names no signers.
+    """
+    (mark,) = signer_marks([signer])
+    for path in sorted(folder.rglob("*.pt")):
+        try:
+            marks = load_checkpoint(path).get("signers")
+        except ValueError:
+            continue
+        yield path, mark in marks if marks else None
+    for path in sorted(folder.rglob("manifest.json")):
+        told = path.with_name(FILE)
+        marks = read_json(told)["signers"] if told.is_file() else None
+        yield path.parent, mark in marks if marks else None
 
 
 def dataset(root: Path, *, fingerprint: str, extractor: str | None) -> Item:
