@@ -97,6 +97,8 @@ class Clips(Dataset[Sample]):
         seed: of the augmentation, which depends on (seed, epoch, index) and on nothing else.
         fps, max_frames, length_tolerance, only, limit, held_out, signers, min_seen: keys of `conf/dataset/lsa_t.yaml`,
             which says what they are; `limit` and `signers` are of `train`, `held_out` of all others.
+        scoring: how the corpus' literature scores its sentences (`slt.evaluation.settings.Conventions`), for whoever
+            scores clips of it; None = as the suite does by default.
     """
 
     def __init__(
@@ -115,6 +117,7 @@ class Clips(Dataset[Sample]):
         held_out: int | None = None,
         signers: int | None = None,
         min_seen: float = 0.0,
+        scoring: Mapping[str, Any] | None = None,
     ) -> None:
         for key, value, fits, expected in (
             ("fps", fps, fps is None or fps > 0, "above 0, or null for all frames"),
@@ -125,7 +128,7 @@ class Clips(Dataset[Sample]):
         ):
             if not fits:
                 raise ValueError(f"dataset.{key} must be {expected}, came {value}")
-        self.root, self.split = corpus.root, split
+        self.root, self.split, self.scoring = corpus.root, split, scoring
         self.streams = _chosen(streams, only)
         self.max_frames, self.length_tolerance, self.seed, self.min_seen = max_frames, length_tolerance, seed, min_seen
         self.augment = Augment.of(augment)
