@@ -8,7 +8,7 @@ import sys
 
 from slt.text import near
 
-COMMANDS = ("train", "eval", "export", "pretrain", "extract", "check", "demo", "report", "board")
+COMMANDS = ("train", "eval", "export", "pretrain", "extract", "check", "demo", "report", "board", "score")
 
 
 def main() -> None:

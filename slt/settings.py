@@ -11,8 +11,13 @@ from slt.text import near
 T = TypeVar("T", bound=type)
 
 
-def choice(*options: str) -> Any:
-    return field(metadata={"choices": options})
+def choice(*options: str, default: Any = MISSING) -> Any:
+    return field(default=default, metadata={"choices": options})
+
+
+def switch(*, default: Any = MISSING) -> Any:
+    """A field that is true or false, and no word for it."""
+    return field(default=default, metadata={"fits": lambda value: value in (True, False), "expected": "true or false"})
 
 
 def positive() -> Any:

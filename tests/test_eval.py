@@ -66,6 +66,17 @@ def test_run_folder_and_file_give_what_the_end_of_training_gave_each_time(
     }  # fmt: skip
 
 
+def test_conventions_of_the_corpus_are_those_of_training_and_come_back_from_the_checkpoint(
+    entry: Any, tiny: list[str]
+) -> None:
+    trained = entry("train", *tiny, "+dataset.scoring={tokenize:char,lowercase:true}")
+    assert trained.status == 0, trained.err
+    ran = entry("eval", f"checkpoint={trained.folder}", *LIGHT)
+    assert scores(ran.folder)["scores"] == scores(trained.folder)["scores"]
+    assert "|case:lc|eff:no|tok:char|" in scores(ran.folder)["scores"]["bleu"]["signature"]
+    assert "|case:mixed|eff:no|tok:13a|" in scores(ran.folder)["scores"]["bleu_13a"]["signature"]
+
+
 @pytest.mark.parametrize("limits", [("batch_size=1",), ("batch_size=null", "batch_frames=100")])
 def test_batches_change_no_sentence(evaluate: Callable[..., Any], run: Path, limits: tuple[str, ...]) -> None:
     said = read_predictions(evaluate(*limits, "evaluation.blanked=false").folder / "predictions.tsv")

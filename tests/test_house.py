@@ -20,7 +20,19 @@ PACKAGE = sorted((ROOT / "slt").rglob("*.py"))
 SOURCES = sorted(path for folder in ("slt", "tests") for path in (ROOT / folder).rglob("*.py"))
 ENTRIES = {
     f"slt/{name}.py"
-    for name in ("train", "eval", "export", "pretrain", "extract", "check", "demo", "report", "board", "__main__")
+    for name in (
+        "train",
+        "eval",
+        "export",
+        "pretrain",
+        "extract",
+        "check",
+        "demo",
+        "report",
+        "board",
+        "score",
+        "__main__",
+    )
 }
 CONFIGURED = (*sorted(ENTRIES), "slt/commands/", "slt/config/")
 # From the top to the bottom: a room imports what stands below it. exporting stands above inference, because its proof

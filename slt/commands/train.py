@@ -16,7 +16,7 @@ from slt.drawing.charts import save_curves
 from slt.evaluation.assessment import score_split
 from slt.evaluation.report import Shown
 from slt.evaluation.results import Examples, write_results
-from slt.evaluation.settings import Scoring
+from slt.evaluation.settings import Conventions, Scoring
 from slt.evaluation.translation import validate
 from slt.models.tokenizer import Tokenize
 from slt.models.trained import Model
@@ -65,6 +65,7 @@ def train(cfg: DictConfig) -> float:
         schedule=instantiate(cfg.schedule, _convert_="all"),
         batches=TrainBatches(clips, tokenize, batching, seed=cfg.seed, pin_memory=device.type == "cuda"),
         evaluate=partial(validate, model, evaluation_batches(val, tokenize, batching), run.compute,
+                         conventions=Conventions.of(val.scoring),
                          show=lambda predictions: examples.show(trainer.step_count, predictions)),
         run=run,
         settings=taken(LoopSettings, cfg, select=f"val/{cfg.select}"),

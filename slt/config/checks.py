@@ -20,6 +20,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 import slt.config.commands  # noqa: F401  Hydra finds the types by their import
+from slt.evaluation.settings import Conventions
 from slt.settings import value_fault
 from slt.text import near
 from slt.training.dashboard import key_fault
@@ -77,7 +78,17 @@ def _check_train(cfg: DictConfig) -> list[str]:
                 f"dataset.streams.{name} has no backbone: add +backbone@streams.{name}=NAME; "
                 f"streams with one: {', '.join(map(str, cfg.streams))}"
             )
-    return faults + _check_targets(cfg, *(group for group in cfg if group != "backbone"))
+    return faults + _check_scoring(cfg.dataset) + _check_targets(cfg, *(group for group in cfg if group != "backbone"))
+
+
+def _check_scoring(dataset: DictConfig) -> list[str]:
+    """What is wrong with how a corpus is scored: said before training, not at its first validation."""
+    given = OmegaConf.to_container(dataset, resolve=False)
+    try:
+        Conventions.of(given.get("scoring") if isinstance(given, Mapping) else None)
+    except ValueError as error:
+        return [f"dataset.{error}"]
+    return []
 
 
 def _check_processes(cfg: DictConfig) -> list[str]:

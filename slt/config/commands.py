@@ -10,7 +10,7 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 
-from slt.evaluation.settings import Controls
+from slt.evaluation.settings import STOPS, TOKENIZERS, Controls
 from slt.settings import choice, keys, not_negative, positive
 from slt.training.dashboard import Board as Told
 from slt.training.settings import Profile as Profiled
@@ -323,5 +323,26 @@ class Board:
     wandb: Wandb
 
 
-for command in (Train, Eval, Export, Pretrain, Extract, Demo, Check, Board):
+@keys()
+class Rules:
+    """Null = as the dataset says, without one as by default (slt.evaluation.settings.Conventions)."""
+
+    tokenize: str | None = choice(*TOKENIZERS)
+    lowercase: bool | None
+    final_stop: str | None = choice(*STOPS)
+    characters: bool | None
+
+
+@keys()
+class Score:
+    hypotheses: str
+    references: str
+    baseline: str | None
+    dataset: Any = None
+    scoring: Rules
+    bootstrap: int = not_negative()
+    seed: int
+
+
+for command in (Train, Eval, Export, Pretrain, Extract, Demo, Check, Board, Score):
     ConfigStore.instance().store(name=f"{command.__name__.lower()}_schema", node=command)

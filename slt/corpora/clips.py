@@ -75,6 +75,8 @@ class Clips(Dataset[Sample]):
         max_missing: greatest share of the split's clips whose files may be missing; these are left out.
         fps, max_frames, length_tolerance, only, limit, held_out, signers, min_seen: keys of `conf/dataset/lsa_t.yaml`,
             which says what they are; `limit` and `signers` are of `train`, `held_out` of all others.
+        scoring: how the corpus' literature scores its sentences (`slt.evaluation.settings.Conventions`), for whoever
+            scores clips of it; None = as the suite does by default.
     """
 
     def __init__(
@@ -97,6 +99,7 @@ class Clips(Dataset[Sample]):
         max_missing: float = 0.0,
         splits: str | None = None,
         withdrawn: str | None = None,
+        scoring: Mapping[str, Any] | None = None,
     ) -> None:
         for key, value, fits, expected in (
             ("fps", fps, fps is None or fps > 0, "above 0, or null for all frames"),
@@ -109,7 +112,7 @@ class Clips(Dataset[Sample]):
             if not fits:
                 raise ValueError(f"dataset.{key} must be {expected}, came {value}")
         found = Chosen(corpus(Path(root)), splits=splits, withdrawn=withdrawn)
-        self.root, self.split = found.root, split
+        self.root, self.split, self.scoring = found.root, split, scoring
         self.streams = _chosen(streams, only)
         self.max_frames, self.length_tolerance, self.seed, self.min_seen = max_frames, length_tolerance, seed, min_seen
         self.augment = Augment.of(augment)

@@ -14,7 +14,7 @@ from slt.evaluation.leaks import Leaks, leak_report
 from slt.evaluation.metrics import Score
 from slt.evaluation.neighbour import Neighbour, neighbour_floor
 from slt.evaluation.prediction import Prediction, spread
-from slt.evaluation.settings import Scoring
+from slt.evaluation.settings import Conventions, Scoring
 from slt.evaluation.translation import translate
 from slt.models.tokenizer import Tokenize
 from slt.models.trained import Model
@@ -73,7 +73,7 @@ def score_split(
     scoring: Scoring,
     compute: Compute,
 ) -> Assessment | None:
-    """Translates and scores a split; `train` is for the floors and the leaks.
+    """Translates a split and scores it as its corpus is scored; `train` is for the floors and the leaks.
 
     Several processes translate their clips each; the first scores all the sentences, the others get None.
     """
@@ -96,14 +96,15 @@ def score_split(
         return None
     signer = dict(zip(clips.ids, clips.columns["signer"], strict=True)) if "signer" in clips.columns else {}
     predictions = [replace(p, signer=signer.get(p.id, "")) for p in predictions]
-    draws: dict[str, Any] = {"bootstrap": scoring.bootstrap, "seed": scoring.seed}
+    rules: dict[str, Any] = {"conventions": Conventions.of(clips.scoring), "seed": scoring.seed}
+    draws = rules | {"bootstrap": scoring.bootstrap}
     same = draws | {"signers": [p.signer for p in predictions]}
     most = scoring.neighbour
     return Assessment(
         clips.split, predictions, scored(predictions, **draws), loss,
         floor=constant_floor(list(train.texts), [p.reference for p in predictions], **same),
         neighbour=None if most is None else neighbour_floor(clips, train, most=most, **same),
-        controls={name: scored(each, bootstrap=0, seed=scoring.seed) for name, each in unlike.items()},
+        controls={name: scored(each, bootstrap=0, **rules) for name, each in unlike.items()},
         groups=by_group(predictions, **draws), variety=Variety.of(predictions),
         leaks=leak_report(*({**each.columns, "text": list(each.texts)} for each in (clips, train)), examples=5),
     )  # fmt: skip

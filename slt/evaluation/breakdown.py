@@ -12,6 +12,7 @@ import numpy as np
 
 from slt.evaluation.metrics import Score, gloss_wer, score
 from slt.evaluation.prediction import Prediction
+from slt.evaluation.settings import AS_WRITTEN, Conventions
 
 FEW = 10  # clips: a smaller group is called the worst only where all are smaller
 KINDS = {"signer": "signer", "length": "length of the sentence", "seen": "share of frames seen"}
@@ -30,18 +31,22 @@ class Group:
 Groups = Mapping[str, Mapping[str, Group]]  # `signer`, `length`, `seen` -> name -> group
 
 
-def by_group(predictions: Sequence[Prediction], *, bootstrap: int, seed: int) -> Groups:
+def by_group(
+    predictions: Sequence[Prediction], *, conventions: Conventions = AS_WRITTEN, bootstrap: int, seed: int
+) -> Groups:
     """Scores by signer (where the corpus names them), by words of the reference and by share of frames seen."""
-    names = {"length": _lengths(predictions), "seen": [_seen(p.seen) for p in predictions]}
+    lengths = _lengths(conventions.prepare([p.reference for p in predictions]))
+    names = {"length": lengths, "seen": [_seen(p.seen) for p in predictions]}
     if any(p.signer for p in predictions):
         names = {"signer": [p.signer or "not named" for p in predictions], **names}
     orders: Any = {"signer": str, "length": lambda name: int(name.split()[0]), "seen": [*SEEN].index}
+    same: dict[str, Any] = {"conventions": conventions, "bootstrap": bootstrap, "seed": seed}
     found: dict[str, dict[str, Group]] = {}
     for kind, own in names.items():
         found[kind] = {}
         for name in sorted(set(own), key=orders[kind]):
             part = [p for p, its in zip(predictions, own, strict=True) if its == name]
-            found[kind][name] = Group(len(part), scored(part, only=SHOWN, bootstrap=bootstrap, seed=seed))
+            found[kind][name] = Group(len(part), scored(part, only=SHOWN, **same))
     return found
 
 
@@ -52,12 +57,18 @@ def worst(groups: Mapping[str, Group]) -> str:
 
 
 def scored(
-    predictions: Sequence[Prediction], *, only: Collection[str] | None = None, bootstrap: int, seed: int
+    predictions: Sequence[Prediction],
+    *,
+    conventions: Conventions = AS_WRITTEN,
+    only: Collection[str] | None = None,
+    bootstrap: int,
+    seed: int,
 ) -> dict[str, Score]:
     """The scores of translations (all, or `only` these) and of their glosses."""
     draws: dict[str, Any] = {"bootstrap": bootstrap, "seed": seed, "signers": [p.signer for p in predictions]}
     hypotheses, references = [p.hypothesis for p in predictions], [p.reference for p in predictions]
-    return score(hypotheses, references, only=only, **draws) | gloss_scores(predictions, **draws)
+    found = score(hypotheses, references, conventions=conventions, only=only, **draws)
+    return found | gloss_scores(predictions, **draws)
 
 
 def gloss_scores(predictions: Sequence[Prediction], **draws: Any) -> dict[str, Score]:
@@ -69,9 +80,9 @@ def gloss_scores(predictions: Sequence[Prediction], **draws: Any) -> dict[str, S
     }
 
 
-def _lengths(predictions: Sequence[Prediction]) -> list[str]:
+def _lengths(references: Sequence[str]) -> list[str]:
     """For each clip its third of the split by words of the reference, such as `4 to 6 words`."""
-    words = np.array([len(p.reference.split()) for p in predictions])
+    words = np.array([len(text.split()) for text in references])
     place = np.searchsorted(np.unique(np.quantile(words, (1 / 3, 2 / 3), method="lower")), words)
     bounds = {third: (words[place == third].min(), words[place == third].max()) for third in np.unique(place)}
     names = {third: f"{low} to {high} words" if low < high else f"{low} words" for third, (low, high) in bounds.items()}

@@ -10,8 +10,9 @@ from typing import Any
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.helpers import extract_all_word_ngrams
 
-from slt.evaluation.metrics import Score, score
-from slt.models.tokenizer import clean
+from slt.evaluation.metrics import Score, bleu_metric, score
+from slt.evaluation.settings import AS_WRITTEN, Conventions
+from slt.text import clean
 
 ORDER = 4
 
@@ -22,14 +23,17 @@ class ConstantBaseline:
     scores: dict[str, Score]
 
 
-def constant_floor(train: Sequence[str], references: Sequence[str], **draws: Any) -> ConstantBaseline:
+def constant_floor(
+    train: Sequence[str], references: Sequence[str], *, conventions: Conventions = AS_WRITTEN, **draws: Any
+) -> ConstantBaseline:
     """Scores the best constant sentence of train, chosen among and on training sentences only, on another split."""
-    sentence = best_constant(train)
-    return ConstantBaseline(sentence, score([sentence] * len(references), references, **draws))
+    sentence = best_constant(train, conventions)
+    said = [sentence] * len(references)
+    return ConstantBaseline(sentence, score(said, references, conventions=conventions, **draws))
 
 
-def best_constant(train: Sequence[str]) -> str:
-    """The training sentence with the highest corpus BLEU (13a) when it is said of every training clip.
+def best_constant(train: Sequence[str], conventions: Conventions = AS_WRITTEN) -> str:
+    """The training sentence with the highest corpus BLEU when it is said of every training clip.
 
     Exact over all candidates in linear time: a clipped match of an n-gram that the candidate holds c times is
     min(c, its count in a reference); summed over the references that is the number of references that hold it at
@@ -38,10 +42,11 @@ def best_constant(train: Sequence[str]) -> str:
     sentences = [text for text in map(clean, train) if text]
     if not sentences:
         raise ValueError("constant floor: expected training sentences, got none")
-    metric = BLEU(tokenize="13a")
+    metric = bleu_metric(conventions)
 
     def counted(text: str) -> tuple[list[tuple[tuple[str, ...], int]], int]:
-        grams, length = extract_all_word_ngrams(metric._preprocess_segment(text), 1, ORDER)
+        (prepared,) = conventions.prepare([text])
+        grams, length = extract_all_word_ngrams(metric._preprocess_segment(prepared), 1, ORDER)
         return [(gram, k) for gram, count in grams.items() for k in range(1, count + 1)], length
 
     holding: Counter[tuple[tuple[str, ...], int]] = Counter()  # (n-gram, k) -> references that hold it k times or more

@@ -16,11 +16,12 @@ import numpy as np
 import numpy.typing as npt
 from rapidfuzz.distance import Levenshtein
 from rouge_score.rouge_scorer import RougeScorer
-from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.metrics.bleu import BLEU, BLEUScore
 from sacrebleu.metrics.chrf import CHRF
 from sacrebleu.metrics.ter import TER
 
-from slt.models.tokenizer import clean
+from slt.evaluation.settings import AS_WRITTEN, Conventions
+from slt.text import clean
 
 LOWER_IS_BETTER = frozenset({"ter", "cer", "wer", "gloss_wer", "gloss_wer_beam"})
 
@@ -61,11 +62,20 @@ class _Counted:
 
 
 def score(
-    hypotheses: Sequence[str], references: Sequence[str], *, only: Collection[str] | None = None, **draws: Any
+    hypotheses: Sequence[str],
+    references: Sequence[str],
+    *,
+    conventions: Conventions = AS_WRITTEN,
+    only: Collection[str] | None = None,
+    **draws: Any,
 ) -> dict[str, Score]:
     """Scores N hypotheses against one reference each; `only` names the scores to compute, None = all.
 
-    - `bleu`: sacreBLEU with its 13a tokenizer. `bleu1` to `bleu4`: cumulative up to that n, so that `bleu4` is `bleu`.
+    All but the two named otherwise follow the `conventions` of the corpus, and their signatures say them.
+
+    - `bleu`: sacreBLEU's, by default with its 13a tokenizer. `bleu1` to `bleu4`: cumulative up to that n, so that
+      `bleu4` is `bleu`.
+    - `bleu_13a`: where there are conventions, what `bleu` would be without: of the texts as written.
     - `bleu_intl`: the same with the tokenizer that parts `¿` and `¡` from their word, as 13a does not.
     - `chrf`: chrF2 (Popovic 2015); `chrf++`: with words and word pairs (Popovic 2017). `ter`: TERCOM's (Snover 2006).
     - `cer`, `wer`: all edits over the length of all references, in characters (blanks too) and in words as written
@@ -79,7 +89,7 @@ def score(
     """
     _check(hypotheses, references)
     drawn = Resamples(len(references), **draws)
-    counted = _counted(list(hypotheses), list(references))
+    counted = _counted(list(hypotheses), list(references), conventions)
     return {name: drawn.score(count()) for name, count in counted.items() if only is None or name in only}
 
 
@@ -92,16 +102,27 @@ def gloss_wer(recognised: Sequence[str], references: Sequence[str], **draws: Any
     return Resamples(len(references), **draws).score(counted)
 
 
-def bleu(hypotheses: Sequence[str], references: Sequence[str]) -> float:
-    """Corpus BLEU (13a), for validation during training."""
+def bleu(hypotheses: Sequence[str], references: Sequence[str], conventions: Conventions = AS_WRITTEN) -> float:
+    """Corpus BLEU, for validation during training."""
+    return float(bleu_terms(hypotheses, references, conventions).score)
+
+
+def bleu_terms(hypotheses: Sequence[str], references: Sequence[str], conventions: Conventions) -> BLEUScore:
+    """Corpus BLEU with what it is made of: `precisions` of 1- to 4-grams in percent, `bp`, `sys_len`, `ref_len`."""
     _check(hypotheses, references)
-    return float(BLEU(force=True).corpus_score(list(hypotheses), [list(references)]).score)
+    return bleu_metric(conventions).corpus_score(conventions.prepare(hypotheses), [conventions.prepare(references)])
 
 
-def chrf(hypotheses: Sequence[str], references: Sequence[str]) -> float:
+def bleu_metric(conventions: Conventions) -> BLEU:
+    """BLEU as sacreBLEU has it, of texts that are prepared."""
+    # `force`: or it prints, at each corpus score, that sentences which end in " ." look tokenized.
+    return BLEU(tokenize=conventions.tokenize, lowercase=conventions.lowercase, force=True)
+
+
+def chrf(hypotheses: Sequence[str], references: Sequence[str], conventions: Conventions = AS_WRITTEN) -> float:
     """Corpus chrF2, for validation during training."""
     _check(hypotheses, references)
-    return float(CHRF().corpus_score(list(hypotheses), [list(references)]).score)
+    return float(CHRF().corpus_score(conventions.prepare(hypotheses), [conventions.prepare(references)]).score)
 
 
 def sentence_chrf(hypothesis: str, reference: str) -> float:
@@ -110,9 +131,15 @@ def sentence_chrf(hypothesis: str, reference: str) -> float:
 
 
 def compare(
-    systems: Mapping[str, Sequence[Sequence[str]]], references: Sequence[str], *, baseline: str, **draws: Any
+    systems: Mapping[str, Sequence[Sequence[str]]],
+    references: Sequence[str],
+    *,
+    baseline: str,
+    conventions: Conventions = AS_WRITTEN,
+    metric: str = "bleu",
+    **draws: Any,
 ) -> dict[str, Difference]:
-    """Paired bootstrap of BLEU (13a; Koehn 2004, section 4): each system less the baseline, on the same resamples.
+    """Paired bootstrap (Koehn 2004, section 4) of a score of `score`: each system less the baseline, on one draw.
 
     `systems` is name -> hypotheses (N) of each of its runs; a score is the mean over these, in each resample too. The
     interval and p are of the sentences (and signers); what another seed would change they do not say. p is
@@ -124,7 +151,7 @@ def compare(
     drawn = Resamples(len(references), **draws)
     scores = {
         name: np.mean(
-            [drawn.values(_sacre(_bleu(tokenize="13a"), list(each), list(references))) for each in runs], axis=0
+            [drawn.values(_counted(list(each), list(references), conventions)[metric]()) for each in runs], axis=0
         )
         for name, runs in systems.items()
     }
@@ -200,31 +227,36 @@ def _two_stages(signers: list[str], generator: np.random.Generator) -> Callable[
     return draw
 
 
-# `force`: or it prints, at each corpus score, that sentences which end in " ." look tokenized.
-_bleu = partial(BLEU, force=True)
-
-
-def _counted(hypotheses: list[str], references: list[str]) -> dict[str, Callable[[], _Counted]]:
-    thirteen = cache(lambda: _sacre(_bleu(tokenize="13a"), hypotheses, references))
-    return {
-        "bleu": thirteen,
-        **{f"bleu{n}": partial(lambda n: _up_to(n, thirteen()), n) for n in (1, 2, 3, 4)},
-        "bleu_intl": lambda: _sacre(_bleu(tokenize="intl"), hypotheses, references),
-        "chrf": lambda: _sacre(CHRF(), hypotheses, references),
-        "chrf++": lambda: _sacre(CHRF(word_order=2), hypotheses, references),
-        "ter": lambda: _sacre(TER(), hypotheses, references),
-        "cer": lambda: _edits("char", [*map(clean, hypotheses)], [*map(clean, references)]),
-        "wer": lambda: _edits("word", _words(hypotheses), _words(references)),
-        "rouge_l": lambda: _rouge_l(hypotheses, references),
+def _counted(
+    hypotheses: list[str], references: list[str], conventions: Conventions
+) -> dict[str, Callable[[], _Counted]]:
+    written = hypotheses, references
+    ours, theirs = pair = conventions.prepare(hypotheses), conventions.prepare(references)
+    case, beside = conventions.lowercase, conventions.signature
+    usual = cache(lambda: _sacre(bleu_metric(conventions), pair, beside))
+    plain = {} if conventions == AS_WRITTEN else {"bleu_13a": lambda: _sacre(bleu_metric(AS_WRITTEN), written)}
+    counted: dict[str, Callable[[], _Counted]] = {
+        "bleu": usual,
+        **{f"bleu{n}": partial(lambda n: _up_to(n, usual()), n) for n in (1, 2, 3, 4)},
+        **plain,
+        "bleu_intl": lambda: _sacre(bleu_metric(Conventions(tokenize="intl")), written),
+        "chrf": lambda: _sacre(CHRF(lowercase=case), pair, beside),
+        "chrf++": lambda: _sacre(CHRF(lowercase=case, word_order=2), pair, beside),
+        "ter": lambda: _sacre(TER(), pair, beside),
+        "cer": lambda: _edits("char", _letters(ours, conventions), _letters(theirs, conventions), conventions),
+        "wer": lambda: _edits("word", _words(ours), _words(theirs), conventions),
+        "rouge_l": lambda: _rouge_l(ours, theirs, beside),
     }
+    return counted
 
 
-def _sacre(metric: BLEU | CHRF | TER, hypotheses: list[str], references: list[str]) -> _Counted:
+def _sacre(metric: BLEU | CHRF | TER, pair: tuple[list[str], list[str]], beside: str = "") -> _Counted:
     """Counts of each sentence and the score of their sum, both sacreBLEU's own, as its bootstrap does."""
+    hypotheses, references = pair
     counts = np.array(metric._extract_corpus_statistics(hypotheses, [references]), dtype=np.float64)
     # Recomputed from sums, a resample costs some microseconds: the n-grams are counted once.
     return _Counted(
-        counts, lambda total: float(metric._compute_score_from_stats(total).score), str(metric.get_signature())
+        counts, lambda total: float(metric._compute_score_from_stats(total).score), f"{metric.get_signature()}{beside}"
     )
 
 
@@ -245,14 +277,27 @@ def _words(texts: Sequence[str]) -> list[list[str]]:
     return [clean(text).split() for text in texts]
 
 
-def _edits(unit: str, hypotheses: Sequence[Sequence[str]], references: Sequence[Sequence[str]]) -> _Counted:
+def _letters(texts: Sequence[str], conventions: Conventions) -> list[str]:
+    return [clean(text).replace(" ", "") if conventions.characters else clean(text) for text in texts]
+
+
+def _edits(
+    unit: str,
+    hypotheses: Sequence[Sequence[str]],
+    references: Sequence[Sequence[str]],
+    conventions: Conventions = AS_WRITTEN,
+) -> _Counted:
     counts = [
         (Levenshtein.distance(hypothesis, reference), len(reference))
         for hypothesis, reference in zip(hypotheses, references, strict=True)
     ]
-    signature = f"nrefs:1|case:mixed|unit:{unit}|norm:nfc|avg:corpus|rapidfuzz:{version('rapidfuzz')}"
-    # A resample may hold no clip that has glosses.
-    return _Counted(np.array(counts, dtype=np.float64), lambda total: 100 * total[0] / max(total[1], 1), signature)
+    case = "lc" if conventions.lowercase else "mixed"
+    signature = f"nrefs:1|case:{case}|unit:{unit}|norm:nfc|avg:corpus|rapidfuzz:{version('rapidfuzz')}"
+    return _Counted(
+        np.array(counts, dtype=np.float64),
+        lambda total: 100 * total[0] / max(total[1], 1),  # a resample may hold no clip that has glosses
+        signature + conventions.signature,
+    )
 
 
 class UnicodeWords:
@@ -262,11 +307,11 @@ class UnicodeWords:
         return re.findall(r"\w+", clean(text).lower())
 
 
-def _rouge_l(hypotheses: list[str], references: list[str]) -> _Counted:
+def _rouge_l(hypotheses: list[str], references: list[str], beside: str) -> _Counted:
     scorer = RougeScorer(["rougeL"], tokenizer=UnicodeWords())
     counts = [
         (scorer.score(reference, hypothesis)["rougeL"].fmeasure, 1.0)
         for hypothesis, reference in zip(hypotheses, references, strict=True)
     ]
-    signature = f"nrefs:1|case:lc|tok:unicode-words|f:1|avg:sentence|rouge_score:{version('rouge_score')}"
+    signature = f"nrefs:1|case:lc|tok:unicode-words|f:1|avg:sentence|rouge_score:{version('rouge_score')}{beside}"
     return _Counted(np.array(counts), lambda total: 100 * total[0] / total[1], signature)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from slt.corpora.clips import Clips
 from slt.evaluation.metrics import Score, gloss_wer, score
+from slt.evaluation.settings import AS_WRITTEN, Conventions
 from slt.streams.sample import frame_index
 
 STEPS = 32
@@ -38,7 +39,14 @@ class Neighbour:
         return f"the nearest of {among} by {', '.join(self.streams)}"
 
 
-def neighbour_floor(clips: Clips, train: Clips, *, most: int, **draws: Any) -> Neighbour | None:
+def neighbour_floor(
+    clips: Clips,
+    train: Clips,
+    *,
+    most: int,
+    conventions: Conventions = AS_WRITTEN,
+    **draws: Any,
+) -> Neighbour | None:
     """Scores the sentence (and glosses) of the training clip nearest to each clip by dynamic time warping.
 
     Compared are key points where there are any (positions of arms and hands about the nose in shoulder widths, and
@@ -62,7 +70,8 @@ def neighbour_floor(clips: Clips, train: Clips, *, most: int, **draws: Any) -> N
         mean, deviation = bank.mean((0, 1)), bank.std((0, 1)) + 1e-6
         bank, queries = (bank - mean) / deviation, (queries - mean) / deviation
     found = looked[nearest(queries, bank, own)]
-    scores = score([train.texts[int(i)] for i in found], [clips.texts[i] for i in asked], **draws)
+    said = [train.texts[int(i)] for i in found]
+    scores = score(said, [clips.texts[i] for i in asked], conventions=conventions, **draws)
     if all("gloss" in split.columns for split in (clips, train)) and any(clips.columns["gloss"]):
         theirs, ours = train.columns["gloss"], clips.columns["gloss"]
         scores["gloss_wer"] = gloss_wer([theirs[int(i)] for i in found], [ours[i] for i in asked], **draws)

@@ -2,10 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
 
-from slt.settings import positive
+from slt.settings import check_values, choice, positive, switch
+from slt.text import clean, near
+
+TOKENIZERS = ("13a", "intl", "zh", "char", "none")  # sacreBLEU's names
+STOPS = ("keep", "strip")
+# A full stop at the end of a sentence: neither the last dot of an ellipsis nor all that there is of a text.
+STOP = re.compile(r"(?<=[^\s.。])\s*[.。]\s*$")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conventions:
+    """How the literature of a corpus scores its sentences: the key `scoring` of a dataset's YAML.
+
+    What is left out is as the suite scores by default. References and hypotheses are prepared alike.
+    """
+
+    tokenize: str = choice(*TOKENIZERS, default="13a")  # of BLEU
+    lowercase: bool = switch(default=False)
+    final_stop: str = choice(*STOPS, default="keep")  # strip: `sol .`, `sol.` and `sol。` are scored as `sol`
+    characters: bool = switch(default=False)  # every character is a word: `他 今` and `他今` are alike
+
+    def __post_init__(self) -> None:
+        check_values(self, "scoring")
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any] | None) -> Conventions:
+        """Return the conventions that some of their keys give, others and those that are None as by default."""
+        known = [part.name for part in fields(cls)]
+        if not isinstance(given, Mapping | None):
+            raise ValueError(f"scoring={given}: expected keys, as in scoring={{tokenize: char}}, or null")
+        if unknown := [str(key) for key in given or () if key not in known]:
+            raise ValueError(f"scoring.{unknown[0]}: expected one of {', '.join(known)}{near(unknown[0], known)}")
+        return cls(**{key: value for key, value in (given or {}).items() if value is not None})
+
+    def prepare(self, texts: Sequence[str]) -> list[str]:
+        """Return the sentences as they are compared, before any tokenizer."""
+        return [self._prepared(text) for text in texts]
+
+    def _prepared(self, text: str) -> str:
+        if self.final_stop == "strip":
+            text = STOP.sub("", text)
+        if self.lowercase:
+            text = text.lower()
+        # Put apart and not together, so that all that counts words (WER, TER, ROUGE-L, chrF++) counts characters.
+        return " ".join(clean(text).replace(" ", "")) if self.characters else text
+
+    @property
+    def signature(self) -> str:
+        """What was done beside lower-casing and tokenizing, as the last part of a signature; "" for nothing."""
+        stop = "|stop:stripped" if self.final_stop == "strip" else ""
+        return stop + ("|by:characters" if self.characters else "")
+
+
+AS_WRITTEN = Conventions()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ from slt.evaluation.breakdown import gloss_scores
 from slt.evaluation.metrics import bleu, chrf
 from slt.evaluation.prediction import Prediction
 from slt.evaluation.recognition import recognise
+from slt.evaluation.settings import AS_WRITTEN, Conventions
 from slt.models.search import Search
 from slt.models.tokenizer import decode
 from slt.models.trained import Model
@@ -95,17 +96,18 @@ def validate(
     batches: Iterable[Batch],
     compute: Compute,
     *,
+    conventions: Conventions = AS_WRITTEN,
     show: Callable[[list[Prediction]], object] | None = None,
 ) -> dict[str, float]:
     """`val/loss`, and of greedy translations (best paths) `val/bleu`, `val/chrf` and, with glosses, `val/gloss_wer`.
 
-    `show` takes the translations as well, such as a dashboard's.
+    Scores follow the `conventions` of the corpus. `show` takes the translations as well, such as a dashboard's.
     """
     greedy = Search(num_beams=1, length_penalty=1.0, max_tokens=model.search.max_tokens)
     predictions, loss = translate(model, batches, greedy, compute)
     if show is not None:
         show(predictions)
-    hypotheses, references = [p.hypothesis for p in predictions], [p.reference for p in predictions]
-    scores = {"val/loss": loss, "val/bleu": bleu(hypotheses, references), "val/chrf": chrf(hypotheses, references)}
+    scored = [p.hypothesis for p in predictions], [p.reference for p in predictions], conventions
+    scores = {"val/loss": loss, "val/bleu": bleu(*scored), "val/chrf": chrf(*scored)}
     signs = gloss_scores(predictions, bootstrap=0, seed=0)
     return scores | {f"val/{name}": found.value for name, found in signs.items()}

@@ -19,8 +19,9 @@ from slt.inference.checkpoint import CheckpointTranslator
 from slt.inference.onnx import OnnxTranslator
 from slt.models.backbones import ImageBackbone
 from slt.models.signature import GraphSpec, Manifest, write_manifest
-from slt.models.trained import LINEAGE, Trained
+from slt.models.trained import Trained
 from slt.streams.pose import centre_on_shoulders
+from slt.training import lineage
 
 LIBRARIES = ("slt", "torch", "transformers", "timm", "tokenizers", "onnx", "onnxruntime", "onnxscript", "numpy")
 
@@ -67,7 +68,7 @@ def export_folder(
     with _whole(out) as folder:
         specs, opset = _write_graphs(trained, folder, name, program)
         write_tokenizer(folder, trained.tokenizer)
-        write_json(folder / LINEAGE, trained.seen)
+        write_json(folder / lineage.FILE, trained.seen)
         files = {graph: folder / f"{graph}_{name}.onnx" for graph in specs}
         files["torchscript"] = folder / f"encoder_{name}.ts"
         asked = compared.batches, compared.seed

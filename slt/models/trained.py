@@ -11,8 +11,6 @@ from slt.models.search import Search, Tokens
 from slt.models.signature import StreamSpec
 from slt.models.translator import Translator
 
-LINEAGE = "lineage.json"  # of an exported folder
-
 
 @dataclass(frozen=True, kw_only=True)
 class Model:

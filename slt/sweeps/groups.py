@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from slt.evaluation.metrics import Difference, compare
+from slt.evaluation.settings import Conventions
 from slt.sweeps.runs import Run
 
 BOOTSTRAP, SEED = 1000, 1  # resamples and their seed: the same page from the same runs
@@ -103,19 +105,22 @@ def ranked(groups: Sequence[Group], objective: str) -> list[Group]:
 
 
 def compare_groups(groups: Sequence[Group]) -> None:
-    """Sets each group's difference to the first one that has translations, the best first."""
+    """Sets each group's difference to the first one that has translations, the best first, by that one's rules."""
     reference: list[tuple[str, str]] = []
     signers: list[str] = []
     systems: dict[str, list[list[str]]] = {}
+    conventions: list[Conventions] = []
     for place, group in enumerate(groups):
         for run in group.finished:
             sentences = [(p.id, p.reference) for p in run.predictions]
             reference, signers = reference or sentences, signers or [p.signer for p in run.predictions]
             if sentences and sentences == reference:  # of other sentences a paired difference means nothing
                 systems.setdefault(str(place), []).append([p.hypothesis for p in run.predictions])
+                conventions.append(run.conventions)
     if len(systems) < 2:
         return
     texts, best = [text for _, text in reference], next(iter(systems))
-    found = compare(systems, texts, baseline=best, bootstrap=BOOTSTRAP, seed=SEED, signers=signers)
+    draws: dict[str, Any] = {"bootstrap": BOOTSTRAP, "seed": SEED, "signers": signers}
+    found = compare(systems, texts, baseline=best, conventions=conventions[0], **draws)
     for name, difference in found.items():
         groups[int(name)].difference = difference

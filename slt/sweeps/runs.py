@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from slt.evaluation.prediction import Prediction, headline, read_predictions
+from slt.evaluation.settings import AS_WRITTEN, Conventions
 from slt.files import TextLines, atomic
 from slt.sweeps.grid import read_plan
 from slt.sweeps.status import Status, read_overrides, read_status
@@ -33,6 +34,7 @@ class Run:
         bounds: `split/name` -> the 95 % bootstrap interval over sentences.
         curves: `split/name` -> (step, value) pairs.
         origin: command, git revision and machine.
+        conventions: by which its corpus is scored.
     """
 
     folder: Path
@@ -44,6 +46,7 @@ class Run:
     bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     curves: Mapping[str, list[tuple[int, float]]] = field(default_factory=dict)
     origin: Mapping[str, Any] = field(default_factory=dict)
+    conventions: Conventions = AS_WRITTEN
 
     @property
     def finished(self) -> bool:
@@ -104,7 +107,8 @@ def read_run(folder: Path, *, number: int | None = None, planned: Iterable[str] 
         config = _mapping(folder / "config.yaml") | {"_choices": chosen}
         curves = read_metrics(folder / "metrics.csv") if (folder / "metrics.csv").is_file() else {}
         scores, origin = _mapping(folder / "scores.json"), _mapping(folder / "origin.json")
-        run = replace(run, config=config, curves=curves, origin=origin)
+        conventions = Conventions.of((config.get("dataset") or {}).get("scoring"))
+        run = replace(run, config=config, curves=curves, origin=origin, conventions=conventions)
         metrics, bounds = _metrics(run, scores)
         return replace(run, metrics=metrics, bounds=bounds)
     except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError, yaml.YAMLError) as error:

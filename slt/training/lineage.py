@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from slt.files import read_json, sha256
-from slt.models.trained import LINEAGE as FILE
-from slt.training.checkpoint import load_checkpoint
 
+FILE = "lineage.json"  # of an exported folder: the corpus and the signers that its model was trained on
 TYPES = {"checkpoint": "model", "backbone": "model", "export": "model"}  # the others are their own type
 
 
@@ -58,6 +57,8 @@ def who_has_seen(signer: str, folder: Path) -> Iterator[tuple[Path, bool | None]
 
     None where it does not say: it is older than this record, or its corpus names no signers.
     """
+    from slt.training.checkpoint import load_checkpoint  # here: `--help` comes by and needs no torch
+
     (mark,) = signer_marks([signer])
     for path in sorted(folder.rglob("*.pt")):
         try:

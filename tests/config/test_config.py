@@ -66,6 +66,8 @@ VALUES = {
     "+schedule.flor=0": r"schedule.flor: .*cosine takes no such key; did you mean floor\?",
     "+projector.dropuot=0": r"projector.dropuot: .*dropout\?",
     "+dataset.streams.face.siz=9": r"dataset.streams.face.siz: slt.data.Crops takes no such key; did you mean size\?",
+    "+dataset.scoring.tokenize=chr": r"dataset.scoring.tokenize=chr: expected one of 13a, intl, .*did you mean char\?",
+    "+dataset.scoring.lowrcase=true": r"dataset.scoring.lowrcase: .*did you mean lowercase\?",
     "+decoder.tokenizer.vocab=9": r"decoder.tokenizer.vocab: slt.models.tokenizer.train_tokenizer takes no such key",
     "backbone.frozen=true": r"backbone\.\* is only the choice.*; write streams.<stream>.frozen=true",
     "streams.right_hand.widths=[8,8]": r"right_hand is tied to left_hand.*tied.right_hand=null",

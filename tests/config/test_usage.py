@@ -17,7 +17,8 @@ from slt.config.messages import known_keys
 from slt.config.usage import keys_of, usage
 
 JOBS = [command for command in COMMANDS if (CONF / f"{command}.yaml").is_file()]
-NEEDED = {"eval": ["checkpoint=x"], "export": ["checkpoint=x", "out=x"], "demo": ["model=x"]}
+NEEDED = {"eval": ["checkpoint=x"], "export": ["checkpoint=x", "out=x"], "demo": ["model=x"],
+          "score": ["hypotheses=x", "references=x"]}  # fmt: skip
 
 
 @pytest.mark.parametrize("command", JOBS)

@@ -16,7 +16,7 @@ from slt.evaluation.floors import best_constant
 from slt.evaluation.prediction import headline, read_predictions
 from slt.evaluation.report import Shown
 from slt.evaluation.results import write_results
-from slt.evaluation.settings import Scoring
+from slt.evaluation.settings import Conventions, Scoring
 from slt.models.search import Search
 from slt.models.trained import Model
 from slt.streams.batch import Batching
@@ -99,6 +99,19 @@ def test_floor_is_the_best_sentence_of_train(examined: Callable[..., Any], clips
 def test_leaks_count_sentences_and_signers_of_train(examined: Callable[..., Any]) -> None:
     leaks = examined(blanked=False).leaks  # the split is train itself
     assert (leaks["sentences"].share, leaks["signers"].share) == (1.0, 1.0)
+
+
+def test_a_corpus_with_conventions_is_scored_by_them_throughout(
+    examined: Callable[..., Any], clips: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clips, "scoring", {"tokenize": "char", "lowercase": True})
+    found = examined(seed=5)
+    groups = [group.scores for kind in found.groups.values() for group in kind.values()]
+    for scores in [found.scores, found.floor.scores, found.neighbour.scores, *found.controls.values(), *groups]:
+        assert "case:lc|eff:no|tok:char" in scores["bleu"].signature or "case:lc|tok:char" in scores["bleu"].signature
+    assert "tok:13a" in found.scores["bleu_13a"].signature
+    assert "bleu_13a" in found.summary(examples=0)
+    assert found.floor.sentence == best_constant(list(clips.texts), Conventions(tokenize="char", lowercase=True))
 
 
 def test_summary_shows_scores_controls_and_translations_beside_references(examined: Callable[..., Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from slt.evaluation.breakdown import Variety, by_group, gloss_scores, worst
 from slt.evaluation.metrics import score
 from slt.evaluation.prediction import Prediction
+from slt.evaluation.settings import Conventions
 
 
 def said(hypothesis: str, reference: str, **beside) -> Prediction:
@@ -31,6 +32,17 @@ def test_each_part_scores_what_its_clips_alone_score() -> None:
     assert found["signer"]["eva"].scores["gloss_wer"].value == 100
     assert "gloss_wer" not in found["signer"]["not named"].scores
     assert "signer" not in by_group([said("a", "a")], bootstrap=0, seed=1)
+
+
+def test_parts_are_scored_by_the_conventions_and_characters_are_words() -> None:
+    split = [said("他今天", "他 今 天"), said("我", "我")]
+    rules = Conventions(tokenize="char", characters=True)
+    found = by_group(split, conventions=rules, bootstrap=0, seed=1)
+    assert [*found["length"]] == ["1 words", "3 words"]
+    assert all("|by:characters" in group.scores["bleu"].signature for group in found["length"].values())
+    assert found["seen"]["all frames"].scores["bleu"].value == score(
+        ["他今天", "我"], ["他今天", "我"], conventions=rules, bootstrap=0, seed=1
+    )["bleu"].value  # fmt: skip
 
 
 def test_the_worst_part_is_of_ten_clips_where_there_is_one() -> None:

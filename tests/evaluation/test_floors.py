@@ -8,6 +8,7 @@ import pytest
 
 from slt.evaluation.floors import best_constant, constant_floor
 from slt.evaluation.metrics import bleu
+from slt.evaluation.settings import Conventions
 
 
 def sentences(count: int, seed: int) -> list[str]:
@@ -21,6 +22,15 @@ def test_the_counted_choice_is_the_one_sacrebleu_would_make():
         train = sentences(40, seed)
         best = max(bleu([candidate] * 40, train) for candidate in set(train))
         assert bleu([best_constant(train)] * 40, train) == pytest.approx(best, abs=1e-9)
+
+
+def test_the_choice_and_its_score_follow_the_conventions():
+    train = ["Una casa .", "una casa", "una CASA", "el sol . sale . hoy .", "otra cosa"]
+    for rules in (Conventions(lowercase=True, final_stop="strip"), Conventions(tokenize="char", characters=True)):
+        best = max(bleu([candidate] * 5, train, rules) for candidate in train)
+        assert bleu([best_constant(train, rules)] * 5, train, rules) == pytest.approx(best, abs=1e-9)
+        floor = constant_floor(train, ["UNA CASA"], conventions=rules, bootstrap=0, seed=0)
+        assert floor.scores["bleu"].value == pytest.approx(bleu([floor.sentence], ["UNA CASA"], rules))
 
 
 def test_test_sentences_have_no_say_in_the_choice():

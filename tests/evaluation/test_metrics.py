@@ -10,10 +10,25 @@ import numpy as np
 import pytest
 from sacrebleu.metrics import BLEU, CHRF, TER
 
-from slt.evaluation.metrics import Resamples, UnicodeWords, bleu, chrf, compare, gloss_wer, score, sentence_chrf
+from slt.config.checks import HOME
+from slt.evaluation.metrics import (
+    Resamples,
+    UnicodeWords,
+    bleu,
+    bleu_terms,
+    chrf,
+    compare,
+    gloss_wer,
+    score,
+    sentence_chrf,
+)
+from slt.evaluation.settings import AS_WRITTEN, Conventions
 
-PUBLISHED = Path(__file__).parents[2] / "shared/data/evaluation/signwriting"
-needs_published = pytest.mark.skipif(not PUBLISHED.is_dir(), reason=f"published system outputs not at {PUBLISHED}")
+PUBLISHED = HOME.parent / "shared" / "data" / "evaluation" / "signwriting"
+UNI_SIGN = PUBLISHED.parent / "unisign"
+needs_published = pytest.mark.skipif(
+    not PUBLISHED.is_dir(), reason="published outputs are not on this machine (../shared/data/evaluation)"
+)
 
 REFERENCES = ["¿Dónde está la casa?", "Mañana el niño no compra pan.", "¡Qué lindo!", "Ayer mi mamá trabajó mucho."]
 HYPOTHESES = ["¿Dónde está el pan?", "Mañana el niño compra pan.", "", "Ayer mi mamá trabajó mucho."]
@@ -38,6 +53,29 @@ def test_published_systems_score_what_their_authors_printed(printed):
         assert ours.signature.rsplit("|", 1)[0] == entry["signature"].rsplit("|", 1)[0]  # but for the version
 
 
+@needs_published
+@pytest.mark.parametrize(
+    ("pair", "given", "printed"),
+    [
+        ("csl_daily.dev", {"tokenize": "char", "characters": True}, "25.27 57.54/33.32/20.81/13.88 0.926"),
+        ("csl_daily.dev", {"tokenize": "zh", "characters": True}, "25.27 57.54/33.32/20.81/13.88 0.926"),
+        ("openasl.dev", {}, "22.38 49.79/26.43/16.97/11.31 0.998"),
+    ],
+)
+def test_published_systems_score_what_their_authors_printed_by_their_own_rules(pair, given, printed):
+    hypotheses, references = (
+        (UNI_SIGN / f"{pair}.{end}").read_text("utf-8").removesuffix("\n").split("\n") for end in ("hyp", "ref")
+    )
+    rules = Conventions(**given)
+    terms = bleu_terms(hypotheses, references, rules)
+    parts = "/".join(f"{each:.2f}" for each in terms.precisions)
+    assert f"{terms.score:.2f} {parts} {terms.bp:.3f}" == printed
+    if rules.characters:  # as a corpus' file has them, not parted
+        glued = ["".join(text.split()) for text in references]
+        assert bleu_terms(hypotheses, glued, rules).score == terms.score
+        assert bleu(hypotheses, glued) < 1
+
+
 def test_sacrebleus_own_values_in_three_tokenizations():
     references = [
         ["The dog bit the man.", "It was not unexpected.", "The man bit him first."],
@@ -47,6 +85,67 @@ def test_sacrebleus_own_values_in_three_tokenizations():
     for tokenizer, value in (("13a", 48.530827), ("none", 49.1919566), ("intl", 43.91623493)):
         assert BLEU(tokenize=tokenizer).corpus_score(hypotheses, references).score == pytest.approx(value, abs=5e-7)
     assert bleu([""] * 3, references[0]) == 0.0
+
+
+def test_conventions_reach_sacrebleu_and_its_signature():
+    hypotheses, references = corpus(50)
+    hypotheses = [text.capitalize() for text in hypotheses]
+    for name in ("13a", "intl", "zh", "char", "none"):
+        for lowercase in (False, True):
+            scores = score(hypotheses, references, bootstrap=0, seed=0,
+                           conventions=Conventions(tokenize=name, lowercase=lowercase))  # fmt: skip
+            metrics = {"bleu": BLEU(tokenize=name, lowercase=lowercase), "chrf": CHRF(lowercase=lowercase)}
+            for own, metric in metrics.items():
+                theirs = metric.corpus_score(hypotheses, [references])
+                assert scores[own].value == pytest.approx(theirs.score, abs=1e-9), (name, own)
+                assert scores[own].signature == str(metric.get_signature())
+            assert f"|case:{'lc' if lowercase else 'mixed'}|" in scores["wer"].signature
+
+
+def test_blanks_between_characters_change_no_score_by_characters():
+    rules = Conventions(tokenize="char", characters=True)
+    references = ["他今年50岁。", "今天星期几?", "我用手机 ok"]
+    hypotheses = ["她今年50岁。", "今天星期五?", "我用手机 no"]
+    parted = [" ".join(text.replace(" ", "")) for text in hypotheses]
+    options = {"conventions": rules, "bootstrap": 20, "seed": 1}
+    one, other = (score(texts, references, **options) for texts in (hypotheses, parted))
+    assert {name: each for name, each in one.items() if rules.signature in each.signature} == {
+        name: each for name, each in other.items() if rules.signature in each.signature
+    }
+    assert [name for name in one if rules.signature not in one[name].signature] == ["bleu_13a", "bleu_intl"]
+    assert one["wer"].value == one["cer"].value == pytest.approx(100 * 4 / (7 + 6 + 6))
+    assert one["bleu"].value > 50 > one["bleu_13a"].value
+    assert one["rouge_l"].value > 50
+
+
+def test_a_final_stop_is_taken_from_both_sides_and_the_signature_says_so():
+    rules = Conventions(final_stop="strip")
+    scores = score(["el sol sale hoy ."], ["el sol sale hoy"], bootstrap=0, seed=0, conventions=rules)
+    assert (round(scores["bleu"].value), round(scores["bleu_13a"].value)) == (100, 67)
+    assert scores["bleu"].signature.endswith("|stop:stripped")
+    assert scores["wer"].signature.endswith("|stop:stripped")
+    assert scores["bleu4"].signature.endswith("|stop:stripped|order:4")
+    assert bleu(["a b c d."], ["a b c d"], rules) == pytest.approx(100)
+    assert chrf(["a b c d."], ["a b c d"], rules) == pytest.approx(100)
+
+
+def test_without_conventions_there_is_no_second_bleu_and_nothing_in_the_signature():
+    scores = score(HYPOTHESES, REFERENCES, bootstrap=0, seed=0)
+    assert scores == score(HYPOTHESES, REFERENCES, bootstrap=0, seed=0, conventions=AS_WRITTEN)
+    assert "bleu_13a" not in scores
+    lower = score(HYPOTHESES, REFERENCES, bootstrap=20, seed=0, conventions=Conventions(lowercase=True))
+    assert lower["bleu_13a"] == score(HYPOTHESES, REFERENCES, bootstrap=20, seed=0)["bleu"]
+
+
+def test_systems_are_compared_by_the_conventions_and_the_score_asked_for():
+    systems = {"a": [["Uno dos tres cuatro .", "no"]], "b": [["uno dos tres cinco", "no"]]}
+    references = ["uno dos tres cuatro", "no"]
+    rules = Conventions(lowercase=True, final_stop="strip")
+    for metric, alone in (("bleu", bleu), ("chrf", chrf)):
+        options = {"baseline": "b", "bootstrap": 20, "seed": 1, "metric": metric}
+        found = compare(systems, references, conventions=rules, **options)["a"]
+        assert found.value == pytest.approx(alone(*systems["a"], references, rules) - alone(*systems["b"], references))
+        assert found.value > compare(systems, references, **options)["a"].value
 
 
 def test_every_sacrebleu_score_is_sacrebleus():

@@ -17,6 +17,7 @@ from safetensors.numpy import load_file, save_file
 from torch.nn import functional
 
 from slt.corpora.folder import LsaTMultiStream
+from slt.evaluation.settings import Conventions
 from slt.evaluation.translation import blank, seen_share, translate, validate
 from slt.models.search import Found, Search
 from slt.models.tokenizer import Tokenize, decode
@@ -116,6 +117,19 @@ def test_validation_names_its_scores_and_they_are_of_greedy_sentences(build: Any
     sentences = [p.hypothesis for p in said], [p.reference for p in said]
     assert scores == {"val/loss": loss, "val/bleu": bleu(*sentences), "val/chrf": chrf(*sentences)}
     assert shown == said
+
+
+def test_validation_scores_by_the_conventions_of_the_corpus(
+    build: Any, batches: Any, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, whole = build(), next(iter(batches(12)))
+    found = [[Found(0.0, tuple(row))] for row in whole.tokens.tolist()]
+    monkeypatch.setattr(model.decoder, "generate", lambda *_: found)
+    whole.texts = [text.upper() for text in whole.texts]
+    lower = validate(of(model, tokenizer), [whole], CPU, conventions=Conventions(lowercase=True))
+    assert (lower["val/bleu"], lower["val/chrf"]) == (pytest.approx(100), pytest.approx(100))
+    plain = validate(of(model, tokenizer), [whole], CPU)
+    assert max(plain["val/bleu"], plain["val/chrf"]) < 50
 
 
 def test_perfect_model_scores_100(build: Any, batches: Any, tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,11 +6,13 @@ import math
 
 import numpy as np
 import pytest
+import yaml
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.significance import PairedTest
 
 from slt.evaluation.metrics import bleu, compare
-from slt.sweeps.groups import STUDENT, differing, grouped, label_of, mean, ranked
+from slt.evaluation.prediction import Prediction, write_predictions
+from slt.sweeps.groups import STUDENT, compare_groups, differing, grouped, label_of, mean, ranked
 from slt.sweeps.runs import read_run
 
 REFERENCES = [f"the {a} {b} sees the {c} at noon today" for a in ["old", "big", "red"] for b in ["cat", "dog"]
@@ -75,6 +77,21 @@ def test_the_best_is_chosen_on_validation_and_never_on_test(write_run):
     (high.folder / "metrics.csv").write_text("step,name,value\n10,val/bleu,50.0\n")
     groups = ranked(grouped([low, read_run(high.folder)], ["x"]), "val/bleu")
     assert [group.label for group in groups] == ["x=b", "x=a"]
+
+
+def test_sentences_of_two_settings_are_compared_as_their_corpus_is_scored(write_run):
+    runs = []
+    for name, said in (("a", "one two three four"), ("b", "One two three four ")):
+        folder = write_run(name, f"x={name}", bleu=1.0)
+        config = {"select": "bleu", "final": "test", "seed": 1, "dataset": {"scoring": {"lowercase": True}}}
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+        write_predictions(folder / "predictions.tsv", [Prediction("c", "one two three four", said, 0.0)])
+        runs.append(read_run(folder))
+    groups = grouped(runs, ["x"])
+    compare_groups(groups)
+    assert groups[1].difference.value == 0
+    (runs[0].folder / "config.yaml").write_text(yaml.safe_dump({**config, "dataset": {"scoring": {"lowercase": 3}}}))
+    assert "true or false" in read_run(runs[0].folder).status.failure
 
 
 def test_unfinished_runs_count_for_nothing_and_are_not_hidden(write_run):

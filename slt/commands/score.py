@@ -1,0 +1,105 @@
+"""From two text files to scores: read, score as a corpus' literature does, test against a baseline, write, print."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from slt.config import runs
+from slt.config.checks import check
+from slt.evaluation import metrics
+from slt.evaluation.metrics import Difference, Score
+from slt.evaluation.prediction import write_scores
+from slt.evaluation.settings import Conventions
+from slt.files import existing
+
+TESTED = ("bleu", "chrf")  # against a baseline
+
+
+def score(cfg: DictConfig) -> float:
+    """Scores, and returns BLEU."""
+    if cfg.dataset is not None:  # of a dataset nothing else is asked for, such as where it lies
+        cfg.dataset = {"scoring": OmegaConf.to_container(cfg.dataset, resolve=False).get("scoring")}  # type: ignore[union-attr]
+    check(cfg)
+    if cfg.baseline is not None and cfg.bootstrap == 0:
+        raise ValueError("bootstrap=0: no resamples to test baseline with; expected 1 or more, as in bootstrap=1000")
+    folder, conventions = runs.begin_run(cfg), conventions_of(cfg)
+    files = {name: Path(cfg[name]) for name in ("references", "hypotheses", "baseline") if cfg[name] is not None}
+    said = read_aligned(files)
+    draws: dict[str, Any] = {"conventions": conventions, "bootstrap": cfg.bootstrap, "seed": cfg.seed}
+    found = {name: metrics.score(said[name], said["references"], **draws) for name in said if name != "references"}
+    terms = metrics.bleu_terms(said["hypotheses"], said["references"], conventions)
+    print(f"{files['hypotheses']}: {len(said['references'])} sentences beside {files['references']}")
+    print("\n".join(table(found["hypotheses"])))
+    parts = "/".join(f"{value:.2f}" for value in terms.precisions)
+    print(f"  BLEU: n-grams {parts}, brevity {terms.bp:.3f}, {terms.sys_len} tokens for {terms.ref_len}")
+    beside: dict[str, Any] = {
+        "precisions": terms.precisions, "brevity": terms.bp, "tokens": [terms.sys_len, terms.ref_len],
+        "conventions": conventions, "files": {name: str(path) for name, path in files.items()},
+    }  # fmt: skip
+    if "baseline" in said:
+        tested = {name: difference(said, metric=name, **draws) for name in TESTED}
+        print(f"against {files['baseline']}, paired bootstrap:")
+        print("\n".join(f"  {name:10s} {told(tested[name], found['baseline'][name])}" for name in TESTED))
+        beside |= {"baseline": found["baseline"], "differences": tested}
+    write_scores(folder / "scores.json", found["hypotheses"], **beside)
+    print(f"scores: {folder / 'scores.json'}")
+    return found["hypotheses"]["bleu"].value
+
+
+def conventions_of(cfg: DictConfig) -> Conventions:
+    """The dataset's conventions, but for what is given beside."""
+    own: Any = OmegaConf.to_container(cfg.dataset, resolve=True) if cfg.dataset is not None else {}
+    given: Any = OmegaConf.to_container(cfg.scoring, resolve=True)
+    beside = {key: value for key, value in given.items() if value is not None}
+    return Conventions.of((own.get("scoring") or {}) | beside)
+
+
+def read_aligned(files: Mapping[str, Path]) -> dict[str, list[str]]:
+    """Sentences of each file by name, of `references` and of others with as many lines.
+
+    Raises ValueError for another number of lines and for an empty reference, FileNotFoundError for no file.
+    """
+    said = {name: read_sentences(path) for name, path in files.items()}
+    path, references = files["references"], said["references"]
+    for name, sentences in said.items():
+        if len(sentences) != len(references):
+            raise ValueError(
+                f"{files[name]} has {len(sentences)} lines, {path} has {len(references)}; expected a line a sentence, "
+                "the same sentences in the same order"
+            )
+    if not references:
+        raise ValueError(f"{path}: expected sentences, a line each; it is empty")
+    if empty := [line for line, text in enumerate(references, start=1) if not text.strip()]:
+        more = f" ({len(empty)} such lines)" if len(empty) > 1 else ""
+        raise ValueError(f"{path}, line {empty[0]}: the reference is empty{more}; leave the line out of all files")
+    return said
+
+
+def read_sentences(path: Path) -> list[str]:
+    """The lines of a utf-8 file; a line ends at a line feed alone, so that no other sign parts a sentence."""
+    try:
+        text = existing(path, "a sentence a line").read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: expected utf-8, byte {error.start} is none ({error.reason})") from error
+    return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")] if text else []
+
+
+def difference(said: Mapping[str, list[str]], *, metric: str, **draws: Any) -> Difference:
+    """What the hypotheses score above the baseline."""
+    systems = {name: [said[name]] for name in ("hypotheses", "baseline")}
+    return metrics.compare(systems, said["references"], baseline="baseline", metric=metric, **draws)["hypotheses"]
+
+
+def told(found: Difference, baseline: Score) -> str:
+    """A difference in a line: value, interval, p, and what it is a difference to."""
+    return f"{found.value:+.2f} [{found.low:+.2f}, {found.high:+.2f}], p {found.p:.3f} (baseline {baseline})"
+
+
+def table(scores: Mapping[str, Score]) -> list[str]:
+    """A line a score: name, value with interval, signature."""
+    name, value = (max(map(len, cells)) for cells in (scores, map(str, scores.values())))
+    return [f"  {each:{name}s} {found!s:{value}s}  {found.signature}" for each, found in scores.items()]

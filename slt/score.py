@@ -1,0 +1,19 @@
+"""`python -m slt.score hypotheses=FILE references=FILE`: score any two text files, with a baseline test them too."""
+
+from __future__ import annotations
+
+from omegaconf import DictConfig
+
+from slt.config.entry import main
+
+
+@main("score")
+def score(cfg: DictConfig) -> float:
+    """Scores, and returns BLEU."""
+    from slt.commands import score  # here: `--help` needs neither torch nor transformers
+
+    return score.score(cfg)
+
+
+if __name__ == "__main__":
+    score()
