@@ -2,6 +2,7 @@
 
 from slt.corpora.clips import Augment, Clips
 from slt.corpora.folder import LsaTMultiStream
+from slt.corpora.mixture import Mixture
 from slt.streams.batch import Batch, Collate, LengthBatches, collate
 from slt.streams.crops import Crops
 from slt.streams.features import Features
@@ -19,6 +20,7 @@ __all__ = [
     "Landmarks",
     "LengthBatches",
     "LsaTMultiStream",
+    "Mixture",
     "Pictures",
     "Sample",
     "collate",

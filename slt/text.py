@@ -12,6 +12,15 @@ def clean(text: str) -> str:
     return " ".join(unicodedata.normalize("NFC", text).split())
 
 
+def tag(language: str) -> str:
+    """Return the token that a sentence of a language begins with, where a decoder writes several."""
+    return f"<{language}>"
+
+
+def tagged(text: str, language: str) -> str:
+    return f"{tag(language)} {text}" if language else text
+
+
 def plain_name(text: str) -> str:
     """Return a file name or id as it is compared: NFC, without invisible characters, ends stripped."""
     return unicodedata.normalize("NFC", visible(text)).strip()

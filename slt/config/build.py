@@ -26,9 +26,10 @@ from slt.models import MultiStreamEncoder, Translator
 from slt.models.backbones import check_stream
 from slt.models.decoder import language_id
 from slt.models.search import Search
-from slt.models.tokenizer import check_lengths, tokenizer_files, tokenizer_from_files
+from slt.models.tokenizer import add_languages, check_lengths, tokenizer_files, tokenizer_from_files
 from slt.models.trained import Model
 from slt.streams.skeleton import spell_out
+from slt.text import tagged
 from slt.training import lineage, processes
 from slt.training.checkpoint import load_weights, no_larger_than, part
 
@@ -92,7 +93,10 @@ def build_tokenizer(cfg: DictConfig, splits: Mapping[str, Clips]) -> Any:
         language_id(tokenizer, cfg.decoder.language)
         tokenizer.tgt_lang = cfg.decoder.language
     for clips in splits.values():
-        check_lengths(dict(zip(clips.ids, clips.texts, strict=True)), tokenizer, cfg.decoder.max_tokens)
+        told = clips.columns.get("language", [""] * len(clips))
+        add_languages(tokenizer, told)
+        texts = map(tagged, clips.texts, told)
+        check_lengths(dict(zip(clips.ids, texts, strict=True)), tokenizer, cfg.decoder.max_tokens)
     return tokenizer
 
 

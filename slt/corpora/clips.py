@@ -19,7 +19,7 @@ from slt.corpora.choosing import Chosen
 from slt.corpora.corpus import Corpus, Row
 from slt.corpora.splits import clips_of_signers
 from slt.streams.features import Features
-from slt.streams.sample import Sample, frame_index, frame_step
+from slt.streams.sample import Sample, Seen, frame_index, frame_step
 from slt.streams.seen import Share, seen_faults, seen_lines
 from slt.streams.stream import Stream, stored_files
 from slt.text import clean, near
@@ -163,6 +163,11 @@ class Clips(Dataset[Sample]):
             sample.streams[name] = reader.finish(array, seen)
             sample.seen[name] = np.ascontiguousarray(seen)
         return sample
+
+    def read(self, index: int, name: str) -> Seen:
+        """Return a stream of a clip as it lies in its file, nothing augmented."""
+        frames = frame_index(int(self.frame_counts[index]), float(self.steps[index]), self.max_frames)
+        return self.streams[name].read(self.root, self.files[index], frames)
 
     def gloss(self, index: int) -> str:
         """Return the glosses of a clip; "" where the corpus has none."""

@@ -95,7 +95,8 @@ def score_split(
     if not processes.first():
         return None
     signer = dict(zip(clips.ids, clips.columns["signer"], strict=True)) if "signer" in clips.columns else {}
-    predictions = [replace(p, signer=signer.get(p.id, "")) for p in predictions]
+    corpus = dict(zip(clips.ids, clips.columns["corpus"], strict=True)) if "corpus" in clips.columns else {}
+    predictions = [replace(p, signer=signer.get(p.id, ""), corpus=corpus.get(p.id, "")) for p in predictions]
     rules: dict[str, Any] = {"conventions": Conventions.of(clips.scoring), "seed": scoring.seed}
     draws = rules | {"bootstrap": scoring.bootstrap}
     same = draws | {"signers": [p.signer for p in predictions]}

@@ -15,7 +15,7 @@ from slt.evaluation.prediction import Prediction
 from slt.evaluation.settings import AS_WRITTEN, Conventions
 
 FEW = 10  # clips: a smaller group is called the worst only where all are smaller
-KINDS = {"signer": "signer", "length": "length of the sentence", "seen": "share of frames seen"}
+KINDS = {"corpus": "corpus", "signer": "signer", "length": "length of the sentence", "seen": "share of frames seen"}
 SHOWN = ("bleu", "chrf")
 SEEN = {"all frames": 1.0, "90 % or more": 0.9, "50 to 90 %": 0.5, "less than 50 %": 0.0}  # -> least share
 
@@ -28,7 +28,7 @@ class Group:
     scores: dict[str, Score]
 
 
-Groups = Mapping[str, Mapping[str, Group]]  # `signer`, `length`, `seen` -> name -> group
+Groups = Mapping[str, Mapping[str, Group]]  # `corpus`, `signer`, `length`, `seen` -> name -> group
 
 
 def by_group(
@@ -39,7 +39,9 @@ def by_group(
     names = {"length": lengths, "seen": [_seen(p.seen) for p in predictions]}
     if any(p.signer for p in predictions):
         names = {"signer": [p.signer or "not named" for p in predictions], **names}
-    orders: Any = {"signer": str, "length": lambda name: int(name.split()[0]), "seen": [*SEEN].index}
+    if any(p.corpus for p in predictions):
+        names = {"corpus": [p.corpus for p in predictions], **names}
+    orders: Any = {"corpus": str, "signer": str, "length": lambda name: int(name.split()[0]), "seen": [*SEEN].index}
     same: dict[str, Any] = {"conventions": conventions, "bootstrap": bootstrap, "seed": seed}
     found: dict[str, dict[str, Group]] = {}
     for kind, own in names.items():

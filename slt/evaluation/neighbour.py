@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from slt.corpora.clips import Clips
 from slt.evaluation.metrics import Score, gloss_wer, score
 from slt.evaluation.settings import AS_WRITTEN, Conventions
-from slt.streams.sample import frame_index
 
 STEPS = 32
 BAND = 8  # steps by which two clips may run apart
@@ -109,10 +108,9 @@ def warped(query: Floats, candidates: Floats) -> Floats:
 
 def _described(clips: Clips, index: int, streams: list[str]) -> Floats:
     """A clip without augmentation as (S, D)."""
-    frames = frame_index(int(clips.frame_counts[index]), float(clips.steps[index]), clips.max_frames)
     parts = []
     for name in streams:
-        array, seen = clips.streams[name].read(clips.root, clips.ids[index], frames)
+        array, seen = clips.read(index, name)
         parts.append(_moves(array, seen) if array.ndim == 3 else _steps(_filled(array, seen)))
     return np.concatenate(parts, axis=1).astype(np.float32)
 

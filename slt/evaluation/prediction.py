@@ -31,6 +31,7 @@ class Prediction:
     score: float  # sentence chrF2
     nbest: list[tuple[str, float]] = field(default_factory=list)  # (sentence, log probability) of the beam
     signer: str = ""
+    corpus: str = ""  # of a mixture of corpora
     gloss: str = ""
     recognised: Mapping[str, str] = field(default_factory=dict)  # `gloss_wer`, `gloss_wer_beam` -> glosses
     seen: float = 1.0  # share of the frames in which its streams were seen, the mean over streams

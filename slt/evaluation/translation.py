@@ -16,7 +16,7 @@ from slt.evaluation.prediction import Prediction
 from slt.evaluation.recognition import recognise
 from slt.evaluation.settings import AS_WRITTEN, Conventions
 from slt.models.search import Search
-from slt.models.tokenizer import decode
+from slt.models.tokenizer import decode, languages
 from slt.models.trained import Model
 from slt.streams.batch import Batch
 from slt.training import processes
@@ -74,7 +74,7 @@ def _translated(
     with compute.autocast():
         memory, present = translator.encoder(batch.streams, batch.seen, batch.frames)
         logits = translator.decoder(memory, present, batch.tokens)
-        found = translator.decoder.generate(memory, present, search)
+        found = translator.decoder.generate(memory, present, search, languages(model.tokenizer, batch.languages))
         signs = None
         if translator.gloss_head is not None and model.glosses and any(batch.glosses):
             signs = recognise(translator.gloss_head(memory), present, model.glosses, width=gloss_beam)

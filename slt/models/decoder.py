@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -159,8 +160,12 @@ class TextSeq2SeqDecoder(nn.Module):
             decoder_input_ids=tokens, use_cache=True, **{_CACHE: cache},
         ).logits[:, -1]  # fmt: skip
 
-    def generate(self, memory: Tensor, present: Tensor, options: Search) -> list[list[Found]]:
-        """The sentences of (B, T', D) encoded frames, of which (B, T') bool are present, each clip's best first."""
+    def generate(self, memory: Tensor, present: Tensor, options: Search, first: Ids | None = None) -> list[list[Found]]:
+        """The sentences of (B, T', D) encoded frames, of which (B, T') bool are present, each clip's best first.
+
+        `first` is the token (B,) that each sentence must begin with.
+        """
+        tokens = self.tokens if first is None else replace(self.tokens, forced_bos=first)
         self.check_length(memory)
         with torch.inference_mode():
             hidden = self.encode(memory, present)
@@ -170,7 +175,7 @@ class TextSeq2SeqDecoder(nn.Module):
             if hidden.device.type == "cpu" and hidden.shape[-1] < NARROW:
                 hidden, around = hidden.float(), torch.autocast("cpu", enabled=False)
             with around:
-                return search(_Step(self, hidden, present), len(memory), self.tokens, options)
+                return search(_Step(self, hidden, present), len(memory), tokens, options)
 
 
 def entered(norm: nn.Module, bridge: nn.Module, encoder: Any, memory: Tensor, present: Tensor) -> Tensor:

@@ -48,12 +48,15 @@ class Search:
 
 @dataclass(frozen=True, kw_only=True)
 class Tokens:
-    """Ids that the search needs: `forced_bos` is the first token of a multilingual model's sentence, or None."""
+    """Ids that the search needs.
+
+    `forced_bos` is the first token of a multilingual model's sentences, one for all or one a clip (B,), or None.
+    """
 
     start: int
     eos: int
     pad: int
-    forced_bos: int | None
+    forced_bos: int | Ids | None
 
 
 class Found(NamedTuple):
@@ -200,7 +203,7 @@ def likeliest(logits: Floats, count: int) -> tuple[Floats, Ids]:
     return best - best[:, :1] - np.log(np.exp(logits - best[:, :1]).sum(1, keepdims=True)), ids
 
 
-def _forced(log_probs: Floats, ids: Ids, token: int) -> tuple[Floats, Ids]:
+def _forced(log_probs: Floats, ids: Ids, token: int | Ids) -> tuple[Floats, Ids]:
     """Return (N, C) that leave one token possible."""
     log_probs, ids = np.full_like(log_probs, -np.inf), np.zeros_like(ids)
     log_probs[:, 0], ids[:, 0] = 0, token

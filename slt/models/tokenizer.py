@@ -13,12 +13,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from slt.text import clean
+from slt.text import clean, tag
 
 # The library's threads do not survive the fork of a DataLoader worker, which warns on every start; one thread
 # tokenizes our corpora in about a second.
@@ -122,6 +124,20 @@ def _alphabet_size(kind: Kind, sentences: Sequence[str]) -> int:
     if kind == "byte":
         return 256
     return len(set(ALPHABET).union(*sentences) - {" "})
+
+
+def add_languages(tokenizer: PreTrainedTokenizerBase, languages: Iterable[str]) -> None:
+    """Give a tokenizer a token for each language that sentences begin with; decoding leaves it out."""
+    known = tokenizer.get_vocab()
+    if new := sorted({tag(language) for language in languages if language} - set(known)):
+        tokenizer.add_special_tokens({"additional_special_tokens": new}, replace_extra_special_tokens=False)
+
+
+def languages(tokenizer: PreTrainedTokenizerBase, told: Sequence[str]) -> NDArray[np.int64] | None:
+    """Return the token of each clip's language (B,); None where none is told."""
+    if not any(told):
+        return None
+    return np.array([tokenizer.convert_tokens_to_ids(tag(language)) for language in told], np.int64)
 
 
 def load_tokenizer(name_or_folder: str) -> PreTrainedTokenizerBase:

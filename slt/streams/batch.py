@@ -17,6 +17,7 @@ from torch.nn import functional
 from torch.utils.data import Sampler
 
 from slt.streams.sample import Sample, pad_clips
+from slt.text import tagged
 
 
 @dataclass
@@ -31,6 +32,7 @@ class Batch:
     tokens: Tensor | None  # int64 (B, L); None where no tokenizer was given
     tokens_mask: Tensor | None  # bool (B, L), True = a token of the sentence
     glosses: list[str] = field(default_factory=list)  # empty strings where the corpus has none
+    languages: list[str] = field(default_factory=list)  # empty strings where the decoder is not told
     counts: bool = True  # False where a process without a clip of its own in a step repeats another's, without weight
     lengths: list[int] = field(default_factory=list)  # frames of each clip, for which no device need be asked
 
@@ -66,6 +68,7 @@ def collate(samples: Sequence[Sample], length: int | None = None) -> Batch:
         tokens=None,
         tokens_mask=None,
         glosses=[s.gloss for s in samples],
+        languages=[s.language for s in samples],
         lengths=frames.sum(1).tolist(),
     )
 
@@ -79,7 +82,8 @@ class Collate:
 
     def __call__(self, samples: Sequence[Sample]) -> Batch:
         batch = collate(samples, self.up(max(len(sample) for sample in samples)))
-        tokens, mask = self.tokenize(batch.texts)
+        texts = [tagged(text, language) for text, language in zip(batch.texts, batch.languages, strict=True)]
+        tokens, mask = self.tokenize(texts)
         more = self.up(tokens.shape[1]) - tokens.shape[1]  # what stands there is masked
         batch.tokens, batch.tokens_mask = functional.pad(tokens, (0, more)), functional.pad(mask, (0, more))
         return batch

@@ -42,6 +42,7 @@ class Sample(Inputs):
     id: str
     text: str
     gloss: str = ""
+    language: str = ""  # that the decoder is told to write; "" = it is not told
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,6 +22,9 @@ class Share:
         """Return this with another clip in it."""
         return Share(self.seen + seen, self.frames + frames, self.clips + 1)
 
+    def __add__(self, other: Share) -> Share:
+        return Share(self.seen + other.seen, self.frames + other.frames, self.clips + other.clips)
+
     def __str__(self) -> str:
         return f"{self.frames:,} frames ({self.clips:,} clips)"
 
