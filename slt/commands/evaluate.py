@@ -37,7 +37,7 @@ def evaluate(cfg: DictConfig) -> float:
     build.check_streams(clips, payload["shapes"], cfg.streams.drop)
     clips.check_seen(strict=False)
     dashboard = runs.open_dashboard(
-        cfg, folder, "eval", uses=lambda: [*runs.corpus_items(clips.root), lineage.checkpoint(path)]
+        cfg, folder, "eval", uses=lambda: [runs.clips_item(clips), lineage.checkpoint(path)]
     )
     model = build.as_model(trained, translator.to(device), tokenizer, payload["glosses"], cfg.evaluation)
     scoring = taken(Scoring, cfg.evaluation, seed=cfg.seed, drop=list(cfg.streams.drop))

@@ -72,7 +72,7 @@ def export(cfg: DictConfig) -> None:
     trained = replace(trained, extractor_settings=extractor_settings(clips.root, trained.extractor))
     out = Path(cfg.out)
     dashboard = runs.open_dashboard(cfg, run, "export", uses=lambda: [
-        *runs.corpus_items(clips.root), lineage.checkpoint(find_checkpoint(Path(cfg.checkpoint), "best.pt"))
+        runs.clips_item(clips), lineage.checkpoint(find_checkpoint(Path(cfg.checkpoint), "best.pt"))
     ])  # fmt: skip
     compared = Comparison(clips=clips, batches=cfg.parity.batches, limit=cfg.parity.limit, seed=cfg.seed)
     manifest = export_folder(

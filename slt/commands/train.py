@@ -49,7 +49,7 @@ def train(cfg: DictConfig) -> float:
         name_too_short(clips, translator.encoder.temporal)
     model = build.as_model(cfg, translator, tokenizer, glosses, cfg.evaluation)
     dashboard = runs.open_dashboard(cfg, folder, "train", uses=lambda: [
-        *runs.corpus_items(clips.root), *runs.backbone_items(*cfg.streams.values())
+        runs.clips_item(clips), *runs.backbone_items(*cfg.streams.values())
     ])  # fmt: skip
     carried = build.carried(cfg, translator, tokenizer, shapes, glosses, clips)
     run = runs.follow(cfg, folder, device, dashboard, carried)

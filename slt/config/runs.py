@@ -30,6 +30,7 @@ from slt.config.continuation import continued, same_run
 from slt.config.foreign import refuse_code
 from slt.config.messages import explain
 from slt.config.screen import ours_alone
+from slt.corpora.clips import Clips
 from slt.corpora.folder import corpus_fingerprints
 from slt.files import atomic
 from slt.sweeps.status import read_status
@@ -182,6 +183,11 @@ def corpus_items(*roots: Path) -> list[lineage.Item]:
     """The corpora in these folders, each once."""
     facts = {root: corpus_fingerprints(root) for root in roots}
     return [lineage.dataset(root, fingerprint=own, extractor=made) for root, (own, made) in facts.items()]
+
+
+def clips_item(clips: Clips) -> lineage.Item:
+    """The corpus that these clips are of, in whatever form."""
+    return lineage.dataset(clips.root, fingerprint=clips.fingerprint, extractor=clips.extractor)
 
 
 def backbone_items(*nodes: DictConfig) -> list[lineage.Item]:
