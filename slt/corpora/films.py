@@ -117,8 +117,12 @@ def read_film_splits(path: Path) -> dict[str, str]:
         table = tables.read_table(path, ("film", "split"), known=("film", "split"), numbers=(), standard=";,\t")
         if not {"film", "split"} <= set(table.columns):
             raise ValueError(f"{path} line 1: the columns `film;split` expected, came {table.columns}")
-        places = [table.columns.index(key) for key in ("film", "split")]
         film, split = (table.columns.index(key) for key in ("film", "split"))
+        for line, fields, fault in table.rows:
+            if fault or len(fields) != len(table.columns):
+                raise ValueError(
+                    f"{path} line {line}: {fault or f'{len(table.columns)} fields expected, came {fields}'}"
+                )
         pairs = [(f"{path} line {line}", fields[film].strip(), fields[split].strip()) for line, fields, _ in table.rows]
     return _split_of(pairs)
 
