@@ -25,10 +25,6 @@ SPLITS |= dict.fromkeys(("test", "public_test"), "test")
 class Films(Published):
     """A corpus whose rows have `film`, `start` and `end`: text, in seconds; both times "" where a clip is a film."""
 
-    def film(self, row: Row) -> str:
-        """Return the name, without ending, of the film that a clip is cut from."""
-        return row.columns["film"]
-
     def lasting(self, split: str, rows: Iterable[Row]) -> Iterator[Row]:
         """Yield the rows that end after they begin, under names that files can have; the others are a note."""
         files: dict[str, str] = {}

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from made_up import COUNTS, write_poses, write_text
 
-from slt.corpora.elan import Elan, Span, read_eaf
+from slt.corpora.eaf import Span, read_eaf
+from slt.corpora.elan import Elan
 
 pytest.importorskip("pympi", reason='pympi-ling is absent: pip install "slt[media]"')
 
