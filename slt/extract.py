@@ -19,9 +19,10 @@ from slt.config.checks import check
 from slt.config.entry import main
 from slt.extraction.captions import Captions
 from slt.extraction.clip import Extraction, build_extractor
+from slt.extraction.published import AsPublished, published_sources
 from slt.extraction.records import extracted_shares
 from slt.extraction.run import Outcome, extract_sources
-from slt.extraction.source import Fault
+from slt.extraction.source import Fault, Source
 from slt.extraction.sources import Footage, find_sources
 from slt.extraction.splitting import Splitting
 from slt.extraction.writer import ClipWriter
@@ -53,8 +54,21 @@ def _settings(kind: Callable[..., Settings], cfg: DictConfig, **more: Any) -> Se
     return kind(**{name: cfg[name] for name in names}, **more)
 
 
+def find_clips(cfg: DictConfig) -> tuple[list[Source], list[Fault], Splitting | AsPublished]:
+    """Find what there is to extract, by captions or by a published corpus, what is amiss, and the splits."""
+    footage = _settings(Footage, cfg)
+    if cfg.dataset is None:
+        return *find_sources(cfg.source, footage, _settings(Captions, cfg.captions)), _settings(Splitting, cfg.split)
+    if "corpus" not in cfg.dataset:
+        raise ValueError("dataset: one with a reader of what authors publish expected, as dataset=how2sign")
+    if cfg.kind != "films" or cfg.captions.path is not None:
+        raise ValueError("dataset says which clips of which films there are; leave out captions.path and kind")
+    corpus = instantiate(cfg.dataset.corpus, _convert_="all")(Path(cfg.dataset.root))
+    return published_sources(Path(cfg.source), footage, corpus, nobody=cfg.split.nobody)
+
+
 def make_corpus(cfg: DictConfig) -> Outcome:
-    sources, faults = find_sources(cfg.source, _settings(Footage, cfg), _settings(Captions, cfg.captions))
+    sources, faults, splitting = find_clips(cfg)
     folders: Any = OmegaConf.to_container(cfg.folders)
     writer = _settings(ClipWriter, cfg, out=Path(cfg.out), folders=folders)
     make = None
@@ -62,7 +76,7 @@ def make_corpus(cfg: DictConfig) -> Outcome:
         built = (instantiate(cfg[key], _convert_="all") for key in ("landmarker", "extractor"))
         make = partial(build_extractor, *built)
     how = _settings(Extraction, cfg, report_worst=cfg.report_worst if cfg.report else None)
-    outcome = extract_sources(sources, faults, make, writer, how, _settings(Splitting, cfg.split))
+    outcome = extract_sources(sources, faults, make, writer, how, splitting)
     _say(cfg, faults, outcome)
     if not outcome.left:
         say_seen(Path(cfg.out) / "metadata.jsonl", cfg.min_seen)

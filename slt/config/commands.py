@@ -151,6 +151,7 @@ class Extract:
     kind: str = choice("films", "keypoints", "poses")
     out: str | None
     check: str | None
+    dataset: Any = None
     captions: Captions
     fps: float | None = positive()
     max_fps: float = positive()
@@ -175,6 +176,9 @@ class Extract:
     landmarker: Any
     extractor: Any
     wandb: Wandb
+    # What the choices of `dataset` refer to in training, and nothing here.
+    streams: Any = None
+    seed: int | None = None
 
 
 @keys()

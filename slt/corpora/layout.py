@@ -133,6 +133,12 @@ def id_fault(name: str) -> str:
     return ""
 
 
+def file_name(name: str) -> str:
+    """Return what the files of a clip are called, whatever its id: signs that `id_fault` refuses are `_`."""
+    plain = "".join("_" if sign in _NOT_IN_IDS or not sign.isprintable() else sign for sign in name)
+    return re.sub(r"^\.|[. ]$", "_", plain)
+
+
 def _column_faults(path: Path | str, columns: Sequence[str]) -> Iterator[str]:
     for column in REQUIRED_COLUMNS:
         if column not in columns:

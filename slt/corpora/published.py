@@ -20,6 +20,10 @@ log = logging.getLogger(__name__)
 _MADE = "unpacked.json"
 
 
+class Empty(ValueError):
+    """A split without a clip that has a sentence."""
+
+
 class Published:
     """A corpus in its authors' form, as `slt.corpora.clips.Corpus` has it.
 
@@ -64,7 +68,7 @@ class Published:
             kept = [row for row in rows if row.text.strip()]
             if not kept:
                 why = f"none of {len(rows)} clips has a sentence: are they kept back?" if rows else "no clip"
-                raise ValueError(f"{self.home}, split {split}: {why}; choose another split with `val` and `final`")
+                raise Empty(f"{self.home}, split {split}: {why}; choose another split with `val` and `final`")
             if len(kept) < len(rows):
                 self.notes.append(f"{split}: {len(rows) - len(kept)} rows without a sentence are left out")
             seen: set[str] = set()
@@ -74,6 +78,10 @@ class Published:
                 seen.add(row.id)
             self._rows[split] = kept
         return self._rows[split]
+
+    def film(self, row: Row) -> str:
+        """Return the name, without ending, of the film that a clip is cut from; "" where that is not known."""
+        return row.columns.get("film", "")
 
     @property
     def fingerprint(self) -> str:

@@ -87,6 +87,27 @@ def read_table(
     return Table(columns, rows[1:], note, delimiter)
 
 
+def read_unquoted(
+    path: Path | str, columns: Collection[str], *, delimiter: str
+) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield (file and line, column -> field) of a table without quoting: a quote is text, and a line is a row.
+
+    ValueError where the header lacks one of `columns`, whatever their order, or a row has not its number of fields.
+    """
+    # Not splitlines(): sentences may hold U+2028 and its like.
+    lines = re.split(r"\r?\n", read_text(path)[0])
+    head = [column.strip() for column in lines[0].split(delimiter)]
+    if missing := [column for column in columns if column not in head]:
+        raise ValueError(f"{path} line 1: no column {missing[0]!r} among {head}; copy the table again")
+    for number, line in enumerate(lines[1:], 2):
+        if not line.strip():
+            continue
+        fields = line.split(delimiter)
+        if len(fields) != len(head):
+            raise ValueError(f"{path} line {number}: {len(head)} fields expected, {len(fields)} came ({line[:100]!r})")
+        yield f"{path} line {number}", dict(zip(head, fields, strict=True))
+
+
 def _columns(text: str, delimiter: str, known: Collection[str]) -> list[str]:
     plain = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:

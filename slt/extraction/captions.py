@@ -11,8 +11,8 @@ from functools import cached_property, partial
 from itertools import pairwise
 from pathlib import Path
 
-from slt.corpora import layout, tables
-from slt.extraction import cues, lsa_t
+from slt.corpora import cues, layout, tables
+from slt.extraction import lsa_t
 from slt.extraction.source import Fault, Source, parse_seconds
 from slt.files import existing, parse_json
 from slt.text import clean, plain_name, visible

@@ -12,6 +12,7 @@ from typing import Any
 
 from slt.corpora import layout
 from slt.corpora.splits import write_splits
+from slt.extraction.published import AsPublished
 from slt.extraction.records import FAILED, RECORDS, Record
 from slt.extraction.source import Fault, Source
 from slt.extraction.splitting import Splitting
@@ -31,7 +32,7 @@ def write_corpus(
     faults: Sequence[Fault],
     recipe: Mapping[str, Any],
     splits: Mapping[str, Sequence[str]],
-    splitting: Splitting,
+    splitting: Splitting | AsPublished,
     dealt: Mapping[str, Record],
     out: Path,
     scratch: Path,

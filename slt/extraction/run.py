@@ -21,6 +21,7 @@ from slt.extraction import records
 from slt.extraction.clip import Extraction, Job, attempt, box_in, cut_of, maker_of, open_job, opened
 from slt.extraction.corpus import write_corpus, write_faults
 from slt.extraction.footage import known_by, probe, read_frames
+from slt.extraction.published import AsPublished
 from slt.extraction.records import WORK, Record, locked, writing
 from slt.extraction.regions import Extractor
 from slt.extraction.source import Fault, Source
@@ -57,7 +58,7 @@ def extract_sources(
     make: Callable[[], Extractor] | None,
     writer: ClipWriter,
     how: Extraction,
-    splitting: Splitting,
+    splitting: Splitting | AsPublished,
 ) -> Outcome:
     """Extract all clips, of `sources` of all shards, that are not yet; where that makes all, write tables over them.
 

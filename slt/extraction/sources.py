@@ -74,7 +74,7 @@ def find_sources(source: Path | str, footage: Footage, captions: Captions) -> tu
         rate = footage.pictures_fps
         log.info("%d folders of pictures, taken at pictures_fps=%g frames/s, which they do not say", folders, rate)
     if footage.boxes is not None:
-        clips, unused = _boxed(clips, Path(footage.boxes))
+        clips, unused = boxed(clips, Path(footage.boxes))
         faults += unused
     return clips, faults
 
@@ -179,7 +179,7 @@ def _format_of(table: Path, unquoted: bool) -> str:
     return "cuts" if any(cut) else "subs"
 
 
-def _boxed(clips: Iterable[Source], table: Path) -> tuple[list[Source], list[Fault]]:
+def boxed(clips: Iterable[Source], table: Path) -> tuple[list[Source], list[Fault]]:
     """Give each clip its box, or else its film's, and list the rows that are nobody's."""
     boxes = read_boxes(table)
     out, without = [], []

@@ -11,6 +11,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from slt.streams.arrays import write_pose
+
 # So many clips of each split are in the samples.
 COUNTS = {"train": 6, "val": 2, "test": 2}
 
@@ -29,3 +31,12 @@ def write_pickle(path: Path, value: Any, *, zipped: bool = True, protocol: int =
 def write_picture(path: Path, *, value: int, width: int = 20, height: int = 26) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     assert cv2.imwrite(str(path), np.full((height, width, 3), value, np.uint8))
+
+
+def write_poses(root: Path, names: Sequence[str]) -> None:
+    """Write `pose/<name>.npz` of a few frames, as slt.extract does."""
+    rng = np.random.default_rng(0)
+    for name in names:
+        points = rng.uniform(0.3, 0.6, (5, 75, 3)).astype(np.float32)
+        (root / "pose").mkdir(parents=True, exist_ok=True)
+        write_pose(root / "pose" / f"{name}.npz", points, size=(64, 48), seen=None)

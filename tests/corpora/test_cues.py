@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from slt.corpora.cues import choose_languages, read_cues, unroll
 from slt.extraction.captions import Captions
-from slt.extraction.cues import choose_languages, read_cues, unroll
 
 # As YouTube writes them: the line before, the new one with its words' times, and 10 ms without anything new.
 ROLLING = """WEBVTT
