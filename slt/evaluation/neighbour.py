@@ -103,7 +103,7 @@ def _described(clips: Clips, index: int, streams: list[str]) -> Floats:
     frames = frame_index(int(clips.frame_counts[index]), float(clips.steps[index]), clips.max_frames)
     parts = []
     for name in streams:
-        array, seen = clips.streams[name].read(clips.root, clips.ids[index], frames)
+        array, seen = clips.streams[name].read(clips.root, clips.files[index], frames)
         parts.append(_moves(array, seen) if array.ndim == 3 else _steps(_filled(array, seen)))
     return np.concatenate(parts, axis=1).astype(np.float32)
 
