@@ -15,7 +15,7 @@ import numpy as np
 from slt.corpora import tables
 from slt.corpora.clips import Row
 from slt.corpora.pickles import read_pickle
-from slt.corpora.published import Published
+from slt.corpora.published import Published, below
 from slt.files import read_json, write_json
 from slt.streams.arrays import write_features
 
@@ -54,16 +54,8 @@ def _unpack(files: list[Path], folder: Path) -> None:
                 for clip in read_pickle(path):
                     texts = {key: " ".join(str(clip.get(key, "")).split()) for key in ("gloss", "text", "signer")}
                     clips.append({"name": str(clip["name"]), **texts})
-                    write_features(_below(folder / "features", clip["name"]), _features(clip, path))
+                    write_features(below(folder / "features", clip["name"], ".npy"), _features(clip, path))
         write_json(folder / f"{split}.json", {"clips": clips})
-
-
-def _below(folder: Path, name: str) -> Path:
-    path = folder / f"{name}.npy"
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise ValueError(f"clip {name!r}: a name that leaves the folder; it is not unpacked")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
 
 
 def _features(clip: Any, path: Path) -> Any:

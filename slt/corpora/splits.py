@@ -1,7 +1,8 @@
-"""The clips of a few signers, and the files that say which clip is in which split."""
+"""The clips of a few signers, splits by name, and the files that say which clip is in which split."""
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -44,6 +45,15 @@ def clips_of_signers(
         )
     kept = set(taken[:limit])
     return [name for name in ids if name in kept]
+
+
+def split_of(name: str, *, val: float, test: float) -> str:
+    """Return the split of a film or other group by the sha256 of its name, so that all of its clips are in one.
+
+    It stays where it is whatever other films come or go; `val` and `test` are shares of the names.
+    """
+    place = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64
+    return "test" if place < test else "val" if place < test + val else "train"
 
 
 def write_splits(folder: Path, splits: Mapping[str, Sequence[str]]) -> list[Path]:
