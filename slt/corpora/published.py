@@ -9,9 +9,9 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from slt.corpora.corpus import Row
 from slt.files import building, write_json
@@ -102,13 +102,17 @@ class Published:
                 return found[0]
         raise FileNotFoundError(f"{self.home}: none of {', '.join(places)}; expected {self.expects}")
 
-    def unpacked(self, files: Sequence[Path], write: Callable[[Path], None]) -> Path:
+    def unpacked(
+        self, files: Sequence[Path], write: Callable[[Path], None], settings: Mapping[str, Any] | None = None
+    ) -> Path:
         """Return the cache's folder with what `write` made of these files, clip by clip in the suite's own form.
 
-        It is made once for the names, sizes and times of the files: memory then does not grow with them.
+        It is made once for the names, sizes and times of the files, and for the `settings` that change what is made:
+        memory then does not grow with them.
         """
         facts = [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in files]
-        key = hashlib.sha256(json.dumps([type(self).__name__, facts]).encode()).hexdigest()[:16]
+        asked = [type(self).__name__, facts, *([settings] if settings else [])]
+        key = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
         cache = Path(os.environ.get("SLT_CACHE") or Path.home() / ".cache" / "slt")
         folder = cache / f"{type(self).__name__.lower()}-{key}"
         with building(folder, last=_MADE) as made:

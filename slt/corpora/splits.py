@@ -87,6 +87,15 @@ def deal(
     return {split: [name for name in ids if name in names] for split, names in chosen.items()}
 
 
+def split_of(name: str, *, val: float, test: float) -> str:
+    """Return the split of a film or other group by the sha256 of its name, so that all of its clips are in one.
+
+    It stays where it is whatever other films come or go; `val` and `test` are shares of the names.
+    """
+    place = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64
+    return "test" if place < test else "val" if place < test + val else "train"
+
+
 def write_splits(folder: Path, splits: Mapping[str, Sequence[str]]) -> list[Path]:
     """Write `<split>.csv` for each split and SHA256SUMS beside them (for `sha256sum --check`); return the files."""
     files = [folder / f"{name}.csv" for name in sorted(splits)]

@@ -108,6 +108,25 @@ def read_unquoted(
         yield f"{path} line {number}", dict(zip(head, fields, strict=True))
 
 
+def read_records(
+    path: Path | str,
+    *required: Collection[str],
+    known: Collection[str] = (),
+    numbers: Collection[str] = (),
+    standard: str = ";",
+) -> tuple[list[tuple[int, dict[str, str]]], str]:
+    """Return (line, column -> field) of each row of `read_table`, and its note; ValueError names the file and line."""
+    table = read_table(path, *required, known=known, numbers=numbers, standard=standard)
+    if not any(set(names) <= set(table.columns) for names in required):
+        expected = " or ".join(", ".join(sorted(names)) for names in required)
+        raise ValueError(f"{path} line 1: the columns {expected} expected, came {str(table.columns)[:200]}")
+    for line, cells, error in table.rows:
+        if error or len(cells) != len(table.columns):
+            said = error or f"{len(table.columns)} fields expected, {len(cells)} came"
+            raise ValueError(f"{path} line {line}: {said}; a field that holds the delimiter stands in double quotes")
+    return [(line, dict(zip(table.columns, cells, strict=True))) for line, cells, _ in table.rows], table.note
+
+
 def _columns(text: str, delimiter: str, known: Collection[str]) -> list[str]:
     plain = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
@@ -163,3 +182,8 @@ def _decimal_commas(rows: Sequence[tuple[int, list[str], str]], places: Sequence
     for fields, place in commas:
         fields[place] = fields[place].replace(",", ".")
     return True
+
+
+def parse_seconds(text: str) -> float | None:
+    """Read a plain decimal number; what a spreadsheet made of one ('16.532.999.999', '12,5') is None, never guessed."""
+    return float(text) if re.fullmatch(r"\d+(?:\.\d+)?", text, re.ASCII) else None

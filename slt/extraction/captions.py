@@ -13,7 +13,7 @@ from pathlib import Path
 
 from slt.corpora import cues, layout, tables
 from slt.extraction import lsa_t
-from slt.extraction.source import Fault, Source, parse_seconds
+from slt.extraction.source import Fault, Source
 from slt.files import existing, parse_json
 from slt.text import clean, plain_name, visible
 
@@ -207,7 +207,9 @@ def _whole_film(path: Path, line: int, row: Mapping[str, str]) -> Source:
 def _cut(path: Path, line: int, row: Mapping[str, str]) -> Source | Fault:
     where, name, video = f"{path.name} line {line}", plain_name(row["video_id"]), plain_name(row["video"])
     texts = {key: row[key].strip() for key in ("start", "end")}
-    times = {key: parse_seconds(text) for key, text in texts.items()}  # an empty field: the film's beginning or end
+    times = {
+        key: tables.parse_seconds(text) for key, text in texts.items()
+    }  # an empty field: the film's beginning or end
     if bad := [f"{key} {texts[key]!r}" for key, time in times.items() if time is None and texts[key]]:
         hint = "; a comma may mean decimals or thousands here" if "," in "".join(bad) else ""
         reason = f"{' and '.join(bad)}: seconds as a plain decimal number of at least 0 expected, as in 12.5{hint}"

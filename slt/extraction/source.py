@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,8 +51,3 @@ class Source:
     def film(self) -> str:
         """The plain name of the file or folder that it is cut from."""
         return plain_name(self.path.name if self.path.is_dir() else self.path.stem)
-
-
-def parse_seconds(text: str) -> float | None:
-    """Read a plain decimal number; what a spreadsheet made of one ('16.532.999.999', '12,5') is None, never guessed."""
-    return float(text) if re.fullmatch(r"\d+(?:\.\d+)?", text, re.ASCII) else None

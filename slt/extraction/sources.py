@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from slt.corpora import layout, tables
-from slt.extraction import lsa_t
+from slt.corpora import layout, lsa_t, tables
 from slt.extraction.captions import Captions, check_id
 from slt.extraction.footage import FILMS, POSES, find_footage, folders_below
 from slt.extraction.openpose import clip_facts, find_clips

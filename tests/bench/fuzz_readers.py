@@ -150,7 +150,7 @@ def read_film(root: Path, *, ending: str) -> None:
 
 
 def read_points(root: Path, *, file: str) -> None:
-    from slt.extraction.lsa_t import clip_names
+    from slt.corpora.lsa_t import clip_names
     from slt.extraction.poses import read_keypoints
     from slt.extraction.source import Source
 

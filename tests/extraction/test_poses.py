@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from slt.config.checks import HOME
-from slt.extraction import lsa_t
+from slt.corpora import lsa_t
 from slt.extraction.captions import Captions
 from slt.extraction.poses import read_keypoints, write_pose_format
 from slt.extraction.source import Source

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from slt.extraction import lsa_t
+from slt.corpora import lsa_t
 from slt.extraction.captions import Captions
 from slt.extraction.poses import read_keypoints
 from slt.extraction.source import Source
