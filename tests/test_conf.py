@@ -26,12 +26,15 @@ from slt.config.build import (
 from slt.config.checks import CONF, HOME, check
 from slt.models.tokenizer import Tokenize, decode
 
-# Files of conf/sweep/ that begin with wandb_ are for `wandb sweep`; those of conf/skeleton/ a pose's reader takes.
+# Files of conf/sweep/ that begin with wandb_ are for `wandb sweep`; those of conf/skeleton/ a pose's reader takes; what
+# several datasets share stands in conf/corpus/.
 OPTIONS = sorted(
     str(path.relative_to(CONF).with_suffix(""))
     for path in CONF.glob("*/*.yaml")
-    if not path.name.startswith("wandb_") and path.parent.name != "skeleton"
+    if not path.name.startswith("wandb_") and path.parent.name not in ("skeleton", "corpus")
 )
+OURS = ["lsa_t", "synthetic", "synthetic_hard"]  # in the layout; tests/corpora/ reads those of others
+
 PUBLISHED = ["t5", "mt5", "byt5", "bart", "mbart"]
 
 
@@ -41,7 +44,8 @@ def options(group: str) -> list[str]:
 
 def given(option: str, corpus: Path) -> list[str]:
     """What a user must say beside an option."""
-    return [f"dataset.root={corpus}"] if option == "dataset/lsa_t" else []
+    rooted = option.startswith("dataset/") and option.split("/")[1] not in ("synthetic", "synthetic_hard", "mixture")
+    return [f"dataset.root={corpus}"] * rooted + ["dataset.corpus.tier=x"] * (option == "dataset/elan")
 
 
 @pytest.mark.parametrize("option", OPTIONS)
@@ -50,7 +54,7 @@ def test_every_option_composes_and_its_target_accepts_its_keys(compose, corpus, 
     check(compose(option.replace("/", "="), *given(option, corpus), name=name))
 
 
-@pytest.mark.parametrize("name", ["train", "eval", "extract", "export", "pretrain", "demo", "board", "score"])
+@pytest.mark.parametrize("name", ["train", "eval", "extract", "export", "pretrain", "demo", "board", "score", "check"])
 def test_every_command_composes_with_only_what_a_user_must_say_missing(compose, name):
     from omegaconf import OmegaConf
 
@@ -59,7 +63,7 @@ def test_every_command_composes_with_only_what_a_user_must_say_missing(compose, 
     assert OmegaConf.missing_keys(compose(name=name)) == missing.get(name, set())
 
 
-@pytest.mark.parametrize("option", options("dataset"))
+@pytest.mark.parametrize("option", OURS)
 def test_every_dataset_reads_a_corpus_in_the_layout(compose, corpus, option):
     cfg = compose(f"dataset={option}", f"dataset.root={corpus}")
     splits = build_splits(cfg, ["train", "val", "test"], augment=True)

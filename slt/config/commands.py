@@ -120,6 +120,13 @@ class Eval:
 
 
 @keys()
+class Reading:
+    dataset: Any = None
+    streams: Any = None  # a dataset refers to these and to the seed
+    seed: int | None = None
+
+
+@keys()
 class Captions:
     path: str | None
     format: str = choice("auto", "subs", "cuts", "lsa_t", "subtitles", "srt", "vtt", "none")
@@ -146,12 +153,11 @@ class OpenPose:
 
 
 @keys()
-class Extract:
+class Extract(Reading):
     source: str | None
     kind: str = choice("films", "keypoints", "poses")
     out: str | None
     check: str | None
-    dataset: Any = None
     captions: Captions
     fps: float | None = positive()
     max_fps: float = positive()
@@ -176,9 +182,6 @@ class Extract:
     landmarker: Any
     extractor: Any
     wandb: Wandb
-    # What the choices of `dataset` refer to in training, and nothing here.
-    streams: Any = None
-    seed: int | None = None
 
 
 @keys()
@@ -314,10 +317,7 @@ class Drawn:
 
 
 @keys()
-class Check:
-    dataset: Any
-    streams: Any
-    seed: int
+class Check(Reading):
     split: Drawn
 
 
@@ -338,14 +338,12 @@ class Rules:
 
 
 @keys()
-class Score:
+class Score(Reading):
     hypotheses: str
     references: str
     baseline: str | None
-    dataset: Any = None
     scoring: Rules
     bootstrap: int = not_negative()
-    seed: int
 
 
 for command in (Train, Eval, Export, Pretrain, Extract, Demo, Check, Board, Score):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from slt.corpora import tables
-from slt.corpora.clips import Row
+from slt.corpora.corpus import Row
 from slt.corpora.films import PARTS, Films, parse_time, spell
 
 FPS = 50.0  # of its films

@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import ClassVar
 
-from slt.corpora.clips import Row
+from slt.corpora.corpus import Row
 from slt.corpora.eaf import Span, read_eaf
 from slt.corpora.films import Films, by_split, read_film_splits, spell
 from slt.text import clean

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from slt.corpora import cues, layout, tables
-from slt.corpora.clips import Row
+from slt.corpora.corpus import Row
 from slt.corpora.pickles import read_pickle
 from slt.corpora.published import Published
 from slt.files import read_json

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from slt.corpora import tables
-from slt.corpora.clips import Row
+from slt.corpora.corpus import Row
 from slt.corpora.published import Published
 from slt.files import read_json
 

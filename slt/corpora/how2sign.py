@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from slt.corpora import tables
-from slt.corpora.clips import Row
+from slt.corpora.corpus import Row
 from slt.corpora.films import PARTS, Films, parse_time, read_labels
 from slt.text import clean
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slt.corpora import tables
-from slt.corpora.clips import Row
+from slt.corpora.corpus import Row
 from slt.corpora.pickles import read_pickle
 from slt.corpora.published import Published, below
 from slt.streams.arrays import write_features

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import ClassVar
 
 from slt.corpora import tables
-from slt.corpora.clips import Row
+from slt.corpora.corpus import Row
 from slt.corpora.published import Published
 from slt.corpora.splits import split_of
 

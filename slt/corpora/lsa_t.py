@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slt.corpora import tables
-from slt.corpora.clips import Row
+from slt.corpora.corpus import Row
 from slt.corpora.published import Published, below
 from slt.corpora.splits import split_of
 from slt.corpora.tables import parse_seconds

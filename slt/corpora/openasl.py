@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from slt.corpora import tables
-from slt.corpora.clips import Row
+from slt.corpora.corpus import Row
 from slt.corpora.films import PARTS, SPLITS, Films, parse_time, read_labels, spell
 from slt.text import clean
 

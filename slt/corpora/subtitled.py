@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
-from slt.corpora.clips import Row
+from slt.corpora.corpus import Row
 from slt.corpora.cues import FORMATS
 from slt.corpora.films import SPLITS, Films, by_split, cue_row, read_film_splits, read_subtitles
 

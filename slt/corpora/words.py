@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slt.corpora import tables
-from slt.corpora.clips import Row
+from slt.corpora.corpus import Row
 from slt.corpora.grammar import drawn, read_grammar
 from slt.corpora.published import Published, below
 from slt.files import read_json, write_json

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from slt.corpora import tables
-from slt.corpora.clips import Row
+from slt.corpora.corpus import Row
 from slt.corpora.cues import FORMATS
 from slt.corpora.films import Films, cue_row, read_subtitles
 

@@ -17,7 +17,7 @@ from slt.extraction.sources import Footage, boxed
 from slt.text import clean, plain_name
 
 if TYPE_CHECKING:  # both bring torch, which extracting from captions does without
-    from slt.corpora.clips import Row
+    from slt.corpora.corpus import Row
     from slt.corpora.published import Published
 
 log = logging.getLogger(__name__)

@@ -50,8 +50,6 @@ def test_the_table_gives_the_splits_and_files_without_colons(released: Path) -> 
     assert corpus.notes == []
 
 
-# One word there: clips.ids[index] is to be clips.files[index]; strict, so that this mark goes with it.
-@pytest.mark.xfail(strict=True, reason="slt/evaluation/neighbour.py looks for a clip's pose by its id and not its file")
 def test_it_is_trained_on_and_scored(released: Path, two_steps: Callable[..., Any]) -> None:
     two_steps("openasl", released, "dataset.only=[pose]")
 
