@@ -14,6 +14,7 @@ from slt.config.checks import check, taken
 from slt.corpora.clips import Clips
 from slt.drawing.charts import save_curves
 from slt.evaluation.assessment import score_split
+from slt.evaluation.metrics import LOWER_IS_BETTER
 from slt.evaluation.report import Shown
 from slt.evaluation.results import Examples, write_results
 from slt.evaluation.settings import Conventions, Scoring
@@ -45,6 +46,8 @@ def train(cfg: DictConfig) -> float:
     tokenizer = build.build_tokenizer(cfg, splits)
     translator = build.build_translator(cfg, tokenizer, shapes, num_glosses=len(glosses)).to(device)
     log.info("%d training clips, %s parameters", len(clips), f"{sum(p.numel() for p in translator.parameters()):,}")
+    if cfg.select == "gloss_wer" and not glosses:
+        raise ValueError("select=gloss_wer: no glosses are recognised; give the corpus a column `gloss`, or take bleu")
     if glosses:
         name_too_short(clips, translator.encoder.temporal)
     model = build.as_model(cfg, translator, tokenizer, glosses, cfg.evaluation)
@@ -68,7 +71,7 @@ def train(cfg: DictConfig) -> float:
                          conventions=Conventions.of(val.scoring),
                          show=lambda predictions: examples.show(trainer.step_count, predictions)),
         run=run,
-        settings=taken(LoopSettings, cfg, select=f"val/{cfg.select}"),
+        settings=taken(LoopSettings, cfg, select=f"val/{cfg.select}", lowest=cfg.select in LOWER_IS_BETTER),
     )  # fmt: skip
     if cfg.compile:
         translator.compile()

@@ -83,7 +83,7 @@ class Train(Loop):
     flat_start: int
     backbone_lr: float | None
     decoder_lr: float | None
-    select: str = choice("bleu", "chrf")
+    select: str = choice("bleu", "chrf", "gloss_wer")
     patience: int | None = positive()
     val: str = choice(*SPLITS)
     final: str | None = choice(*SPLITS)

@@ -89,7 +89,7 @@ class Trainer:
         self.parallel = wrap_model(model, optimizer, settings.strategy, self.device)
         processes.own_randomness()
         self.step_count = 0
-        self.best = -math.inf
+        self.best = math.inf if settings.lowest else -math.inf
         self.since_best = 0
         self.waited = 0.0
         self.first_bad = FirstBad()
@@ -195,8 +195,9 @@ class Trainer:
                 self.model.eval()
                 metrics = self.evaluate()
                 self.record.log(self.step_count, metrics)
-                if metrics[self.settings.select] > self.best:
-                    self.best, self.since_best = metrics[self.settings.select], 0
+                found = metrics[self.settings.select]
+                if found < self.best if self.settings.lowest else found > self.best:
+                    self.best, self.since_best = found, 0
                     self.save("best.pt", resumable=False)
                 else:
                     self.since_best += 1

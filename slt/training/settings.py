@@ -23,11 +23,12 @@ class Updates:
 class LoopSettings(Updates):
     """All that the training loop is told in plain values.
 
-    `select` is the metric that picks `best.pt`, higher is better. `weight_decay_end` is what weight decay comes to, on
-    half a cosine (Caron et al. 2021, section 3.2). `unit` is what batches are of.
+    `select` is the metric that picks `best.pt`, the higher the better, or the lower with `lowest`. `weight_decay_end`
+    is what weight decay comes to, on half a cosine (Caron et al. 2021, section 3.2). `unit` is what batches are of.
     """
 
     select: str
+    lowest: bool = False
     patience: int | None = None
     weight_decay_end: float | None = None
     unit: str = "clips"

@@ -170,6 +170,13 @@ def test_best_is_the_best_on_val_and_last_the_last(trainer: Make) -> None:
     assert run.record.curves["val/bleu"] == [(2, 1.0), (4, 3.0), (6, 2.0)]
 
 
+def test_of_errors_the_lowest_is_the_best(trainer: Make) -> None:
+    run = trainer(evaluate=scripted(40.0, 20.0, 30.0), eval_every=2, lowest=True)
+    run.run()
+    best = load_checkpoint(run.folder / "best.pt")
+    assert (best["step"], best["best"], run.best) == (4, 20.0, 20.0)
+
+
 def test_ends_with_an_evaluation_whatever_the_interval(trainer: Make) -> None:
     run = trainer(evaluate=scripted(1.0, 2.0), eval_every=4, max_steps=5)
     run.run()
