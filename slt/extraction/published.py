@@ -7,18 +7,15 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from slt.corpora import layout
+from slt.corpora.corpus import Row
+from slt.corpora.published import Empty, Published
 from slt.extraction.captions import check_id
 from slt.extraction.footage import find_footage
 from slt.extraction.source import Fault, Source
 from slt.extraction.sources import Footage, boxed
 from slt.text import clean, plain_name
-
-if TYPE_CHECKING:  # both bring torch, which extracting from captions does without
-    from slt.corpora.corpus import Row
-    from slt.corpora.published import Published
 
 log = logging.getLogger(__name__)
 KEPT = ("gloss", "signer")  # columns that go to subs.csv; film and times do anyway
@@ -79,8 +76,6 @@ def published_sources(
 
 
 def _rows(corpus: Published, faults: list[Fault]) -> dict[str, Sequence[Row]]:
-    from slt.corpora.published import Empty
-
     found = {}
     for split in corpus.splits:
         try:
