@@ -16,9 +16,13 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def two_steps(entry: Any, tiny: list[str]) -> Callable[..., Any]:
-    """Two training steps over `dataset=NAME dataset.root=ROOT`, then the test split scored from the checkpoint."""
+    """`dataset=NAME dataset.root=ROOT` is checked, trained on for two steps, and its test split scored."""
 
     def run(name: str, root: Path, *more: str) -> Any:
+        looked = entry("check", f"dataset={name}", f"dataset.root={root}",
+                       *(each for each in more if each.startswith("dataset.corpus")))  # fmt: skip
+        assert looked.status == 0, looked.err
+        assert "of its clips have no files" not in looked.out or "dataset.only" in str(more)
         given = [each for each in tiny if not each.startswith("dataset.")]
         ran = entry("train", *given, "max_steps=2", "eval_every=2", "final=null", f"dataset={name}",
                     f"dataset.root={root}", *more)  # fmt: skip
