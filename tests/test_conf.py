@@ -45,6 +45,8 @@ def options(group: str) -> list[str]:
 def given(option: str, corpus: Path) -> list[str]:
     """What a user must say beside an option."""
     rooted = option.startswith("dataset/") and option.split("/")[1] not in ("synthetic", "synthetic_hard", "mixture")
+    if option == "dataset/asl":
+        return [f"dataset.parts.{name}.root={corpus}" for name in ("youtube_asl", "how2sign")]
     return [f"dataset.root={corpus}"] * rooted + ["dataset.corpus.tier=x"] * (option == "dataset/elan")
 
 

@@ -50,6 +50,21 @@ def test_two_files_are_scored_written_and_printed_with_signatures(scored: Any) -
     assert f"n-grams {parts}, brevity {content['brevity']:.3f}" in ran.out
 
 
+def test_scores_that_something_else_computed_get_their_interval(scored: Any, entry: Any) -> None:
+    Path("comet.txt").write_text("".join(f"{value}\n" for value in (0.5, 0.75, 1.0, 0.25)))
+    ran, content = scored("+sentence_scores.comet=comet.txt")
+    assert ran.status == 0, ran.err
+    found = content["scores"]["comet"]
+    assert found["value"] == 0.625
+    assert 0.25 <= found["low"] <= 0.625 <= found["high"] <= 1.0
+    assert found["signature"].startswith("avg:sentence|file:comet.txt|bs:clips:20")
+    given = ("score", "hypotheses=hyp", "references=ref", "+sentence_scores.comet=comet.txt")
+    Path("comet.txt").write_text("0.5\n0.75\nhalf\n0.25\n")
+    assert "comet.txt, line 3: a number expected, came 'half'" in entry(*given).err
+    Path("comet.txt").write_text("0.5\n")
+    assert "comet.txt has 1 lines for 4 sentences" in entry(*given).err
+
+
 @pytest.mark.parametrize(
     ("overrides", "rules"),
     [

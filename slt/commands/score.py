@@ -31,6 +31,10 @@ def score(cfg: DictConfig) -> float:
     said = read_aligned(files)
     draws: dict[str, Any] = {"conventions": conventions, "bootstrap": cfg.bootstrap, "seed": cfg.seed}
     found = {name: metrics.score(said[name], said["references"], **draws) for name in said if name != "references"}
+    for name, file in cfg.sentence_scores.items():
+        values = read_numbers(Path(file), len(said["references"]))
+        drawn = {"bootstrap": cfg.bootstrap, "seed": cfg.seed}
+        found["hypotheses"][str(name)] = metrics.averaged(values, f"avg:sentence|file:{Path(file).name}", **drawn)
     terms = metrics.bleu_terms(said["hypotheses"], said["references"], conventions)
     print(f"{files['hypotheses']}: {len(said['references'])} sentences beside {files['references']}")
     print("\n".join(table(found["hypotheses"])))
@@ -86,6 +90,20 @@ def read_sentences(path: Path) -> list[str]:
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: expected utf-8, byte {error.start} is none ({error.reason})") from error
     return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")] if text else []
+
+
+def read_numbers(path: Path, count: int) -> list[float]:
+    """A number a line, as many as there are sentences; ValueError names the line that is none."""
+    lines = read_sentences(path)
+    if len(lines) != count:
+        raise ValueError(f"{path} has {len(lines)} lines for {count} sentences; expected a number a line, one each")
+    numbers = []
+    for line, text in enumerate(lines, start=1):
+        try:
+            numbers.append(float(text))
+        except ValueError as error:
+            raise ValueError(f"{path}, line {line}: a number expected, came {text[:40]!r}") from error
+    return numbers
 
 
 def difference(said: Mapping[str, list[str]], *, metric: str, **draws: Any) -> Difference:

@@ -1,7 +1,4 @@
-"""The keys that every run has, their types and what they may be; groups are typed by the constructors they name.
-
-Values that a room takes together are declared there, once, as its settings.
-"""
+"""The keys of every run, their types and what they may be; groups are typed by constructors, settings by rooms."""
 
 from __future__ import annotations
 
@@ -343,6 +340,7 @@ class Score(Reading):
     references: str
     baseline: str | None
     scoring: Rules
+    sentence_scores: dict[str, str]
     bootstrap: int = not_negative()
 
 

@@ -93,6 +93,12 @@ def score(
     return {name: drawn.score(count()) for name, count in counted.items() if only is None or name in only}
 
 
+def averaged(values: Sequence[float], signature: str, **draws: Any) -> Score:
+    """The mean of a score of each of N sentences that something else computed, on the resamples of `score`."""
+    counts = np.stack([np.asarray(values, np.float64), np.ones(len(values))], axis=1)
+    return Resamples(len(values), **draws).score(_Counted(counts, lambda total: total[0] / max(total[1], 1), signature))
+
+
 def gloss_wer(recognised: Sequence[str], references: Sequence[str], **draws: Any) -> Score:
     """Word error rate of recognised glosses, on the resamples of `score`; clips without any do not count."""
     if len(recognised) != len(references) or not any(reference.split() for reference in references):
