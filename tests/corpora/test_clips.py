@@ -2,50 +2,39 @@
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from slt.corpora import layout
 from slt.corpora.clips import Clips
 from slt.corpora.corpus import Row
+from slt.corpora.published import Published
 
 
-class Annotated:
+class Annotated(Published):
     """A corpus whose splits are one file each, of `id|signer|gloss|sentence`, as PHOENIX-2014T has it."""
 
-    extractor = None
+    published: ClassVar[dict[str, int]] = {"train": 0, "val": 0, "test": 0}
+    expects = "annotations/train.csv, val.csv and test.csv"
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
-
-    def rows(self, split: str) -> list[Row]:
-        lines = (self.root / "annotations" / f"{split}.csv").read_text(encoding="utf-8").splitlines()
-        fields = [line.split("|") for line in lines[1:]]
-        return [Row(name, text, {"signer": signer, "gloss": gloss}) for name, signer, gloss, text in fields]
-
-    @property
-    def fingerprint(self) -> str:
-        files = sorted((self.root / "annotations").iterdir())
-        return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
-
-
-class AnnotatedClips(Clips):
-    def __init__(self, *, root: str, **keys: Any) -> None:
-        super().__init__(root=root, corpus=Annotated, **keys)
+    def read(self, split: str) -> Iterator[Row]:
+        lines = self.file(f"annotations/{split}.csv").read_text(encoding="utf-8").splitlines()
+        for line in lines[1:]:
+            name, signer, gloss, text = line.split("|")
+            yield Row(name, text, {"signer": signer, "gloss": gloss})
 
 
 YAML = """
-_target_: {module}.AnnotatedClips
-_partial_: true
-root: ???
-fps: null
+defaults:
+  - /corpus/clips@_here_
+  - _self_
+
+corpus: {{_target_: {module}.Annotated, _partial_: true}}
 max_frames: 20
 length_tolerance: 0
-seed: ${{seed}}
-only: null
 streams:
   face: {{_target_: slt.data.Crops, folder: face, size: 32, jitter: 0.05, colour: 0.2}}
   left_hand: {{_target_: slt.data.Crops, folder: hand_l, size: 32, jitter: 0.05, colour: 0.2, mirror: right_hand}}
@@ -83,7 +72,7 @@ def test_a_corpus_of_another_layout_is_one_class_and_one_yaml(entry: Any, tiny: 
     wrong = entry("train", f"--config-dir={Path.cwd()}", *given, "dataset=annotated", "+dataset.limt=3")
     assert "dataset.limt: " in wrong.err
     assert "did you mean limit?" in wrong.err
-    scored = entry("eval", f"checkpoint={ran.folder}", "split=test", "device=cpu", f"trust=[{__name__}.AnnotatedClips]")
+    scored = entry("eval", f"checkpoint={ran.folder}", "split=test", "device=cpu", f"trust=[{__name__}.Annotated]")
     assert scored.status == 0, scored.err
 
 
@@ -93,8 +82,8 @@ def test_rows_of_another_layout_are_samples_with_glosses_and_few_signers(annotat
     streams = {"pose": Landmarks(folder="pose", points="body", jitter=0, noise=0)}
     options: dict[str, Any] = {"streams": streams, "fps": None, "max_frames": None, "length_tolerance": 0,
                                "augment": None, "seed": 0}  # fmt: skip
-    clips = AnnotatedClips(root=str(annotated), split="train", **options)
+    clips = Clips(root=annotated, corpus=Annotated, split="train", **options)
     assert clips[0].gloss == clips.gloss(0) != ""
-    assert len(AnnotatedClips(root=str(annotated), split="train", signers=1, **options)) < len(clips)
+    assert len(Clips(root=annotated, corpus=Annotated, split="train", signers=1, **options)) < len(clips)
     with pytest.raises(ValueError, match=r"dataset\.fps=10 needs the column `fps`"):
-        AnnotatedClips(root=str(annotated), split="val", **{**options, "fps": 10})
+        Clips(root=annotated, corpus=Annotated, split="val", **{**options, "fps": 10})
