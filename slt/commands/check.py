@@ -22,6 +22,8 @@ from slt.files import write_json
 def check_corpus(cfg: DictConfig) -> int:
     """Prints what is found, writes it to counts.json in the run folder, and returns the exit status."""
     check(cfg)
+    if "parts" in cfg.dataset:
+        raise ValueError("dataset: a mixture has no clips of its own; check each of its parts, as in dataset=how2sign")
     corpus = open_corpus(cfg.dataset)
     counts, faults = count_corpus(corpus, {name: stream.folder for name, stream in cfg.dataset.streams.items()})
     print("\n".join(lines(corpus.root, counts, faults)))

@@ -30,7 +30,7 @@ def evaluate(cfg: DictConfig) -> float:
     if cfg.dataset.root is not None:
         trained.dataset.root = cfg.dataset.root
     if cfg.other_extractor:
-        trained.dataset.mixed_extractors = True
+        build.take_other_extractor(trained.dataset)
     splits = build.build_splits(trained, ["train", cfg.split], augment=False, named_by="split")
     clips, where = splits[cfg.split], str(splits[cfg.split].root)
     refuse_other_extractor(payload.get("extractor"), clips.extractor, where=where, allowed=cfg.other_extractor)

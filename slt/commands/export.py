@@ -65,7 +65,7 @@ def export(cfg: DictConfig) -> None:
     if cfg.dataset.root is not None:
         config.dataset.root = cfg.dataset.root
     if cfg.other_extractor:
-        config.dataset.mixed_extractors = True
+        build.take_other_extractor(config.dataset)
     split = cfg.parity.split or config.final or config.val
     clips = build.build_splits(config, [split], augment=False, named_by="parity.split")[split]
     refuse_other_extractor(trained.extractor, clips.extractor, where=str(clips.root), allowed=cfg.other_extractor)

@@ -56,6 +56,12 @@ def build_splits(
             raise FileNotFoundError(f"{error}; splits are named by {named_by}") from error
 
 
+def take_other_extractor(dataset: DictConfig) -> None:
+    """Have a corpus in the suite's layout take clips of several extractors; others do not say what made theirs."""
+    if "corpus" not in dataset and "parts" not in dataset:
+        dataset.mixed_extractors = True
+
+
 def stream_shapes(clips: Clips) -> Shapes:
     """The shape of one frame of each stream."""
     return {name: list(x.shape[1:]) for name, x in clips[0].streams.items()}
@@ -211,7 +217,7 @@ def carried(
         "glosses": list(glosses),
         "corpus": clips.fingerprint,
         "extractor": clips.extractor,
-        "signers": lineage.signer_marks(clips.columns.get("signer", ())),
+        "signers": lineage.signer_marks(clips.signers),
     }
 
 

@@ -169,6 +169,11 @@ class Clips(Dataset[Sample]):
         frames = frame_index(int(self.frame_counts[index]), float(self.steps[index]), self.max_frames)
         return self.streams[name].read(self.root, self.files[index], frames)
 
+    @property
+    def signers(self) -> set[str]:
+        """Return who signs these clips, as the corpus calls them; nobody where it does not say."""
+        return {str(name) for name in self.columns.get("signer", ())} - {""}
+
     def gloss(self, index: int) -> str:
         """Return the glosses of a clip; "" where the corpus has none."""
         return str(self.columns["gloss"][index]) if "gloss" in self.columns else ""

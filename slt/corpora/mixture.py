@@ -32,6 +32,7 @@ class Mixture(Clips):
         languages: name -> the language whose tag (`<es>`) the decoder writes first, and is forced to in evaluation.
         augment: None = no clip is augmented; anything else = as each part's own keys say.
         split, streams, fps, max_frames, seed: as of `Clips`.
+        limit, held_out: of each part, as of `Clips`; None = as its own keys say.
     """
 
     def __init__(
@@ -46,20 +47,25 @@ class Mixture(Clips):
         max_frames: int | None,
         augment: Any,
         seed: int,
+        limit: int | None = None,
+        held_out: int | None = None,
         root: None = None,
     ) -> None:
+        if root is not None:
+            raise ValueError(f"dataset.root={root}: a mixture has none; set dataset.parts.NAME.root of each part")
         for key, given in (("weights", weights), ("languages", languages)):
             if unknown := [name for name in given if name not in parts]:
                 raise ValueError(f"dataset.{key}: there is no part {unknown[0]!r}; the parts are {', '.join(parts)}")
         if low := [name for name, weight in weights.items() if weight <= 0]:
             raise ValueError(f"dataset.weights.{low[0]} must be above 0, came {weights[low[0]]}")
         self.split, self.streams, self.max_frames, self.seed, self.min_seen = split, dict(streams), max_frames, seed, 0
-        plain = {} if augment else {"augment": None}
+        asked: dict[str, Any] = {} if augment else {"augment": None}
+        asked |= {key: value for key, value in (("limit", limit), ("held_out", held_out)) if value is not None}
         self.parts: list[Clips] = []
         self.names: list[str] = []
         for name, make in parts.items():
             try:
-                self.parts.append(make(split=split, fps=fps, max_frames=max_frames, **plain))
+                self.parts.append(make(split=split, fps=fps, max_frames=max_frames, **asked))
                 self.names.append(name)
             except FileNotFoundError as error:
                 log.warning("%s has no part of the split %s: %s", name, split, error)
@@ -126,6 +132,10 @@ class Mixture(Clips):
         most = int(self.places[:, 2].max()) + 1
         sample = self.parts[part][epoch * most + turn, clip]
         return replace(sample, id=self.ids[index], language=self.languages[part])
+
+    @property
+    def signers(self) -> set[str]:
+        return set.union(*(part.signers for part in self.parts))
 
     def read(self, index: int, name: str) -> Seen:
         part, clip, _ = self.places[index].tolist()

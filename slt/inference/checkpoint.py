@@ -58,7 +58,7 @@ class CheckpointTranslator(SentenceTranslator):
     Args:
         trained: the rebuilt checkpoint; its model is moved to `device`.
         device: of the model.
-        precision: fp32, bf16 or fp16; None = as trained.
+        precision: fp32, tf32, bf16 or fp16; None = as trained.
     """
 
     def __init__(self, trained: Trained, *, device: torch.device | str = "cpu", precision: str | None = None) -> None:

@@ -32,7 +32,7 @@ class Trained(Model):
         extractor: fingerprint of what cut its training clips; None = not known.
         extractor_settings: its name, version and parameters, where the training corpus is here and says so.
         seen: the `corpus` fingerprint and the digests of the `signers` that it was trained on, for `lineage.json`.
-        precision: it was trained and evaluated in: fp32, bf16 or fp16.
+        precision: it was trained and evaluated in: fp32, tf32, bf16 or fp16.
     """
 
     name: str

@@ -49,7 +49,7 @@ class Item:
 
 def signer_marks(signers: Iterable[str]) -> list[str]:
     """Return the signers of the clips that a model is trained on as digests: whoever has a name can ask for it."""
-    return sorted({hashlib.sha256(name.encode()).hexdigest()[:16] for name in signers if name})
+    return sorted({hashlib.sha256(name.encode()).hexdigest()[:16] for name in signers})
 
 
 def who_has_seen(signer: str, folder: Path) -> Iterator[tuple[Path, bool | None]]:

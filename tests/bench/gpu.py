@@ -252,6 +252,15 @@ def trainer_of(work: Work, folder: Path, device: torch.device) -> Trainer:
     )  # fmt: skip
 
 
+def evaluated(trainer: Trainer, batch: Any) -> None:
+    """Loss and greedy sentences of a batch, as validation has them."""
+    model: Any = trainer.model.eval()
+    with torch.inference_mode(), trainer.compute.autocast():
+        trainer.objective(model, batch)
+        model.generate(batch, GREEDY)
+    model.train()
+
+
 def by_phase(trainer: Trainer, device: torch.device, times: int) -> dict[str, tuple[float, int, list[str]]]:
     """Milliseconds, kernels and waits of each phase of an update."""
     held: dict[str, Any] = {}
@@ -282,14 +291,7 @@ def by_phase(trainer: Trainer, device: torch.device, times: int) -> dict[str, tu
             with torch.no_grad(), trainer.compute.autocast():
                 model.encoder(held["batch"].streams, held["batch"].seen, held["batch"].frames)
 
-        def evaluate() -> None:
-            model.eval()
-            with torch.inference_mode(), trainer.compute.autocast():
-                trainer.objective(model, held["batch"])
-                model.generate(held["batch"], GREEDY)
-            model.train()
-
-        phases |= {"evaluation": evaluate, "encoder (of forward)": encode}
+        phases |= {"evaluation": lambda: evaluated(trainer, held["batch"]), "encoder (of forward)": encode}
     phases |= {"forward and loss": loss, "backward": backward, "clip": clip, "optimizer": update}
     model.train()
     spent: dict[str, list[float]] = {name: [] for name in phases}

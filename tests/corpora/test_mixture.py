@@ -76,6 +76,22 @@ def test_parts_with_other_streams_and_names_that_are_none_are_refused(mixed: Any
         mixed("dev")
 
 
+def test_its_signers_are_those_of_its_corpora_by_their_own_names(mixed: Any) -> None:
+    clips = mixed("train")
+    assert clips.signers == clips.parts[0].signers != set()
+    assert set(clips.columns["signer"].tolist()) == {f"{part}: {name}" for part in "ab" for name in clips.signers}
+
+
+def test_each_part_is_cut_to_the_first_clips(mixed: Any) -> None:
+    assert Counter(mixed("train", limit=3).columns["corpus"].tolist()) == {"a": 3, "b": 3}
+    assert Counter(mixed("val", held_out=1).columns["corpus"].tolist()) == {"a": 1, "b": 1}
+
+
+def test_a_root_for_all_is_refused(mixed: Any) -> None:
+    with pytest.raises(ValueError, match=r"dataset\.root=x: a mixture has none"):
+        mixed("train", root="x")
+
+
 def test_it_is_trained_on_and_scored_by_corpus(entry: Any, tiny: list[str], corpus: Path) -> None:
     (Path.cwd() / "dataset").mkdir()
     (Path.cwd() / "dataset" / "both.yaml").write_text(YAML.format(root=corpus))
