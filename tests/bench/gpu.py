@@ -156,7 +156,7 @@ def translation(name: str, overrides: Sequence[str], clips: int, frames: int, de
         seen = {stream: real & (torch.rand(real.shape, generator=draw) < 0.95) for stream in shapes}
         glosses = [" ".join(GLOSSES[i] for i in torch.randint(200, (5,), generator=draw)) for _ in range(clips)]
         tokens, mask = tokenize(texts)
-        return Batch([""] * clips, texts, streams, seen, real, tokens, mask, glosses, True, lengths.tolist())
+        return Batch([""] * clips, texts, streams, seen, real, tokens, mask, glosses, lengths=lengths.tolist())
 
     objective = TranslationLoss(label_smoothing=0.1, glosses=GLOSSES, gloss_weight=1.0, flat_start=0)
     bare = BareTranslator(model, cfg, len(tokenizer)).to(device)
