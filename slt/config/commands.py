@@ -70,6 +70,7 @@ class Train(Loop):
     fusion: Any
     temporal: Any
     decoder: Any
+    objective: Any
     embed_dim: int = positive()
     compile: bool
     batch_size: int | None = positive()
@@ -80,7 +81,8 @@ class Train(Loop):
     flat_start: int
     backbone_lr: float | None
     decoder_lr: float | None
-    select: str = choice("bleu", "chrf", "gloss_wer")
+    select: str | None
+    start: str | None
     patience: int | None = positive()
     val: str = choice(*SPLITS)
     final: str | None = choice(*SPLITS)
