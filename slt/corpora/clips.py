@@ -26,6 +26,7 @@ from slt.text import clean, near
 
 log = logging.getLogger(__name__)
 
+KNOT = 15  # frames in which a signer's speed changes where a clip is warped
 LOOKED = 300  # clips of a split of which it is read how often their streams are seen
 
 
@@ -34,6 +35,7 @@ class Augment:
     """What is changed at random in a clip as a whole; each stream has its own keys beside."""
 
     speed: tuple[float, float]  # slowest and fastest signing, (0.8, 1.25) = from 20 % slower to 25 % faster
+    warp: float  # deviation of the logarithm of the speed within a clip, drawn every `KNOT` frames; 0 = even
     frame_dropout: float  # chance of each frame to be left out
     stream_dropout: float  # chance of each stream to be not seen in the whole clip; one always stays
     mirror: float  # chance of a signer of the other handedness: pictures flipped, sides of the pose and hands exchanged
@@ -41,6 +43,8 @@ class Augment:
     def __post_init__(self) -> None:
         if len(self.speed) != 2 or not 0 < self.speed[0] <= self.speed[1]:
             raise ValueError(f"augment.speed must be two numbers, 0 < slowest <= fastest, came {list(self.speed)}")
+        if not 0 <= self.warp <= 1:
+            raise ValueError(f"augment.warp must be from 0 to 1, came {self.warp}")
         for key in ("frame_dropout", "stream_dropout", "mirror"):
             if not 0 <= getattr(self, key) <= 1 - (key == "frame_dropout") * 1e-9:
                 raise ValueError(f"augment.{key} is a chance from 0 to 1, came {getattr(self, key)}")
@@ -220,6 +224,8 @@ class Clips(Dataset[Sample]):
         if self.augment is None:
             return frame_index(frames, step, self.max_frames)
         chosen = frame_index(frames, step * float(rng.uniform(*self.augment.speed)), self.max_frames)
+        if self.augment.warp:
+            chosen = chosen[warped(len(chosen), self.augment.warp, rng)]
         kept = rng.random(len(chosen)) >= self.augment.frame_dropout
         return chosen[kept] if kept.any() else chosen[:1]
 
@@ -271,6 +277,17 @@ class Clips(Dataset[Sample]):
                     f"{shortest[clip]} frames; extract it anew, or correct or remove the column"
                 )
         return shortest
+
+
+def warped(frames: int, deviation: float, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Which of `frames` to show at each of as many times, int64 (frames,): in order, the first and the last as before.
+
+    The speed is drawn at knots some `KNOT` frames apart, and is that between them in between.
+    """
+    knots = max(2, round(frames / KNOT) + 1)
+    speeds = np.exp(rng.normal(0, deviation, knots))
+    times = np.interp(np.linspace(0, knots - 1, frames), np.arange(knots), speeds)[1:].cumsum()
+    return np.concatenate([[0], np.rint(times / times[-1] * (frames - 1)) if frames > 1 else []]).astype(np.int64)
 
 
 def _drawn(rows: Sequence[Row], *, limit: int | None, signers: int | None, seed: int) -> list[Row]:
