@@ -114,3 +114,14 @@ def test_numbers_that_hardly_move_do_not_outweigh_those_that_do() -> None:
     floor = neighbour_floor(test, train, most=100, **SAME)
     assert floor is not None
     assert floor.scores["bleu"].value == pytest.approx(100)
+
+
+def test_a_hand_s_own_points_weigh_more_than_where_its_arm_is() -> None:
+    pose = np.random.default_rng(2).normal(size=(20, 75, 3)).cumsum(0)
+    pose[..., 2] = 1
+    moved, shaped = pose.copy(), pose.copy()
+    moved[:, 33:54, :2] += 0.1  # the whole hand
+    shaped[:, 34:54, :2] += 0.1  # all but its wrist
+    every = np.ones(20, bool)
+    far = [float(np.abs(_moves(each, every) - _moves(pose, every)).sum()) for each in (moved, shaped)]
+    assert far == pytest.approx([STEPS * 2 * 0.1, STEPS * 20 * 2 * 0.1 * 3])
