@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from slt.models.causal import CausalDecoder
 from slt.models.decoder import TextSeq2SeqDecoder
 from slt.models.multistream import MultiStreamEncoder
 from slt.models.search import Found, Search
@@ -18,7 +19,9 @@ from slt.streams.batch import Batch
 class Translator(nn.Module):
     """Streams in, sentence out; with `num_glosses` above 0 a head beside the decoder recognises signs in training."""
 
-    def __init__(self, *, encoder: MultiStreamEncoder, decoder: TextSeq2SeqDecoder, num_glosses: int) -> None:
+    def __init__(
+        self, *, encoder: MultiStreamEncoder, decoder: TextSeq2SeqDecoder | CausalDecoder, num_glosses: int
+    ) -> None:
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
