@@ -51,7 +51,7 @@ def _attention(
 
     Of language models several heads of queries may share one of keys and values.
     """
-    if (shared := query.shape[1] // key.shape[1]) > 1:
+    if (shared := getattr(module, "num_key_value_groups", 1)) > 1:
         key, value = (x.repeat_interleave(shared, dim=1) for x in (key, value))
     if position_bias is not None:
         mask = position_bias if mask is None else position_bias + mask
