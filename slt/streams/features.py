@@ -73,7 +73,7 @@ class Features:
     def augment(self, array: Array, rng: np.random.Generator) -> Array:
         """Scale each feature of the clip (n, F), and move each number a little; what was not seen stays so."""
         if self.scale:
-            array = array * (1 + self.scale * rng.uniform(-1, 1, array.shape[1])).astype(array.dtype)
+            array = array * (1 + self.scale * rng.uniform(-1, 1, (1, array.shape[1]))).astype(array.dtype)
         if self.noise:
             array = array + (self.noise * rng.standard_normal(array.shape)).astype(array.dtype)
         return array
