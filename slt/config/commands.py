@@ -14,6 +14,7 @@ from slt.training.settings import Profile as Profiled
 from slt.training.settings import Updates
 
 SPLITS = ("train", "val", "test")
+POINTS = ("body", "body_hands", "holistic", "wholebody")  # of a pose, in extraction and demo
 
 
 @keys(Told)
@@ -167,7 +168,7 @@ class Extract(Reading):
     encoding: str = choice("raw", "jpeg")
     quality: int
     folders: dict[str, str]
-    points: str = choice("body", "body_hands")
+    points: str = choice(*POINTS)
     pose_format: bool
     report: bool
     report_worst: int = not_negative()
@@ -267,6 +268,7 @@ class Demo:
     headless: bool
     panel: bool
     record: str | None
+    points: str = choice(*POINTS)
     signer: str = choice("auto", "largest", "box")
     box: list[float] | None
     web: Web

@@ -85,7 +85,7 @@ class Landmarks:
         return self.read(root, video_id, index).seen
 
     def from_regions(self, name: str, regions: Sequence[Any], index: NDArray[np.int64]) -> Seen:
-        return self._choose(np.stack([one.points for one in regions]), regions[0].size, index, f"stream {name!r}")
+        return self._choose(np.stack([one.pose for one in regions]), regions[0].size, index, f"stream {name!r}")
 
     def _choose(self, pose: Array, size: tuple[int, int], index: NDArray[np.int64], where: str) -> Seen:
         self.skeleton.check_file(pose.shape[1], where)

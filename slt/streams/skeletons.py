@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from slt.streams.skeleton import BODY, HAND, MEDIAPIPE
+from slt.streams.skeleton import BODY, HAND, MEDIAPIPE, Skeleton
 
 BODY_NAMES = MEDIAPIPE.points[:BODY]
 # fmt: off
@@ -39,6 +39,9 @@ ELSEWHERE = {
     "LEFT_FOOT_INDEX": ("LBigToe",), "RIGHT_FOOT_INDEX": ("RBigToe",),
 }
 # fmt: on
+# Points of COCO-WholeBody, whose face is numbered as OpenPose's, by their names there.
+COCO = {f"FACE_{name.rpartition('_')[2]}": name for names in ELSEWHERE.values() for name in names if name[:2] in ("FE", "FL")}
+COCO |= {"LEFT_BIG_TOE": "LBigToe", "RIGHT_BIG_TOE": "RBigToe"}
 KNUCKLES = {"PINKY": 17, "INDEX": 5, "THUMB": 2}  # of the body's fingers, by number in the hand
 SIDES = ("LEFT", "RIGHT")
 _BODIES = ("POSE_LANDMARKS", "pose_keypoints_2d", "BODY_135")
@@ -96,6 +99,13 @@ def place_components(components: Iterable[Any], where: str) -> NDArray[np.int64]
             f"or hands alone) or OpenPose (BODY_25 or BODY_135), came {came}"
         )
     return place_points(body, hands)
+
+
+def places_in(skeleton: Skeleton) -> NDArray[np.int64]:
+    """Return `place_points` of a whole skeleton that names body and hands as MediaPipe does, or COCO-WholeBody."""
+    coco = "feet" in skeleton.parts
+    body = {COCO.get(name, name) if coco else name: n for n, name in enumerate(skeleton.points)}
+    return place_points(body, {side: skeleton.parts[f"{side.lower()}_hand"] for side in SIDES})
 
 
 def missing_points(places: NDArray[np.int64]) -> list[str]:
