@@ -63,7 +63,7 @@ class WheelMesh:
         self._network.setInput(np.ascontiguousarray(crop.transpose(2, 0, 1)[None], np.float32) / 255)
         places, score = sorted(self._network.forward(self._outputs), key=lambda output: -output.size)
         back = cv2.invertAffineTransform(matrix)
-        points = places.reshape(MESH, 3)[:, :2].astype(float) @ back[:, :2].T + back[:, 2]
+        points: Points = np.asarray(places.reshape(MESH, 3)[:, :2] @ back[:, :2].T + back[:, 2], float)
         return points, float(1 / (1 + np.exp(-float(score.ravel()[0]))))
 
 

@@ -15,7 +15,6 @@ import numpy as np
 from slt.extraction.geometry import Picture
 from slt.files import needing
 
-
 # What the graphs' results hold where something is found.
 FINDINGS = ("pose_landmarks", "hand_landmarks", "face_landmarks", "detections")
 

@@ -68,7 +68,11 @@ class RtmwLandmarker:
         same_result = ("model", "detector", "device", "threads")
         decisive = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in same_result}
         decisive |= {key: list(decisive[key]) for key in ("model_size", "detector_size")}
-        self.parameters: dict[str, Any] = {"landmarker": f"rtmw 1, {self._network.version}", "models": models, **decisive}
+        self.parameters: dict[str, Any] = {
+            "landmarker": f"rtmw 1, {self._network.version}",
+            "models": models,
+            **decisive,
+        }
         skeleton = find_skeleton(self.skeleton)
         self._places, self._face = places_in(skeleton), [*skeleton.parts["face"]]
         self._size = len(skeleton)
@@ -99,9 +103,9 @@ class RtmwLandmarker:
             low, high = whole[there, :2].min(0), whole[there, :2].max(0)
             middle, half = (low + high) / 2, (high - low) / 2 * self.follow_margin
             self._box = (*map(float, middle - half), *map(float, middle + half))  # type: ignore[assignment]
-        whole = (whole / (picture.shape[1], picture.shape[0], 1)).astype(np.float32)
-        face = bool(there.any() and whole[self._face, 2].mean() >= self.face_confidence)
-        return Landmarks(take_points(whole, self._places, 0).astype(np.float32), face, whole)
+        pose = (whole / (picture.shape[1], picture.shape[0], 1)).astype(np.float32)
+        face = bool(there.any() and pose[self._face, 2].mean() >= self.face_confidence)
+        return Landmarks(take_points(pose, self._places, 0).astype(np.float32), face, pose)
 
     def people(self, picture: Picture) -> list[Points]:
         """Find everyone in one picture (H, W, 3): MediaPipe's 33 points, x, y as shares of it, confidence."""

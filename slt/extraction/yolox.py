@@ -31,8 +31,10 @@ class PeopleDetector:
         found = next((value for value in outputs.values() if value.ndim == 3 and value.shape[2] == 5), None)
         if found is None:
             shapes = {name: value.shape for name, value in outputs.items()}
-            raise ValueError(f"landmarker.detector: boxes (1, N, 5) expected among its outputs, came {shapes}; take "
-                             "a YOLOX that was exported with its suppression of doubles, as OpenMMLab's are")  # fmt: skip
+            raise ValueError(
+                f"landmarker.detector: boxes (1, N, 5) expected among its outputs, came {shapes}; take a YOLOX that was "
+                "exported with its suppression of doubles, as OpenMMLab's are"
+            )
         rows = found[0][found[0][:, 4] >= self.least]
         rows = rows[np.argsort(-rows[:, 4], kind="stable")]
         x0, y0, x1, y1 = (0.0, 0.0, float(picture.shape[1]), float(picture.shape[0]))

@@ -40,7 +40,8 @@ ELSEWHERE = {
 }
 # fmt: on
 # Points of COCO-WholeBody, whose face is numbered as OpenPose's, by their names there.
-COCO = {f"FACE_{name.rpartition('_')[2]}": name for names in ELSEWHERE.values() for name in names if name[:2] in ("FE", "FL")}
+_FACE_NAMES = [name for names in ELSEWHERE.values() for name in names if name[:2] in ("FE", "FL")]
+COCO = {f"FACE_{name.rpartition('_')[2]}": name for name in _FACE_NAMES}
 COCO |= {"LEFT_BIG_TOE": "LBigToe", "RIGHT_BIG_TOE": "RBigToe"}
 KNUCKLES = {"PINKY": 17, "INDEX": 5, "THUMB": 2}  # of the body's fingers, by number in the hand
 SIDES = ("LEFT", "RIGHT")

@@ -72,16 +72,16 @@ def rows(places: np.ndarray, scores: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def person() -> np.ndarray:
-    """Somebody in the pixels of the input, (133, 2): the face at the top, the left hand right and the right one left."""
+    """Somebody in the pixels of the input, (133, 2): the face above, the left hand on the right."""
     skeleton = find_skeleton("coco_wholebody_133")
     places = np.full((POINTS, 2), (18.0, 30))
     at = {"NOSE": (18, 9), "LEFT_EYE": (20, 7), "RIGHT_EYE": (16, 7), "LEFT_EAR": (22, 8), "RIGHT_EAR": (14, 8),
-          "LEFT_SHOULDER": (24, 18), "RIGHT_SHOULDER": (12, 18), "LEFT_WRIST": (30, 30), "RIGHT_WRIST": (6, 30),
+          "LEFT_SHOULDER": (24, 18), "RIGHT_SHOULDER": (12, 18), "LEFT_WRIST": (28, 30), "RIGHT_WRIST": (8, 30),
           "FACE_36": (15, 7), "FACE_39": (17, 7), "FACE_42": (19, 7), "FACE_45": (21, 7), "FACE_48": (17, 12),
           "FACE_54": (19, 12)}  # fmt: skip
     for name, place in at.items():
         places[skeleton.points.index(name)] = place
-    for part, middle in (("left_hand", (30, 32)), ("right_hand", (6, 32))):
+    for part, middle in (("left_hand", (28, 32)), ("right_hand", (8, 32))):
         turn = np.arange(21)
         places[[*skeleton.parts[part]]] = np.column_stack([np.cos(turn), np.sin(turn)]) * 3 + middle
     return places
@@ -155,9 +155,12 @@ def test_the_box_follows_the_points_and_a_clip_begins_anew(tmp_path):
     found_by = landmarker(fixed(tmp_path / "model.onnx", **rows(places, scores)))
     picture = np.zeros((96, 120, 3), np.uint8)
     first, second = (found_by.find(t, picture).whole for t in (0.0, 0.04))
-    wide = [np.ptp(one[:, 0]) for one in (first, second)]
-    # The person fills two thirds of the view; of the box around them, 1.25 times theirs, the view is 1.25 times.
-    assert wide[1] < wide[0]
+    there = first[first[:, 2] > 0, :2] * (120, 96)
+    middle, reach = (there.min(0) + there.max(0)) / 2, 1.25 / 2 * np.ptp(there, axis=0)
+    _, view = cut_view(picture, (*(middle - reach), *(middle + reach)), (WIDTH, HEIGHT), 1.25)
+    expected = view[:2] + np.floor(2 * places) / 2 / (WIDTH, HEIGHT) * view[2:]
+    np.testing.assert_allclose(second[:, :2] * (120, 96), expected, atol=1e-4)
+    assert np.abs(second - first).max() > 0.1
     found_by.start(None)
     np.testing.assert_array_equal(found_by.find(0.0, picture).whole, first)
 
@@ -214,7 +217,7 @@ def test_people_are_found_by_the_detector_and_the_signer_by_the_box(tmp_path):
     found_by = landmarker(fixed(tmp_path / "model.onnx", **rows(person(), np.ones(POINTS))),
                           detector=str(detector), detector_size=[WIDTH, HEIGHT], follow_margin=1.0)  # fmt: skip
     picture = np.zeros((96, 72, 3), np.uint8)
-    assert [round(float(one[:, 0].mean()), 1) for one in found_by.people(picture)] == [0.2, 0.8]
+    assert [round(float(one[:, 0].mean()), 1) for one in found_by.people(picture)] == [0.2, 0.7]
     at = {}
     for box in (None, (38.0, 15.0, 70.0, 95.0)):
         found_by.start(box)
