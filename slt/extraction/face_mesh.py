@@ -31,6 +31,9 @@ class FaceMesh(Protocol):
     def find(self, picture: Picture, body: Points) -> Points | None:
         """Return (468, 3), x, y in pixels and confidence, in an RGB picture (H, W, 3) with a pose (33, 3) in pixels."""
 
+    def close(self) -> None:
+        """Free what is open."""
+
 
 class WheelMesh:
     """The mesh of the wheel that the other models come from, run by OpenCV.
@@ -44,6 +47,9 @@ class WheelMesh:
         self.models, self._least = {path.name: sha256(path)}, least
         self._network = cv2.dnn.readNetFromTFLite(str(path))
         self._outputs = self._network.getUnconnectedOutLayersNames()
+
+    def close(self) -> None:
+        """Nothing is open: the network keeps no state, and goes with the mesh."""
 
     def find(self, picture: Picture, body: Points) -> Points | None:
         view = head_view(body)
@@ -78,6 +84,15 @@ class TaskMesh:
         self.models = {"face_landmarker.task": sha256(path)}
         options = {"min_face_detection_confidence": least, "min_face_presence_confidence": least, "num_faces": 1}
         self._tasks = Tasks({TASK: Task("FaceLandmarker", path.name, "IMAGE", options)}, path.parent)
+        try:
+            self._tasks.open(TASK)
+        except (ValueError, RuntimeError) as error:
+            raise ValueError(
+                f"landmarker.face_model={path}: no face landmarker that MediaPipe opens ({error})"
+            ) from error
+
+    def close(self) -> None:
+        self._tasks.close()
 
     def find(self, picture: Picture, body: Points) -> Points | None:
         x, y, side, _ = head_view(body)

@@ -155,6 +155,8 @@ class MediaPipeLandmarker:
 
     def close(self) -> None:
         self._tasks.close()
+        if self._mesh is not None:
+            self._mesh.close()
         self._wrists = [_Wrist(), _Wrist()]
         self._other_hand.shutdown()
         self._other_hand = ThreadPoolExecutor(1)  # its thread starts with its first hand

@@ -50,6 +50,7 @@ class Regions:
     size: tuple[int, int]  # width and height of the picture
     took: dict[str, float] = field(default_factory=dict)  # seconds of work: landmarks, crops
     whole: NDArray[np.float32] | None = None  # (K, 3) of the landmarker's own skeleton, where it is another
+    skeleton: str = ""  # the landmarker's; "" = that of `points`
 
     @property
     def pose(self) -> NDArray[np.float32]:
@@ -190,7 +191,8 @@ class Extractor:
             blank = np.zeros((self.crop_size, self.crop_size, 3), np.uint8)
             crops[name] = self._crop(picture, squares[name]) if marks[name] else blank
         size = (picture.shape[1], picture.shape[0])
-        return Regions(seconds, found.points, crops, marks, squares, size, took, found.whole)
+        own = (found.whole, self.landmarker.skeleton if found.whole is not None else "")
+        return Regions(seconds, found.points, crops, marks, squares, size, took, *own)
 
     def _crop(self, picture: Picture, square: NDArray[np.float64]) -> Picture:
         """Cut a square to (R, R, 3); enlarged, at a fraction of a pixel, so that a slowly moving crop does not step."""

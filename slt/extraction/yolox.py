@@ -32,8 +32,8 @@ class PeopleDetector:
         if found is None:
             shapes = {name: value.shape for name, value in outputs.items()}
             raise ValueError(
-                f"landmarker.detector: boxes (1, N, 5) expected among its outputs, came {shapes}; take a YOLOX that was "
-                "exported with its suppression of doubles, as OpenMMLab's are"
+                f"landmarker.detector: boxes (1, N, 5) expected among its outputs, came {shapes}; take a YOLOX "
+                "that was exported with its suppression of doubles, as OpenMMLab's are"
             )
         rows = found[0][found[0][:, 4] >= self.least]
         rows = rows[np.argsort(-rows[:, 4], kind="stable")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 from functools import partial
 from pathlib import Path
@@ -12,10 +13,17 @@ import pytest
 pytest.importorskip("onnxruntime", reason='onnxruntime is absent: pip install "slt[export]"')
 onnx = pytest.importorskip("onnx", reason='onnx is absent: pip install "slt[export]"')
 
+from bench.landmarker_stub import write_film  # noqa: E402
+from hydra import compose, initialize_config_dir  # noqa: E402
+
+from slt import extract  # noqa: E402
+from slt.config.checks import CONF  # noqa: E402
 from slt.extraction.onnx_models import find_model  # noqa: E402
 from slt.extraction.regions import Extractor  # noqa: E402
 from slt.extraction.rtmw import DEVIATION, MEAN, RtmwLandmarker, cut_view, decode_simcc  # noqa: E402
 from slt.extraction.signers import Signer  # noqa: E402
+from slt.files import sha256  # noqa: E402
+from slt.streams.arrays import read_pose  # noqa: E402
 from slt.streams.skeleton import find_skeleton  # noqa: E402
 
 WIDTH, HEIGHT = 36, 48  # of the small network's input; 288 and 384 of the published ones
@@ -74,7 +82,7 @@ def rows(places: np.ndarray, scores: np.ndarray) -> dict[str, np.ndarray]:
 def person() -> np.ndarray:
     """Somebody in the pixels of the input, (133, 2): the face above, the left hand on the right."""
     skeleton = find_skeleton("coco_wholebody_133")
-    places = np.full((POINTS, 2), (18.0, 30))
+    places = np.full((POINTS, 2), (18.0, 41))
     at = {"NOSE": (18, 9), "LEFT_EYE": (20, 7), "RIGHT_EYE": (16, 7), "LEFT_EAR": (22, 8), "RIGHT_EAR": (14, 8),
           "LEFT_SHOULDER": (24, 18), "RIGHT_SHOULDER": (12, 18), "LEFT_WRIST": (28, 30), "RIGHT_WRIST": (8, 30),
           "FACE_36": (15, 7), "FACE_39": (17, 7), "FACE_42": (19, 7), "FACE_45": (21, 7), "FACE_48": (17, 12),
@@ -268,3 +276,31 @@ def test_weights_that_are_not_there_or_not_such_are_refused_by_key(tmp_path, mon
     body = fixed(tmp_path / "body.onnx", simcc_x=np.zeros((1, 17, 72)), simcc_y=np.zeros((1, 17, 96)))
     with pytest.raises(ValueError, match=r"133 points expected.*COCO-WholeBody"):
         landmarker(body).find(0.0, np.zeros((96, 72, 3), np.uint8))
+
+
+def run(tmp_path: Path, *overrides: str) -> extract.Outcome:
+    with initialize_config_dir(str(CONF), version_base=None):
+        keys = [f"source={tmp_path / 'films'}", "captions.format=none", "split.by=all_train", "extractor.crop_size=16"]
+        return extract.run(compose("extract", [*keys, *overrides]))
+
+
+def test_films_become_a_corpus_of_133_points_that_says_who_found_them(tmp_path):
+    pytest.importorskip("av", reason='PyAV is absent: pip install "slt[media]"')
+    (tmp_path / "films").mkdir()
+    write_film(tmp_path / "films" / "a.mp4", size=(48, 64))
+    model = fixed(tmp_path / "model.onnx", **rows(person(), np.ones(POINTS)))
+    own = ["extractor=rtmw", f"landmarker.model={model}", "landmarker.detector=null",
+           f"landmarker.model_size=[{WIDTH},{HEIGHT}]", "landmarker.follow_margin=1.0",
+           f"out={tmp_path / 'out'}"]  # fmt: skip
+    assert run(tmp_path, *own).finished == 1
+    record = json.loads((tmp_path / "out" / "metadata.jsonl").read_text(encoding="utf-8"))
+    assert record["extractor"] == "slt-rtmw"
+    assert record["parameters"]["landmarks"]["models"] == {"model": sha256(model)}
+    pose = read_pose(tmp_path / "out" / "pose" / "a.npz")
+    assert pose.points.shape == (6, POINTS, 3)
+    assert record["seen"] == {"face": 1.0, "left_hand": 1.0, "right_hand": 1.0}
+    body = ["landmarker._target_=bench.landmarker_stub.StubLandmarker", f"out={tmp_path / 'out'}"]
+    with pytest.raises(ValueError, match=r"an extraction of other making \(extractor: slt-rtmw there, slt-stub now"):
+        run(tmp_path, *body)
+    with pytest.raises(ValueError, match=r"points=body: the extractor finds coco_wholebody_133.*set it to wholebody"):
+        run(tmp_path, *own, "points=body", f"out={tmp_path / 'other'}")
