@@ -19,9 +19,18 @@ MOVED = {
     "slt.text.train_tokenizer": "slt.models.tokenizer.train_tokenizer",
 }
 
+LANDMARKS = "slt.data.Landmarks"
+
 
 def rename_targets(cfg: DictConfig) -> None:
-    """Puts today's name in place of each `_target_` of before, at any depth."""
+    """Puts today's name in place of each `_target_` of before, at any depth, and says what went without saying."""
     for path, key, value in [*leaves(OmegaConf.to_container(cfg, resolve=False), "")]:
         if key == "_target_" and str(value) in MOVED:
             OmegaConf.update(cfg, path[1:], MOVED[value])
+        node = path[1:].rpartition(".")[0]
+        if (
+            key == "_target_"
+            and MOVED.get(str(value), value) == LANDMARKS
+            and "normalise" not in OmegaConf.select(cfg, node)
+        ):
+            OmegaConf.update(cfg, f"{node}.normalise", "shoulders", force_add=True)  # once the only one

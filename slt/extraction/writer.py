@@ -17,14 +17,15 @@ from slt.extraction.poses import PoseOnly, write_pose_format
 from slt.extraction.records import writing
 from slt.extraction.regions import STREAMS, Regions
 from slt.streams.arrays import pose_faults, write_pose, write_pose_blocks
+from slt.streams.normalise import shoulders_seen
 from slt.streams.packed import encode_jpeg, frame_path, parse_frame_name, write_packed_blocks
-from slt.streams.pose import FOLLOWED, shoulders_seen
-from slt.streams.skeleton import BODY, Skeleton, find_skeleton
+from slt.streams.pose import FOLLOWED
+from slt.streams.skeleton import Skeleton, find_skeleton
 from slt.streams.skeletons import places_in, take_points
 
-# `points` -> the skeleton of the pose stream; of a body alone the first part.
+# `points` -> the skeleton of the pose stream, as its files state it.
 SKELETONS = {
-    "body": "mediapipe_75",
+    "body": "body",
     "body_hands": "mediapipe_75",
     "holistic": "mediapipe_543",
     "wholebody": "coco_wholebody_133",
@@ -53,20 +54,21 @@ class ClipWriter:
 
     @property
     def skeleton(self) -> Skeleton:
-        """Of the points that an extractor finds."""
-        return find_skeleton(SKELETONS[self.points])
+        """Of the points that the extractor finds; a body is the first of them."""
+        return find_skeleton(SKELETONS["body_hands" if self.points == "body" else self.points])
 
     @property
     def landmarks(self) -> int:
-        """How many of the skeleton's points are written, from the first on."""
-        return BODY if self.points == "body" else len(self.skeleton)
+        """How many of them are written."""
+        return len(find_skeleton(SKELETONS[self.points]))
 
     def refuse_other_points(self, found: str) -> None:
-        """Refuse to write points of another skeleton than those that an extractor finds."""
-        if found != SKELETONS[self.points]:
+        """Refuse to write points of another skeleton than that of the points which an extractor finds."""
+        if found != self.skeleton.name:
             fitting = [points for points, skeleton in SKELETONS.items() if skeleton == found]
-            raise ValueError(f"points={self.points}: the extractor finds {found}; leave points out, or set it to "
-                             f"{' or '.join(fitting)}")  # fmt: skip
+            raise ValueError(
+                f"points={self.points}: the extractor finds {found}; leave points out, or set it to {fitting[0]}"
+            )
 
     @contextmanager
     def clip(self, video_id: str, *, fps: float, scratch: Path, fingerprint: str) -> Iterator[OpenClip]:
@@ -85,7 +87,8 @@ class ClipWriter:
         """Write a clip of which there is a pose and no film, (T, 75, 3)."""
         with _emptied(scratch / video_id) as folder, writing(self.out):
             path = folder / "ready" / self.folders["pose"] / f"{video_id}.npz"
-            write_pose(path, pose.points[:, : self.landmarks], size=pose.size, seen=None)
+            kept = pose.points[:, : self.landmarks]
+            write_pose(path, kept, size=pose.size, seen=None, skeleton=SKELETONS[self.points])
             if self.pose_format:
                 path = folder / "ready" / POSE_FORMAT / f"{video_id}.pose"
                 path.parent.mkdir()
@@ -230,6 +233,7 @@ class OpenClip:
                 size=self.size,
                 seen={writer.folders[stream]: np.frombuffer(marks, np.uint8) for stream, marks in self._marks.items()},
                 boxes={writer.folders[stream]: self._boxes_of(stream) for stream in STREAMS},
+                skeleton=SKELETONS[writer.points],
             )
         if writer.pose_format:
             path = ready / POSE_FORMAT / f"{self.video_id}.pose"

@@ -24,6 +24,7 @@ from slt.extraction.rtmw import DEVIATION, MEAN, RtmwLandmarker, cut_view, decod
 from slt.extraction.signers import Signer  # noqa: E402
 from slt.files import sha256  # noqa: E402
 from slt.streams.arrays import read_pose  # noqa: E402
+from slt.streams.pose import Landmarks  # noqa: E402
 from slt.streams.skeleton import find_skeleton  # noqa: E402
 
 WIDTH, HEIGHT = 36, 48  # of the small network's input; 288 and 384 of the published ones
@@ -192,6 +193,9 @@ def test_crops_of_face_and_hands_are_cut_around_their_points(tmp_path):
     (frame,) = extractor.stream([(0.0, picture)], fps=25, signer=Signer(None, 1.0, 1, unsure=False))
     skeleton = find_skeleton("coco_wholebody_133")
     assert frame.pose.shape == (POINTS, 3)
+    # Before a camera a model that was trained on these points reads them as it does from files.
+    reader = Landmarks(folder="pose", points="coco_wholebody_133", normalise="shoulders", jitter=0, noise=0)
+    assert reader.from_regions("pose", [frame], np.array([0])).seen.all()
     assert all(frame.marks.values())
     for stream in ("left_hand", "right_hand"):
         hand = frame.pose[[*skeleton.parts[stream]], :2] * (72, 96)
@@ -297,7 +301,9 @@ def test_films_become_a_corpus_of_133_points_that_says_who_found_them(tmp_path):
     assert record["extractor"] == "slt-rtmw"
     assert record["parameters"]["landmarks"]["models"] == {"model": sha256(model)}
     pose = read_pose(tmp_path / "out" / "pose" / "a.npz")
-    assert pose.points.shape == (6, POINTS, 3)
+    assert (pose.points.shape, pose.skeleton) == ((6, POINTS, 3), "coco_wholebody_133")
+    reader = Landmarks(folder="pose", points="unisign", normalise="shoulders", jitter=0, noise=0)
+    assert reader.read(tmp_path / "out", "a", np.arange(6)).array.shape == (6, 69, 3)
     assert record["seen"] == {"face": 1.0, "left_hand": 1.0, "right_hand": 1.0}
     body = ["landmarker._target_=bench.landmarker_stub.StubLandmarker", f"out={tmp_path / 'out'}"]
     with pytest.raises(ValueError, match=r"an extraction of other making \(extractor: slt-rtmw there, slt-stub now"):
