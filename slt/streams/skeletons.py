@@ -114,7 +114,7 @@ def place_components(components: Iterable[Any], where: str, skeleton: Skeleton =
 
 
 def places_in(skeleton: Skeleton) -> NDArray[np.int64]:
-    """Return where MediaPipe's 75 points stand in a skeleton that holds them, or in COCO-WholeBody, (75,); -1 = nowhere."""
+    """Return where MediaPipe's 75 points stand in a skeleton that holds them, or in COCO-WholeBody; -1 = nowhere."""
     coco = "feet" in skeleton.parts
     body = {COCO.get(name, name) if coco else name: n for n, name in enumerate(skeleton.points)}
     return place_points(body, {side: skeleton.parts[f"{side.lower()}_hand"] for side in SIDES})

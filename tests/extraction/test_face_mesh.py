@@ -152,6 +152,12 @@ def test_the_mesh_lies_on_the_face_of_the_real_clips_and_on_no_pixelated_one(nam
         pytest.skip("the real clips, or the prepared models, are not on this machine (../shared/data)")
     landmarker = MediaPipeLandmarker(**KEYS | {"points": "holistic"})
     skeleton = find_skeleton(landmarker.skeleton)
+    # A corpus without the mesh keeps the fingerprint that it has always had.
+    usual = MediaPipeLandmarker(**KEYS).parameters
+    assert landmarker.parameters == usual | {
+        "points": "holistic",
+        "models": usual["models"] | {"face_landmark.tflite": mediapipe_models.MESH_SUM},
+    }
     landmarker.start(None)
     frames = list(read_frames(film, fps=8))[:8]
     found = [landmarker.find(*frame) for frame in frames]
