@@ -53,7 +53,7 @@ def test_packed_crops_and_pose_are_byte_for_byte_what_is_written_at_once(tmp_pat
         if stream == "pose":
             marks, boxes = ({FOLDERS[s]: part[s] for s in STREAMS} for part in (MARKS, BOXES))
             boxes = {name: np.nan_to_num(box) for name, box in boxes.items()}
-            write_pose(at_once, POINTS, size=(64, 48), seen=marks, boxes=boxes)
+            write_pose(at_once, POINTS, size=(64, 48), seen=marks, boxes=boxes, skeleton="mediapipe_75")
         else:
             write_packed(at_once, CROPS[stream], MARKS[stream], encoding=encoding, quality=90, extractor="x")
         assert path.read_bytes() == at_once.read_bytes()
