@@ -8,15 +8,15 @@ from typing import Any
 
 _MODULES = {
     "backbones": (
-        "ConvSmall", "FeatureBackbone", "PoseMLP", "TimmBackbone", "ViTLight", "ViTSmallPatch16",
+        "ConvSmall", "FeatureBackbone", "PointBackbone", "PoseMLP", "TimmBackbone", "ViTLight", "ViTSmallPatch16",
         "load_dinov2_backbone", "replace_with_dinov2",
     ),
     "causal": ("CausalDecoder",),
     "decoder": ("AdaptedSeq2SeqDecoder", "TextSeq2SeqDecoder"),
-    "fusion": ("FuseConcatLinear", "FuseGated", "FuseMean"),
+    "fusion": ("FuseConcatLinear", "FuseGated", "FuseMean", "FuseSingle"),
     "multistream": ("MultiStreamEncoder",),
-    "projector": ("StreamProjector",),
-    "temporal": ("TransformerTemporal",),
+    "projector": ("LinearGelu", "StreamProjector"),
+    "temporal": ("NoTemporal", "TransformerTemporal"),
     "translator": ("Translator",),
 }  # fmt: skip
 __all__ = [name for names in _MODULES.values() for name in names]

@@ -60,9 +60,10 @@ def test_packed_crops_and_pose_are_byte_for_byte_what_is_written_at_once(tmp_pat
 
 
 def test_a_pose_is_the_file_that_numpy_writes(tmp_path: Path):
-    write_pose(tmp_path / "a.npz", POINTS, size=(64, 48), seen={"face": MARKS["face"]})
+    write_pose(tmp_path / "a.npz", POINTS, size=(64, 48), seen={"face": MARKS["face"]}, skeleton="mediapipe_75")
     size = np.array((64, 48), np.int32)
-    np.savez(tmp_path / "b.npz", pose=POINTS.reshape(T, -1), size=size, seen_face=MARKS["face"])
+    np.savez(tmp_path / "b.npz", pose=POINTS.reshape(T, -1), size=size, skeleton=np.array("mediapipe_75"),
+             seen_face=MARKS["face"])  # fmt: skip
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
 
 
