@@ -20,11 +20,9 @@ MOVED = {
 }
 
 LANDMARKS = "slt.data.Landmarks"  # before there was a choice, its poses were normalised by the shoulders
-# What checkpoints of before do not say: they had no other objective.
-OBJECTIVE = {
-    "_target_": "slt.training.objective.TranslationLoss",
-    **{key: f"${{{key}}}" for key in ("label_smoothing", "gloss_weight", "flat_start")},
-}
+
+TRANSLATION = "slt.training.objective.TranslationLoss"  # once the only objective, by these keys of its run
+KEYS = ("label_smoothing", "gloss_weight", "flat_start")
 
 
 def rename_targets(cfg: DictConfig) -> None:
@@ -38,4 +36,5 @@ def rename_targets(cfg: DictConfig) -> None:
         if MOVED.get(str(value), value) == LANDMARKS and "normalise" not in OmegaConf.select(cfg, node):
             OmegaConf.update(cfg, f"{node}.normalise", "shoulders", force_add=True)
     if "gloss_weight" in cfg and "objective" not in cfg:
-        OmegaConf.update(cfg, "objective", OBJECTIVE, force_add=True)
+        known = {key: cfg[key] for key in KEYS}
+        OmegaConf.update(cfg, "objective", {"_target_": TRANSLATION, **known}, force_add=True)

@@ -22,7 +22,7 @@ STEPS = 64
 BAND = 16  # steps by which two clips may run apart
 CANDIDATES = 200  # training clips, the nearest by means over eighths of the clip, that are aligned in full
 SPEED = 3.0  # weight of a step's change beside its position
-ARMS = {"SHOULDER", "ELBOW", "WRIST", "PINKY", "INDEX", "THUMB"}  # points of the body, on either side
+ARMS = {"SHOULDER", "ELBOW", "WRIST", "PINKY", "INDEX", "THUMB"}  # of the body, on either side
 # Weight of a hand's points about its wrist: small beside an arm's way, and what tells most signs apart.
 HANDSHAPE = 3.0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,7 +13,7 @@ from slt.data import Features, Landmarks
 from slt.evaluation.neighbour import BAND, STEPS, _moves, nearest, neighbour_floor, warped
 
 POSE = Landmarks(folder="pose", points="upper_body", normalise="shoulders", jitter=0, noise=0)
-WHOLE = replace(POSE, points="body_hands")
+HANDS = Landmarks(folder="pose", points="body_hands", normalise="shoulders", jitter=0, noise=0)
 SAME: dict[str, Any] = {"bootstrap": 10, "seed": 1, "signers": None}
 
 
@@ -100,6 +99,7 @@ class Paths:
         noise = 0.03 * draw.normal(size=(len(self.ids), 40, 30))
         waves = [np.sin(float(text.split()[2]) * times)[:, None] for text in self.texts]
         self.arrays = [np.concatenate(pair, axis=1) for pair in zip(waves, noise, strict=True)]
+        self.streams = {"vectors": Features(folder="vectors")}
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -126,5 +126,5 @@ def test_a_hand_s_own_points_weigh_more_than_where_its_arm_is() -> None:
     moved[:, 33:54, :2] += 0.1  # the whole hand
     shaped[:, 34:54, :2] += 0.1  # all but its wrist
     every = np.ones(20, bool)
-    far = [float(np.abs(_moves(each, every, WHOLE) - _moves(pose, every, WHOLE)).sum()) for each in (moved, shaped)]
+    far = [float(np.abs(_moves(each, every, HANDS) - _moves(pose, every, HANDS)).sum()) for each in (moved, shaped)]
     assert far == pytest.approx([STEPS * 2 * 0.1, STEPS * 20 * 2 * 0.1 * 3])
