@@ -12,7 +12,7 @@ _MODULES = {
         "load_dinov2_backbone", "replace_with_dinov2",
     ),
     "decoder": ("TextSeq2SeqDecoder",),
-    "fusion": ("FuseConcatLinear", "FuseGated", "FuseMean"),
+    "fusion": ("FuseConcatLinear", "FuseCrossAttention", "FuseGated", "FuseMean"),
     "multistream": ("MultiStreamEncoder",),
     "projector": ("StreamProjector",),
     "temporal": ("TransformerTemporal",),

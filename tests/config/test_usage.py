@@ -34,7 +34,7 @@ def test_help_shows_keys_that_there_are_each_with_its_line(entry: Any, command: 
 @pytest.mark.parametrize("command", ["train", "pretrain"])
 def test_help_shows_every_group_of_the_command_with_its_options(entry: Any, command: str) -> None:
     out = entry(command, "--help").out
-    assert re.search(r"^  fusion +concat, gated\*, mean$", out, re.MULTILINE) or command == "pretrain"
+    assert re.search(r"^  fusion +concat, cross_attention, gated\*, mean$", out, re.MULTILINE) or command == "pretrain"
     assert re.search(r"^  objective +dino, dinov2\*, ibot, moments, simclr$", out, re.MULTILINE) or command == "train"
     groups = re.findall(r"^  - (\w+): \S+$", (CONF / f"{command}.yaml").read_text(encoding="utf-8"), re.MULTILINE)
     for group in {*groups} - {"experiments"}:
@@ -95,7 +95,7 @@ def test_a_reader_who_has_enough_of_the_help_gets_no_error(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("typed", "offered"),
     [
-        ("{python} -m slt.train max_steps=7 fusion=", "fusion=concat fusion=gated fusion=mean"),
+        ("{python} -m slt.train max_steps=7 fusion=", "fusion=concat fusion=cross_attention fusion=gated fusion=mean"),
         ("{python} -m slt pretrain objective=i", "objective=ibot"),
         ("slt eval evaluation.nb", "evaluation.nbest="),
         ("{python} other.py fusion=", ""),
