@@ -15,7 +15,7 @@ _MODULES = {
     "fusion": ("FuseConcatLinear", "FuseCrossAttention", "FuseGated", "FuseMean"),
     "multistream": ("MultiStreamEncoder",),
     "projector": ("StreamProjector",),
-    "temporal": ("TransformerTemporal",),
+    "temporal": ("BiGRUTemporal", "BiLSTMTemporal", "ConformerTemporal", "ConvTemporal", "TransformerTemporal"),
     "translator": ("Translator",),
 }  # fmt: skip
 __all__ = [name for names in _MODULES.values() for name in names]
