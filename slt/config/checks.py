@@ -49,8 +49,8 @@ def check(cfg: DictConfig) -> None:
         faults += _check_processes(cfg)
     if "gloss_weight" in cfg:
         faults += _check_train(cfg)
-    if "objective" in cfg:
-        faults += _check_targets(cfg, *cfg)
+    if "probe" in cfg:
+        faults += _check_objective(cfg, "loss", "slt.train") + _check_targets(cfg, *cfg)
     if "max_failures" in cfg and cfg.check is None:
         faults += _check_extract(cfg)
     if "partial_seconds" in cfg:
@@ -70,6 +70,11 @@ def _check_train(cfg: DictConfig) -> list[str]:
     overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
     for override in overrides:
         faults += _check_override(override, cfg)
+    if faults_of_it := _check_objective(cfg, "_target_", "slt.pretrain"):
+        return faults + faults_of_it
+    measures = locate(cfg.objective._target_).measures
+    if cfg.select is not None and cfg.select not in measures:
+        faults.append(f"select={cfg.select}: expected one of {', '.join(measures)}, the metrics of this objective")
     if OmegaConf.is_missing(cfg, "dataset"):
         return faults
     for name in cfg.dataset.streams:
@@ -79,6 +84,11 @@ def _check_train(cfg: DictConfig) -> list[str]:
                 f"streams with one: {', '.join(map(str, cfg.streams))}"
             )
     return faults + _check_scoring(cfg.dataset) + _check_targets(cfg, *(group for group in cfg if group != "backbone"))
+
+
+def _check_objective(cfg: DictConfig, key: str, other: str) -> list[str]:
+    """Objectives of training and of pretraining are one group, and each command runs its own."""
+    return [] if key in cfg.objective else [f"objective: the one chosen is for {other}; take another of conf/objective"]
 
 
 def _check_scoring(dataset: DictConfig) -> list[str]:
@@ -117,7 +127,7 @@ def _check_processes(cfg: DictConfig) -> list[str]:
             f"batch_size={cfg.batch_size} is the batch of all {count} processes together; expected one clip for each "
             "at least: raise batch_size or lower devices"
         )
-    if count > 1 and cfg.strategy == "fsdp2" and "objective" in cfg:
+    if count > 1 and cfg.strategy == "fsdp2" and "probe" in cfg:
         faults.append("strategy=fsdp2: pretraining's teacher follows the student whole; use strategy=ddp")
     if count > 1 and cfg.strategy == "fsdp2" and cfg.precision == "fp16":
         faults.append("precision=fp16 scales one loss, and shards have no common scale; use bf16 with strategy=fsdp2")

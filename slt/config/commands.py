@@ -10,8 +10,8 @@ from hydra.core.config_store import ConfigStore
 from slt.evaluation.settings import STOPS, TOKENIZERS, Controls
 from slt.settings import choice, keys, not_negative, positive
 from slt.training.dashboard import Board as Told
+from slt.training.settings import Choice, Updates
 from slt.training.settings import Profile as Profiled
-from slt.training.settings import Updates
 
 SPLITS = ("train", "val", "test")
 
@@ -62,7 +62,7 @@ class Loop:
     debug: Any = None
 
 
-@keys()
+@keys(Choice)
 class Train(Loop):
     streams: dict[str, Any]
     tied: dict[str, str | None]
@@ -70,6 +70,7 @@ class Train(Loop):
     fusion: Any
     temporal: Any
     decoder: Any
+    objective: Any
     embed_dim: int = positive()
     compile: bool
     batch_size: int | None = positive()
@@ -80,8 +81,6 @@ class Train(Loop):
     flat_start: int
     backbone_lr: float | None
     decoder_lr: float | None
-    select: str = choice("bleu", "chrf", "gloss_wer")
-    patience: int | None = positive()
     val: str = choice(*SPLITS)
     final: str | None = choice(*SPLITS)
     evaluation: Evaluation

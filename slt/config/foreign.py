@@ -84,4 +84,6 @@ def _known(target: Any, trust: Sequence[str]) -> bool:
         return any(home.startswith(f"{name}.") for name in LIBRARIES)
     if isinstance(made, type) and home.startswith(("slt.corpora.", "slt.streams.")):
         return issubclass(made, Clips) or hasattr(made, "from_regions") or hasattr(made, "fingerprint")
+    if isinstance(made, type) and home.startswith("slt.training."):
+        return hasattr(made, "measures")  # an objective
     return f"{home}{getattr(made, '__qualname__', '')}" in FACTORIES

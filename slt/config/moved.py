@@ -19,9 +19,17 @@ MOVED = {
     "slt.text.train_tokenizer": "slt.models.tokenizer.train_tokenizer",
 }
 
+# What checkpoints of before do not say: they had no other objective.
+OBJECTIVE = {
+    "_target_": "slt.training.objective.TranslationLoss",
+    **{key: f"${{{key}}}" for key in ("label_smoothing", "gloss_weight", "flat_start")},
+}
+
 
 def rename_targets(cfg: DictConfig) -> None:
     """Puts today's name in place of each `_target_` of before, at any depth."""
     for path, key, value in [*leaves(OmegaConf.to_container(cfg, resolve=False), "")]:
         if key == "_target_" and str(value) in MOVED:
             OmegaConf.update(cfg, path[1:], MOVED[value])
+    if "gloss_weight" in cfg and "objective" not in cfg:
+        OmegaConf.update(cfg, "objective", OBJECTIVE, force_add=True)

@@ -76,8 +76,8 @@ def _translated(
         logits = translator.decoder(memory, present, batch.tokens)
         found = translator.decoder.generate(memory, present, search, languages(model.tokenizer, batch.languages))
         signs = None
-        if translator.gloss_head is not None and model.glosses and any(batch.glosses):
-            signs = recognise(translator.gloss_head(memory), present, model.glosses, width=gloss_beam)
+        if "gloss" in translator.heads and any(batch.glosses):
+            signs = recognise(translator.heads["gloss"](memory), present, model.glosses, width=gloss_beam)
     mask = batch.tokens_mask
     assert batch.tokens is not None
     assert mask is not None

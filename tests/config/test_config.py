@@ -54,6 +54,8 @@ VALUES = {
     "max_steps=0": r"max_steps=0: expected a number above 0",
     "grad_clip=-1": r"grad_clip=-1.*above 0",
     "select=rouge": r"select=rouge: expected one of bleu, chrf",
+    "objective=dino": r"objective: the one chosen is for slt.pretrain",
+    "start=nowhere": r"checkpoint=nowhere: no such file or folder",
     "batch_frames=100": r"batch_size and batch_frames: give one of the two",
     "batch_size=null": r"batch_size and batch_frames: give one of the two",
     "evaluation.nbest=9": r"evaluation.nbest=9 is above evaluation.num_beams=2",

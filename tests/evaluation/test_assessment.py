@@ -84,7 +84,7 @@ def test_glosses_are_recognised_by_a_model_that_learned_them(
     examined: Callable[..., Any], compose: Any, tiny: list[str], clips: Any, tokenizer: Any
 ) -> None:
     glosses = sorted({gloss for text in clips.columns["gloss"] for gloss in text.split()})
-    model = build_translator(compose(*tiny), tokenizer, stream_shapes(clips), num_glosses=len(glosses))
+    model = build_translator(compose(*tiny), tokenizer, stream_shapes(clips), labels=glosses)
     found = examined(model, tuple(glosses), blanked=False)
     assert {"gloss_wer", "gloss_wer_beam"} <= found.scores.keys()
     assert found.scores["gloss_wer"].low is not None
