@@ -85,12 +85,15 @@ class FuseGated(nn.Module):
 class FuseCrossAttention(nn.Module):
     """Streams ask each other what they show within `window` frames; a guide alone asks, or each of them.
 
-    What is kept of Uni-Sign's prior-guided fusion (Li et al. 2025): the pose asks, the crops answer, and
-    the answer is added to what the pose says itself. There each point of a hand reads the feature map of its crop at
-    places that are learned; here a stream is one vector a frame, so a query reads the vectors of the other streams at
-    its frame and its neighbours. Without a guide the answers are added to the mean of the streams seen, as `FuseMean`
-    has it. A stream that was not seen answers nothing; it asks with its embedding, so that neighbouring frames can
-    fill its place. Where nobody answers, what is asked remains as it was.
+    What is kept of Uni-Sign's prior-guided fusion (Li et al. 2025): the pose asks, the crops answer, and the answer is
+    added to what the pose says itself. There each point of a hand reads the feature map of its crop at places that are
+    learned; here a stream is one vector a frame, so a query reads the vectors of the other streams at its frame and its
+    neighbours. Their answer goes through a gate, which their code draws as zeros before a ReLU, so that no gradient
+    reaches it; ours is added as it is.
+
+    Without a guide the answers are added to the mean of the streams seen, as `FuseMean` has it. A stream that was not
+    seen answers nothing; it asks with its embedding, so that neighbouring frames can fill its place. Where nobody
+    answers, what is asked remains as it was.
 
     Args:
         streams: their names, in the order of their embeddings.
