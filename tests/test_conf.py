@@ -35,7 +35,7 @@ OPTIONS = sorted(
 )
 OURS = ["lsa_t", "synthetic", "synthetic_hard"]  # in the layout; tests/corpora/ reads those of others
 
-PUBLISHED = ["t5", "mt5", "byt5", "bart", "mbart"]
+PUBLISHED = ["t5", "mt5", "byt5", "bart", "mbart", "t5_lora", "llm"]
 
 
 def options(group: str) -> list[str]:
