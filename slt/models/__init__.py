@@ -13,10 +13,12 @@ _MODULES = {
     ),
     "causal": ("CausalDecoder",),
     "decoder": ("AdaptedSeq2SeqDecoder", "TextSeq2SeqDecoder"),
-    "fusion": ("FuseConcatLinear", "FuseGated", "FuseMean", "FuseSingle"),
+    "fusion": ("FuseConcatLinear", "FuseCrossAttention", "FuseGated", "FuseMean", "FuseSingle"),
     "multistream": ("MultiStreamEncoder",),
     "projector": ("LinearGelu", "StreamProjector"),
-    "temporal": ("NoTemporal", "TransformerTemporal"),
+    "temporal": (
+        "BiGRUTemporal", "BiLSTMTemporal", "ConformerTemporal", "ConvTemporal", "NoTemporal", "TransformerTemporal",
+    ),
     "translator": ("Translator",),
 }  # fmt: skip
 __all__ = [name for names in _MODULES.values() for name in names]

@@ -103,8 +103,8 @@ class TranslationLoss:
         if self.gloss_weight and self.place:
             targets = [[self.place[gloss] for gloss in text.split()] for text in batch.glosses]
             flat = self.step < self.flat_start
-            stride: Any = model.encoder.temporal.stride
-            lengths = [-(-frames // stride) for frames in batch.lengths]
+            temporal: Any = model.encoder.temporal
+            lengths = [temporal.length(frames) for frames in batch.lengths]
             signs = gloss_loss(model.heads["gloss"](memory).float(), present, lengths, targets, flat=flat)
             items = present.sum() if flat else torch.full_like(present.sum(), len(targets))
             loss = loss + self.gloss_weight * signs * share(items * batch.counts)
@@ -153,12 +153,12 @@ def gloss_loss(
 
 def name_too_short(clips: Clips, temporal: nn.Module) -> list[str]:
     """Warns, once for the split, of clips with glosses that CTC cannot teach from, and returns their ids."""
-    stride: Any = temporal.stride
+    length: Any = temporal.length
     short = []
     for name, gloss, frames in zip(clips.ids, clips.columns["gloss"], clips.lengths.tolist(), strict=True):
         signs = gloss.split()
         needed = len(signs) + sum(one == two for one, two in pairwise(signs))  # a blank between equal ones
-        if needed > -(-frames // stride):
+        if needed > length(frames):
             short.append(name)
     if short:
         log.warning(
