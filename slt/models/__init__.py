@@ -8,7 +8,7 @@ from typing import Any
 
 _MODULES = {
     "backbones": (
-        "ConvSmall", "FeatureBackbone", "PoseMLP", "TimmBackbone", "ViTLight", "ViTSmallPatch16",
+        "ConvSmall", "FeatureBackbone", "PoseMLP", "SkeletonGraph", "TimmBackbone", "ViTLight", "ViTSmallPatch16",
         "load_dinov2_backbone", "replace_with_dinov2",
     ),
     "decoder": ("TextSeq2SeqDecoder",),

@@ -15,6 +15,7 @@ from slt.models.backbones.images import (
     replace_with_dinov2,
 )
 from slt.models.backbones.pose import PoseMLP
+from slt.models.backbones.stgcn import SkeletonGraph
 from slt.models.backbones.weights import check_stream, form_of, pretrained_about
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "FeatureBackbone",
     "ImageBackbone",
     "PoseMLP",
+    "SkeletonGraph",
     "TimmBackbone",
     "ViTLight",
     "ViTSmallPatch16",
