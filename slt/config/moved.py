@@ -1,4 +1,4 @@
-"""Names that parts of the suite had before: recipes and checkpoints that say them keep working."""
+"""Names that parts of the suite had before, and keys that they had not: what was written then keeps working."""
 
 from __future__ import annotations
 
@@ -18,10 +18,18 @@ MOVED = {
     "slt.text.load_tokenizer": "slt.models.tokenizer.load_tokenizer",
     "slt.text.train_tokenizer": "slt.models.tokenizer.train_tokenizer",
 }
+# Class -> keys that came later, with the values by which all is as it was.
+LATER = {"slt.models.TextSeq2SeqDecoder": {"prompt": None}}
 
 
 def rename_targets(cfg: DictConfig) -> None:
-    """Puts today's name in place of each `_target_` of before, at any depth."""
+    """Puts today's name in place of each `_target_` of before, at any depth, and adds the keys that came later."""
     for path, key, value in [*leaves(OmegaConf.to_container(cfg, resolve=False), "")]:
         if key == "_target_" and str(value) in MOVED:
             OmegaConf.update(cfg, path[1:], MOVED[value])
+        if key == "_target_" and str(value) in LATER:
+            place = path.rpartition(".")[0][1:]
+            node = OmegaConf.select(cfg, place) if place else cfg
+            for later, as_before in LATER[str(value)].items():
+                if later not in node:
+                    OmegaConf.update(cfg, f"{place}.{later}", as_before, force_add=True)

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from slt.exporting.recurrent import OPERATORS, Recurrent
 from slt.models.decoder import TextSeq2SeqDecoder, entered
+from slt.models.prompt import marks_before
 from slt.models.signature import GraphSpec, StreamSpec, TensorSpec
 from slt.models.translator import Translator
 
@@ -48,21 +49,27 @@ class Exportable:
 class Encoder(nn.Module):
     """Everything of a translator up to what the decoder's cross-attention reads, its inputs by position."""
 
+    prompt: Tensor | None
+
     def __init__(self, translator: Translator, streams: Sequence[str]) -> None:
         super().__init__()
         self.streams = tuple(streams)
         self.stride = translator.encoder.temporal.stride
         self.encoder = fast_forms(translator.encoder)
         # Not the decoder whole: TorchScript would write its weights too.
-        self.norm, self.bridge, self.text_encoder = translator.decoder.entrance
+        self.norm, self.bridge, self.text_encoder, prompt = translator.decoder.entrance
+        self.register_buffer("prompt", None if prompt is None else prompt.detach().clone())
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Each stream (B, T, ...), each one's seen marks (B, T), frames (B, T) -> (B, T', D) and its (B, T') mask."""
+        """Each stream (B, T, ...), each one's seen marks (B, T), frames (B, T) -> (B, T', D) and its (B, T') mask.
+
+        Both are longer by the tokens of a prompt, where there is one.
+        """
         count = len(self.streams)
         seen = dict(zip(self.streams, inputs[count:-1], strict=True))
         memory, present = self.encoder(dict(zip(self.streams, inputs[:count], strict=True)), seen, inputs[-1])
-        hidden = entered(self.norm, self.bridge, self.text_encoder, memory, present)
-        return hidden, present.clone()  # a graph's output must not be its input
+        hidden = entered(self.norm, self.bridge, self.text_encoder, self.prompt, memory, present)
+        return hidden, marks_before(self.prompt, present).clone()  # a graph's output must not be its input
 
 
 class Start(nn.Module):

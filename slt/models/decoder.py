@@ -28,6 +28,7 @@ from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 
 from slt.models.attention import attend, hiding, mixed_precision
 from slt.models.hugging_face import build, drop_encoder
+from slt.models.prompt import before, marks_before, prompt_ids
 from slt.models.search import Floats, Found, Ids, Search, Tokens, search
 from slt.models.step import FORMS, FastStep, cast
 from slt.text import near
@@ -53,9 +54,12 @@ class TextSeq2SeqDecoder(nn.Module):
             one, as `hf_config` gives it, is taken as it stands and says the architecture itself. With
             `tie_word_embeddings: false` the head has weights of its own, which start as the embedding's.
         text_encoder: whether the model's own encoder is used.
+        prompt: words that it reads before the frames; None = none.
         language: target language of multilingual models such as mBART (`es_XX`).
         max_tokens: longest sentence, in tokens, that is trained on or written.
     """
+
+    prompt: Tensor | None
 
     def __init__(
         self,
@@ -66,6 +70,7 @@ class TextSeq2SeqDecoder(nn.Module):
         pretrained: str | None,
         config: Mapping[str, Any],
         text_encoder: bool,
+        prompt: str | None,
         language: str | None,
         max_tokens: int,
     ) -> None:
@@ -78,6 +83,9 @@ class TextSeq2SeqDecoder(nn.Module):
         settings = self.model.config
         _check_model(settings, max_tokens)
         self.positions = getattr(settings, "max_position_embeddings", None) if text_encoder else None
+        self.register_buffer("prompt", prompt_ids(tokenizer, prompt, text_encoder=text_encoder), persistent=False)
+        if self.positions is not None and self.prompt is not None:
+            self.positions -= len(self.prompt)
         self.text_encoder = text_encoder
         self.max_tokens = max_tokens
         self.tokens = Tokens(
@@ -101,20 +109,28 @@ class TextSeq2SeqDecoder(nn.Module):
         shifted = torch.cat([tokens.new_full((len(tokens), 1), self.tokens.start), tokens[:, :-1]], dim=1)
         return self.model(
             encoder_outputs=BaseModelOutput(last_hidden_state=self.encode(memory, present)),
-            attention_mask=_mask(present),
+            attention_mask=_mask(self.marks(present)),
             decoder_attention_mask=_causal(shifted),
             decoder_input_ids=shifted,
             use_cache=False,
         ).logits
 
     def encode(self, memory: Tensor, present: Tensor) -> Tensor:
-        """(B, T', D) and (B, T') bool -> what the cross-attention reads, (B, T', hidden size)."""
+        """(B, T', D) and (B, T') bool -> what the cross-attention reads, (B, T', hidden size).
+
+        With a prompt of P tokens it is P longer, the prompt first; `marks` says what of it is there.
+        """
         return entered(*self.entrance, memory, present)
 
+    def marks(self, present: Tensor) -> Tensor:
+        """(B, T') bool -> which places of what `encode` gives are there, (B, P + T') bool."""
+        return marks_before(self.prompt, present)
+
     @property
-    def entrance(self) -> tuple[nn.Module, nn.Module, Any]:
-        """The parts of `encode`: norm, bridge, and the text encoder or None."""
-        return self.norm, self.bridge, self.model.get_encoder() if self.text_encoder else None
+    def entrance(self) -> tuple[nn.Module, nn.Module, Any, Tensor | None]:
+        """The parts of `encode`: norm, bridge, the text encoder or None, and the prompt's embeddings (P, H) or None."""
+        prompt = None if self.prompt is None else self.model.get_input_embeddings()(self.prompt)
+        return self.norm, self.bridge, self.model.get_encoder() if self.text_encoder else None, prompt
 
     def check_length(self, memory: Tensor) -> None:
         """Refuse (B, T', D) of more frames than the text encoder has positions."""
@@ -175,13 +191,18 @@ class TextSeq2SeqDecoder(nn.Module):
             if hidden.device.type == "cpu" and hidden.shape[-1] < NARROW:
                 hidden, around = hidden.float(), torch.autocast("cpu", enabled=False)
             with around:
-                return search(_Step(self, hidden, present), len(memory), tokens, options)
+                return search(_Step(self, hidden, self.marks(present)), len(memory), tokens, options)
 
 
-def entered(norm: nn.Module, bridge: nn.Module, encoder: Any, memory: Tensor, present: Tensor) -> Tensor:
+def entered(
+    norm: nn.Module, bridge: nn.Module, encoder: Any, prompt: Tensor | None, memory: Tensor, present: Tensor
+) -> Tensor:
     """What `TextSeq2SeqDecoder.encode` computes, by its parts alone."""
     x = bridge(norm(memory))
-    return x if encoder is None else encoder(inputs_embeds=x, attention_mask=_mask(present)).last_hidden_state
+    if encoder is None:
+        return x
+    mask = _mask(marks_before(prompt, present))
+    return encoder(inputs_embeds=before(prompt, x), attention_mask=mask).last_hidden_state
 
 
 def _mask(present: Tensor) -> Tensor:

@@ -34,8 +34,10 @@ from slt.models import (
     ViTSmallPatch16,
     load_dinov2_backbone,
 )
-from slt.models.decoder import entered
+from slt.models.decoder import TextSeq2SeqDecoder, entered
+from slt.models.prompt import marks_before
 from slt.models.signature import StreamSpec
+from slt.models.tokenizer import train_tokenizer
 
 D = 16
 SHAPES = {
@@ -86,7 +88,7 @@ class Decoder(torch.nn.Module):
 
     @property
     def entrance(self) -> Any:
-        return self.norm, self.bridge, None
+        return self.norm, self.bridge, None, None
 
 
 class Model(torch.nn.Module):
@@ -109,7 +111,7 @@ class Model(torch.nn.Module):
     def reference(self, streams: Any, seen: Any, frames: Tensor) -> tuple[Tensor, Tensor]:
         """What the graph must give, by the models' own code."""
         memory, present = self.encoder(streams, seen, frames)
-        return entered(*self.decoder.entrance, memory, present), present
+        return entered(*self.decoder.entrance, memory, present), marks_before(self.decoder.entrance[3], present)
 
 
 def build(kinds: Sequence[str], fusion: str, downsample: int, tied: dict[str, str] | None = None) -> Model:
@@ -214,6 +216,18 @@ def test_graph_gives_the_model_s_numbers(
 ) -> None:
     model = build(kinds, fusion, downsample, tied)
     assert_same(model, onnx_runner(model, tmp_path / "encoder.onnx"))
+
+
+def test_a_prompt_and_the_text_encoder_that_reads_it_are_in_the_graph(tmp_path: Path) -> None:
+    model: Any = build(["pose_mlp"], "mean", 1)
+    model.decoder = TextSeq2SeqDecoder(
+        embed_dim=D, tokenizer=train_tokenizer(["a b c"], kind="word", vocab_size=20), architecture="t5",
+        pretrained=None, config={"d_model": 12, "d_kv": 6, "num_heads": 2, "d_ff": 8, "num_layers": 1},
+        text_encoder=True, prompt="c a", language=None, max_tokens=8,
+    ).eval()  # fmt: skip
+    graphs.to_torchscript(exportable(model), tmp_path / "encoder.ts")
+    with torch.inference_mode():
+        assert_same(model, load_torchscript(tmp_path / "encoder.ts", torch.device("cpu")))
 
 
 def test_frames_that_were_not_seen_are_not_computed() -> None:
