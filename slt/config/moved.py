@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from omegaconf import DictConfig, OmegaConf
 
 from slt.config.foreign import leaves
@@ -18,18 +20,22 @@ MOVED = {
     "slt.text.load_tokenizer": "slt.models.tokenizer.load_tokenizer",
     "slt.text.train_tokenizer": "slt.models.tokenizer.train_tokenizer",
 }
-# Class -> keys that came later, with the values by which all is as it was.
-LATER = {"slt.models.TextSeq2SeqDecoder": {"prompt": None}}
+# Class -> keys that came later, with the values that went without saying.
+LATER: dict[str, dict[str, Any]] = {
+    "slt.data.Landmarks": {"normalise": "shoulders"},
+    "slt.models.TextSeq2SeqDecoder": {"prompt": None},
+}
 
 
 def rename_targets(cfg: DictConfig) -> None:
-    """Puts today's name in place of each `_target_` of before, at any depth, and adds the keys that came later."""
+    """Puts today's name in place of each `_target_` of before, at any depth, and says what went without saying."""
     for path, key, value in [*leaves(OmegaConf.to_container(cfg, resolve=False), "")]:
-        if key == "_target_" and str(value) in MOVED:
-            OmegaConf.update(cfg, path[1:], MOVED[value])
-        if key == "_target_" and str(value) in LATER:
-            place = path.rpartition(".")[0][1:]
-            node = OmegaConf.select(cfg, place) if place else cfg
-            for later, as_before in LATER[str(value)].items():
-                if later not in node:
-                    OmegaConf.update(cfg, f"{place}.{later}", as_before, force_add=True)
+        if key != "_target_":
+            continue
+        target = MOVED.get(str(value), str(value))
+        if target != value:
+            OmegaConf.update(cfg, path[1:], target)
+        node = path[1:].rpartition(".")[0]
+        for later, before in LATER.get(target, {}).items():
+            if later not in OmegaConf.select(cfg, node):
+                OmegaConf.update(cfg, f"{node}.{later}", before, force_add=True)

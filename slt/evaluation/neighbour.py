@@ -6,6 +6,7 @@ T frames, S steps that every clip is brought to, D numbers a step, N training cl
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,13 @@ from numpy.typing import NDArray
 from slt.corpora.clips import Clips
 from slt.evaluation.metrics import Score, gloss_wer, score
 from slt.evaluation.settings import AS_WRITTEN, Conventions
+from slt.streams.pose import Landmarks
 
 STEPS = 32
 BAND = 8  # steps by which two clips may run apart
 CANDIDATES = 200  # training clips, the nearest by means over eighths of the clip, that are aligned in full
 SPEED = 3.0  # weight of a step's change beside its position
-NOSE, ARMS_AND_HANDS = 0, (*range(11, 23), *range(33, 75))  # in MediaPipe's numbering
+ARMS = {"SHOULDER", "ELBOW", "WRIST", "PINKY", "INDEX", "THUMB"}  # of the body, on either side
 
 Floats = NDArray[np.float32]
 
@@ -111,16 +113,27 @@ def _described(clips: Clips, index: int, streams: list[str]) -> Floats:
     parts = []
     for name in streams:
         array, seen = clips.read(index, name)
-        parts.append(_moves(array, seen) if array.ndim == 3 else _steps(_filled(array, seen)))
+        reader = clips.streams[name]
+        parts.append(_moves(array, seen, reader) if isinstance(reader, Landmarks) else _steps(_filled(array, seen)))
     return np.concatenate(parts, axis=1).astype(np.float32)
 
 
-def _moves(pose: NDArray[Any], seen: NDArray[np.bool_]) -> NDArray[Any]:
-    """Key points (T, K, 3), seen (T,) -> positions about the nose and their change, (S, D)."""
+def _moves(pose: NDArray[Any], seen: NDArray[np.bool_], reader: Landmarks) -> NDArray[Any]:
+    """Key points (T, K, 3), seen (T,) -> positions about the nose and their change, (S, D).
+
+    Points with an origin of their own, as a hand's wrist, are taken about that; a skeleton without a nose has none.
+    """
+    skeleton = reader.skeleton
     there = seen[:, None] & (pose[..., 2] > 0)
-    nose = _filled(pose[:, NOSE, :2], there[:, NOSE])
-    points = [k for k in ARMS_AND_HANDS if k < pose.shape[1]]
-    places = [_filled(pose[:, k, :2], there[:, k]) - nose if there[:, k].any() else 0 * nose for k in points]
+    nose = np.zeros_like(pose[:, 0, :2])
+    if "NOSE" in skeleton.points:
+        k = skeleton.points.index("NOSE")
+        nose = _filled(pose[:, k, :2], there[:, k])
+    hands = [skeleton.parts.get(part, ()) for part in ("left_hand", "right_hand")]
+    body = next(iter(skeleton.parts.values()))
+    points = [*(k for k in body if skeleton.points[k].partition("_")[2] in ARMS), *chain(*hands)]
+    places = [_filled(pose[:, k, :2], there[:, k]) - nose * reader.together[k] if there[:, k].any() else 0 * nose
+              for k in points]  # fmt: skip
     steps = _steps(np.concatenate(places, axis=1))
     return np.concatenate([steps, SPEED * np.gradient(steps, axis=0)], axis=1)
 

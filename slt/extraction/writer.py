@@ -17,11 +17,13 @@ from slt.extraction.poses import PoseOnly, write_pose_format
 from slt.extraction.records import writing
 from slt.extraction.regions import STREAMS, Regions
 from slt.streams.arrays import pose_faults, write_pose, write_pose_blocks
+from slt.streams.normalise import shoulders_seen
 from slt.streams.packed import encode_jpeg, frame_path, parse_frame_name, write_packed_blocks
-from slt.streams.pose import FOLLOWED, shoulders_seen
-from slt.streams.skeleton import BODY, HAND
+from slt.streams.pose import FOLLOWED
+from slt.streams.skeleton import BODY, HAND, MEDIAPIPE
 
 LANDMARKS = {"body": BODY, "body_hands": BODY + 2 * HAND}
+SKELETON = {"body": "body", "body_hands": MEDIAPIPE.name}  # as the files state it
 POSE_FORMAT = "pose_format"  # the folder of .pose files
 _BLOCK = 1 << 20  # bytes
 
@@ -61,7 +63,8 @@ class ClipWriter:
         """Write a clip of which there is a pose and no film, (T, 75, 3)."""
         with _emptied(scratch / video_id) as folder, writing(self.out):
             path = folder / "ready" / self.folders["pose"] / f"{video_id}.npz"
-            write_pose(path, pose.points[:, : LANDMARKS[self.points]], size=pose.size, seen=None)
+            kept = pose.points[:, : LANDMARKS[self.points]]
+            write_pose(path, kept, size=pose.size, seen=None, skeleton=SKELETON[self.points])
             if self.pose_format:
                 path = folder / "ready" / POSE_FORMAT / f"{video_id}.pose"
                 path.parent.mkdir()
@@ -206,6 +209,7 @@ class OpenClip:
                 size=self.size,
                 seen={writer.folders[stream]: np.frombuffer(marks, np.uint8) for stream, marks in self._marks.items()},
                 boxes={writer.folders[stream]: self._boxes_of(stream) for stream in STREAMS},
+                skeleton=SKELETON[writer.points],
             )
         if writer.pose_format:
             path = ready / POSE_FORMAT / f"{self.video_id}.pose"

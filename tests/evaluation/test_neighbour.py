@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from slt.corpora.folder import LsaTMultiStream
-from slt.data import Features
+from slt.data import Features, Landmarks
 from slt.evaluation.neighbour import STEPS, _moves, nearest, neighbour_floor, warped
 
+POSE = Landmarks(folder="pose", points="upper_body", normalise="shoulders", jitter=0, noise=0)
 SAME: dict[str, Any] = {"bootstrap": 10, "seed": 1, "signers": None}
 
 
@@ -46,12 +47,12 @@ def test_where_the_signer_stands_and_frames_that_were_missed_change_nothing() ->
     moved, line = pose.copy(), pose.copy()
     moved[..., :2] += 7
     every = np.ones(20, bool)
-    assert _moves(moved, every) == pytest.approx(_moves(pose, every), abs=1e-9)
+    assert _moves(moved, every, POSE) == pytest.approx(_moves(pose, every, POSE), abs=1e-9)
     line[5] = (line[4] + line[6]) / 2
     gap = line.copy()
     gap[5] = 0
-    assert _moves(gap, np.arange(20) != 5) == pytest.approx(_moves(line, every))
-    assert np.isfinite(_moves(0 * pose, ~every)).all()
+    assert _moves(gap, np.arange(20) != 5, POSE) == pytest.approx(_moves(line, every, POSE))
+    assert np.isfinite(_moves(0 * pose, ~every, POSE)).all()
 
 
 def test_a_split_is_scored_by_its_neighbours_in_train_and_train_by_others(clips: Any) -> None:
