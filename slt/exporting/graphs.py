@@ -57,7 +57,8 @@ class Encoder(nn.Module):
         self.stride = translator.encoder.temporal.stride
         self.encoder = fast_forms(translator.encoder)
         # Not the decoder whole: TorchScript would write its weights too.
-        self.norm, self.bridge, self.text_encoder, prompt = translator.decoder.entrance
+        self.norm, self.bridge, self.text_encoder = translator.decoder.entrance
+        prompt = translator.decoder.read_first
         self.register_buffer("prompt", None if prompt is None else prompt.detach().clone())
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
@@ -68,7 +69,7 @@ class Encoder(nn.Module):
         count = len(self.streams)
         seen = dict(zip(self.streams, inputs[count:-1], strict=True))
         memory, present = self.encoder(dict(zip(self.streams, inputs[:count], strict=True)), seen, inputs[-1])
-        hidden = entered(self.norm, self.bridge, self.text_encoder, self.prompt, memory, present)
+        hidden = entered(self.norm, self.bridge, self.text_encoder, memory, present, self.prompt)
         return hidden, marks_before(self.prompt, present).clone()  # a graph's output must not be its input
 
 

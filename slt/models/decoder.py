@@ -120,17 +120,21 @@ class TextSeq2SeqDecoder(nn.Module):
 
         With a prompt of P tokens it is P longer, the prompt first; `marks` says what of it is there.
         """
-        return entered(*self.entrance, memory, present)
+        return entered(*self.entrance, memory, present, self.read_first)
 
     def marks(self, present: Tensor) -> Tensor:
         """(B, T') bool -> which places of what `encode` gives are there, (B, P + T') bool."""
         return marks_before(self.prompt, present)
 
     @property
-    def entrance(self) -> tuple[nn.Module, nn.Module, Any, Tensor | None]:
-        """The parts of `encode`: norm, bridge, the text encoder or None, and the prompt's embeddings (P, H) or None."""
-        prompt = None if self.prompt is None else self.model.get_input_embeddings()(self.prompt)
-        return self.norm, self.bridge, self.model.get_encoder() if self.text_encoder else None, prompt
+    def entrance(self) -> tuple[nn.Module, nn.Module, Any]:
+        """The parts of `encode`: norm, bridge, and the text encoder or None."""
+        return self.norm, self.bridge, self.model.get_encoder() if self.text_encoder else None
+
+    @property
+    def read_first(self) -> Tensor | None:
+        """The embeddings of the prompt (P, hidden size), None without one."""
+        return None if self.prompt is None else self.model.get_input_embeddings()(self.prompt)
 
     def check_length(self, memory: Tensor) -> None:
         """Refuse (B, T', D) of more frames than the text encoder has positions."""
@@ -195,14 +199,13 @@ class TextSeq2SeqDecoder(nn.Module):
 
 
 def entered(
-    norm: nn.Module, bridge: nn.Module, encoder: Any, prompt: Tensor | None, memory: Tensor, present: Tensor
+    norm: nn.Module, bridge: nn.Module, encoder: Any, memory: Tensor, present: Tensor, prompt: Tensor | None = None
 ) -> Tensor:
     """What `TextSeq2SeqDecoder.encode` computes, by its parts alone."""
-    x = bridge(norm(memory))
+    x = before(prompt, bridge(norm(memory)))
     if encoder is None:
         return x
-    mask = _mask(marks_before(prompt, present))
-    return encoder(inputs_embeds=before(prompt, x), attention_mask=mask).last_hidden_state
+    return encoder(inputs_embeds=x, attention_mask=_mask(marks_before(prompt, present))).last_hidden_state
 
 
 def _mask(present: Tensor) -> Tensor:

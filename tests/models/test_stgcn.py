@@ -30,19 +30,6 @@ TOY = {
         "right_hand": {"fingers": [[0, 1], [0, 2]]},
     },
 }
-# As many points as the published weights have.
-UNISIGN = {
-    "name": "unisign",
-    "centre": ["LEFT_SHOULDER", "RIGHT_SHOULDER"],
-    "parts": {
-        "body": ["NOSE", "LEFT_EAR", "RIGHT_EAR", "LEFT_SHOULDER", "RIGHT_SHOULDER", "LEFT_ELBOW", "RIGHT_ELBOW",
-                 "LEFT_WRIST", "RIGHT_WRIST"],
-        "left_hand": [f"LEFT_HAND_{n}" for n in range(21)],
-        "right_hand": [f"RIGHT_HAND_{n}" for n in range(21)],
-        "face": [f"FACE_{n}" for n in range(18)],
-    },
-    "edges": {},
-}  # fmt: skip
 ROOTS = {"left_hand": "LEFT_WRIST", "right_hand": "RIGHT_WRIST", "face": "NOSE"}
 PUBLISHED = {"widths": [64, 128, 256], "depth": 3, "kernel_size": 5, "projected": 768}
 
@@ -260,7 +247,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_front_end_has_the_published_number_of_weights_and_takes_the_published_ones(checkpoint):
-    made: Any = network(points=UNISIGN, **PUBLISHED, weights=str(checkpoint))
+    made: Any = network(points="unisign", **PUBLISHED, weights=str(checkpoint))
     assert sum(x.numel() for x in made.parameters()) == 5_346_088
     theirs = published_state()
     ours = {key: x for key, x in theirs.items() if ".left." not in key and "mt5" not in key}
@@ -279,6 +266,27 @@ def test_the_front_end_has_the_published_number_of_weights_and_takes_the_publish
     assert list(made.parts) == ["body", "left_hand", "right_hand", "face"]  # the order of `part_para`
 
 
+def test_the_published_graphs_are_what_it_starts_from():
+    """Uni-Sign's own lists of bones, point by point in the order in which it takes them."""
+    hand = [(a, a + 1) if a % 4 else (0, a + 1) for a in range(20)]
+    lips, jaw = [(a, a + 1) for a in range(9, 16)], [(a, a + 1) for a in range(8)]
+    bones = {
+        "body": [(0, 1), (0, 2), (0, 3), (0, 4), (3, 5), (5, 7), (4, 6), (6, 8)],
+        "right_hand": hand,
+        "face": [*jaw, *lips, (16, 9), *((17, a) for a in range(17))],
+    }  # fmt: skip
+    made: Any = network(points="unisign", widths=[4], depth=1)
+    for part, joined in bones.items():
+        count = made.parts[part]
+        near = torch.eye(count)
+        for a, b in joined:
+            near[a, b] = near[b, a] = 1
+        plain = near / near.sum(0)
+        torch.testing.assert_close(made.spatial[part][0].graph.sum(0), plain)
+        torch.testing.assert_close(made.spatial[part][0].graph[0], torch.diag(plain.diagonal()))
+    assert made.root == {"left_hand": 7, "right_hand": 8, "face": 0}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -291,7 +299,7 @@ def test_weights_of_another_network_are_refused(tmp_path, change, message):
     state = {key: x for key, x in (published_state() | change).items() if x is not None}
     torch.save({"model": state}, tmp_path / "other.pth")
     with pytest.raises(ValueError, match=r"(?s)weights=.*other\.pth.*" + message):
-        network(points=UNISIGN, **PUBLISHED, weights=str(tmp_path / "other.pth"))
+        network(points="unisign", **PUBLISHED, weights=str(tmp_path / "other.pth"))
 
 
 def test_a_missing_or_malicious_file_of_weights_is_refused(tmp_path):
