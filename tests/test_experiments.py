@@ -25,6 +25,8 @@ TWO_STEPS = (
 DINOV2 = (*(f"dataset.streams.{name}.size=28" for name in ("face", "left_hand", "right_hand")),
           "streams.face.weights=null", "streams.left_hand.weights=null", "batch_size=2", "accumulate=1")  # fmt: skip
 STAND_INS = {
+    "unisign_pose": ("dataset.streams.pose.points=mediapipe_75", "streams.pose.widths=[8,8]", "streams.pose.depth=1",
+                     "streams.pose.projected=32", "embed_dim=32"),
     "lsat_scratch": (), "lsat_dinov2_mt5": DINOV2, "lsat_signmusketeers": DINOV2,
     "pretrained": ("dataset.limit=8",),  # two of the tiny corpus's signers have no more
 }  # fmt: skip

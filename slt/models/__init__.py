@@ -15,7 +15,7 @@ _MODULES = {
     "fusion": ("FuseConcatLinear", "FuseGated", "FuseMean"),
     "multistream": ("MultiStreamEncoder",),
     "projector": ("StreamProjector",),
-    "temporal": ("TransformerTemporal",),
+    "temporal": ("NoTemporal", "TransformerTemporal"),
     "translator": ("Translator",),
 }  # fmt: skip
 __all__ = [name for names in _MODULES.values() for name in names]

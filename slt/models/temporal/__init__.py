@@ -4,6 +4,7 @@ One is any module with `stride` and `forward(x, frames)`, (B, T, D) and (B, T) -
 T frames, T' = ceil(T / stride), D model width.
 """
 
+from slt.models.temporal.none import NoTemporal
 from slt.models.temporal.transformer import TransformerTemporal, sinusoidal_positions
 
-__all__ = ["TransformerTemporal", "sinusoidal_positions"]
+__all__ = ["NoTemporal", "TransformerTemporal", "sinusoidal_positions"]
