@@ -172,6 +172,11 @@ def test_batch_statistics_are_those_of_the_frames_that_there_are():
     torch.testing.assert_close(ours.running_var, theirs.running_var)
 
 
+def test_an_update_asks_a_gpu_for_no_number():
+    made, (x, seen) = network().train().to("meta"), clips()  # tensors that have none to give
+    made(x.to("meta"), seen.to("meta")).sum().backward()
+
+
 def test_a_hand_hears_of_its_wrist_and_teaches_it_nothing():
     made, (x, seen) = network(projected=None), clips()
     left = made(x, seen)[..., 6:12]
