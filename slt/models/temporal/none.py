@@ -1,7 +1,4 @@
-"""No temporal encoder: what reads the frames afterwards, such as a decoder's text encoder, compares them first.
-
-Shape letters: B clips, T frames, D model width.
-"""
+"""No temporal encoder: frames go to the decoder as they were fused, (B, T, D); B clips, T frames, D model width."""
 
 from __future__ import annotations
 
@@ -9,9 +6,9 @@ from torch import Tensor, nn
 
 
 class NoTemporal(nn.Module):
-    """Frames pass as they are."""
+    """Hands the frames through, for a decoder whose own encoder looks at all of them."""
 
-    stride = 1
+    stride = 1  # frames to one position
 
     def forward(self, x: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T, D) and (B, T) bool -> the same."""
