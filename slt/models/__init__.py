@@ -8,13 +8,13 @@ from typing import Any
 
 _MODULES = {
     "backbones": (
-        "ConvSmall", "FeatureBackbone", "PoseMLP", "SkeletonGraph", "TimmBackbone", "ViTLight", "ViTSmallPatch16",
-        "load_dinov2_backbone", "replace_with_dinov2",
+        "ConvSmall", "FeatureBackbone", "PointBackbone", "PoseMLP", "SkeletonGraph", "TimmBackbone", "ViTLight",
+        "ViTSmallPatch16", "load_dinov2_backbone", "replace_with_dinov2",
     ),
     "decoder": ("TextSeq2SeqDecoder",),
-    "fusion": ("FuseConcatLinear", "FuseGated", "FuseMean"),
+    "fusion": ("FuseConcatLinear", "FuseGated", "FuseMean", "FuseSingle"),
     "multistream": ("MultiStreamEncoder",),
-    "projector": ("StreamProjector",),
+    "projector": ("LinearGelu", "StreamProjector"),
     "temporal": ("NoTemporal", "TransformerTemporal"),
     "translator": ("Translator",),
 }  # fmt: skip

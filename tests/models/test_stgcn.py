@@ -271,6 +271,16 @@ def test_the_front_end_has_the_published_number_of_weights_and_takes_the_publish
     assert list(made.parts) == ["body", "left_hand", "right_hand", "face"]  # the order of `part_para`
 
 
+def test_nothing_of_the_recipe_but_its_front_end_stands_before_the_language_model(compose, tokenizer):
+    from slt.config.build import build_translator
+
+    small = "{d_model:768,d_kv:2,num_heads:1,d_ff:2,num_layers:1}"
+    cfg = compose("experiments=unisign_pose", "dataset.root=x", "decoder.pretrained=null", f"++decoder.config={small}")
+    translator = build_translator(cfg, tokenizer, {"pose": [69, 3]})
+    before = [x.numel() for name, x in translator.named_parameters() if not name.startswith("decoder.model.")]
+    assert sum(before) == 5_346_088
+
+
 def test_the_published_graphs_are_what_it_starts_from():
     """Uni-Sign's own lists of bones, point by point in the order in which it takes them."""
     hand = [(a, a + 1) if a % 4 else (0, a + 1) for a in range(20)]

@@ -14,7 +14,7 @@ from slt.models.backbones.images import (
     load_dinov2_backbone,
     replace_with_dinov2,
 )
-from slt.models.backbones.pose import PoseMLP
+from slt.models.backbones.pose import PointBackbone, PoseMLP
 from slt.models.backbones.stgcn import SkeletonGraph
 from slt.models.backbones.weights import check_stream, form_of, pretrained_about
 
@@ -22,6 +22,7 @@ __all__ = [
     "ConvSmall",
     "FeatureBackbone",
     "ImageBackbone",
+    "PointBackbone",
     "PoseMLP",
     "SkeletonGraph",
     "TimmBackbone",
