@@ -35,7 +35,7 @@ OPTIONS = sorted(
 )
 OURS = ["lsa_t", "synthetic", "synthetic_hard"]  # in the layout; tests/corpora/ reads those of others
 
-PUBLISHED = ["t5", "mt5", "byt5", "bart", "mbart"]
+PUBLISHED = ["t5", "mt5", "byt5", "bart", "mbart", "t5_lora", "llm"]
 
 
 def options(group: str) -> list[str]:
@@ -52,8 +52,9 @@ def given(option: str, corpus: Path) -> list[str]:
 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_composes_and_its_target_accepts_its_keys(compose, corpus, option):
-    name = "pretrain" if option.startswith("objective/") else "train"
-    check(compose(option.replace("/", "="), *given(option, corpus), name=name))
+    name = {"objective": "pretrain", "extractor": "extract"}.get(option.split("/")[0], "train")
+    beside = [f"source={corpus}", "out=new"] if name == "extract" else given(option, corpus)
+    check(compose(option.replace("/", "="), *beside, name=name))
 
 
 @pytest.mark.parametrize("name", ["train", "eval", "extract", "export", "pretrain", "demo", "board", "score", "check"])

@@ -28,6 +28,8 @@ STAND_INS = {
     "unisign_pose": ("dataset.streams.pose.points=mediapipe_75", "streams.pose.widths=[8,8]", "streams.pose.depth=1",
                      "streams.pose.projected=16", "embed_dim=16"),
     "lsat_scratch": (), "lsat_dinov2_mt5": DINOV2, "lsat_signmusketeers": DINOV2,
+    "lsat_llm": ("backbone=conv_small", "streams.face.widths=[8,8]", "streams.left_hand.widths=[8,8]", "embed_dim=16",
+                 "temporal.depth=1", *(each for each in DINOV2 if "weights" not in each)),
     "keypoints_t5": ("dataset.streams.pose.points=upper_body", "embed_dim=16"),  # of the corpus and of the T5 there are
     "pretrained": ("dataset.limit=8",),  # two of the tiny corpus's signers have no more
 }  # fmt: skip
@@ -86,7 +88,7 @@ def test_a_study_s_baseline_is_one_of_its_jobs_at_three_seeds(recipe):
 )
 def test_every_recipe_that_can_runs_two_steps(compose, entry, corpus, published, ran_already, recipe):
     overrides = [f"experiments={recipe}", f"dataset.root={corpus}", *TWO_STEPS, *STAND_INS.get(recipe, ())]
-    if family := re.search(r"/decoder: (m?t5)$", text_of(recipe), re.MULTILINE):
+    if family := re.search(r"/decoder: (m?t5|llm)$", text_of(recipe), re.MULTILINE):
         overrides.append(f"decoder.pretrained={published(family[1])}")
     job = compose(*overrides)
     job.study = None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -23,10 +25,9 @@ from slt.models.tokenizer import Tokenize
 from slt.models.trained import Model
 from slt.streams.batch import Batching
 from slt.training.batches import TrainBatches, evaluation_batches
-from slt.training.checkpoint import load_checkpoint, load_weights
+from slt.training.checkpoint import begin_with, load_checkpoint, load_weights
 from slt.training.dashboard import Dashboard
 from slt.training.loop import Run, Trainer, parameter_groups
-from slt.training.objective import TranslationLoss, name_too_short
 from slt.training.processes import first
 from slt.training.settings import LoopSettings
 
@@ -37,39 +38,36 @@ log = logging.getLogger(__name__)
 def train(cfg: DictConfig) -> float:
     """Trains, and returns the best validation score, which sweeps maximise."""
     check(cfg)
+    objective: Any = instantiate(cfg.objective, _convert_="all")
+    cfg.select = cfg.select or objective.measures[0]
     folder, device = runs.begin_training(cfg)
     splits = build.build_splits(cfg, {"train", cfg.val, cfg.final} - {None}, augment=True, named_by="val and final")
     for name in sorted(splits, key=lambda name: name != "train"):
         splits[name].check_seen(strict=name == "train")
     clips, val = splits["train"], splits[cfg.val]
-    shapes, glosses = build.stream_shapes(clips), build.gloss_inventory(clips, cfg.gloss_weight)
-    tokenizer = build.build_tokenizer(cfg, splits)
-    translator = build.build_translator(cfg, tokenizer, shapes, num_glosses=len(glosses)).to(device)
-    log.info("%d training clips, %s parameters", len(clips), f"{sum(p.numel() for p in translator.parameters()):,}")
-    if cfg.select == "gloss_wer" and not glosses:
-        raise ValueError("select=gloss_wer: no glosses are recognised; give the corpus a column `gloss`, or take bleu")
-    if glosses:
-        name_too_short(clips, translator.encoder.temporal)
-    model = build.as_model(cfg, translator, tokenizer, glosses, cfg.evaluation)
+    shapes = build.stream_shapes(clips)
+    model = new_model(cfg, splits, shapes, objective)
+    translator = model.translator.to(device)
+    objective.begin(model, clips)
     dashboard = runs.open_dashboard(cfg, folder, "train", uses=lambda: [
         runs.clips_item(clips), *runs.backbone_items(*cfg.streams.values())
     ])  # fmt: skip
-    carried = build.carried(cfg, translator, tokenizer, shapes, glosses, clips)
+    carried = build.carried(cfg, translator, model.tokenizer, shapes, model.glosses, clips)
     run = runs.follow(cfg, folder, device, dashboard, carried)
-    tokenize, batching = Tokenize(tokenizer, cfg.decoder.max_tokens), taken(Batching, cfg)
+    tokenize, batching = Tokenize(model.tokenizer, cfg.decoder.max_tokens), taken(Batching, cfg)
     examples = Examples(val, dashboard)
+    scored = partial(validate, conventions=Conventions.of(val.scoring),
+                     show=lambda predictions: examples.show(trainer.step_count, predictions))  # fmt: skip
+    looked = scored if objective.translates else objective.validate
     rates = {"encoder.backbones.": cfg.backbone_lr, "decoder.model.": cfg.decoder_lr}
     groups = parameter_groups(translator, lr=cfg.optimizer.lr, rates=rates)
     trainer: Trainer = Trainer(
         model=translator,
-        objective=TranslationLoss(label_smoothing=cfg.label_smoothing, glosses=glosses, gloss_weight=cfg.gloss_weight,
-                                  flat_start=cfg.flat_start),
+        objective=objective,
         optimizer=build.build_optimizer(cfg.optimizer, groups),
         schedule=instantiate(cfg.schedule, _convert_="all"),
         batches=TrainBatches(clips, tokenize, batching, seed=cfg.seed, pin_memory=device.type == "cuda"),
-        evaluate=partial(validate, model, evaluation_batches(val, tokenize, batching), run.compute,
-                         conventions=Conventions.of(val.scoring),
-                         show=lambda predictions: examples.show(trainer.step_count, predictions)),
+        evaluate=partial(looked, model, evaluation_batches(val, tokenize, batching), run.compute),
         run=run,
         settings=taken(LoopSettings, cfg, select=f"val/{cfg.select}", lowest=cfg.select in LOWER_IS_BETTER),
     )  # fmt: skip
@@ -79,11 +77,26 @@ def train(cfg: DictConfig) -> float:
     trainer.run()
     if first():
         save_curves(run.record.curves, folder / "curves.png")
-    if cfg.final and not cfg.profile.steps:  # a profile is of updates, not of a model
+    # A profile is of updates, not of a model, and a stage without sentences ends with its validation.
+    if cfg.final and not cfg.profile.steps and objective.translates:
         score_best(cfg, model, splits, run, dashboard)
     dashboard.checkpoints(run.folder, **{f"val/{cfg.select}": trainer.best})
     dashboard.close()
     return trainer.best
+
+
+def new_model(cfg: DictConfig, splits: Mapping[str, Clips], shapes: build.Shapes, objective: Any) -> Model:
+    """The model at its start: drawn at random, or with the weights of the run that `start` names."""
+    labels = objective.labels(splits["train"])
+    if cfg.select == "gloss_wer" and not labels:
+        raise ValueError("select=gloss_wer: no glosses are recognised; give the corpus a column `gloss`, or take bleu")
+    tokenizer = build.build_tokenizer(cfg, splits)
+    translator = build.build_translator(cfg, tokenizer, shapes, labels=labels)
+    if cfg.start is not None:
+        begin_with(translator, Path(cfg.start))
+    weights = sum(p.numel() for p in translator.parameters())
+    log.info("%d training clips, %s parameters", len(splits["train"]), f"{weights:,}")
+    return build.as_model(cfg, translator, tokenizer, labels, cfg.evaluation)
 
 
 def score_best(cfg: DictConfig, model: Model, splits: Mapping[str, Clips], run: Run, dashboard: Dashboard) -> None:

@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 Shapes = dict[str, list[int]]  # stream -> shape of one frame: crops [3, R, R], pose [K, 3], features [F]
 
 # Groups of a checkpoint's configuration that are built again out of it.
-REBUILT = ("dataset", "streams", "projector", "fusion", "temporal", "decoder")
+REBUILT = ("dataset", "streams", "projector", "fusion", "temporal", "decoder", "objective")
 
 
 def build_splits(
@@ -79,14 +79,6 @@ def check_streams(clips: Clips, shapes: Shapes, drop: Sequence[str]) -> None:
             )
 
 
-def gloss_inventory(clips: Clips, weight: float) -> list[str]:
-    """The glosses of the training clips, sorted; none where the corpus has no such column or `weight` is 0."""
-    if not weight or "gloss" not in clips.columns:
-        log.info("training is gloss-free%s", "" if not weight else ": the corpus has no column `gloss`")
-        return []
-    return sorted({gloss for text in clips.columns["gloss"] for gloss in text.split()})
-
-
 def build_tokenizer(cfg: DictConfig, splits: Mapping[str, Clips]) -> Any:
     """The decoder's tokenizer, trained on the sentences of `train` where it is not a ready one.
 
@@ -111,10 +103,10 @@ def build_translator(
     tokenizer: Any,
     shapes: Shapes,
     *,
-    num_glosses: int = 0,
+    labels: Sequence[str] = (),
     hf_config: Mapping[str, Any] | None = None,
 ) -> Translator:
-    """The model that `cfg` describes, for streams of these shapes.
+    """The model that `cfg` describes, for streams of these shapes, its objective's heads for these `labels`.
 
     `hf_config` is the decoder's transformers configuration out of a checkpoint; with it no weights are loaded from a
     hub or file, because those of the checkpoint follow.
@@ -139,7 +131,9 @@ def build_translator(
     if hf_config is not None:
         node |= {"pretrained": None, "config": dict(hf_config)}
     decoder = instantiate(node, _convert_="all")(tokenizer=tokenizer)
-    return Translator(encoder=encoder, decoder=decoder, num_glosses=num_glosses)
+    translator = Translator(encoder=encoder, decoder=decoder, heads={})
+    translator.heads.update(instantiate(cfg.objective, _convert_="all").heads(translator, labels))
+    return translator
 
 
 def build_backbone(node: DictConfig, stream: str, shape: list[int], *, rebuilt: bool) -> torch.nn.Module:
@@ -237,9 +231,8 @@ def restore(payload: dict[str, Any], source: Path, *, trust: Sequence[str] = ())
         with no_larger_than({**payload["tokenizer"], **payload["model"]}):
             files = {name: bytes(data.tolist()) for name, data in payload["tokenizer"].items()}
             tokenizer = tokenizer_from_files(files)
-            num_glosses = len(payload["glosses"])
             translator = build_translator(
-                cfg, tokenizer, payload["shapes"], num_glosses=num_glosses, hf_config=parts["hf_config"]
+                cfg, tokenizer, payload["shapes"], labels=payload["glosses"], hf_config=parts["hf_config"]
             )
         part(translator, payload["model"])
         load_weights(translator, payload["model"], source=source)

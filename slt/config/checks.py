@@ -19,8 +19,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-import slt.config.commands  # noqa: F401  Hydra finds the types by their import
-from slt.evaluation.settings import Conventions
+import slt.config.commands
+import slt.config.film_commands  # noqa: F401  Hydra finds the types by their import
+from slt.evaluation.settings import Conventions, GlossLM
 from slt.settings import value_fault
 from slt.text import near
 from slt.training.dashboard import key_fault
@@ -45,12 +46,13 @@ def check(cfg: DictConfig) -> None:
     beams, nbest = _select(cfg, "evaluation.num_beams"), _select(cfg, "evaluation.nbest")
     if beams is not None and nbest is not None and nbest > beams:
         faults.append(f"evaluation.nbest={nbest} is above evaluation.num_beams={beams}: beams bound the n-best")
+    faults += _check_gloss_lm(_select(cfg, "evaluation.gloss_lm"), _select(cfg, "evaluation.gloss_beam"))
     if "devices" in cfg and not faults:
         faults += _check_processes(cfg)
     if "gloss_weight" in cfg:
         faults += _check_train(cfg)
-    if "objective" in cfg:
-        faults += _check_targets(cfg, *cfg)
+    if "probe" in cfg:
+        faults += _check_objective(cfg, "loss", "slt.train") + _check_targets(cfg, *cfg)
     if "max_failures" in cfg and cfg.check is None:
         faults += _check_extract(cfg)
     if "partial_seconds" in cfg:
@@ -70,6 +72,11 @@ def _check_train(cfg: DictConfig) -> list[str]:
     overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
     for override in overrides:
         faults += _check_override(override, cfg)
+    if faults_of_it := _check_objective(cfg, "_target_", "slt.pretrain"):
+        return faults + faults_of_it
+    measures = locate(cfg.objective._target_).measures
+    if cfg.select is not None and cfg.select not in measures:
+        faults.append(f"select={cfg.select}: expected one of {', '.join(measures)}, the metrics of this objective")
     if OmegaConf.is_missing(cfg, "dataset"):
         return faults
     for name in cfg.dataset.streams:
@@ -81,6 +88,11 @@ def _check_train(cfg: DictConfig) -> list[str]:
     return faults + _check_scoring(cfg.dataset) + _check_targets(cfg, *(group for group in cfg if group != "backbone"))
 
 
+def _check_objective(cfg: DictConfig, key: str, other: str) -> list[str]:
+    """Objectives of training and of pretraining are one group, and each command runs its own."""
+    return [] if key in cfg.objective else [f"objective: the one chosen is for {other}; take another of conf/objective"]
+
+
 def _check_scoring(dataset: DictConfig) -> list[str]:
     """What is wrong with how a corpus is scored: said before training, not at its first validation."""
     given = OmegaConf.to_container(dataset, resolve=False)
@@ -88,6 +100,16 @@ def _check_scoring(dataset: DictConfig) -> list[str]:
         Conventions.of(given.get("scoring") if isinstance(given, Mapping) else None)
     except ValueError as error:
         return [f"dataset.{error}"]
+    return []
+
+
+def _check_gloss_lm(given: Any, width: int | None) -> list[str]:
+    try:
+        found = GlossLM.of(given)
+    except ValueError as error:
+        return [str(error)]
+    if found is not None and width is None:
+        return ["evaluation.gloss_lm is asked in the beam search: give evaluation.gloss_beam, its width, too"]
     return []
 
 
@@ -117,7 +139,7 @@ def _check_processes(cfg: DictConfig) -> list[str]:
             f"batch_size={cfg.batch_size} is the batch of all {count} processes together; expected one clip for each "
             "at least: raise batch_size or lower devices"
         )
-    if count > 1 and cfg.strategy == "fsdp2" and "objective" in cfg:
+    if count > 1 and cfg.strategy == "fsdp2" and "probe" in cfg:
         faults.append("strategy=fsdp2: pretraining's teacher follows the student whole; use strategy=ddp")
     if count > 1 and cfg.strategy == "fsdp2" and cfg.precision == "fp16":
         faults.append("precision=fp16 scales one loss, and shards have no common scale; use bf16 with strategy=fsdp2")
@@ -137,6 +159,10 @@ def _check_extract(cfg: DictConfig) -> list[str]:
         faults.append(f"boxes={cfg.boxes} is read with signer=box only, came signer={cfg.signer}")
     if cfg.kind != "films" and cfg.fps is not None:
         faults.append(f"fps={cfg.fps}: only films are read at another rate; kind={cfg.kind} keeps its own")
+    if cfg.kind != "films" and cfg.points not in ("body", "body_hands"):
+        faults.append(
+            f"points={cfg.points}: only films are looked at for these; kind={cfg.kind} gives body_hands or body"
+        )
     if cfg.kind != "films" and cfg.mirrored:
         faults.append(f"mirrored=true: only pictures are turned over, kind={cfg.kind} holds none")
     return faults + (_check_targets(cfg, "landmarker", "extractor") if cfg.kind == "films" else [])

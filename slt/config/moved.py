@@ -26,6 +26,9 @@ LATER: dict[str, dict[str, Any]] = {
     "slt.models.TextSeq2SeqDecoder": {"prompt": None},
 }
 
+TRANSLATION = "slt.training.objective.TranslationLoss"  # once the only objective, by these keys of its run
+KEYS = ("label_smoothing", "gloss_weight", "flat_start")
+
 
 def rename_targets(cfg: DictConfig) -> None:
     """Puts today's name in place of each `_target_` of before, at any depth, and says what went without saying."""
@@ -39,3 +42,6 @@ def rename_targets(cfg: DictConfig) -> None:
         for later, before in LATER.get(target, {}).items():
             if later not in OmegaConf.select(cfg, node):
                 OmegaConf.update(cfg, f"{node}.{later}", before, force_add=True)
+    if "gloss_weight" in cfg and "objective" not in cfg:
+        known = {key: cfg[key] for key in KEYS}
+        OmegaConf.update(cfg, "objective", {"_target_": TRANSLATION, **known}, force_add=True)

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from slt.exporting.recurrent import OPERATORS, Recurrent
+from slt.models.causal import CausalDecoder
 from slt.models.decoder import TextSeq2SeqDecoder, entered
 from slt.models.prompt import marks_before
 from slt.models.signature import GraphSpec, StreamSpec, TensorSpec
@@ -57,8 +58,9 @@ class Encoder(nn.Module):
         self.stride = translator.encoder.temporal.stride
         self.encoder = fast_forms(translator.encoder)
         # Not the decoder whole: TorchScript would write its weights too.
-        self.norm, self.bridge, self.text_encoder = translator.decoder.entrance
-        prompt = translator.decoder.read_first
+        entrance: tuple[nn.Module, nn.Module, Any] = translator.decoder.entrance
+        self.norm, self.bridge, self.text_encoder = entrance
+        prompt: Tensor | None = getattr(translator.decoder, "read_first", None)
         self.register_buffer("prompt", None if prompt is None else prompt.detach().clone())
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
@@ -119,8 +121,13 @@ def encoder_graph(translator: Translator, streams: Sequence[StreamSpec]) -> Expo
     return _exportable(Encoder(translator, names), (*made, *masks), inputs, outputs)
 
 
-def decoder_graphs(decoder: TextSeq2SeqDecoder) -> dict[str, Exportable]:
+def decoder_graphs(decoder: TextSeq2SeqDecoder | CausalDecoder) -> dict[str, Exportable]:
     """What is computed once a clip (`cross`), and one step (`decoder`), with their examples."""
+    if isinstance(decoder, CausalDecoder):
+        raise ValueError(
+            "a run with decoder=llm is not exported: the graphs are those of cross-attention, which a causal language "
+            "model has not; evaluate it and use the demo from its checkpoint (python -m slt.demo model=RUN)"
+        )
     hidden, rows, past = decoder.bridge.out_features, 3, 2
     with torch.no_grad():
         cross = decoder.eval().start(torch.zeros(rows, 5, hidden))

@@ -149,7 +149,7 @@ def compare_graphs(
         inputs = feeds(batch.streams, batch.seen, batch.frames)
         with torch.inference_mode():
             out, present = trained.translator.encoder(batch.streams, batch.seen, batch.frames)
-            decoder = trained.translator.decoder
+            decoder: Any = trained.translator.decoder
             memory, there = decoder.encode(out, present).numpy(), decoder.marks(present).numpy()
             scripted = [tensor.numpy() for tensor in script(*(inputs[name] for name in names))]
         run = sessions["encoder"].run(["memory", "present"], {name: inputs[name].numpy() for name in names})

@@ -5,10 +5,12 @@ Shape letters: B clips, T frames, T' frames after downsampling, D model width, L
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
+from slt.models.causal import CausalDecoder
 from slt.models.decoder import TextSeq2SeqDecoder
 from slt.models.multistream import MultiStreamEncoder
 from slt.models.search import Found, Search
@@ -16,13 +18,24 @@ from slt.streams.batch import Batch
 
 
 class Translator(nn.Module):
-    """Streams in, sentence out; with `num_glosses` above 0 a head beside the decoder recognises signs in training."""
+    """Streams in, sentence out; `heads` are what an objective trains beside it, such as one that recognises signs."""
 
-    def __init__(self, *, encoder: MultiStreamEncoder, decoder: TextSeq2SeqDecoder, num_glosses: int) -> None:
+    def __init__(
+        self,
+        *,
+        encoder: MultiStreamEncoder,
+        decoder: TextSeq2SeqDecoder | CausalDecoder,
+        heads: Mapping[str, nn.Module],
+    ) -> None:
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
-        self.gloss_head = nn.Linear(decoder.bridge.in_features, num_glosses + 1) if num_glosses else None
+        self.heads = nn.ModuleDict(heads)
+
+    @property
+    def embed_dim(self) -> int:
+        """D, the width of what the encoder gives."""
+        return self.decoder.bridge.in_features
 
     def forward(self, batch: Batch) -> Tensor:
         """A batch with tokens (B, L) -> logits (B, L, V), teacher-forced."""

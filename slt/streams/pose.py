@@ -95,7 +95,7 @@ class Landmarks:
         return self.read(root, video_id, index).seen
 
     def from_regions(self, name: str, regions: Sequence[Any], index: NDArray[np.int64]) -> Seen:
-        clip = PoseClip(np.stack([one.points for one in regions]), regions[0].size, {})
+        clip = PoseClip(np.stack([one.pose for one in regions]), regions[0].size, {}, regions[0].skeleton)
         return self._choose(clip, index, f"stream {name!r}")
 
     def _choose(self, clip: PoseClip, index: NDArray[np.int64], where: str) -> Seen:

@@ -39,6 +39,10 @@ ELSEWHERE = {
     "LEFT_FOOT_INDEX": ("LBigToe",), "RIGHT_FOOT_INDEX": ("RBigToe",),
 }
 # fmt: on
+# Points of COCO-WholeBody, whose face is numbered as OpenPose's, by their names there.
+_FACE_NAMES = [name for names in ELSEWHERE.values() for name in names if name[:2] in ("FE", "FL")]
+COCO = {f"FACE_{name.rpartition('_')[2]}": name for name in _FACE_NAMES}
+COCO |= {"LEFT_BIG_TOE": "LBigToe", "RIGHT_BIG_TOE": "RBigToe"}
 KNUCKLES = {"PINKY": 17, "INDEX": 5, "THUMB": 2}  # of the body's fingers, by number in the hand
 SIDES = ("LEFT", "RIGHT")
 _BODIES = ("POSE_LANDMARKS", "pose_keypoints_2d", "BODY_135")
@@ -107,6 +111,13 @@ def place_components(components: Iterable[Any], where: str, skeleton: Skeleton =
             f"or hands alone) or OpenPose (BODY_25 or BODY_135), came {came}"
         )
     return place_points(body, hands, skeleton)
+
+
+def places_in(skeleton: Skeleton) -> NDArray[np.int64]:
+    """Return where MediaPipe's 75 points stand in a skeleton that holds them, or in COCO-WholeBody; -1 = nowhere."""
+    coco = "feet" in skeleton.parts
+    body = {COCO.get(name, name) if coco else name: n for n, name in enumerate(skeleton.points)}
+    return place_points(body, {side: skeleton.parts[f"{side.lower()}_hand"] for side in SIDES})
 
 
 def missing_points(places: NDArray[np.int64]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import warnings
@@ -14,7 +15,10 @@ from typing import Any
 import torch
 from torch import nn
 
+log = logging.getLogger(__name__)
+
 FORMAT = 1
+MOVED = {"gloss_head.": "heads.gloss."}  # how names of weights began in checkpoints of before, and begin
 
 
 def save_checkpoint(path: Path, payload: dict[str, Any]) -> None:
@@ -57,6 +61,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     found = payload.get("format") if isinstance(payload, dict) else type(payload).__name__
     if not isinstance(found, type(FORMAT)) or found != FORMAT:
         raise ValueError(f"{path}: not a checkpoint of this suite: expected format {FORMAT}, found {found}")
+    for before, now in MOVED.items():
+        for name in [name for name in payload.get("model", ()) if name.startswith(before)]:
+            payload["model"][now + name.removeprefix(before)] = payload["model"].pop(name)
     return payload
 
 
@@ -88,6 +95,23 @@ def load_weights(model: nn.Module, state: dict[str, torch.Tensor], *, source: Pa
             "configuration the checkpoint was trained with"
         )
     model.load_state_dict(state)
+
+
+def begin_with(model: nn.Module, run: Path) -> None:
+    """Start from the weights of a run or checkpoint, where name and shape are alike; the log says which are not.
+
+    ValueError where none is.
+    """
+    path = find_checkpoint(run, "best.pt")
+    own, theirs = model.state_dict(), load_checkpoint(path)["model"]
+    taken = {name: x for name, x in theirs.items() if name in own and own[name].shape == x.shape}
+    if not taken:
+        raise ValueError(f"start={path}: no weight has a name and shape of this model; is it of another kind?")
+    model.load_state_dict(own | taken)
+    rest = {"anew": own.keys() - taken.keys(), "left out": theirs.keys() - taken.keys()}
+    said = [f"; {what}: {', '.join(sorted({'.'.join(name.split('.')[:3]) for name in names}))}"
+            for what, names in rest.items() if names]  # fmt: skip
+    log.info("start=%s: %d of %d tensors taken%s", path, len(taken), len(own), "".join(said))
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What is minimised: a batch and a model in, a loss out.
+"""What is minimised: a batch and a model in, a loss out; an objective is one class and one file in `conf/objective`.
 
 B clips, L tokens, V vocabulary, T' frames after downsampling, G gloss classes and the blank.
 """
@@ -6,9 +6,9 @@ B clips, L tokens, V vocabulary, T' frames after downsampling, G gloss classes a
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,9 @@ from torch.nn import functional
 
 from slt.corpora.clips import Clips
 from slt.models import Translator
+from slt.models.trained import Model
 from slt.streams.batch import Batch
+from slt.training.machine import Compute
 from slt.training.processes import share
 
 log = logging.getLogger(__name__)
@@ -25,21 +27,65 @@ BLANK = 0  # class of CTC's blank; the glosses follow it
 IGNORED = -100
 
 
+class Objective(Protocol):
+    """What a training minimises, built of its own keys alone; it may have `after_step` and `report`, see `Trainer`."""
+
+    measures: Sequence[str]  # what `select` may be, the default first
+    translates: bool  # whether what it trains writes sentences: else the run ends without scoring any
+
+    def labels(self, clips: Clips) -> list[str]:
+        """What its heads tell apart, by the training clips; kept in checkpoints."""
+
+    def heads(self, translator: Translator, labels: Sequence[str]) -> Mapping[str, nn.Module]:
+        """Modules to be `translator.heads`, trained and saved with it."""
+
+    def begin(self, model: Model, clips: Clips) -> None:
+        """Take what it needs of the model, whose `glosses` are the labels, and of the training clips."""
+
+    def __call__(self, model: Translator, batch: Batch) -> Tensor:
+        """The loss, a scalar, over the items of all processes (`processes.share`)."""
+
+    def validate(self, model: Model, batches: Iterable[Batch], compute: Compute) -> dict[str, float]:
+        """Metrics named `val/...`; one that translates is scored by its sentences instead, and needs none."""
+
+
 class TranslationLoss:
     """Cross entropy of the sentence and, where a corpus has glosses, recognition of the signs beside it.
 
     The two are trained jointly as by Camgoz et al. 2020 (Sign Language Transformers, section 3.2), with CTC over the
     encoder's output. From random weights CTC stays on its plateau of blanks for hundreds of updates, so the first
     `flat_start` of them take the signs as evenly spread over the clip, as hidden-Markov recognisers are started.
-    Labels are smoothed as by Szegedy et al. 2016 (section 7).
+    Labels are smoothed as by Szegedy et al. 2016 (section 7). Without `sentence_weight` the signs alone are learned.
     """
 
-    def __init__(self, *, label_smoothing: float, glosses: Sequence[str], gloss_weight: float, flat_start: int) -> None:
-        self.label_smoothing = label_smoothing
-        self.place = {gloss: i for i, gloss in enumerate(glosses, start=BLANK + 1)}
-        self.gloss_weight = gloss_weight if glosses else 0.0
-        self.flat_start = flat_start
+    measures: ClassVar[Sequence[str]] = ("bleu", "chrf", "gloss_wer")
+    translates: ClassVar[bool] = True
+
+    def __init__(
+        self, *, label_smoothing: float, gloss_weight: float, flat_start: int, sentence_weight: float = 1.0
+    ) -> None:
+        self.label_smoothing, self.gloss_weight, self.flat_start = label_smoothing, gloss_weight, flat_start
+        self.sentence_weight = sentence_weight
+        self.place: dict[str, int] = {}
         self.step = 0
+
+    def labels(self, clips: Clips) -> list[str]:
+        """The glosses of the training clips, sorted; none where the corpus has no such column or they weigh nothing."""
+        if not self.gloss_weight or "gloss" not in clips.columns:
+            log.info("training is gloss-free%s", ": the corpus has no column `gloss`" if self.gloss_weight else "")
+            return []
+        return sorted({gloss for text in clips.columns["gloss"] for gloss in text.split()})
+
+    def heads(self, translator: Translator, labels: Sequence[str]) -> dict[str, nn.Module]:
+        """`gloss` tells apart the glosses and the blank."""
+        return {"gloss": nn.Linear(translator.embed_dim, len(labels) + 1)} if labels else {}
+
+    def begin(self, model: Model, clips: Clips) -> None:
+        self.place = {gloss: i for i, gloss in enumerate(model.glosses, start=BLANK + 1)}
+        if not (self.place and self.gloss_weight) and not self.sentence_weight:
+            raise ValueError("objective.sentence_weight=0: signs alone need glosses with a gloss_weight above 0")
+        if self.place:
+            name_too_short(clips, model.translator.encoder.temporal)
 
     def after_step(self, step: int) -> None:
         self.step = step
@@ -49,16 +95,17 @@ class TranslationLoss:
         assert batch.tokens is not None
         assert batch.tokens_mask is not None
         memory, present = model.encoder(batch.streams, batch.seen, batch.frames)
-        logits = model.decoder(memory, present, batch.tokens)
-        loss = sentence_loss(logits, batch.tokens, batch.tokens_mask, label_smoothing=self.label_smoothing)
-        loss = loss * share(batch.tokens_mask.sum() * batch.counts)
-        if self.gloss_weight:
-            assert model.gloss_head is not None
+        loss: Any = 0.0
+        if self.sentence_weight:
+            logits = model.decoder(memory, present, batch.tokens)
+            loss = sentence_loss(logits, batch.tokens, batch.tokens_mask, label_smoothing=self.label_smoothing)
+            loss = self.sentence_weight * loss * share(batch.tokens_mask.sum() * batch.counts)
+        if self.gloss_weight and self.place:
             targets = [[self.place[gloss] for gloss in text.split()] for text in batch.glosses]
             flat = self.step < self.flat_start
             stride: Any = model.encoder.temporal.stride
             lengths = [-(-frames // stride) for frames in batch.lengths]
-            signs = gloss_loss(model.gloss_head(memory).float(), present, lengths, targets, flat=flat)
+            signs = gloss_loss(model.heads["gloss"](memory).float(), present, lengths, targets, flat=flat)
             items = present.sum() if flat else torch.full_like(present.sum(), len(targets))
             loss = loss + self.gloss_weight * signs * share(items * batch.counts)
         return loss

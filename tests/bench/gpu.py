@@ -139,7 +139,7 @@ def translation(name: str, overrides: Sequence[str], clips: int, frames: int, de
         side = reader.get("size")
         shapes[stream] = [3, side, side] if side else [75, 3] if stream == "pose" else [1024]
     torch.manual_seed(1)
-    model = build.build_translator(cfg, tokenizer, shapes, num_glosses=len(GLOSSES)).to(device)
+    model = build.build_translator(cfg, tokenizer, shapes, labels=GLOSSES).to(device)
     tokenize = Tokenize(tokenizer, cfg.decoder.max_tokens)
 
     def batch(number: int) -> Batch:
@@ -158,7 +158,8 @@ def translation(name: str, overrides: Sequence[str], clips: int, frames: int, de
         tokens, mask = tokenize(texts)
         return Batch([""] * clips, texts, streams, seen, real, tokens, mask, glosses, lengths=lengths.tolist())
 
-    objective = TranslationLoss(label_smoothing=0.1, glosses=GLOSSES, gloss_weight=1.0, flat_start=0)
+    objective = TranslationLoss(label_smoothing=0.1, gloss_weight=1.0, flat_start=0)
+    objective.place = {gloss: place for place, gloss in enumerate(GLOSSES, start=1)}
     bare = BareTranslator(model, cfg, len(tokenizer)).to(device)
     return Work(name, "clips", cfg, model, objective, [batch(i) for i in range(3)], bare, clips)
 

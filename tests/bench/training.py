@@ -70,11 +70,11 @@ def train(cfg: DictConfig, steps: int) -> tuple[Translator, Any, LsaTMultiStream
     device = choose_device(cfg.device)
     clips = build.build_splits(cfg, ["train"], augment=True)["train"]
     tokenizer = build.build_tokenizer(cfg, {"train": clips})
-    glosses = build.gloss_inventory(clips, cfg.gloss_weight)
-    shapes = build.stream_shapes(clips)
-    model = build.build_translator(cfg, tokenizer, shapes, num_glosses=len(glosses)).to(device)
-    objective = Counted(TranslationLoss(label_smoothing=cfg.label_smoothing, glosses=glosses,
-                                        gloss_weight=cfg.gloss_weight, flat_start=0))  # fmt: skip
+    loss = TranslationLoss(label_smoothing=cfg.label_smoothing, gloss_weight=cfg.gloss_weight, flat_start=0)
+    glosses, shapes = loss.labels(clips), build.stream_shapes(clips)
+    model = build.build_translator(cfg, tokenizer, shapes, labels=glosses).to(device)
+    loss.place = {gloss: place for place, gloss in enumerate(glosses, start=1)}
+    objective = Counted(loss)
     groups = parameter_groups(model, lr=cfg.optimizer.lr, rates={})
     with tempfile.TemporaryDirectory() as folder:
         record = Record(Path(folder), [])

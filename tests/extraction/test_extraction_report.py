@@ -289,8 +289,8 @@ def moment(mark: int) -> Moment:
     crop = np.full((8, 8, 3), 200, np.uint8)
     points = np.zeros((75, 3), np.float32)
     film = np.full((48, 64, 3), 128, np.uint8)
-    boxes = {"left_hand": (32.0, 24.0, 20.0)}
-    return Moment("0 s", film, points, MEDIAPIPE, {"left_hand": crop}, {"left_hand": mark}, boxes)
+    crops, marks, boxes = {"left_hand": crop}, {"left_hand": mark}, {"left_hand": (32.0, 24.0, 20.0)}
+    return Moment("0 s", film, points, MEDIAPIPE, crops, marks, boxes)
 
 
 def test_seen_followed_and_not_seen_are_told_apart_without_colour():

@@ -52,8 +52,6 @@ def build(words: Any) -> Translator:
 class Entrance(nn.Module):
     """A decoder without its text encoder."""
 
-    read_first = None
-
     def __init__(self, decoder: TextSeq2SeqDecoder) -> None:
         super().__init__()
         self.norm, self.bridge, _ = decoder.entrance

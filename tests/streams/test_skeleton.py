@@ -98,9 +98,13 @@ def test_a_subset_in_another_order_is_read_mirrored_and_drawn(folder):
     assert reader.skeleton.places.tolist() == [13, 11, 12, 14, *range(33, 75)]
     assert reader.skeleton.mirror_order.tolist() == [3, 2, 1, 0, *range(25, 46), *range(4, 25)]
     pose = np.random.default_rng(0).uniform(0.3, 0.7, (4, 75, 3)).astype(np.float32)
-    array, seen = reader.from_regions("pose", [SimpleNamespace(points=p, size=(4, 3)) for p in pose], np.arange(4))
+    array, seen = reader.from_regions(
+        "pose", [SimpleNamespace(pose=p, skeleton="", size=(4, 3)) for p in pose], np.arange(4)
+    )
     usual = Landmarks(folder="pose", points="body_hands", normalise="shoulders", jitter=0, noise=0)
-    whole = usual.from_regions("pose", [SimpleNamespace(points=p, size=(4, 3)) for p in pose], np.arange(4)).array
+    whole = usual.from_regions(
+        "pose", [SimpleNamespace(pose=p, skeleton="", size=(4, 3)) for p in pose], np.arange(4)
+    ).array
     assert (array == whole[:, reader.skeleton.places]).all()
     assert (reader.flip(array) == usual.flip(whole)[:, reader.skeleton.places]).all()
     assert {bone for part in parts(reader.skeleton) if part.name == "arm" for bone in part.bones} == {(1, 0), (2, 3)}
@@ -183,7 +187,8 @@ def test_a_new_subset_trains_is_exported_and_read_live(entry: Any, tiny: list[st
     rng = np.random.default_rng(0)
     regions: list[Any] = [
         SimpleNamespace(
-            points=rng.uniform(0.3, 0.7, (75, 3)).astype(np.float32),
+            pose=rng.uniform(0.3, 0.7, (75, 3)).astype(np.float32),
+            skeleton="",
             crops={
                 name: rng.integers(0, 256, (40, 40, 3)).astype(np.uint8) for name in ("face", "left_hand", "right_hand")
             },

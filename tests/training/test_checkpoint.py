@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from slt.training.checkpoint import find_checkpoint, load_checkpoint, load_weights, part, save_checkpoint
+from slt.training.checkpoint import begin_with, find_checkpoint, load_checkpoint, load_weights, part, save_checkpoint
 
 
 class Payload:
@@ -32,6 +32,23 @@ def saved(tmp_path: Path) -> Path:
     path = tmp_path / "checkpoints" / "last.pt"
     save_checkpoint(path, {"model": nn.Linear(3, 2).state_dict(), "step": 7, "config": "lr: 1"})
     return path
+
+
+def test_training_begins_with_the_weights_that_fit_and_says_which_do_not(saved: Path, caplog: Any) -> None:
+    model = nn.Sequential()
+    model.weight, model.bias = nn.Parameter(torch.zeros(2, 3)), nn.Parameter(torch.zeros(5))  # type: ignore[assignment]
+    with caplog.at_level("INFO"):
+        begin_with(model, saved)
+    assert torch.equal(model.weight, load_checkpoint(saved)["model"]["weight"])
+    assert not model.bias.any()
+    assert "1 of 2 tensors taken; anew: bias; left out: bias" in caplog.text
+    with pytest.raises(ValueError, match="none|no weight"):
+        begin_with(nn.Linear(1, 1), saved)
+
+
+def test_a_gloss_head_of_before_is_found_by_its_name_of_today(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "last.pt", {"model": {"gloss_head.bias": torch.ones(2)}})
+    assert [*load_checkpoint(tmp_path / "last.pt")["model"]] == ["heads.gloss.bias"]
 
 
 def test_gives_back_what_was_saved(saved: Path) -> None:

@@ -13,8 +13,20 @@ import torch
 from torch import nn
 
 from slt.config.build import build_translator, stream_shapes
+from slt.models.search import Search
 from slt.models.temporal import TransformerTemporal
+from slt.models.trained import Model
 from slt.training.objective import TranslationLoss, gloss_loss, name_too_short, sentence_loss
+
+SEARCH = Search(num_beams=1, length_penalty=1.0, max_tokens=4)
+
+
+def objective(model: Any, glosses: list[str], **options: Any) -> TranslationLoss:
+    """The objective of a model with a head for these glosses."""
+    made = TranslationLoss(**options)
+    none: Any = SimpleNamespace(ids=[], columns={"gloss": []}, lengths=np.array([]))  # clips that are too short
+    made.begin(Model(translator=model, tokenizer=None, search=SEARCH, glosses=tuple(glosses)), none)
+    return made
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
@@ -43,7 +55,7 @@ def signs(compose: Any, clips: Any, tokenizer: Any, tiny: list[str]) -> tuple[nn
     """A tiny translator with a gloss head, and the inventory of the tiny corpus."""
     glosses = sorted({gloss for text in clips.columns["gloss"] for gloss in text.split()})
     torch.manual_seed(0)
-    return build_translator(compose(*tiny), tokenizer, stream_shapes(clips), num_glosses=len(glosses)), glosses
+    return build_translator(compose(*tiny), tokenizer, stream_shapes(clips), labels=glosses), glosses
 
 
 @pytest.mark.parametrize("flat_start", [0, 5])
@@ -51,7 +63,7 @@ def test_every_trainable_part_gets_a_gradient(signs: Any, batch: Any, flat_start
     model, glosses = signs
     for mask in batch.seen.values():
         mask[:, 0] = False  # so that the embeddings of what was not seen take part
-    loss = TranslationLoss(label_smoothing=0.1, glosses=glosses, gloss_weight=1.0, flat_start=flat_start)
+    loss = objective(model, glosses, label_smoothing=0.1, gloss_weight=1.0, flat_start=flat_start)
     loss(model.train(), batch).backward()
     idle = [name for name, p in model.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())]
     assert idle == []
@@ -60,15 +72,16 @@ def test_every_trainable_part_gets_a_gradient(signs: Any, batch: Any, flat_start
 def test_without_weight_or_glosses_only_the_sentence_counts(signs: Any, batch: Any, build: Callable[..., Any]) -> None:
     model, glosses = signs[0].eval(), signs[1]
     plain = sentence_loss(model(batch), batch.tokens, batch.tokens_mask, label_smoothing=0.0)
-    for options in ({"glosses": glosses, "gloss_weight": 0.0}, {"glosses": [], "gloss_weight": 1.0}):
-        assert torch.equal(TranslationLoss(label_smoothing=0.0, flat_start=0, **options)(model, batch), plain)
+    for known, weight in ((glosses, 0.0), ([], 1.0)):
+        made = objective(model, known, label_smoothing=0.0, flat_start=0, gloss_weight=weight)
+        assert torch.equal(made(model, batch), plain)
 
 
 def test_smoothing_and_the_weight_of_glosses_are_those_given(signs: Any, batch: Any) -> None:
     model, glosses = signs[0].eval(), signs[1]
 
     def loss(smoothing: float, weight: float) -> float:
-        made = TranslationLoss(label_smoothing=smoothing, glosses=glosses, gloss_weight=weight, flat_start=0)
+        made = objective(model, glosses, label_smoothing=smoothing, gloss_weight=weight, flat_start=0)
         return made(model, batch).item()
 
     sentence = sentence_loss(model(batch), batch.tokens, batch.tokens_mask, label_smoothing=0.3).item()
@@ -76,9 +89,20 @@ def test_smoothing_and_the_weight_of_glosses_are_those_given(signs: Any, batch: 
     assert loss(0.3, 2.5) - sentence == pytest.approx(2.5 * (loss(0.3, 1) - sentence), rel=1e-4)
 
 
+def test_the_signs_alone_are_learned_where_sentences_weigh_nothing(signs: Any, batch: Any) -> None:
+    model, glosses = signs[0].eval(), signs[1]
+    options = {"label_smoothing": 0.3, "gloss_weight": 2.0, "flat_start": 0}
+    both = objective(model, glosses, **options)(model, batch)
+    alone = objective(model, glosses, sentence_weight=0.0, **options)(model, batch)
+    sentence = sentence_loss(model(batch), batch.tokens, batch.tokens_mask, label_smoothing=0.3)
+    assert (both - alone).item() == pytest.approx(sentence.item(), rel=1e-5)
+    with pytest.raises(ValueError, match="sentence_weight=0: signs alone need glosses"):
+        objective(model, [], sentence_weight=0.0, **options)
+
+
 def test_flat_start_ends_after_its_updates(signs: Any, batch: Any) -> None:
     model, glosses = signs[0].eval(), signs[1]
-    loss = TranslationLoss(label_smoothing=0.0, glosses=glosses, gloss_weight=1.0, flat_start=3)
+    loss = objective(model, glosses, label_smoothing=0.0, gloss_weight=1.0, flat_start=3)
     flat = loss(model, batch)
     loss.after_step(2)
     assert torch.equal(loss(model, batch), flat)

@@ -74,7 +74,7 @@ def lengths_are_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
 def check(model: Any, batch: Any) -> None:
     glosses = sorted({gloss for text in batch.glosses for gloss in text.split()})
     model.train()
-    model.gloss_head = nn.Linear(16, len(glosses) + 1)
+    model.heads["gloss"] = nn.Linear(16, len(glosses) + 1)
     mode = FakeTensorMode()
 
     def fake(tensor: Tensor) -> Tensor:
@@ -83,13 +83,15 @@ def check(model: Any, batch: Any) -> None:
             return held.to("cuda")
 
     for flat_start in (0, 9):
-        loss = TranslationLoss(label_smoothing=0.1, glosses=glosses, gloss_weight=1.0, flat_start=flat_start)
+        loss = TranslationLoss(label_smoothing=0.1, gloss_weight=1.0, flat_start=flat_start)
+        loss.place = {gloss: place for place, gloss in enumerate(glosses, start=1)}
         # Autograd needs a GPU's driver even for tensors that are not there, so the way back is gone without values.
         meta = Meta(model)
         meta.update(loss, at(lambda tensor: tensor.to("meta"), batch))
     move_model(model, fake)
     for flat_start in (0, 9):
-        loss = TranslationLoss(label_smoothing=0.1, glosses=glosses, gloss_weight=1.0, flat_start=flat_start)
+        loss = TranslationLoss(label_smoothing=0.1, gloss_weight=1.0, flat_start=flat_start)
+        loss.place = {gloss: place for place, gloss in enumerate(glosses, start=1)}
         there = at(fake, batch)
         with mode:
             assert loss(model, there).device.type == "cuda"
@@ -128,7 +130,7 @@ def test_encoder_and_decoder_compile_without_a_break(recipe: str, build: Any, ba
         return module.forward
 
     model.compile(backend=graph, fullgraph=True)
-    loss = TranslationLoss(label_smoothing=0.1, glosses=[], gloss_weight=0.0, flat_start=0)
+    loss = TranslationLoss(label_smoothing=0.1, gloss_weight=0.0, flat_start=0)
     loss(model, at(lambda tensor: tensor.to("meta"), batch)).backward()
     assert len(made) == 2
 
