@@ -22,7 +22,7 @@ MOVED = {
 }
 # Class -> keys that came later, with the values that went without saying.
 LATER: dict[str, dict[str, Any]] = {
-    "slt.data.Landmarks": {"normalise": "shoulders"},
+    "slt.data.Landmarks": {"normalise": "shoulders"},  # before there was a choice
     "slt.models.TextSeq2SeqDecoder": {"prompt": None},
 }
 
