@@ -96,9 +96,8 @@ def test_training_is_of_the_signers_asked_for_and_held_out_splits_are_whole(comp
 
 @pytest.mark.parametrize("option", options("backbone"))
 def test_every_backbone_is_built_for_the_stream_it_gets(compose, tiny, tokenizer, option):
-    shape = {"pose_mlp": [5, 3], "points": [5, 3], "features": [12]}.get(
-        option, [3, 40, 40] if option == "conv_small" else [3, 112, 112]
-    )
+    shapes = {"pose_mlp": [5, 3], "points": [5, 3], "stgcn": [25, 3], "features": [12], "conv_small": [3, 40, 40]}
+    shape = shapes.get(option, [3, 112, 112])
     kept = [override for override in tiny if not override.startswith("streams.")]
     weights = ["streams.face.weights=null"] if option == "dinov2" else []  # timm would download them
     cfg = compose(*kept, f"backbone@streams.face={option}", *weights)
@@ -162,6 +161,32 @@ def test_every_published_decoder_loads_writes_and_comes_back_from_its_checkpoint
         assert torch.equal(again.eval()(batch), translator(batch))
     assert decode(theirs, batch.tokens) == batch.texts
     assert torch.equal(Tokenize(theirs, 512)(batch.texts)[0], batch.tokens)
+
+
+def test_a_graph_of_a_skeleton_of_one_s_own_and_a_prompt_come_back_from_a_checkpoint(
+    compose, tiny, clips, batch, tokenizer, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    own = Path("skeleton/hands.yaml")
+    own.parent.mkdir()
+    lines = "&lines {all: [[0, 1, 2]]}"  # of which two parts have the same
+    own.write_text(
+        "of: mediapipe_75\npoints: [LEFT_WRIST, LEFT_SHOULDER, RIGHT_SHOULDER, RIGHT_WRIST, left_hand, right_hand]\n"
+        f"edges: {{left_hand: {lines}, right_hand: *lines}}\n",
+        encoding="utf-8",
+    )
+    graph = ("backbone@streams.pose=stgcn", "streams.pose.widths=[4]", "streams.pose.depth=1",
+             "dataset.streams.pose.points=hands", "decoder.prompt=la casa", "decoder.text_encoder=true",
+             "++decoder.config.encoder_layers=1", "+decoder.config.encoder_ffn_dim=8",
+             "+decoder.config.encoder_attention_heads=1")  # fmt: skip
+    cfg, shapes = compose(*(each for each in tiny if "streams.pose" not in each), *graph), stream_shapes(clips)
+    shapes["pose"] = [46, 3]
+    translator = build_translator(cfg, tokenizer, shapes).eval()
+    payload = carried(cfg, translator, tokenizer, shapes, [], clips) | {"model": translator.state_dict()}
+    own.unlink()
+    _, again, _ = restore(payload, Path("last.pt"))
+    batch.streams["pose"] = torch.rand(*batch.streams["pose"].shape[:2], 46, 3)
+    assert torch.equal(again.eval()(batch), translator(batch))
 
 
 def test_a_multilingual_decoder_is_taught_the_language_it_is_told_to_write(compose, corpus, clips, published):

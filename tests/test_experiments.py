@@ -25,6 +25,8 @@ TWO_STEPS = (
 DINOV2 = (*(f"dataset.streams.{name}.size=28" for name in ("face", "left_hand", "right_hand")),
           "streams.face.weights=null", "streams.left_hand.weights=null", "batch_size=2", "accumulate=1")  # fmt: skip
 STAND_INS = {
+    "unisign_pose": ("dataset.streams.pose.points=mediapipe_75", "streams.pose.widths=[8,8]", "streams.pose.depth=1",
+                     "streams.pose.projected=16", "embed_dim=16"),
     "lsat_scratch": (), "lsat_dinov2_mt5": DINOV2, "lsat_signmusketeers": DINOV2,
     "lsat_llm": ("backbone=conv_small", "streams.face.widths=[8,8]", "streams.left_hand.widths=[8,8]", "embed_dim=16",
                  "temporal.depth=1", *(each for each in DINOV2 if "weights" not in each)),

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from slt.exporting.recurrent import OPERATORS, Recurrent
 from slt.models.causal import CausalDecoder
 from slt.models.decoder import TextSeq2SeqDecoder, entered
+from slt.models.prompt import marks_before
 from slt.models.signature import GraphSpec, StreamSpec, TensorSpec
 from slt.models.translator import Translator
 
@@ -49,6 +50,8 @@ class Exportable:
 class Encoder(nn.Module):
     """Everything of a translator up to what the decoder's cross-attention reads, its inputs by position."""
 
+    prompt: Tensor | None
+
     def __init__(self, translator: Translator, streams: Sequence[str]) -> None:
         super().__init__()
         self.streams = tuple(streams)
@@ -57,14 +60,19 @@ class Encoder(nn.Module):
         # Not the decoder whole: TorchScript would write its weights too.
         entrance: tuple[nn.Module, nn.Module, Any] = translator.decoder.entrance
         self.norm, self.bridge, self.text_encoder = entrance
+        prompt: Tensor | None = getattr(translator.decoder, "read_first", None)
+        self.register_buffer("prompt", None if prompt is None else prompt.detach().clone())
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Each stream (B, T, ...), each one's seen marks (B, T), frames (B, T) -> (B, T', D) and its (B, T') mask."""
+        """Each stream (B, T, ...), each one's seen marks (B, T), frames (B, T) -> (B, T', D) and its (B, T') mask.
+
+        Both are longer by the tokens of a prompt, where there is one.
+        """
         count = len(self.streams)
         seen = dict(zip(self.streams, inputs[count:-1], strict=True))
         memory, present = self.encoder(dict(zip(self.streams, inputs[:count], strict=True)), seen, inputs[-1])
-        hidden = entered(self.norm, self.bridge, self.text_encoder, memory, present)
-        return hidden, present.clone()  # a graph's output must not be its input
+        hidden = entered(self.norm, self.bridge, self.text_encoder, memory, present, self.prompt)
+        return hidden, marks_before(self.prompt, present).clone()  # a graph's output must not be its input
 
 
 class Start(nn.Module):

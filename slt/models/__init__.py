@@ -8,8 +8,8 @@ from typing import Any
 
 _MODULES = {
     "backbones": (
-        "ConvSmall", "FeatureBackbone", "PointBackbone", "PoseMLP", "TimmBackbone", "ViTLight", "ViTSmallPatch16",
-        "load_dinov2_backbone", "replace_with_dinov2",
+        "ConvSmall", "FeatureBackbone", "PointBackbone", "PoseMLP", "SkeletonGraph", "TimmBackbone", "ViTLight",
+        "ViTSmallPatch16", "load_dinov2_backbone", "replace_with_dinov2",
     ),
     "causal": ("CausalDecoder",),
     "decoder": ("AdaptedSeq2SeqDecoder", "TextSeq2SeqDecoder"),

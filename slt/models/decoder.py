@@ -23,6 +23,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from slt.models.adapters import add_lora
 from slt.models.caches import ATTENTION, CACHE, CachedStep, as_cache, causal_mask, presence_mask, tensors_of, widened
 from slt.models.hugging_face import build, drop_encoder
+from slt.models.prompt import before, marks_before, prompt_ids
 from slt.models.search import Found, Ids, Search, Tokens, search
 from slt.models.step import FORMS, FastStep
 from slt.text import near
@@ -60,9 +61,12 @@ class TextSeq2SeqDecoder(nn.Module):
             one, as `hf_config` gives it, is taken as it stands and says the architecture itself. With
             `tie_word_embeddings: false` the head has weights of its own, which start as the embedding's.
         text_encoder: whether the model's own encoder is used.
+        prompt: words that it reads before the frames; None = none.
         language: target language of multilingual models such as mBART (`es_XX`).
         max_tokens: longest sentence, in tokens, that is trained on or written.
     """
+
+    prompt: Tensor | None
 
     def __init__(
         self,
@@ -73,6 +77,7 @@ class TextSeq2SeqDecoder(nn.Module):
         pretrained: str | None,
         config: Mapping[str, Any],
         text_encoder: bool,
+        prompt: str | None,
         language: str | None,
         max_tokens: int,
     ) -> None:
@@ -85,6 +90,9 @@ class TextSeq2SeqDecoder(nn.Module):
         settings = self.model.config
         _check_model(settings, max_tokens)
         self.positions = getattr(settings, "max_position_embeddings", None) if text_encoder else None
+        self.register_buffer("prompt", prompt_ids(tokenizer, prompt, text_encoder=text_encoder), persistent=False)
+        if self.positions is not None and self.prompt is not None:
+            self.positions -= len(self.prompt)
         self.text_encoder = text_encoder
         self.max_tokens = max_tokens
         self.tokens = Tokens(
@@ -110,20 +118,32 @@ class TextSeq2SeqDecoder(nn.Module):
         shifted = torch.cat([tokens.new_full((len(tokens), 1), self.tokens.start), tokens[:, :-1]], dim=1)
         return self.model(
             encoder_outputs=BaseModelOutput(last_hidden_state=self.encode(memory, present)),
-            attention_mask=presence_mask(present),
+            attention_mask=presence_mask(self.marks(present)),
             decoder_attention_mask=causal_mask(shifted),
             decoder_input_ids=shifted,
             use_cache=False,
         ).logits
 
     def encode(self, memory: Tensor, present: Tensor) -> Tensor:
-        """(B, T', D) and (B, T') bool -> what the cross-attention reads, (B, T', hidden size)."""
-        return entered(*self.entrance, memory, present)
+        """(B, T', D) and (B, T') bool -> what the cross-attention reads, (B, T', hidden size).
+
+        With a prompt of P tokens it is P longer, the prompt first; `marks` says what of it is there.
+        """
+        return entered(*self.entrance, memory, present, self.read_first)
+
+    def marks(self, present: Tensor) -> Tensor:
+        """(B, T') bool -> which places of what `encode` gives are there, (B, P + T') bool."""
+        return marks_before(self.prompt, present)
 
     @property
     def entrance(self) -> tuple[nn.Module, nn.Module, Any]:
         """The parts of `encode`: norm, bridge, and the text encoder or None."""
         return self.norm, self.bridge, self.model.get_encoder() if self.text_encoder else None
+
+    @property
+    def read_first(self) -> Tensor | None:
+        """The embeddings of the prompt (P, hidden size), None without one."""
+        return None if self.prompt is None else self.model.get_input_embeddings()(self.prompt)
 
     def check_length(self, memory: Tensor) -> None:
         """Refuse (B, T', D) of more frames than the text encoder has positions."""
@@ -178,7 +198,7 @@ class TextSeq2SeqDecoder(nn.Module):
         self.check_length(memory)
         with torch.inference_mode(), widened(self.encode(memory, present)) as hidden:
             # The fast form is made anew each time, because weights move in training.
-            step = CachedStep(self.fast_step() or self.step, present, self.start(hidden))
+            step = CachedStep(self.fast_step() or self.step, self.marks(present), self.start(hidden))
             return search(step, len(memory), tokens, options)
 
 
@@ -200,10 +220,15 @@ class AdaptedSeq2SeqDecoder(TextSeq2SeqDecoder):
         """None: the faster forms read the weights of plain products, without what is added to them."""
 
 
-def entered(norm: nn.Module, bridge: nn.Module, encoder: Any, memory: Tensor, present: Tensor) -> Tensor:
+def entered(
+    norm: nn.Module, bridge: nn.Module, encoder: Any, memory: Tensor, present: Tensor, prompt: Tensor | None = None
+) -> Tensor:
     """What `TextSeq2SeqDecoder.encode` computes, by its parts alone."""
-    x = bridge(norm(memory))
-    return x if encoder is None else encoder(inputs_embeds=x, attention_mask=presence_mask(present)).last_hidden_state
+    x = before(prompt, bridge(norm(memory)))
+    if encoder is None:
+        return x
+    mask = presence_mask(marks_before(prompt, present))
+    return encoder(inputs_embeds=x, attention_mask=mask).last_hidden_state
 
 
 def _check_model(settings: PretrainedConfig, max_tokens: int) -> None:

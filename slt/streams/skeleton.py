@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property, lru_cache
 from itertools import chain, pairwise
 from pathlib import Path
@@ -144,7 +144,8 @@ def _built(content: Mapping[str, Any]) -> Skeleton:
     name = str(content.get("name"))
     try:
         if "of" in content:
-            return find_skeleton(content["of"]).subset(name, content["points"])
+            taken = find_skeleton(content["of"]).subset(name, content["points"])
+            return replace(taken, edges={**taken.edges, **_own_edges(taken, content.get("edges", {}))})
         return _whole(name, content)
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         raise ValueError(
@@ -206,6 +207,19 @@ def _whole(name: str, content: Mapping[str, Any]) -> Skeleton:
         name, tuple(points), parts, edges, (left, right), {part: points.index(name) for part, name in anchors.items()},
         _mirrored(points, pairs), np.arange(len(points)),
     )  # fmt: skip
+
+
+def _own_edges(taken: Skeleton, lines: Mapping[str, Any]) -> dict[str, list[tuple[int, int]]]:
+    """The bones that a subset joins its points by, in place of the whole's; parts that it says nothing of keep theirs.
+
+    Its lines number the points of a part in the subset's order.
+    """
+    edges: dict[str, list[tuple[int, int]]] = {group: [] for group in taken.edges if group.split(".")[0] in lines}
+    for part, groups in lines.items():
+        places = sorted(taken.parts[part])
+        for group, own in groups.items():
+            edges[f"{part}.{group}"] = [(places[a], places[b]) for line in own for a, b in pairwise(line)]
+    return edges
 
 
 def _mirrored(points: Sequence[str], pairs: Sequence[tuple[int, int]]) -> NDArray[np.int64]:

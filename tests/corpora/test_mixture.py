@@ -120,7 +120,7 @@ def test_each_sentence_begins_with_the_language_of_its_clip(num_beams: int) -> N
               "encoder_attention_heads": 2}  # fmt: skip
     decoder = TextSeq2SeqDecoder(
         embed_dim=16, tokenizer=tokenizer, architecture="bart", pretrained=None, config=config, text_encoder=False,
-        language=None, max_tokens=8,
+        prompt=None, language=None, max_tokens=8,
     ).eval()  # fmt: skip
     memory, present = torch.randn(3, 4, 16), torch.ones(3, 4, dtype=torch.bool)
     found = decoder.generate(memory, present, Search(num_beams=num_beams, length_penalty=1.0, max_tokens=5), first)

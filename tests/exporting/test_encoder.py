@@ -31,19 +31,26 @@ from slt.models import (
     FuseMean,
     MultiStreamEncoder,
     PoseMLP,
+    SkeletonGraph,
     StreamProjector,
     TimmBackbone,
     TransformerTemporal,
     ViTSmallPatch16,
     load_dinov2_backbone,
 )
-from slt.models.decoder import entered
+from slt.models.decoder import TextSeq2SeqDecoder, entered
+from slt.models.prompt import marks_before
 from slt.models.signature import StreamSpec
+from slt.models.tokenizer import train_tokenizer
 
 D = 16
 SHAPES = {
     "conv_small": (3, 32, 32), "vit_small_patch16": (3, 16, 16), "dinov2": (3, 14, 14), "timm": (3, 32, 32),
-    "pose_mlp": (5, 3), "features": (6,),
+    "pose_mlp": (5, 3), "features": (6,), "stgcn": (5, 3),
+}  # fmt: skip
+ARM = {
+    "name": "arm", "centre": ["LEFT_SHOULDER", "RIGHT_SHOULDER"], "edges": {"body": {"arm": [[0, 1, 2]]}},
+    "parts": {"body": ["RIGHT_SHOULDER", "LEFT_SHOULDER", "LEFT_WRIST"], "left_hand": ["LEFT_PALM", "LEFT_TIP"]},
 }  # fmt: skip
 FUSIONS: dict[str, Callable[..., Any]] = {
     "concat": lambda streams: FuseConcatLinear(streams=streams, embed_dim=D, dropout=0.1),
@@ -78,6 +85,11 @@ def backbone(kind: str) -> torch.nn.Module:
         return TimmBackbone(model_name="test_efficientnet", weights=None, options={}, frozen=False)
     if kind == "pose_mlp":
         return PoseMLP(num_points=5, num_features=8, dropout=0.1)
+    if kind == "stgcn":
+        return SkeletonGraph(
+            points=ARM, widths=[4, 6], depth=1, kernel_size=3, projected=8, roots={"left_hand": "LEFT_WRIST"},
+            shared={}, weights=None,
+        )  # fmt: skip
     if kind == "features":
         return FeatureBackbone(num_features=6)
     if kind == "dinov2":
@@ -90,6 +102,8 @@ def backbone(kind: str) -> torch.nn.Module:
 
 class Decoder(torch.nn.Module):
     """What of a decoder the encoder's graph has, where it has no text encoder."""
+
+    read_first = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -118,7 +132,8 @@ class Model(torch.nn.Module):
     def reference(self, streams: Any, seen: Any, frames: Tensor) -> tuple[Tensor, Tensor]:
         """What the graph must give, by the models' own code."""
         memory, present = self.encoder(streams, seen, frames)
-        return entered(*self.decoder.entrance, memory, present), present
+        first: Tensor | None = self.decoder.read_first
+        return entered(*self.decoder.entrance, memory, present, first), marks_before(first, present)
 
 
 def build(kinds: Sequence[str], fusion: str, temporal: str, tied: dict[str, str] | None = None) -> Model:
@@ -188,7 +203,7 @@ def onnx_runner(model: Model, path: Path) -> Callable[..., Any]:
 
 WAYS = (
     ("concat", "halved"), ("cross", "conv"), ("mean", "bilstm"), ("gated", "conformer"), ("guided", "same"),
-    ("gated", "bigru"),
+    ("gated", "bigru"), ("gated", "halved"),
 )  # fmt: skip
 
 
@@ -218,7 +233,7 @@ def test_torchscript_that_is_damaged_or_unpacks_to_much_is_named(tmp_path: Path,
         (["conv_small", "pose_mlp"], {"mirrored": "conv_small"}, "gated", "halved"),
         (["vit_small_patch16", "features"], {}, "cross", "conformer"),
         (["dinov2", "timm"], {}, "mean", "conv"),
-        (["pose_mlp"], {}, "concat", "bigru"),
+        (["pose_mlp", "stgcn"], {}, "concat", "bigru"),
     ],
 )
 def test_graph_gives_the_model_s_numbers(
@@ -231,6 +246,18 @@ def test_graph_gives_the_model_s_numbers(
 def test_a_program_of_recurrent_layers_is_refused_and_not_of_one_length(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="program=true: .*recurrent layers"):
         graphs.to_program(exportable(build(["pose_mlp"], "mean", "bigru")), tmp_path / "encoder.pt2")
+
+
+def test_a_prompt_and_the_text_encoder_that_reads_it_are_in_the_graph(tmp_path: Path) -> None:
+    model: Any = build(["pose_mlp"], "mean", "transformer")
+    model.decoder = TextSeq2SeqDecoder(
+        embed_dim=D, tokenizer=train_tokenizer(["a b c"], kind="word", vocab_size=20), architecture="t5",
+        pretrained=None, config={"d_model": 12, "d_kv": 6, "num_heads": 2, "d_ff": 8, "num_layers": 1},
+        text_encoder=True, prompt="c a", language=None, max_tokens=8,
+    ).eval()  # fmt: skip
+    graphs.to_torchscript(exportable(model), tmp_path / "encoder.ts")
+    with torch.inference_mode():
+        assert_same(model, load_torchscript(tmp_path / "encoder.ts", torch.device("cpu")))
 
 
 def test_frames_that_were_not_seen_are_not_computed() -> None:

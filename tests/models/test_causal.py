@@ -203,7 +203,8 @@ def adapted(d_model: int, d_ff: int, layers: int, heads: int) -> AdaptedSeq2SeqD
              "feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}  # fmt: skip
     return AdaptedSeq2SeqDecoder(
         embed_dim=8, tokenizer=Words(), architecture="t5", pretrained=None, config=shape, text_encoder=True,
-        language=None, max_tokens=64, lora={"rank": 16, "alpha": 32, "targets": ["q", "v"], "dropout": 0.1},
+        prompt=None, language=None, max_tokens=64,
+        lora={"rank": 16, "alpha": 32, "targets": ["q", "v"], "dropout": 0.1},
     )  # fmt: skip
 
 
@@ -234,7 +235,8 @@ def test_a_seq2seq_decoder_with_adapters_writes_by_them_and_is_rebuilt(words):
         torch.manual_seed(0)
         return AdaptedSeq2SeqDecoder(
             embed_dim=6, tokenizer=words, architecture="t5", pretrained=None, config=config, text_encoder=True,
-            language=None, max_tokens=40, lora={"rank": 2, "alpha": 4, "targets": ["q", "v"], "dropout": 0.0},
+            prompt=None, language=None, max_tokens=40,
+            lora={"rank": 2, "alpha": 4, "targets": ["q", "v"], "dropout": 0.0},
         ).eval()  # fmt: skip
 
     decoder = loud_adapters(made(shape))

@@ -44,7 +44,7 @@ def build(words: Any) -> Translator:
     )  # fmt: skip
     decoder = TextSeq2SeqDecoder(
         embed_dim=None, tokenizer=words, architecture="t5", pretrained=None, config=SIZES, text_encoder=True,
-        language=None, max_tokens=40,
+        prompt=None, language=None, max_tokens=40,
     )  # fmt: skip
     return Translator(encoder=encoder, decoder=decoder, heads={}).eval()
 

@@ -53,7 +53,7 @@ def scratch(words: Any, kind: str, *, text_encoder: bool) -> TextSeq2SeqDecoder:
     architecture, config = KINDS[kind]
     decoder = TextSeq2SeqDecoder(
         embed_dim=6, tokenizer=words, architecture=architecture, pretrained=None, config=config,
-        text_encoder=text_encoder, language=None, max_tokens=40,
+        text_encoder=text_encoder, prompt=None, language=None, max_tokens=40,
     ).eval()  # fmt: skip
     assert (decoder.model.lm_head.weight is decoder.model.get_decoder().embed_tokens.weight) == ("own" not in kind)
     return shaken(decoder)
@@ -133,7 +133,7 @@ def test_a_published_model_is_the_same_before_saving_after_loading_and_in_its_gr
     folder = str(published(family))
     options: dict[str, Any] = {"embed_dim": 6, "tokenizer": load_tokenizer(folder), "architecture": "",
                                "text_encoder": True, "language": "es_XX" if family == "mbart" else None,
-                               "max_tokens": 40}  # fmt: skip
+                               "prompt": None, "max_tokens": 40}  # fmt: skip
     trained = shaken(TextSeq2SeqDecoder(pretrained=folder, config={}, **options).eval())
     save_checkpoint(tmp_path / "best.pt", {"model": trained.state_dict(), "hf_config": json.dumps(trained.hf_config)})
     payload = load_checkpoint(tmp_path / "best.pt")
@@ -149,7 +149,7 @@ def test_another_architecture_exports_by_its_own_code(words: Any, tmp_path: Path
     torch.manual_seed(0)
     decoder = shaken(TextSeq2SeqDecoder(
         embed_dim=6, tokenizer=words, architecture="pegasus", pretrained=None, config=BART, text_encoder=True,
-        language=None, max_tokens=40,
+        prompt=None, language=None, max_tokens=40,
     ).eval())  # fmt: skip
     assert decoder.fast_step() is None
     with torch.no_grad():

@@ -15,6 +15,7 @@ from slt.models.backbones.images import (
     replace_with_dinov2,
 )
 from slt.models.backbones.pose import PointBackbone, PoseMLP
+from slt.models.backbones.stgcn import SkeletonGraph
 from slt.models.backbones.weights import check_stream, form_of, pretrained_about
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "ImageBackbone",
     "PointBackbone",
     "PoseMLP",
+    "SkeletonGraph",
     "TimmBackbone",
     "ViTLight",
     "ViTSmallPatch16",
