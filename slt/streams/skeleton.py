@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
-from itertools import pairwise
+from functools import cache
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ class Skeleton:
     parts: Mapping[str, tuple[int, ...]]  # part -> places of its points
     edges: Mapping[str, Sequence[tuple[int, int]]]  # `part.group` -> the two places that each bone joins
     centre: tuple[int, int]  # the two points that a pose is centred on, LEFT then RIGHT
+    anchors: Mapping[str, int]  # part -> the point that it may be centred on: a hand's wrist, the tip of the nose
+    mirror_order: NDArray[np.int64]  # for each point the one on the other side, itself where there is none, (K,)
     places: NDArray[np.int64]  # where its points stand in `whole`, (K,)
     of: Skeleton | None = None  # what a subset is taken out of
 
@@ -42,17 +44,10 @@ class Skeleton:
     def __len__(self) -> int:
         return len(self.points)
 
-    @cached_property
-    def mirror_order(self) -> NDArray[np.int64]:
-        """For each point the one on the other side of the body, itself where there is none: int64 (K,)."""
-        place = {name: n for n, name in enumerate(self.points)}
-        swapped = {"LEFT": "RIGHT", "RIGHT": "LEFT"}
-        others = ("_".join(swapped.get(word, word) for word in name.split("_")) for name in self.points)
-        return np.array([place.get(other, n) for n, other in enumerate(others)])
-
     def subset(self, name: str, points: Sequence[str]) -> Skeleton:
-        """Return the skeleton of some points, each named by itself or with all of its part."""
-        known = {point: (n,) for n, point in enumerate(self.points)} | dict(self.parts)
+        """Return the skeleton of some points, each named by itself, its part or the lines it is on (`face.lips`)."""
+        lines = {group: tuple(sorted({*chain(*bones)})) for group, bones in self.edges.items()}
+        known = lines | dict(self.parts) | {point: (n,) for n, point in enumerate(self.points)}
         if strange := [point for point in points if point not in known]:
             raise ValueError(f"skeleton {name!r}: {self.name} has no point {strange[0]!r}{near(strange[0], known)}")
         places = [place for point in points for place in known[point]]
@@ -68,8 +63,10 @@ class Skeleton:
             edges={group: [(order[a], order[b]) for a, b in pairs if a in order and b in order]
                    for group, pairs in self.edges.items()},
             centre=(order[self.centre[0]], order[self.centre[1]]),
-            places=np.array(places),
-            of=self,
+            anchors={part: order[place] for part, place in self.anchors.items() if place in order},
+            mirror_order=np.array([order.get(int(self.mirror_order[place]), n) for n, place in enumerate(places)]),
+            places=self.places[places],
+            of=self.whole,
         )  # fmt: skip
 
     def check_file(self, landmarks: int, where: str) -> None:
@@ -140,13 +137,42 @@ def _whole(name: str, content: Mapping[str, Any]) -> Skeleton:
     points: list[str] = []
     parts: dict[str, tuple[int, ...]] = {}
     edges: dict[str, list[tuple[int, int]]] = {}
-    for part, names in content["parts"].items():
-        parts[part] = tuple(range(len(points), len(points) + len(names)))
+    anchors: dict[str, str] = {}
+    pairs: list[tuple[int, int]] = []
+    for part, what in content["parts"].items():
+        first, own = len(points), content.get("edges", {}).get(part, {})
+        if isinstance(what, str):  # the part of another skeleton
+            other = find_skeleton(what)
+            names: Sequence[str] = [other.points[place] for place in other.parts[part]]
+            moved = {place: first + n for n, place in enumerate(other.parts[part])}
+            edges |= {group: [(moved[a], moved[b]) for a, b in bones] for group, bones in other.edges.items()
+                      if group.startswith(f"{part}.")}  # fmt: skip
+            if part in other.anchors:
+                anchors[part] = other.points[other.anchors[part]]
+        else:
+            names = [f"{part.upper()}_{n}" for n in range(what)] if isinstance(what, int) else what
         points += names
-        for group, lines in content.get("edges", {}).get(part, {}).items():
+        parts[part] = tuple(range(first, len(points)))
+        for group, lines in own.items():
             edges[f"{part}.{group}"] = [(parts[part][a], parts[part][b]) for line in lines for a, b in pairwise(line)]
+        pairs += [(parts[part][a], parts[part][b]) for a, b in content.get("mirror", {}).get(part, ())]
     left, right = (points.index(point) for point in content["centre"])
-    return Skeleton(name, tuple(points), parts, edges, (left, right), np.arange(len(points)))
+    anchors |= content.get("anchors", {})
+    return Skeleton(
+        name, tuple(points), parts, edges, (left, right), {part: points.index(name) for part, name in anchors.items()},
+        _mirrored(points, pairs), np.arange(len(points)),
+    )  # fmt: skip
+
+
+def _mirrored(points: Sequence[str], pairs: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
+    """The order of a mirror: names that differ in LEFT and RIGHT alone change places, and so do `pairs`."""
+    place = {name: n for n, name in enumerate(points)}
+    swapped = {"LEFT": "RIGHT", "RIGHT": "LEFT"}
+    others = ("_".join(swapped.get(word, word) for word in name.split("_")) for name in points)
+    order = np.array([place.get(other, n) for n, other in enumerate(others)])
+    for a, b in pairs:
+        order[[a, b]] = b, a
+    return order
 
 
 MEDIAPIPE = find_skeleton("mediapipe_75")

@@ -43,6 +43,45 @@ def test_the_mirror_exchanges_the_hands_point_by_point():
     assert (MEDIAPIPE.mirror_order[33:54] == np.arange(54, 75)).all()
 
 
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [("mediapipe_553", 553), ("mediapipe_543", 543), ("coco_wholebody_133", 133), ("unisign", 69),
+     ("youtube_asl_t5", 104), ("lips", 115), ("brows", 95), ("eyes", 107), ("contour", 111)],
+)  # fmt: skip
+def test_a_face_is_mirrored_point_by_point(name, count):
+    skeleton = find_skeleton(name)
+    order, place = skeleton.mirror_order, {point: n for n, point in enumerate(skeleton.points)}
+    assert len(place) == len(skeleton) == count
+    assert (order[order] == np.arange(count)).all()
+    middle = {point for point in place if order[place[point]] == place[point]}
+    assert not any(side in point for point in middle for side in ("LEFT", "RIGHT"))
+    known = {"mediapipe_553": [(61, 291), (33, 263), (133, 362), (234, 454), (13, 13)],
+             "coco_wholebody_133": [(0, 16), (48, 54), (36, 45), (39, 42), (30, 30), (66, 62 + 4)]}  # fmt: skip
+    for a, b in known[skeleton.whole.name]:
+        if f"FACE_{a}" in place and f"FACE_{b}" in place:
+            assert order[place[f"FACE_{a}"]] == place[f"FACE_{b}"]
+
+
+def test_the_bones_of_a_face_are_the_same_in_a_mirror():
+    """A pair that was wrong would move a line of the lips, a lid or the outline to where there is none."""
+    for name in ("mediapipe_553", "coco_wholebody_133"):
+        skeleton = find_skeleton(name)
+        bones = {frozenset(bone) for group, every in skeleton.edges.items() if group.startswith("face.")
+                 for bone in every}  # fmt: skip
+        assert len(bones) > 60
+        assert {frozenset(skeleton.mirror_order[[*bone]].tolist()) for bone in bones} == bones
+
+
+def test_published_subsets_are_the_points_of_their_authors():
+    coco = [0, *range(3, 11), *range(91, 133), *range(23, 40, 2), *range(83, 91), 53]
+    assert find_skeleton("unisign").places.tolist() == coco
+    places = find_skeleton("youtube_asl_t5").places
+    assert places[:25].tolist() == list(range(25))
+    assert places[25:67].tolist() == [*range(532, 553), *range(511, 532)], "the right hand comes first"
+    assert (places[67:102] - 33).tolist()[:6] == [0, 4, 13, 14, 17, 33]
+    assert places[102:].tolist() == [33 + 468, 33 + 473]
+
+
 @pytest.mark.parametrize(("name", "count"), [("body", 33), ("upper_body", 25), ("body_hands", 75)])
 def test_a_subset_keeps_its_points_bones_and_centre(name, count):
     skeleton = find_skeleton(name)
