@@ -51,7 +51,7 @@ class Encoder(nn.Module):
     def __init__(self, translator: Translator, streams: Sequence[str]) -> None:
         super().__init__()
         self.streams = tuple(streams)
-        self.stride = translator.encoder.temporal.stride
+        self.stride = translator.encoder.stride
         self.encoder = fast_forms(translator.encoder)
         # Not the decoder whole: TorchScript would write its weights too.
         self.norm, self.bridge, self.text_encoder = translator.decoder.entrance

@@ -8,14 +8,14 @@ from typing import Any
 
 _MODULES = {
     "backbones": (
-        "ConvSmall", "FeatureBackbone", "PoseMLP", "TimmBackbone", "ViTLight", "ViTSmallPatch16",
+        "ConvSmall", "FeatureBackbone", "KeypointAttention", "PoseMLP", "TimmBackbone", "ViTLight", "ViTSmallPatch16",
         "load_dinov2_backbone", "replace_with_dinov2",
     ),
     "decoder": ("TextSeq2SeqDecoder",),
     "fusion": ("FuseConcatLinear", "FuseGated", "FuseMean"),
     "multistream": ("MultiStreamEncoder",),
-    "projector": ("StreamProjector",),
-    "temporal": ("TransformerTemporal",),
+    "projector": ("LinearProjector", "StreamProjector"),
+    "temporal": ("TransformerTemporal", "VisualHeadTemporal"),
     "translator": ("Translator",),
 }  # fmt: skip
 __all__ = [name for names in _MODULES.values() for name in names]

@@ -5,5 +5,6 @@ T frames, T' = ceil(T / stride), D model width.
 """
 
 from slt.models.temporal.transformer import TransformerTemporal, sinusoidal_positions
+from slt.models.temporal.visual_head import VisualHeadTemporal
 
-__all__ = ["TransformerTemporal", "sinusoidal_positions"]
+__all__ = ["TransformerTemporal", "VisualHeadTemporal", "sinusoidal_positions"]

@@ -111,6 +111,10 @@ class TransformerTemporal(nn.Module):
             if parameter.dim() > 1:
                 nn.init.xavier_uniform_(parameter)
 
+    def length(self, frames: int) -> int:
+        """Return how many positions are left of a clip of so many frames."""
+        return -(-frames // self.stride)
+
     def forward(self, x: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T, D) fused frames and (B, T) bool frames -> (B, T', D) and (B, T') bool, True = a real frame."""
         x = self.norm_in(x)
