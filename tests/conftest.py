@@ -280,7 +280,8 @@ def build(compose: Callable[..., Any], tiny: list[str], clips: Any, tokenizer: A
         from slt.config.build import build_translator, stream_shapes
 
         torch.manual_seed(0)
-        cfg = compose(*tiny, *overrides)
+        other = any(override.startswith("temporal=") for override in overrides)  # which has keys of its own
+        cfg = compose(*(each for each in tiny if not (other and each.startswith("temporal."))), *overrides)
         return build_translator(cfg, tokenizer, stream_shapes(clips)).eval()
 
     return make

@@ -301,6 +301,9 @@ class Recurrent(torch.nn.Module):
         back = self.back(x.gather(1, turned[..., None].expand_as(x)))[0]
         return torch.cat([self.forth(x)[0], back.gather(1, turned[..., None].expand_as(back))], 2), frames
 
+    def length(self, frames: int) -> int:
+        return frames
+
 
 def test_a_temporal_encoder_of_one_s_own_trains_exports_and_runs_live(
     entry: Any, trained: Callable[..., Path], tiny: list[str], inputs: list[Any], tmp_path: Path

@@ -31,6 +31,7 @@ ENTRIES = {
         "report",
         "board",
         "score",
+        "adapt",
         "__main__",
     )
 }

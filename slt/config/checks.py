@@ -19,7 +19,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-import slt.config.commands  # noqa: F401  Hydra finds the types by their import
+import slt.config.commands
+import slt.config.film_commands  # noqa: F401  Hydra finds the types by their import
 from slt.evaluation.settings import Conventions
 from slt.settings import value_fault
 from slt.text import near

@@ -17,6 +17,7 @@ FACTORIES = {
     "slt.synthetic.writing.corpus_folder",
     "slt.models.tokenizer.load_tokenizer",
     "slt.models.tokenizer.train_tokenizer",
+    "slt.evaluation.rewards.Reward",
 }
 # By these a configuration names this user's folders, which are no secret to them.
 FOLDERS = re.compile(r"\$\{oc\.env:(?:HOME|SLT_HOME)\}/")

@@ -5,6 +5,7 @@ T frames, N clips of the split, S streams. A new corpus is one class with what `
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -163,6 +164,14 @@ class Clips(Dataset[Sample]):
             sample.streams[name] = reader.finish(array, seen)
             sample.seen[name] = np.ascontiguousarray(seen)
         return sample
+
+    def take(self, places: NDArray[np.int64]) -> Clips:
+        """Return only the clips at some places."""
+        some = copy.copy(self)
+        for name in ("ids", "files", "texts", "steps", "frame_counts", "lengths"):
+            setattr(some, name, getattr(self, name)[places])
+        some.columns = {key: values[places] for key, values in self.columns.items()}
+        return some
 
     def read(self, index: int, name: str) -> Seen:
         """Return a stream of a clip as it lies in its file, nothing augmented."""

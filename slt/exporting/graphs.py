@@ -102,8 +102,10 @@ def fast_forms(module: nn.Module) -> nn.Module:
 def encoder_graph(translator: Translator, streams: Sequence[StreamSpec]) -> Exportable:
     """The encoder with its example."""
     names = [stream.name for stream in streams]
-    made = [torch.zeros(2, 5, *stream.shape, dtype=getattr(torch, stream.dtype)) for stream in streams]
-    masks = [torch.ones(2, 5, dtype=torch.bool) for _ in range(len(streams) + 1)]
+    stride: Any = translator.encoder.temporal.stride
+    length = max(5, stride + 1)  # more than one position is left
+    made = [torch.zeros(2, length, *stream.shape, dtype=getattr(torch, stream.dtype)) for stream in streams]
+    masks = [torch.ones(2, length, dtype=torch.bool) for _ in range(len(streams) + 1)]
     inputs: Named = [(stream.name, ("B", "T", *stream.shape)) for stream in streams]
     inputs += [(name, ("B", "T")) for name in (*(f"seen_{name}" for name in names), "frames")]
     hidden = translator.decoder.bridge.out_features
@@ -222,8 +224,14 @@ def to_program(graph: Exportable, path: Path) -> None:
     """Write a torch.export program, for AOTInductor, ExecuTorch and whatever else reads one.
 
     Of an encoder that shortens clips it takes those of which more than one step is left: torch.export makes another
-    program of a length of one.
+    program of a length of one. One with recurrent layers is a ValueError: it would be unrolled over the example's
+    frames, and read clips of that length alone.
     """
+    if any(isinstance(part, Recurrent) for part in graph.module.modules()):
+        raise ValueError(
+            "program=true: a program of recurrent layers (GRU, LSTM) has the length of one clip; set program=false, "
+            "ONNX and TorchScript have them for any length"
+        )
     shortest = getattr(graph.module, "stride", 0) + 1
     with _quiet():
         program = torch.export.export(

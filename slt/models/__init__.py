@@ -12,10 +12,13 @@ _MODULES = {
         "load_dinov2_backbone", "replace_with_dinov2",
     ),
     "decoder": ("TextSeq2SeqDecoder",),
-    "fusion": ("FuseConcatLinear", "FuseGated", "FuseMean"),
+    "fusion": ("FuseConcatLinear", "FuseCrossAttention", "FuseGated", "FuseMean"),
     "multistream": ("MultiStreamEncoder",),
     "projector": ("LinearProjector", "StreamProjector"),
-    "temporal": ("TransformerTemporal", "VisualHeadTemporal"),
+    "temporal": (
+        "BiGRUTemporal", "BiLSTMTemporal", "ConformerTemporal", "ConvTemporal", "TransformerTemporal",
+        "VisualHeadTemporal",
+    ),
     "translator": ("Translator",),
 }  # fmt: skip
 __all__ = [name for names in _MODULES.values() for name in names]

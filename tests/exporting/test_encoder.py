@@ -5,7 +5,6 @@ B clips, T frames.
 
 from __future__ import annotations
 
-import itertools
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,9 +19,14 @@ from torch import Tensor
 from slt.exporting import graphs
 from slt.inference.checkpoint import load_torchscript
 from slt.models import (
+    BiGRUTemporal,
+    BiLSTMTemporal,
+    ConformerTemporal,
     ConvSmall,
+    ConvTemporal,
     FeatureBackbone,
     FuseConcatLinear,
+    FuseCrossAttention,
     FuseGated,
     FuseMean,
     MultiStreamEncoder,
@@ -43,10 +47,27 @@ SHAPES = {
 }  # fmt: skip
 FUSIONS: dict[str, Callable[..., Any]] = {
     "concat": lambda streams: FuseConcatLinear(streams=streams, embed_dim=D, dropout=0.1),
+    "cross": lambda streams: FuseCrossAttention(
+        streams=streams, embed_dim=D, num_heads=2, window=1, guide=None, dropout=0.1
+    ),
+    "guided": lambda streams: FuseCrossAttention(
+        streams=streams, embed_dim=D, num_heads=2, window=2, guide=streams[-1], dropout=0.1
+    ),
     "gated": lambda streams: FuseGated(streams=streams, embed_dim=D, dropout=0.1),
     "mean": lambda streams: FuseMean(streams=streams, embed_dim=D),
 }
-LENGTHS = ((1, (1,)), (3, (2, 9, 5)), (2, (4, 4)))  # clips, frames of each
+ATTENTION: dict[str, Any] = {"embed_dim": D, "depth": 2, "num_heads": 2, "mlp_ratio": 2.0, "dropout": 0.1}
+RECURRENT: dict[str, Any] = {"embed_dim": D, "hidden": 6, "depth": 2, "dropout": 0.1}
+TEMPORALS: dict[str, Callable[[], torch.nn.Module]] = {
+    "transformer": lambda: TransformerTemporal(**ATTENTION, downsample=1),
+    "halved": lambda: TransformerTemporal(**ATTENTION, downsample=2),
+    "conv": lambda: ConvTemporal(embed_dim=D, layers=["K5", "P2", "K5", "P2"], padding="valid", dropout=0.1),
+    "same": lambda: ConvTemporal(embed_dim=D, layers=["P3", "K4"], padding="same", dropout=0.1),
+    "bigru": lambda: BiGRUTemporal(**RECURRENT, downsample=1),
+    "bilstm": lambda: BiLSTMTemporal(**RECURRENT, downsample=2),
+    "conformer": lambda: ConformerTemporal(**{**ATTENTION, "depth": 1}, kernel_size=5, downsample=2),
+}
+LENGTHS = ((1, (1,)), (3, (2, 21, 5)), (2, (4, 4)))  # clips, frames of each
 
 
 def backbone(kind: str) -> torch.nn.Module:
@@ -82,16 +103,14 @@ class Decoder(torch.nn.Module):
 class Model(torch.nn.Module):
     """An encoder of the named backbones, a stream each, and the end of the decoder that belongs to its graph."""
 
-    def __init__(self, kinds: Sequence[str], fusion: str, downsample: int, tied: dict[str, str]) -> None:
+    def __init__(self, kinds: Sequence[str], fusion: str, temporal: str, tied: dict[str, str]) -> None:
         super().__init__()
         made = {kind: backbone(kind) for kind in kinds}
         self.encoder = MultiStreamEncoder(
             backbones={**made, **{name: made[owner] for name, owner in tied.items()}},
             projector=lambda num_features: StreamProjector(num_features=num_features, embed_dim=D, dropout=0.1),
             fusion=FUSIONS[fusion],
-            temporal=TransformerTemporal(
-                embed_dim=D, depth=2, num_heads=2, mlp_ratio=2.0, dropout=0.1, downsample=downsample
-            ),
+            temporal=TEMPORALS[temporal](),
             tied=tied,
         )
         self.decoder = Decoder()
@@ -102,10 +121,10 @@ class Model(torch.nn.Module):
         return entered(*self.decoder.entrance, memory, present), present
 
 
-def build(kinds: Sequence[str], fusion: str, downsample: int, tied: dict[str, str] | None = None) -> Model:
+def build(kinds: Sequence[str], fusion: str, temporal: str, tied: dict[str, str] | None = None) -> Model:
     """The model and nothing random about it."""
     torch.manual_seed(0)
-    return Model(kinds, fusion, downsample, tied or {}).eval()
+    return Model(kinds, fusion, temporal, tied or {}).eval()
 
 
 def specs(model: Model) -> list[StreamSpec]:
@@ -167,9 +186,15 @@ def onnx_runner(model: Model, path: Path) -> Callable[..., Any]:
     )
 
 
-@pytest.mark.parametrize(("kind", "way"), [*zip(SHAPES, itertools.product(FUSIONS, (1, 2)), strict=True)])
-def test_every_backbone_fusion_and_downsample_gives_its_numbers_in_torchscript(
-    kind: str, way: tuple[str, int], tmp_path: Path
+WAYS = (
+    ("concat", "halved"), ("cross", "conv"), ("mean", "bilstm"), ("gated", "conformer"), ("guided", "same"),
+    ("gated", "bigru"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "way"), [*zip(SHAPES, WAYS, strict=True)])
+def test_every_backbone_fusion_and_temporal_encoder_gives_its_numbers_in_torchscript(
+    kind: str, way: tuple[str, str], tmp_path: Path
 ) -> None:
     model = build([kind, "features" if kind == "pose_mlp" else "pose_mlp"], *way)
     graph = exportable(model)
@@ -188,19 +213,24 @@ def test_torchscript_that_is_damaged_or_unpacks_to_much_is_named(tmp_path: Path,
 
 
 @pytest.mark.parametrize(
-    ("kinds", "tied", "fusion", "downsample"),
+    ("kinds", "tied", "fusion", "temporal"),
     [
-        (["conv_small", "pose_mlp"], {"mirrored": "conv_small"}, "gated", 2),
-        (["vit_small_patch16", "features"], {}, "concat", 1),
-        (["dinov2", "timm"], {}, "mean", 2),
-        (["pose_mlp"], {}, "gated", 1),
+        (["conv_small", "pose_mlp"], {"mirrored": "conv_small"}, "gated", "halved"),
+        (["vit_small_patch16", "features"], {}, "cross", "conformer"),
+        (["dinov2", "timm"], {}, "mean", "conv"),
+        (["pose_mlp"], {}, "concat", "bigru"),
     ],
 )
 def test_graph_gives_the_model_s_numbers(
-    kinds: list[str], tied: dict[str, str], fusion: str, downsample: int, tmp_path: Path
+    kinds: list[str], tied: dict[str, str], fusion: str, temporal: str, tmp_path: Path
 ) -> None:
-    model = build(kinds, fusion, downsample, tied)
+    model = build(kinds, fusion, temporal, tied)
     assert_same(model, onnx_runner(model, tmp_path / "encoder.onnx"))
+
+
+def test_a_program_of_recurrent_layers_is_refused_and_not_of_one_length(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="program=true: .*recurrent layers"):
+        graphs.to_program(exportable(build(["pose_mlp"], "mean", "bigru")), tmp_path / "encoder.pt2")
 
 
 def test_frames_that_were_not_seen_are_not_computed() -> None:

@@ -25,9 +25,9 @@ from slt.models.tokenizer import load_tokenizer, train_tokenizer
 from slt.training.checkpoint import load_checkpoint, load_weights, save_checkpoint
 
 SENTENCES = ["¿Dónde está la casa?", "Mañana el niño no compra pan.", "¡Qué lindo!"]
-T5 = {"d_model": 16, "d_kv": 6, "num_heads": 2, "d_ff": 32, "num_layers": 2, "num_decoder_layers": 3,
+T5 = {"d_model": 16, "d_kv": 6, "num_heads": 2, "d_ff": 32, "num_layers": 1, "num_decoder_layers": 2,
       "relative_attention_num_buckets": 8, "relative_attention_max_distance": 12}  # fmt: skip
-BART = {"d_model": 16, "encoder_layers": 2, "decoder_layers": 3, "encoder_attention_heads": 4,
+BART = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 2, "encoder_attention_heads": 4,
         "decoder_attention_heads": 2, "encoder_ffn_dim": 32, "decoder_ffn_dim": 24,
         "max_position_embeddings": 64}  # fmt: skip
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from slt.models.temporal.batch_norm import BatchNorm
+from slt.models.temporal.downsample import Frames
 from slt.models.temporal.transformer import sinusoidal_positions
 
 EPSILON = 1e-6  # of the layer norms
@@ -43,7 +44,7 @@ class VisualHeadTemporal(nn.Module):
         self.norm_out = nn.LayerNorm(embed_dim, eps=EPSILON)
         self.dropout = nn.Dropout(dropout)
 
-    def length(self, frames: int) -> int:
+    def length(self, frames: Frames) -> Frames:
         """Return how many positions are left of a clip of so many frames: all."""
         return frames
 
