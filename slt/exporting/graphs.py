@@ -102,7 +102,7 @@ def fast_forms(module: nn.Module) -> nn.Module:
 def encoder_graph(translator: Translator, streams: Sequence[StreamSpec]) -> Exportable:
     """The encoder with its example."""
     names = [stream.name for stream in streams]
-    stride: Any = translator.encoder.temporal.stride
+    stride = translator.encoder.stride
     length = max(5, stride + 1)  # more than one position is left
     made = [torch.zeros(2, length, *stream.shape, dtype=getattr(torch, stream.dtype)) for stream in streams]
     masks = [torch.ones(2, length, dtype=torch.bool) for _ in range(len(streams) + 1)]
