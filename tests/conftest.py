@@ -298,6 +298,8 @@ def published(tmp_path: Path) -> Callable[[str], Path]:
         folder = tmp_path / family
         pieces = [(piece, -2.0) for piece in "▁.,?!¿¡abcdefghijlmnopqrstuvxyzáéíóúñABCDEFGHIJLMNOPQRSTUVY"]
         specials = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+        if family == "llm":
+            return language_model(folder)
         if family == "byt5":
             tokenizer: Any = transformers.ByT5Tokenizer()
         elif family == "bart":
@@ -329,6 +331,25 @@ def published(tmp_path: Path) -> Callable[[str], Path]:
         return folder
 
     return make
+
+
+def language_model(folder: Path) -> Path:
+    """Write a tiny Qwen2 with its own tokenizer, which as published adds no token and pads with its end token."""
+    import tokenizers
+    import transformers
+
+    letters = ["<|endoftext|>", *sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())]
+    end = dict.fromkeys(("eos_token", "pad_token"), letters[0])
+    tokenizer = transformers.Qwen2Tokenizer(vocab={letter: i for i, letter in enumerate(letters)}, merges=[], **end)
+    tokenizer.save_pretrained(folder)
+    config = transformers.AutoConfig.for_model(
+        "qwen2", vocab_size=len(tokenizer), hidden_size=16, intermediate_size=32, num_hidden_layers=1,
+        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=1024, tie_word_embeddings=True,
+        bos_token_id=None, eos_token_id=0,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    return folder
 
 
 @dataclass

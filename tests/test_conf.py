@@ -35,7 +35,7 @@ OPTIONS = sorted(
 )
 OURS = ["lsa_t", "synthetic", "synthetic_hard"]  # in the layout; tests/corpora/ reads those of others
 
-PUBLISHED = ["t5", "mt5", "byt5", "bart", "mbart"]
+PUBLISHED = ["t5", "mt5", "byt5", "bart", "mbart", "t5_lora", "llm"]
 
 
 def options(group: str) -> list[str]:
@@ -95,14 +95,15 @@ def test_training_is_of_the_signers_asked_for_and_held_out_splits_are_whole(comp
 
 @pytest.mark.parametrize("option", options("backbone"))
 def test_every_backbone_is_built_for_the_stream_it_gets(compose, tiny, tokenizer, option):
-    shape = {"pose_mlp": [5, 3], "features": [12]}.get(option, [3, 40, 40] if option == "conv_small" else [3, 112, 112])
+    shapes = {"pose_mlp": [5, 3], "dsta": [25, 3], "features": [12], "conv_small": [3, 40, 40]}
+    shape = shapes.get(option, [3, 112, 112])
     kept = [override for override in tiny if not override.startswith("streams.")]
     weights = ["streams.face.weights=null"] if option == "dinov2" else []  # timm would download them
     cfg = compose(*kept, f"backbone@streams.face={option}", *weights)
     encoder = build_translator(cfg, tokenizer, {"face": shape}).encoder.eval()
     x = torch.zeros(1, 2, *shape, dtype=torch.uint8 if len(shape) == 3 else torch.float32)
     seen = torch.ones(1, 2, dtype=torch.bool)
-    assert encoder({"face": x}, {"face": seen}, seen)[0].shape == (1, 2, 16)
+    assert encoder({"face": x}, {"face": seen}, seen)[0].shape == (1, encoder.length(2), 16)
 
 
 @pytest.mark.parametrize("group", ["fusion", "temporal"])

@@ -30,6 +30,8 @@ MSKA = ("dataset.streams.pose.points=body_hands", "streams.pose.layers=[[8,8,4,3
 STAND_INS = {
     "mska": MSKA,
     "lsat_scratch": (), "lsat_dinov2_mt5": DINOV2, "lsat_signmusketeers": DINOV2,
+    "lsat_llm": ("backbone=conv_small", "streams.face.widths=[8,8]", "streams.left_hand.widths=[8,8]", "embed_dim=16",
+                 "temporal.depth=1", *(each for each in DINOV2 if "weights" not in each)),
     "pretrained": ("dataset.limit=8",),  # two of the tiny corpus's signers have no more
 }  # fmt: skip
 
@@ -87,8 +89,9 @@ def test_a_study_s_baseline_is_one_of_its_jobs_at_three_seeds(recipe):
 )
 def test_every_recipe_that_can_runs_two_steps(compose, entry, corpus, published, ran_already, recipe):
     overrides = [f"experiments={recipe}", f"dataset.root={corpus}", *TWO_STEPS, *STAND_INS.get(recipe, ())]
-    if "/decoder: mt5" in text_of(recipe):
-        overrides.append(f"decoder.pretrained={published('mt5')}")
+    for family in ("mt5", "llm"):
+        if f"/decoder: {family}" in text_of(recipe):
+            overrides.append(f"decoder.pretrained={published(family)}")
     job = compose(*overrides)
     job.study = None
     if job not in ran_already:  # several studies begin with the same job

@@ -148,7 +148,9 @@ def test_only_the_page_knows_gradio():
 
 
 def test_only_the_decoder_imports_transformers_models():
-    assert importers("transformers") == {f"slt/models/{name}.py" for name in ("decoder", "hugging_face", "tokenizer")}
+    assert importers("transformers") == {
+        f"slt/models/{name}.py" for name in ("caches", "causal", "decoder", "four_bit", "hugging_face", "tokenizer")
+    }
     taken = {name for module, name in imports(ROOT / "slt" / "text.py") if module.split(".")[0] == "transformers"}
     assert all(name and "Token" in name for name in taken)
 

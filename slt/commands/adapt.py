@@ -22,7 +22,7 @@ from slt.evaluation.report import Shown
 from slt.evaluation.results import write_results
 from slt.evaluation.settings import Conventions, Scoring
 from slt.evaluation.translation import translate
-from slt.models.adapters import add_adapters, linear_layers, merge_adapters
+from slt.models.adapters import add_adapters, has_adapters, linear_layers, merge_adapters
 from slt.models.tokenizer import Tokenize
 from slt.models.translator import Translator
 from slt.streams.batch import Batching
@@ -107,6 +107,8 @@ def signer_clips(cfg: DictConfig, trained: DictConfig) -> tuple[Clips, Clips, Cl
 def learn(cfg: DictConfig, translator: Translator, batches: TrainBatches, run: Run) -> None:
     """Train adapters on all linear layers of encoder and decoder, which then become part of the weights."""
     networks = [translator.encoder, translator.decoder]
+    if has_adapters(translator):
+        raise ValueError(f"checkpoint={cfg.checkpoint}: it has adapters already, which are not trained twice")
     for network in networks:
         add_adapters(network, rank=cfg.rank, alpha=cfg.alpha, layers=linear_layers(network))
     groups = parameter_groups(translator, lr=cfg.optimizer.lr, rates={})

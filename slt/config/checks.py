@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 
 import slt.config.commands
 import slt.config.film_commands  # noqa: F401  Hydra finds the types by their import
-from slt.evaluation.settings import Conventions
+from slt.evaluation.settings import Conventions, GlossLM
 from slt.settings import value_fault
 from slt.text import near
 from slt.training.dashboard import key_fault
@@ -46,6 +46,7 @@ def check(cfg: DictConfig) -> None:
     beams, nbest = _select(cfg, "evaluation.num_beams"), _select(cfg, "evaluation.nbest")
     if beams is not None and nbest is not None and nbest > beams:
         faults.append(f"evaluation.nbest={nbest} is above evaluation.num_beams={beams}: beams bound the n-best")
+    faults += _check_gloss_lm(_select(cfg, "evaluation.gloss_lm"), _select(cfg, "evaluation.gloss_beam"))
     if "devices" in cfg and not faults:
         faults += _check_processes(cfg)
     if "gloss_weight" in cfg:
@@ -99,6 +100,16 @@ def _check_scoring(dataset: DictConfig) -> list[str]:
         Conventions.of(given.get("scoring") if isinstance(given, Mapping) else None)
     except ValueError as error:
         return [f"dataset.{error}"]
+    return []
+
+
+def _check_gloss_lm(given: Any, width: int | None) -> list[str]:
+    try:
+        found = GlossLM.of(given)
+    except ValueError as error:
+        return [str(error)]
+    if found is not None and width is None:
+        return ["evaluation.gloss_lm is asked in the beam search: give evaluation.gloss_beam, its width, too"]
     return []
 
 

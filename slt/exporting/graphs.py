@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from slt.exporting.recurrent import OPERATORS, Recurrent
+from slt.models.causal import CausalDecoder
 from slt.models.decoder import TextSeq2SeqDecoder, entered
 from slt.models.signature import GraphSpec, StreamSpec, TensorSpec
 from slt.models.translator import Translator
@@ -54,7 +55,8 @@ class Encoder(nn.Module):
         self.stride = translator.encoder.stride
         self.encoder = fast_forms(translator.encoder)
         # Not the decoder whole: TorchScript would write its weights too.
-        self.norm, self.bridge, self.text_encoder = translator.decoder.entrance
+        entrance: tuple[nn.Module, nn.Module, Any] = translator.decoder.entrance
+        self.norm, self.bridge, self.text_encoder = entrance
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Each stream (B, T, ...), each one's seen marks (B, T), frames (B, T) -> (B, T', D) and its (B, T') mask."""
@@ -113,8 +115,13 @@ def encoder_graph(translator: Translator, streams: Sequence[StreamSpec]) -> Expo
     return _exportable(Encoder(translator, names), (*made, *masks), inputs, outputs)
 
 
-def decoder_graphs(decoder: TextSeq2SeqDecoder) -> dict[str, Exportable]:
+def decoder_graphs(decoder: TextSeq2SeqDecoder | CausalDecoder) -> dict[str, Exportable]:
     """What is computed once a clip (`cross`), and one step (`decoder`), with their examples."""
+    if isinstance(decoder, CausalDecoder):
+        raise ValueError(
+            "a run with decoder=llm is not exported: the graphs are those of cross-attention, which a causal language "
+            "model has not; evaluate it and use the demo from its checkpoint (python -m slt.demo model=RUN)"
+        )
     hidden, rows, past = decoder.bridge.out_features, 3, 2
     with torch.no_grad():
         cross = decoder.eval().start(torch.zeros(rows, 5, hidden))

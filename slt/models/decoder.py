@@ -5,37 +5,27 @@ Shape letters: B clips, T' frames after the temporal encoder, D model width, L t
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import (
-    AttentionInterface,
-    AttentionMaskInterface,
     DynamicCache,
     EncoderDecoderCache,
     GenerationConfig,
     PretrainedConfig,
     PreTrainedTokenizerBase,
 )
-from transformers.cache_utils import DynamicLayer
-from transformers.masking_utils import eager_mask
-from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
+from transformers.modeling_outputs import BaseModelOutput
 
-from slt.models.attention import attend, hiding, mixed_precision
+from slt.models.adapters import add_lora
+from slt.models.caches import ATTENTION, CACHE, CachedStep, as_cache, causal_mask, presence_mask, tensors_of, widened
 from slt.models.hugging_face import build, drop_encoder
-from slt.models.search import Floats, Found, Ids, Search, Tokens, search
-from slt.models.step import FORMS, FastStep, cast
+from slt.models.search import Found, Ids, Search, Tokens, search
+from slt.models.step import FORMS, FastStep
 from slt.text import near
-
-_ATTENTION = "slt"  # under which transformers' models find `_attention`
-NARROW = 512  # hidden size below which a processor searches in float32
-# What models call the cache that they are handed: transformers 5.24 renamed it.
-_CACHE = "cache" if "cache" in Seq2SeqLMOutput.__dataclass_fields__ else "past_key_values"
 
 
 class TextSeq2SeqDecoder(nn.Module):
@@ -71,7 +61,7 @@ class TextSeq2SeqDecoder(nn.Module):
     ) -> None:
         super().__init__()
         self.model: Any = build(architecture, pretrained, config, tokenizer)
-        self.model.set_attn_implementation(_ATTENTION)
+        self.model.set_attn_implementation(ATTENTION)
         # How to search is this run's to say: a published generation_config.json (BART's forbids repeated trigrams)
         # would have a hidden say, and be lost when the model is rebuilt from a checkpoint.
         self.model.generation_config = GenerationConfig()
@@ -101,8 +91,8 @@ class TextSeq2SeqDecoder(nn.Module):
         shifted = torch.cat([tokens.new_full((len(tokens), 1), self.tokens.start), tokens[:, :-1]], dim=1)
         return self.model(
             encoder_outputs=BaseModelOutput(last_hidden_state=self.encode(memory, present)),
-            attention_mask=_mask(present),
-            decoder_attention_mask=_causal(shifted),
+            attention_mask=presence_mask(present),
+            decoder_attention_mask=causal_mask(shifted),
             decoder_input_ids=shifted,
             use_cache=False,
         ).logits
@@ -132,7 +122,7 @@ class TextSeq2SeqDecoder(nn.Module):
         cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
         tokens = torch.full((hidden.shape[0], 1), self.tokens.start, device=hidden.device)
         self.write(tokens, hidden, None, cache)
-        return _tensors(cache.cross_attention_cache)
+        return tensors_of(cache.cross_attention_cache)
 
     def step(self, tokens: Tensor, present: Tensor, *cache: Tensor) -> tuple[Tensor, ...]:
         """Last tokens (N, 1), present (N, T') and a cache -> logits (N, V) and the longer part of the cache.
@@ -141,11 +131,11 @@ class TextSeq2SeqDecoder(nn.Module):
         the first step; what comes back is of length L + 1.
         """
         half = len(cache) // 2
-        both = EncoderDecoderCache(_cache(cache[half:]), _cache(cache[:half]))
+        both = EncoderDecoderCache(as_cache(cache[half:]), as_cache(cache[:half]))
         both.is_updated = dict.fromkeys(range(half // 2), True)
         # Keys and values of the cross-attention are in the cache: of what they are made of only the shape is looked at.
         hidden = torch.empty((*present.shape, self.bridge.out_features), device=tokens.device, dtype=cache[0].dtype)
-        return self.write(tokens, hidden, present, both), *_tensors(both.self_attention_cache)
+        return self.write(tokens, hidden, present, both), *tensors_of(both.self_attention_cache)
 
     def fast_step(self) -> FastStep | None:
         """`step` as a module of its own, with the weights of now, of the families that have a faster form of it."""
@@ -156,8 +146,8 @@ class TextSeq2SeqDecoder(nn.Module):
         """Logits (N, V) of what follows tokens (N, 1), by hidden (N, T', hidden size), present (N, T') and a cache."""
         return self.model(
             encoder_outputs=BaseModelOutput(last_hidden_state=hidden),
-            attention_mask=None if present is None else _mask(present),
-            decoder_input_ids=tokens, use_cache=True, **{_CACHE: cache},
+            attention_mask=None if present is None else presence_mask(present),
+            decoder_input_ids=tokens, use_cache=True, **{CACHE: cache},
         ).logits[:, -1]  # fmt: skip
 
     def generate(self, memory: Tensor, present: Tensor, options: Search, first: Ids | None = None) -> list[list[Found]]:
@@ -167,96 +157,34 @@ class TextSeq2SeqDecoder(nn.Module):
         """
         tokens = self.tokens if first is None else replace(self.tokens, forced_bos=first)
         self.check_length(memory)
-        with torch.inference_mode():
-            hidden = self.encode(memory, present)
-            around: Any = contextlib.nullcontext()
-            # Each step has a new shape, for which a processor's kernels of bfloat16 are made anew: of a narrow model
-            # that takes longer than its products do.
-            if hidden.device.type == "cpu" and hidden.shape[-1] < NARROW:
-                hidden, around = hidden.float(), torch.autocast("cpu", enabled=False)
-            with around:
-                return search(_Step(self, hidden, present), len(memory), tokens, options)
+        with torch.inference_mode(), widened(self.encode(memory, present)) as hidden:
+            # The fast form is made anew each time, because weights move in training.
+            step = CachedStep(self.fast_step() or self.step, present, self.start(hidden))
+            return search(step, len(memory), tokens, options)
+
+
+class AdaptedSeq2SeqDecoder(TextSeq2SeqDecoder):
+    """A `TextSeq2SeqDecoder` whose own weights stay as published: low-rank adapters learn beside them, norm and bridge.
+
+    SpaMo (Hwang et al. 2025, `t5_slt.py`) trains a Flan-T5 so, with rank 16 and alpha 32 on every `q` and `v`.
+
+    Args:
+        lora: `rank`, `alpha`, `targets` and `dropout` of `slt.models.adapters.add_lora`.
+        options: as of `TextSeq2SeqDecoder`.
+    """
+
+    def __init__(self, *, lora: Mapping[str, Any], **options: Any) -> None:
+        super().__init__(**options)
+        add_lora(self.model, lora)
+
+    def fast_step(self) -> None:
+        """None: the faster forms read the weights of plain products, without what is added to them."""
 
 
 def entered(norm: nn.Module, bridge: nn.Module, encoder: Any, memory: Tensor, present: Tensor) -> Tensor:
     """What `TextSeq2SeqDecoder.encode` computes, by its parts alone."""
     x = bridge(norm(memory))
-    return x if encoder is None else encoder(inputs_embeds=x, attention_mask=_mask(present)).last_hidden_state
-
-
-def _mask(present: Tensor) -> Tensor:
-    """(B, T') bool as what is added to scores (B, 1, 1, T').
-
-    Of bools transformers asks whether they hide anything at all, and the host would wait for a GPU's answer.
-    """
-    return hiding(~present)[:, None, None]
-
-
-def _causal(tokens: Tensor) -> Tensor:
-    """The mask of the past for tokens (B, L), (B, 1, L, L); see `_mask`."""
-    length = tokens.shape[1]
-    later = torch.ones(length, length, dtype=torch.bool, device=tokens.device).triu(1)
-    return hiding(later).expand(len(tokens), 1, length, length)
-
-
-def _attention(
-    module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, *, dropout: float = 0.0,
-    scaling: float | None = None, position_bias: Tensor | None = None, **_: Any,
-) -> tuple[Tensor, None]:  # fmt: skip
-    """`attend` as transformers' models call it; masks of ours hide the future too, so nothing is causal by itself."""
-    if position_bias is not None:
-        mask = position_bias if mask is None else position_bias + mask
-    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    return attend(query, key, value, mask, scale=scale, dropout=dropout).transpose(1, 2).contiguous(), None
-
-
-AttentionInterface.register(_ATTENTION, _attention)
-AttentionMaskInterface.register(_ATTENTION, eager_mask)  # of masks that are not ours
-
-
-class _Step:
-    """The decoder as the search asks it: one token for every hypothesis, keys and values of the past kept."""
-
-    def __init__(self, decoder: TextSeq2SeqDecoder, hidden: Tensor, present: Tensor) -> None:
-        fast = decoder.fast_step()  # made anew each time, because weights move in training
-        if fast is not None and (precision := mixed_precision(hidden.device)) is not None:
-            fast = cast(fast, precision)
-        self._step = fast or decoder.step
-        self._present, self._cross = present, decoder.start(hidden)
-        self._past = tuple(x[:, :, :0] for x in self._cross)
-
-    def __call__(self, tokens: Ids, order: Ids, count: int) -> tuple[Floats, Ids]:
-        """See `slt.models.search.Step`."""
-        rows, device = len(self._present), self._present.device
-        place = torch.from_numpy(order).to(device)
-        if len(order) != rows:  # clips keep their order, so as many rows as before are of the same clips
-            self._present, *cross = (x.index_select(0, place) for x in (self._present, *self._cross))
-            self._cross = tuple(cross)
-        if len(order) != rows or (order != np.arange(rows)).any():
-            self._past = tuple(x.index_select(0, place) for x in self._past)
-        last = torch.from_numpy(tokens)[:, None].to(device)
-        logits, *past = self._step(last, self._present, *self._cross, *self._past)
-        self._past = tuple(past)
-        log_probs = logits.float().log_softmax(-1)
-        # Of tokens alike, which half precision makes of many, greedy search takes the first, as transformers' does.
-        best = log_probs.max(-1, keepdim=True) if count == 1 else log_probs.topk(min(count, logits.shape[1]))
-        return best.values.cpu().numpy(), best.indices.cpu().numpy()
-
-
-def _cache(tensors: tuple[Tensor, ...]) -> DynamicCache:
-    """Key and value of each layer in turn as transformers' cache; its own constructor would copy them."""
-    cache = DynamicCache()
-    for key, value in zip(tensors[::2], tensors[1::2], strict=True):
-        layer = DynamicLayer()
-        layer.lazy_initialization(key, value)
-        layer.keys, layer.values = key, value
-        cache.layers.append(layer)
-    return cache
-
-
-def _tensors(cache: Any) -> tuple[Tensor, ...]:
-    """The inverse of `_cache`."""
-    return tuple(x for layer in cache.layers for x in (layer.keys, layer.values))
+    return x if encoder is None else encoder(inputs_embeds=x, attention_mask=presence_mask(present)).last_hidden_state
 
 
 def _check_model(settings: PretrainedConfig, max_tokens: int) -> None:

@@ -55,14 +55,17 @@ class TranslationLoss:
     The two are trained jointly as by Camgoz et al. 2020 (Sign Language Transformers, section 3.2), with CTC over the
     encoder's output. From random weights CTC stays on its plateau of blanks for hundreds of updates, so the first
     `flat_start` of them take the signs as evenly spread over the clip, as hidden-Markov recognisers are started.
-    Labels are smoothed as by Szegedy et al. 2016 (section 7).
+    Labels are smoothed as by Szegedy et al. 2016 (section 7). Without `sentence_weight` the signs alone are learned.
     """
 
     measures: ClassVar[Sequence[str]] = ("bleu", "chrf", "gloss_wer")
     translates: ClassVar[bool] = True
 
-    def __init__(self, *, label_smoothing: float, gloss_weight: float, flat_start: int) -> None:
+    def __init__(
+        self, *, label_smoothing: float, gloss_weight: float, flat_start: int, sentence_weight: float = 1.0
+    ) -> None:
         self.label_smoothing, self.gloss_weight, self.flat_start = label_smoothing, gloss_weight, flat_start
+        self.sentence_weight = sentence_weight
         self.place: dict[str, int] = {}
         self.step = 0
 
@@ -79,6 +82,8 @@ class TranslationLoss:
 
     def begin(self, model: Model, clips: Clips) -> None:
         self.place = {gloss: i for i, gloss in enumerate(model.glosses, start=BLANK + 1)}
+        if not (self.place and self.gloss_weight) and not self.sentence_weight:
+            raise ValueError("objective.sentence_weight=0: signs alone need glosses with a gloss_weight above 0")
         if self.place:
             name_too_short(clips, model.translator.encoder)
 
@@ -90,9 +95,11 @@ class TranslationLoss:
         assert batch.tokens is not None
         assert batch.tokens_mask is not None
         memory, present = model.encoder(batch.streams, batch.seen, batch.frames)
-        logits = model.decoder(memory, present, batch.tokens)
-        loss = sentence_loss(logits, batch.tokens, batch.tokens_mask, label_smoothing=self.label_smoothing)
-        loss = loss * share(batch.tokens_mask.sum() * batch.counts)
+        loss: Any = 0.0
+        if self.sentence_weight:
+            logits = model.decoder(memory, present, batch.tokens)
+            loss = sentence_loss(logits, batch.tokens, batch.tokens_mask, label_smoothing=self.label_smoothing)
+            loss = self.sentence_weight * loss * share(batch.tokens_mask.sum() * batch.counts)
         if self.gloss_weight and self.place:
             targets = [[self.place[gloss] for gloss in text.split()] for text in batch.glosses]
             flat = self.step < self.flat_start

@@ -40,7 +40,7 @@ streams:
   left_hand: {{_target_: slt.data.Crops, folder: hand_l, size: 32, jitter: 0.05, colour: 0.2, mirror: right_hand}}
   right_hand: {{_target_: slt.data.Crops, folder: hand_r, size: 32, jitter: 0.05, colour: 0.2, mirror: left_hand}}
   pose: {{_target_: slt.data.Landmarks, folder: pose, points: upper_body, jitter: 0.1, noise: 0.01}}
-augment: {{speed: [0.85, 1.15], frame_dropout: 0.05, stream_dropout: 0.05, mirror: 0.5}}
+augment: {{speed: [0.85, 1.15], warp: 0.0, frame_dropout: 0.05, stream_dropout: 0.05, mirror: 0.5}}
 """
 
 

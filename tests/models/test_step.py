@@ -185,7 +185,7 @@ def test_a_narrow_model_searches_in_float32_and_a_wide_one_as_it_was_told(
     start = decoder.start
     monkeypatch.setattr(decoder, "start", lambda hidden: [seen.append(hidden.dtype), start(hidden)][1])
     for narrow in (512, 1):
-        monkeypatch.setattr("slt.models.decoder.NARROW", narrow)
+        monkeypatch.setattr("slt.models.caches.NARROW", narrow)
         with torch.autocast("cpu", precision, enabled=precision is not None):
             found = decoder.generate(memory, present, options)
         assert [len(one) for one in found] == [2, 2]

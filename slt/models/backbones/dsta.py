@@ -71,7 +71,7 @@ class KeypointAttention(nn.Module):
         self.enter, self.layers = nn.ModuleDict(), nn.ModuleDict()
         for part, places in self.places.items():
             self.register_buffer(f"{part}_points", torch.tensor(places), persistent=False)
-            self.enter[part] = Pointwise(3, layers[0][0])
+            self.enter[part] = Pointwise(3, layers[0][0], 1)
             self.layers[part] = nn.ModuleList(
                 AttentionLayer(layer, num_points=len(places), num_heads=num_heads, dropout=dropout) for layer in layers
             )
@@ -97,7 +97,7 @@ class KeypointAttention(nn.Module):
 class Pointwise(nn.Module):
     """A convolution of single points, batch normalisation behind it; with a `stride` one frame in so many is left."""
 
-    def __init__(self, width_in: int, width_out: int, stride: int = 1) -> None:
+    def __init__(self, width_in: int, width_out: int, stride: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(width_in, width_out, 1, (stride, 1))
         self.norm = BatchNorm(width_out)
@@ -140,11 +140,11 @@ class AttentionLayer(nn.Module):
         self.scale = nn.Parameter(torch.ones(1, num_heads, 1, 1))
         self.always = nn.Parameter(torch.full((1, num_heads, num_points, num_points), 1 / num_points))
         self.drop = nn.Dropout(dropout)
-        self.join = Pointwise(width_in * num_heads, width)
-        self.feed = Pointwise(width, width)
+        self.join = Pointwise(width_in * num_heads, width, 1)
+        self.feed = Pointwise(width, width, 1)
         self.over_time = OverTime(width, kernel_size, stride)
         changes = width_in != width or stride != 1
-        self.around = nn.ModuleList(Pointwise(width_in, width) for _ in range(2 * changes))
+        self.around = nn.ModuleList(Pointwise(width_in, width, 1) for _ in range(2 * changes))
         self.along = Pointwise(width, width, stride) if changes else None
         names = sinusoidal_positions(num_points, width_in, torch.device("cpu"))
         self.register_buffer("names", names.T[None, :, None], persistent=False)
