@@ -52,7 +52,8 @@ def given(option: str, corpus: Path) -> list[str]:
 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_composes_and_its_target_accepts_its_keys(compose, corpus, option):
-    name = "pretrain" if option.startswith("objective/") else "train"
+    pretrains = "_target_: slt.pretraining." in (CONF / f"{option}.yaml").read_text(encoding="utf-8")
+    name = "pretrain" if pretrains else "train"
     check(compose(option.replace("/", "="), *given(option, corpus), name=name))
 
 

@@ -105,7 +105,7 @@ def test_the_teacher_learns_nothing_from_its_pupils() -> None:
 def test_evaluation_recognises_by_what_all_heads_agree_on(parts: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
 
-    def keep(scores: Any, present: Any, glosses: Any, *, width: int | None) -> list[dict[str, str]]:
+    def keep(scores: Any, present: Any, glosses: Any, **options: Any) -> list[dict[str, str]]:
         asked.append(scores)
         return [{"gloss_wer": "A"}] * len(present)
 
@@ -130,3 +130,13 @@ def test_what_cannot_bear_heads_of_parts_is_refused(parts: Any) -> None:
     model.encoder.backbones["pose"] = nn.Identity()
     with pytest.raises(ValueError, match=r"take backbone@streams\.pose=dsta"):
         loss.heads(model, ["A"])
+
+
+def test_an_update_waits_for_no_number(parts: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def ctc(logs: Any, targets: Any, lengths: list[int], counts: list[int], **_: Any) -> Any:
+        assert all(type(number) is int for number in (*lengths, *counts))
+        return logs.sum() * targets.sum()  # it has no form for tensors without values
+
+    monkeypatch.setattr(functional, "ctc_loss", ctc)
+    model, batch = parts.model.train().to("meta"), parts.batch.to(torch.device("meta"))
+    parts.objective(sentence_weight=1.0)(model, batch).backward()
