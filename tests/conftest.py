@@ -244,7 +244,7 @@ def clips(corpus: Path) -> Any:
 
     folders = {"face": "face", "left_hand": "hand_l", "right_hand": "hand_r"}
     readers: dict[str, Any] = {n: Crops(folder=f, size=CROPS, jitter=0.0, colour=0.0) for n, f in folders.items()}
-    readers["pose"] = Landmarks(folder="pose", points="upper_body", jitter=0.0, noise=0.0)
+    readers["pose"] = Landmarks(folder="pose", points="upper_body", normalise="shoulders", jitter=0.0, noise=0.0)
     return LsaTMultiStream(
         root=corpus, split="train", streams=readers, fps=None, max_frames=20, length_tolerance=0, augment=None, seed=1
     )

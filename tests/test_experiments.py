@@ -32,6 +32,7 @@ STAND_INS = {
     "lsat_scratch": (), "lsat_dinov2_mt5": DINOV2, "lsat_signmusketeers": DINOV2,
     "lsat_llm": ("backbone=conv_small", "streams.face.widths=[8,8]", "streams.left_hand.widths=[8,8]", "embed_dim=16",
                  "temporal.depth=1", *(each for each in DINOV2 if "weights" not in each)),
+    "keypoints_t5": ("dataset.streams.pose.points=upper_body", "embed_dim=16"),  # of the corpus and of the T5 there are
     "pretrained": ("dataset.limit=8",),  # two of the tiny corpus's signers have no more
 }  # fmt: skip
 
@@ -89,9 +90,8 @@ def test_a_study_s_baseline_is_one_of_its_jobs_at_three_seeds(recipe):
 )
 def test_every_recipe_that_can_runs_two_steps(compose, entry, corpus, published, ran_already, recipe):
     overrides = [f"experiments={recipe}", f"dataset.root={corpus}", *TWO_STEPS, *STAND_INS.get(recipe, ())]
-    for family in ("mt5", "llm"):
-        if f"/decoder: {family}" in text_of(recipe):
-            overrides.append(f"decoder.pretrained={published(family)}")
+    if family := re.search(r"/decoder: (m?t5|llm)$", text_of(recipe), re.MULTILINE):
+        overrides.append(f"decoder.pretrained={published(family[1])}")
     job = compose(*overrides)
     job.study = None
     if job not in ran_already:  # several studies begin with the same job

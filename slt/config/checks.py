@@ -159,6 +159,10 @@ def _check_extract(cfg: DictConfig) -> list[str]:
         faults.append(f"boxes={cfg.boxes} is read with signer=box only, came signer={cfg.signer}")
     if cfg.kind != "films" and cfg.fps is not None:
         faults.append(f"fps={cfg.fps}: only films are read at another rate; kind={cfg.kind} keeps its own")
+    if cfg.kind != "films" and cfg.points not in ("body", "body_hands"):
+        faults.append(
+            f"points={cfg.points}: only films are looked at for these; kind={cfg.kind} gives body_hands or body"
+        )
     if cfg.kind != "films" and cfg.mirrored:
         faults.append(f"mirrored=true: only pictures are turned over, kind={cfg.kind} holds none")
     return faults + (_check_targets(cfg, "landmarker", "extractor") if cfg.kind == "films" else [])

@@ -9,6 +9,8 @@ from hydra.core.config_store import ConfigStore
 from slt.config.commands import ExportSearch, Reading, Wandb
 from slt.settings import choice, keys, not_negative, positive
 
+POINTS = ("body", "body_hands", "holistic", "wholebody")  # of a pose
+
 
 @keys()
 class Captions:
@@ -54,7 +56,7 @@ class Extract(Reading):
     encoding: str = choice("raw", "jpeg")
     quality: int
     folders: dict[str, str]
-    points: str = choice("body", "body_hands")
+    points: str = choice(*POINTS)
     pose_format: bool
     report: bool
     report_worst: int = not_negative()
@@ -122,6 +124,7 @@ class Demo:
     headless: bool
     panel: bool
     record: str | None
+    points: str = choice(*POINTS)
     signer: str = choice("auto", "largest", "box")
     box: list[float] | None
     web: Web

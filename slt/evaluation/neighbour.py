@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from slt.corpora.clips import Clips
 from slt.evaluation.metrics import Score, gloss_wer, score
 from slt.evaluation.settings import AS_WRITTEN, Conventions
+from slt.streams.pose import Landmarks
 
 # On RWTH-BOSTON-104 (clips of 77 frames in the mean) 48 to 96 steps, and every frame, do equally well; 32 do worse.
 STEPS = 64
 BAND = 16  # steps by which two clips may run apart
 CANDIDATES = 200  # training clips, the nearest by means over eighths of the clip, that are aligned in full
 SPEED = 3.0  # weight of a step's change beside its position
-NOSE, ARMS, HANDS = 0, range(11, 23), (range(33, 54), range(54, 75))  # in MediaPipe's numbering; a hand's first: wrist
+ARMS = {"SHOULDER", "ELBOW", "WRIST", "PINKY", "INDEX", "THUMB"}  # of the body, on either side
 # Weight of a hand's points about its wrist: small beside an arm's way, and what tells most signs apart.
 HANDSHAPE = 3.0
 
@@ -113,21 +114,30 @@ def _described(clips: Clips, index: int, streams: list[str]) -> Floats:
     parts = []
     for name in streams:
         array, seen = clips.read(index, name)
-        parts.append(_moves(array, seen) if array.ndim == 3 else _steps(_filled(array, seen)))
+        reader = clips.streams[name]
+        parts.append(_moves(array, seen, reader) if isinstance(reader, Landmarks) else _steps(_filled(array, seen)))
     return np.concatenate(parts, axis=1).astype(np.float32)
 
 
-def _moves(pose: NDArray[Any], seen: NDArray[np.bool_]) -> NDArray[Any]:
-    """Key points (T, K, 3), seen (T,) -> positions about the nose and their change, (S, D)."""
+def _moves(pose: NDArray[Any], seen: NDArray[np.bool_], reader: Landmarks) -> NDArray[Any]:
+    """Key points (T, K, 3), seen (T,) -> positions about the nose and their change, (S, D).
+
+    Points with an origin of their own, as a hand's wrist, are taken about that; a skeleton without a nose has none.
+    """
+    skeleton = reader.skeleton
     there = seen[:, None] & (pose[..., 2] > 0)
-    nose = _filled(pose[:, NOSE, :2], there[:, NOSE])
+    nose = np.zeros_like(pose[:, 0, :2])
+    if "NOSE" in skeleton.points:
+        k = skeleton.points.index("NOSE")
+        nose = _filled(pose[:, k, :2], there[:, k])
 
     def placed(points: Sequence[int], about: NDArray[Any]) -> list[NDArray[Any]]:
-        known = [k for k in points if k < pose.shape[1]]
-        return [_filled(pose[:, k, :2], there[:, k]) - about if there[:, k].any() else 0 * nose for k in known]
+        return [_filled(pose[:, k, :2], there[:, k]) - about * reader.together[k] if there[:, k].any() else 0 * nose
+                for k in points]  # fmt: skip
 
-    places = placed(ARMS, nose)
-    for hand in HANDS:
+    body = next(iter(skeleton.parts.values()))
+    places = placed([k for k in body if skeleton.points[k].partition("_")[2] in ARMS], nose)
+    for hand in (skeleton.parts.get(part, ()) for part in ("left_hand", "right_hand")):
         for wrist in placed(hand[:1], nose):  # none in a skeleton without hands
             places += [wrist, *(HANDSHAPE * each for each in placed(hand[1:], nose + wrist))]
     steps = _steps(np.concatenate(places, axis=1))

@@ -8,16 +8,16 @@ from typing import Any
 
 _MODULES = {
     "backbones": (
-        "ConvSmall", "FeatureBackbone", "KeypointAttention", "PoseMLP", "TimmBackbone", "ViTLight", "ViTSmallPatch16",
-        "load_dinov2_backbone", "replace_with_dinov2",
+        "ConvSmall", "FeatureBackbone", "KeypointAttention", "PointBackbone", "PoseMLP", "TimmBackbone", "ViTLight",
+        "ViTSmallPatch16", "load_dinov2_backbone", "replace_with_dinov2",
     ),
     "causal": ("CausalDecoder",),
     "decoder": ("AdaptedSeq2SeqDecoder", "TextSeq2SeqDecoder"),
-    "fusion": ("FuseConcatLinear", "FuseCrossAttention", "FuseGated", "FuseMean"),
+    "fusion": ("FuseConcatLinear", "FuseCrossAttention", "FuseGated", "FuseMean", "FuseSingle"),
     "multistream": ("MultiStreamEncoder",),
-    "projector": ("LinearProjector", "StreamProjector"),
+    "projector": ("LinearGelu", "LinearProjector", "StreamProjector"),
     "temporal": (
-        "BiGRUTemporal", "BiLSTMTemporal", "ConformerTemporal", "ConvTemporal", "TransformerTemporal",
+        "BiGRUTemporal", "BiLSTMTemporal", "ConformerTemporal", "ConvTemporal", "NoTemporal", "TransformerTemporal",
         "VisualHeadTemporal",
     ),
     "translator": ("Translator",),

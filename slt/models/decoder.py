@@ -28,6 +28,23 @@ from slt.models.step import FORMS, FastStep
 from slt.text import near
 
 
+class Through(nn.Module):
+    """In the bridge's place: vectors that are as wide as the decoder's model already."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.in_features = self.out_features = width
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T', D) -> the same."""
+        if x.shape[-1] != self.in_features:
+            raise ValueError(
+                f"decoder.embed_dim=null takes vectors as wide as its model, {self.in_features}, came {x.shape[-1]}; "
+                "set embed_dim to that"
+            )
+        return x
+
+
 class TextSeq2SeqDecoder(nn.Module):
     """Any Hugging Face sequence-to-sequence model over a sequence of vectors instead of words.
 
@@ -35,7 +52,7 @@ class TextSeq2SeqDecoder(nn.Module):
     are handed to the cross-attention as they are, and the model's encoder layers are dropped.
 
     Args:
-        embed_dim: D of what comes in.
+        embed_dim: D of what comes in; None = the model's own hidden size, without norm and bridge before it.
         tokenizer: gives the vocabulary and the ids of the special tokens.
         architecture: transformers' `model_type` (t5, mt5, bart, mbart, ...) of a model built from scratch.
         pretrained: a hub name or local folder, weights and size as published; None builds from `config`.
@@ -50,7 +67,7 @@ class TextSeq2SeqDecoder(nn.Module):
     def __init__(
         self,
         *,
-        embed_dim: int,
+        embed_dim: int | None,
         tokenizer: PreTrainedTokenizerBase,
         architecture: str,
         pretrained: str | None,
@@ -75,8 +92,10 @@ class TextSeq2SeqDecoder(nn.Module):
             pad=int(tokenizer.pad_token_id),  # type: ignore[arg-type]
             forced_bos=None if language is None else language_id(tokenizer, language),
         )  # fmt: skip
-        self.norm = nn.LayerNorm(embed_dim)
-        self.bridge = nn.Linear(embed_dim, settings.hidden_size)
+        self.norm: nn.Module = nn.Identity() if embed_dim is None else nn.LayerNorm(embed_dim)
+        self.bridge: Any = (
+            Through(settings.hidden_size) if embed_dim is None else nn.Linear(embed_dim, settings.hidden_size)
+        )
         if not text_encoder:
             drop_encoder(self.model)
 

@@ -2,8 +2,8 @@
 
 Shape letters: B clips, T frames, S streams, D model width.
 
-All fusions take the streams as a mapping and share one rule: where a stream was not seen its content has no weight,
-and a learned embedding says that it is missing.
+All fusions take the streams as a mapping and share one rule: where a stream was not seen its content has no weight.
+Of several streams a learned embedding says that one is missing.
 """
 
 from __future__ import annotations
@@ -153,6 +153,23 @@ class FuseCrossAttention(nn.Module):
         times = times + torch.arange(2 * self.window + 1, device=x.device)
         beyond = torch.zeros_like(x[:, :1]).repeat(1, self.window, *[1] * (x.dim() - 2))
         return torch.cat([beyond, x, beyond], dim=1)[:, times].flatten(2, 3)
+
+
+class FuseSingle(nn.Module):
+    """Hands the only stream through, zero where it was not seen: a model of one stream needs no weight here."""
+
+    def __init__(self, *, streams: Sequence[str]) -> None:
+        super().__init__()
+        if len(streams) != 1:
+            raise ValueError(
+                f"fusion=single is for one stream, came {', '.join(streams)}; choose it with dataset.only=[NAME], or "
+                "take another fusion"
+            )
+        self.stream = streams[0]
+
+    def forward(self, projected: Mapping[str, Tensor], seen: Mapping[str, Tensor]) -> Tensor:
+        """Name -> (B, T, D) and name -> (B, T) bool -> (B, T, D)."""
+        return torch.where(seen[self.stream][..., None], projected[self.stream], 0.0)
 
 
 def _weighted(content: Tensor, weight: Tensor, there: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property, lru_cache
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
@@ -69,20 +69,64 @@ class Skeleton:
             of=self.whole,
         )  # fmt: skip
 
-    def check_file(self, landmarks: int, where: str) -> None:
-        """Raise ValueError, naming `where`, unless a file of so many points holds it: its whole, or its first part."""
-        whole = self.whole
-        part, points = next(iter(whole.parts.items()))
-        if landmarks not in (len(points), len(whole)):
+    def columns(self, file: Skeleton, where: str) -> NDArray[np.int64]:
+        """Return where its points stand in a file's skeleton, (K,); ValueError, naming `where`, for one without them.
+
+        Points are the same where their names are, in skeletons of which one holds all points of the other.
+        """
+        ours, theirs = {*self.whole.points}, {*file.points}
+        place = {name: n for n, name in enumerate(file.points)} if ours <= theirs or theirs <= ours else {}
+        if lacks := [name for name in self.points if name not in place]:
             raise ValueError(
-                f"{where}: a pose of {whole.name} has {len(points)} landmarks ({part}) or {len(whole)} "
-                f"({', '.join(whole.parts)}), came {landmarks}; convert it to this numbering"
+                f"{where}: its {len(file)} points are of the skeleton {file.name}, points={self.name} takes "
+                f"{lacks[0]} of {self.whole.name}; choose points that it has, or extract it anew"
             )
-        if self.places.max() >= landmarks:
+        return np.array([place[name] for name in self.points])
+
+    def own_origin(self, part: str) -> str | None:
+        """Return the name of the point that a part may be centred on by itself; None = it is of the body."""
+        place = self.whole.anchors.get(part)
+        return None if place is None else self.whole.points[place]
+
+    @cached_property
+    def apart(self) -> list[tuple[int, ...]]:
+        """The places of points that have an origin of their own: of each hand, and of face and irises together."""
+        groups: dict[str, tuple[int, ...]] = {}
+        for part, places in self.parts.items():
+            if (name := self.own_origin(part)) is not None:
+                groups[name] = groups.get(name, ()) + places
+        return [*groups.values()]
+
+
+def file_skeleton(stated: str, landmarks: int, where: str) -> Skeleton:
+    """Return the skeleton of a file's points, by the name that it states, "" = none.
+
+    Files of before state none: those are MediaPipe's 75 points, or its 33 of the body.
+    ValueError, naming `where`, for a name or number that cannot be.
+    """
+    if not stated:
+        if landmarks not in (len(MEDIAPIPE), BODY):
             raise ValueError(
-                f"{where}: points={self.name} takes landmarks up to number {self.places.max() + 1}, came {landmarks}; "
-                "use points=body"
+                f"{where}: a pose of {MEDIAPIPE.name} has {BODY} landmarks (body) or {len(MEDIAPIPE)} "
+                f"({', '.join(MEDIAPIPE.parts)}), came {landmarks}; convert it to this numbering, or state another in "
+                "its key `skeleton`"
             )
+        return MEDIAPIPE if landmarks == len(MEDIAPIPE) else find_skeleton("body")
+    try:
+        skeleton = _here(stated, Path.cwd())
+    except ValueError as error:
+        raise ValueError(f"{where}: key `skeleton`: {error}") from error
+    if landmarks != len(skeleton):
+        raise ValueError(
+            f"{where}: its skeleton {stated} has {len(skeleton)} landmarks, came {landmarks}; write it anew"
+        )
+    return skeleton
+
+
+@lru_cache(maxsize=64)
+def _here(name: str, folder: Path) -> Skeleton:
+    """A skeleton by the name that many files state, from `folder`."""
+    return find_skeleton(name)
 
 
 def find_skeleton(points: Points) -> Skeleton:
@@ -177,9 +221,3 @@ def _mirrored(points: Sequence[str], pairs: Sequence[tuple[int, int]]) -> NDArra
 
 MEDIAPIPE = find_skeleton("mediapipe_75")
 BODY, HAND = (len(MEDIAPIPE.parts[part]) for part in ("body", "left_hand"))
-
-
-@cache
-def first_points(count: int) -> Skeleton:
-    """Return the skeleton that a pose of an unnamed one is taken for: the first points of `MEDIAPIPE`."""
-    return MEDIAPIPE.subset(f"mediapipe_{count}", MEDIAPIPE.points[:count])

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from slt.files import write_json
 from slt.streams.arrays import write_pose
 from slt.streams.packed import write_packed
+from slt.streams.skeleton import MEDIAPIPE
 from slt.synthetic import drawing, motion
 from slt.synthetic.grammar import GRAMMARS, Meaning, sentences, signed
 from slt.synthetic.lexicon import lexicon
@@ -120,7 +121,7 @@ def write_clip(clip: Clip, folder: Path, recipe: Recipe, extractor: str) -> tupl
     for name, pictures in crops.items():
         write_packed(folder / name / f"{clip.name}.safetensors", pictures, seen[name], **packing)
     pose = _detected(film.pose, seen, noise, rng)
-    write_pose(folder / "pose" / f"{clip.name}.npz", pose, size=motion.PICTURE, seen=None)
+    write_pose(folder / "pose" / f"{clip.name}.npz", pose, size=motion.PICTURE, seen=None, skeleton=MEDIAPIPE.name)
     write_json(folder / "labels" / f"{clip.name}.json", _labels(clip, film))
     shares = {name: round(float(marks.mean()), 4) for name, marks in seen.items()}
     facts = {"video_id": clip.name, "extractor": "slt.synthetic", "version": GENERATOR, "fingerprint": extractor}

@@ -66,7 +66,7 @@ def dataset(root: Path, side: int, augment: dict | None) -> LsaTMultiStream:
         name: Crops(folder=folder, size=side, jitter=0.05, colour=0.1, mirror=MIRROR.get(name))
         for name, folder in FOLDERS.items()
     }
-    streams["pose"] = Landmarks(folder="pose", points="body", jitter=0.05, noise=0.01)
+    streams["pose"] = Landmarks(folder="pose", points="body", normalise="shoulders", jitter=0.05, noise=0.01)
     return LsaTMultiStream(
         root=root,
         split="train",

@@ -65,7 +65,7 @@ def readers(**keys) -> dict:
     options = {"size": 8, "jitter": 0.1, "colour": 0.2, **keys}
     mirror = {"left_hand": "right_hand", "right_hand": "left_hand"}
     streams: dict = {k: Crops(folder=folder, mirror=mirror.get(k), **options) for k, folder in FOLDERS.items()}
-    return {**streams, "pose": Landmarks(folder="pose", points="body", jitter=0.1, noise=0.01)}
+    return {**streams, "pose": Landmarks(folder="pose", points="body", normalise="shoulders", jitter=0.1, noise=0.01)}
 
 
 def dataset(root: Path, split: str = "train", **keys) -> LsaTMultiStream:
@@ -195,7 +195,7 @@ def test_an_augmented_sample_keeps_its_streams_together_and_its_masks_true(root)
 
 def test_without_any_strength_augmentation_changes_nothing(root):
     streams = readers(jitter=0, colour=0)
-    streams["pose"] = Landmarks(folder="pose", points="body", jitter=0, noise=0)
+    streams["pose"] = Landmarks(folder="pose", points="body", normalise="shoulders", jitter=0, noise=0)
     assert equal(dataset(root, streams=streams, augment=NOTHING)[1], dataset(root)[1])
 
 
@@ -217,7 +217,7 @@ def test_a_warped_clip_keeps_its_length_its_ends_and_the_order_of_its_frames():
 
 def test_a_mirrored_signer_has_hands_exchanged_and_pictures_flipped(root):
     streams = readers(jitter=0, colour=0)
-    streams["pose"] = Landmarks(folder="pose", points="body", jitter=0, noise=0)
+    streams["pose"] = Landmarks(folder="pose", points="body", normalise="shoulders", jitter=0, noise=0)
     plain = dataset(root)[1].streams
     mirrored = dataset(root, streams=streams, augment={**NOTHING, "mirror": 1.0})[1].streams
     assert (mirrored["left_hand"] == plain["right_hand"][..., ::-1]).all()

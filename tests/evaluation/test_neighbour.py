@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from slt.corpora.folder import LsaTMultiStream
-from slt.data import Features
+from slt.data import Features, Landmarks
 from slt.evaluation.neighbour import BAND, STEPS, _moves, nearest, neighbour_floor, warped
 
+POSE = Landmarks(folder="pose", points="upper_body", normalise="shoulders", jitter=0, noise=0)
+HANDS = Landmarks(folder="pose", points="body_hands", normalise="shoulders", jitter=0, noise=0)
 SAME: dict[str, Any] = {"bootstrap": 10, "seed": 1, "signers": None}
 
 
@@ -47,12 +49,12 @@ def test_where_the_signer_stands_and_frames_that_were_missed_change_nothing() ->
     moved, line = pose.copy(), pose.copy()
     moved[..., :2] += 7
     every = np.ones(20, bool)
-    assert _moves(moved, every) == pytest.approx(_moves(pose, every), abs=1e-9)
+    assert _moves(moved, every, POSE) == pytest.approx(_moves(pose, every, POSE), abs=1e-9)
     line[5] = (line[4] + line[6]) / 2
     gap = line.copy()
     gap[5] = 0
-    assert _moves(gap, np.arange(20) != 5) == pytest.approx(_moves(line, every))
-    assert np.isfinite(_moves(0 * pose, ~every)).all()
+    assert _moves(gap, np.arange(20) != 5, POSE) == pytest.approx(_moves(line, every, POSE))
+    assert np.isfinite(_moves(0 * pose, ~every, POSE)).all()
 
 
 def test_a_split_is_scored_by_its_neighbours_in_train_and_train_by_others(clips: Any) -> None:
@@ -97,6 +99,7 @@ class Paths:
         noise = 0.03 * draw.normal(size=(len(self.ids), 40, 30))
         waves = [np.sin(float(text.split()[2]) * times)[:, None] for text in self.texts]
         self.arrays = [np.concatenate(pair, axis=1) for pair in zip(waves, noise, strict=True)]
+        self.streams = {"vectors": Features(folder="vectors")}
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -123,5 +126,5 @@ def test_a_hand_s_own_points_weigh_more_than_where_its_arm_is() -> None:
     moved[:, 33:54, :2] += 0.1  # the whole hand
     shaped[:, 34:54, :2] += 0.1  # all but its wrist
     every = np.ones(20, bool)
-    far = [float(np.abs(_moves(each, every) - _moves(pose, every)).sum()) for each in (moved, shaped)]
+    far = [float(np.abs(_moves(each, every, HANDS) - _moves(pose, every, HANDS)).sum()) for each in (moved, shaped)]
     assert far == pytest.approx([STEPS * 2 * 0.1, STEPS * 20 * 2 * 0.1 * 3])

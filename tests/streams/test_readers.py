@@ -34,7 +34,7 @@ def write(root: Path, form: str, frames: np.ndarray) -> None:
 
 
 def landmarks(points: str = "body", jitter: float = 0.1, noise: float = 0.01) -> Landmarks:
-    return Landmarks(folder="pose", points=points, jitter=jitter, noise=noise)
+    return Landmarks(folder="pose", points=points, normalise="shoulders", jitter=jitter, noise=noise)
 
 
 def pose(frames: int = 5) -> np.ndarray:

@@ -14,7 +14,7 @@ from slt.drawing.skeleton import parts
 from slt.drawing.strip import filmstrip
 from slt.inference import OnnxTranslator
 from slt.inference.inputs import inputs_from_regions
-from slt.streams.skeleton import MEDIAPIPE, find_skeleton, first_points, spell_out
+from slt.streams.skeleton import MEDIAPIPE, file_skeleton, find_skeleton, spell_out
 
 ARMS = "of: mediapipe_75\npoints: [LEFT_ELBOW, LEFT_SHOULDER, RIGHT_SHOULDER, RIGHT_ELBOW, left_hand, right_hand]\n"
 FACE = """
@@ -31,10 +31,10 @@ def own(text: str, name: str, folder: str = "skeleton") -> str:
     return name
 
 
-@pytest.mark.parametrize("count", [25, 33, 75])
-def test_the_mirror_of_the_mirror_is_the_signer(count):
-    order = first_points(count).mirror_order
-    assert (order[order] == np.arange(count)).all()
+@pytest.mark.parametrize("name", ["upper_body", "body", "mediapipe_75"])
+def test_the_mirror_of_the_mirror_is_the_signer(name):
+    order = find_skeleton(name).mirror_order
+    assert (order[order] == np.arange(len(order))).all()
     assert order[0] == 0, "the nose stays"
     assert (order[11], order[15], order[9]) == (12, 16, 10)
 
@@ -94,18 +94,23 @@ def test_a_subset_keeps_its_points_bones_and_centre(name, count):
 
 @pytest.mark.parametrize("folder", ["skeleton", "conf/skeleton"])
 def test_a_subset_in_another_order_is_read_mirrored_and_drawn(folder):
-    reader = Landmarks(folder="pose", points=own(ARMS, "arms", folder), jitter=0, noise=0)
+    reader = Landmarks(folder="pose", points=own(ARMS, "arms", folder), normalise="shoulders", jitter=0, noise=0)
     assert reader.skeleton.places.tolist() == [13, 11, 12, 14, *range(33, 75)]
     assert reader.skeleton.mirror_order.tolist() == [3, 2, 1, 0, *range(25, 46), *range(4, 25)]
     pose = np.random.default_rng(0).uniform(0.3, 0.7, (4, 75, 3)).astype(np.float32)
-    array, seen = reader.from_regions("pose", [SimpleNamespace(points=p, size=(4, 3)) for p in pose], np.arange(4))
-    usual = Landmarks(folder="pose", points="body_hands", jitter=0, noise=0)
-    whole = usual.from_regions("pose", [SimpleNamespace(points=p, size=(4, 3)) for p in pose], np.arange(4)).array
+    array, seen = reader.from_regions(
+        "pose", [SimpleNamespace(pose=p, skeleton="", size=(4, 3)) for p in pose], np.arange(4)
+    )
+    usual = Landmarks(folder="pose", points="body_hands", normalise="shoulders", jitter=0, noise=0)
+    whole = usual.from_regions(
+        "pose", [SimpleNamespace(pose=p, skeleton="", size=(4, 3)) for p in pose], np.arange(4)
+    ).array
     assert (array == whole[:, reader.skeleton.places]).all()
     assert (reader.flip(array) == usual.flip(whole)[:, reader.skeleton.places]).all()
     assert {bone for part in parts(reader.skeleton) if part.name == "arm" for bone in part.bones} == {(1, 0), (2, 3)}
-    alike = [filmstrip({"pose": array}, {"pose": seen}, columns=4, skeletons=known)
-             for known in ({}, {"pose": reader.skeleton})]  # fmt: skip
+    other = MEDIAPIPE.subset("first", MEDIAPIPE.points[:46])
+    alike = [filmstrip({"pose": array}, {"pose": seen}, columns=4, skeletons={"pose": known})
+             for known in (other, reader.skeleton)]  # fmt: skip
     assert (alike[0] != alike[1]).any()
 
 
@@ -136,19 +141,38 @@ def test_a_name_of_this_folder_is_spelled_out_for_whoever_has_no_such_file():
 )
 def test_a_file_that_is_no_skeleton_is_named(text, message):
     with pytest.raises(ValueError, match=message):
-        Landmarks(folder="pose", points=own(text, "mine"), jitter=0, noise=0)
+        Landmarks(folder="pose", points=own(text, "mine"), normalise="shoulders", jitter=0, noise=0)
 
 
 @pytest.mark.parametrize(
-    ("points", "landmarks", "message"),
+    ("points", "stated", "landmarks", "message"),
     [
-        ("body", 17, "a.npz: a pose of mediapipe_75 has 33 landmarks .* came 17"),
-        ("body_hands", 33, "points=body_hands takes landmarks up to number 75, came 33; use points=body"),
+        ("body", "", 17, "a.npz: a pose of mediapipe_75 has 33 landmarks .* came 17"),
+        ("body_hands", "", 33, "its 33 points are of the skeleton body, points=body_hands takes LEFT_HAND_WRIST"),
+        ("lips", "", 75, "its 75 points are of the skeleton mediapipe_75, points=lips takes FACE_0 of mediapipe_553"),
+        ("youtube_asl_t5", "mediapipe_543", 543, "points=youtube_asl_t5 takes RIGHT_IRIS"),
+        ("unisign", "mediapipe_553", 553, "of the skeleton mediapipe_553, .* takes NOSE of coco_wholebody_133"),
+        ("body", "coco_wholebody_133", 133, "skeleton coco_wholebody_133, points=body takes NOSE of mediapipe_75"),
+        ("body", "mediapipe_543", 75, "its skeleton mediapipe_543 has 543 landmarks, came 75"),
+        ("body", "mediapipe_542", 542, "a.npz: key `skeleton`: points must be one of .*did you mean mediapipe_543"),
     ],
 )
-def test_a_pose_in_another_numbering_is_named(points, landmarks, message):
+def test_a_pose_of_another_skeleton_is_named(points, stated, landmarks, message):
     with pytest.raises(ValueError, match=message):
-        find_skeleton(points).check_file(landmarks, "a.npz")
+        find_skeleton(points).columns(file_skeleton(stated, landmarks, "a.npz"), "a.npz")
+
+
+@pytest.mark.parametrize(
+    ("points", "stated", "first"),
+    [("body_hands", "mediapipe_543", 501), ("lips", "mediapipe_543", 501), ("body_hands", "mediapipe_553", 511),
+     ("unisign", "coco_wholebody_133", 91), ("body_hands", "", 33)],
+)  # fmt: skip
+def test_points_are_found_by_name_in_a_larger_skeleton(points, stated, first):
+    skeleton = find_skeleton(points)
+    file = file_skeleton(stated, int(stated.rpartition("_")[2] or 75), "a.npz")
+    columns = skeleton.columns(file, "a.npz")
+    assert columns[skeleton.points.index("LEFT_HAND_WRIST")] == first
+    assert [file.points[place] for place in columns] == [*skeleton.points]
 
 
 def test_a_new_subset_trains_is_exported_and_read_live(entry: Any, tiny: list[str]):
@@ -163,7 +187,8 @@ def test_a_new_subset_trains_is_exported_and_read_live(entry: Any, tiny: list[st
     rng = np.random.default_rng(0)
     regions: list[Any] = [
         SimpleNamespace(
-            points=rng.uniform(0.3, 0.7, (75, 3)).astype(np.float32),
+            pose=rng.uniform(0.3, 0.7, (75, 3)).astype(np.float32),
+            skeleton="",
             crops={
                 name: rng.integers(0, 256, (40, 40, 3)).astype(np.uint8) for name in ("face", "left_hand", "right_hand")
             },

@@ -26,7 +26,7 @@ from slt.training.objective import sentence_loss
 SEARCH = Search(num_beams=1, length_penalty=1.0, max_tokens=3)
 MSKA = (
     "backbone@streams.pose=dsta", "streams.pose.layers=[[4,4,2,3,2],[4,6,2,3,2]]", "streams.pose.num_heads=1",
-    "dataset.only=[pose]", "fusion=mean", "temporal=visual_head", "temporal.hidden=8", "objective=mska",
+    "dataset.only=[pose]", "fusion=single", "temporal=visual_head", "temporal.hidden=8", "objective=mska",
     "objective.head.hidden=8", "projector._target_=slt.models.LinearProjector",
 )  # fmt: skip
 

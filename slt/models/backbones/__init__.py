@@ -16,7 +16,7 @@ from slt.models.backbones.images import (
     load_dinov2_backbone,
     replace_with_dinov2,
 )
-from slt.models.backbones.pose import PoseMLP
+from slt.models.backbones.pose import PointBackbone, PoseMLP
 from slt.models.backbones.weights import check_stream, form_of, pretrained_about
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "FeatureBackbone",
     "ImageBackbone",
     "KeypointAttention",
+    "PointBackbone",
     "PoseMLP",
     "TimmBackbone",
     "ViTLight",

@@ -147,13 +147,13 @@ class AttentionLayer(nn.Module):
         self.around = nn.ModuleList(Pointwise(width_in, width, 1) for _ in range(2 * changes))
         self.along = Pointwise(width, width, stride) if changes else None
         names = sinusoidal_positions(num_points, width_in, torch.device("cpu"))
-        self.register_buffer("names", names.T[None, :, None], persistent=False)
+        self.register_buffer("names", names.T.contiguous()[None, :, None], persistent=False)
 
     def forward(self, x: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
         """(B, C, T, V) and which frames there are, (B, T) bool -> (B, C', T', V) and (B, T')."""
         maps = self.drop(self.attention(x, present))
         # All channels and frames as rows of one product: each head's map would be copied for every channel else.
-        y = (x.flatten(1, 2)[:, None] @ maps).unflatten(2, (x.shape[1], -1)).flatten(1, 2)
+        y = (x.flatten(1, 2)[:, None] @ maps).unflatten(2, x.shape[1:3]).flatten(1, 2)
         y = functional.leaky_relu(self._around(0, x, present) + self.join(y, present), SLOPE)
         y = functional.leaky_relu(self._around(1, x, present) + self.feed(y, present), SLOPE)
         z, left = self.over_time(y, present)
@@ -175,8 +175,10 @@ class AttentionLayer(nn.Module):
 
 def normalised(norm: BatchNorm, x: Tensor, present: Tensor) -> Tensor:
     """(B, C, T, V) and which frames there are, (B, T) bool -> (B, C, T, V)."""
+    if not norm.training:  # as it lies: torch.export knows no length of what is flattened here
+        return functional.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)
     there = present[:, None, :, None].expand(-1, -1, -1, x.shape[3]).flatten(2)
-    return norm(x.flatten(2), there).unflatten(2, (-1, x.shape[3]))
+    return norm(x.flatten(2), there).unflatten(2, x.shape[2:])
 
 
 def places_of(skeleton: Skeleton, parts: Mapping[str, Sequence[str] | None]) -> dict[str, list[int]]:

@@ -7,11 +7,12 @@ those positions, at least one, and the mask that comes out says so.
 
 from slt.models.temporal.conformer import ConformerTemporal
 from slt.models.temporal.conv import ConvTemporal
+from slt.models.temporal.none import NoTemporal
 from slt.models.temporal.recurrent import BiGRUTemporal, BiLSTMTemporal
 from slt.models.temporal.transformer import TransformerTemporal, sinusoidal_positions
 from slt.models.temporal.visual_head import VisualHeadTemporal
 
 __all__ = [
-    "BiGRUTemporal", "BiLSTMTemporal", "ConformerTemporal", "ConvTemporal", "TransformerTemporal",
+    "BiGRUTemporal", "BiLSTMTemporal", "ConformerTemporal", "ConvTemporal", "NoTemporal", "TransformerTemporal",
     "VisualHeadTemporal", "sinusoidal_positions",
 ]  # fmt: skip
