@@ -19,7 +19,7 @@ MOVED = {
     "slt.text.train_tokenizer": "slt.models.tokenizer.train_tokenizer",
 }
 
-LANDMARKS = "slt.data.Landmarks"
+LANDMARKS = "slt.data.Landmarks"  # before there was a choice, its poses were normalised by the shoulders
 
 TRANSLATION = "slt.training.objective.TranslationLoss"  # once the only objective, by these keys of its run
 KEYS = ("label_smoothing", "gloss_weight", "flat_start")
@@ -28,15 +28,13 @@ KEYS = ("label_smoothing", "gloss_weight", "flat_start")
 def rename_targets(cfg: DictConfig) -> None:
     """Puts today's name in place of each `_target_` of before, at any depth, and says what went without saying."""
     for path, key, value in [*leaves(OmegaConf.to_container(cfg, resolve=False), "")]:
-        if key == "_target_" and str(value) in MOVED:
+        if key != "_target_":
+            continue
+        if str(value) in MOVED:
             OmegaConf.update(cfg, path[1:], MOVED[value])
-        node = path[1:].rpartition(".")[0]
-        if (
-            key == "_target_"
-            and MOVED.get(str(value), value) == LANDMARKS
-            and "normalise" not in OmegaConf.select(cfg, node)
-        ):
-            OmegaConf.update(cfg, f"{node}.normalise", "shoulders", force_add=True)  # once the only one
+        node = path[1:].removesuffix("._target_")
+        if MOVED.get(str(value), value) == LANDMARKS and "normalise" not in OmegaConf.select(cfg, node):
+            OmegaConf.update(cfg, f"{node}.normalise", "shoulders", force_add=True)
     if "gloss_weight" in cfg and "objective" not in cfg:
         known = {key: cfg[key] for key in KEYS}
         OmegaConf.update(cfg, "objective", {"_target_": TRANSLATION, **known}, force_add=True)

@@ -114,8 +114,8 @@ def _described(clips: Clips, index: int, streams: list[str]) -> Floats:
     parts = []
     for name in streams:
         array, seen = clips.read(index, name)
-        reader = clips.streams[name]
-        parts.append(_moves(array, seen, reader) if isinstance(reader, Landmarks) else _steps(_filled(array, seen)))
+        key_points: Any = clips.streams[name] if array.ndim == 3 else None
+        parts.append(_moves(array, seen, key_points) if key_points else _steps(_filled(array, seen)))
     return np.concatenate(parts, axis=1).astype(np.float32)
 
 
@@ -132,14 +132,14 @@ def _moves(pose: NDArray[Any], seen: NDArray[np.bool_], reader: Landmarks) -> ND
         nose = _filled(pose[:, k, :2], there[:, k])
 
     def placed(points: Sequence[int], about: NDArray[Any]) -> list[NDArray[Any]]:
-        return [_filled(pose[:, k, :2], there[:, k]) - about * reader.together[k] if there[:, k].any() else 0 * nose
-                for k in points]  # fmt: skip
+        return [_filled(pose[:, k, :2], there[:, k]) - about if there[:, k].any() else 0 * nose for k in points]
 
     body = next(iter(skeleton.parts.values()))
     places = placed([k for k in body if skeleton.points[k].partition("_")[2] in ARMS], nose)
     for hand in (skeleton.parts.get(part, ()) for part in ("left_hand", "right_hand")):
-        for wrist in placed(hand[:1], nose):  # none in a skeleton without hands
-            places += [wrist, *(HANDSHAPE * each for each in placed(hand[1:], nose + wrist))]
+        origin = nose * reader.together[[*hand[:1]]].all()  # a hand's own is its origin already
+        for wrist in placed(hand[:1], origin):  # none in a skeleton without hands
+            places += [wrist, *(HANDSHAPE * each for each in placed(hand[1:], origin + wrist))]
     steps = _steps(np.concatenate(places, axis=1))
     return np.concatenate([steps, SPEED * np.gradient(steps, axis=0)], axis=1)
 

@@ -37,7 +37,7 @@ streams:
 def mixed(corpus: Path) -> Any:
     """Mixtures of the embedded corpus with itself, by split and whatever else is given."""
     pose = {"pose": Landmarks(folder="pose", points="upper_body", normalise="shoulders", jitter=0.1, noise=0.01)}
-    augment = {"speed": [0.8, 1.2], "frame_dropout": 0.1, "stream_dropout": 0, "mirror": 0}
+    augment = {"speed": [0.8, 1.2], "warp": 0.0, "frame_dropout": 0.1, "stream_dropout": 0, "mirror": 0}
     part = partial(LsaTMultiStream, root=corpus, streams=pose, length_tolerance=0, augment=augment, seed=1)
 
     def make(split: str, **keys: Any) -> Mixture:

@@ -46,7 +46,7 @@ def build(words: Any) -> Translator:
         embed_dim=None, tokenizer=words, architecture="t5", pretrained=None, config=SIZES, text_encoder=True,
         language=None, max_tokens=40,
     )  # fmt: skip
-    return Translator(encoder=encoder, decoder=decoder, num_glosses=0).eval()
+    return Translator(encoder=encoder, decoder=decoder, heads={}).eval()
 
 
 class Entrance(nn.Module):
