@@ -52,7 +52,8 @@ def given(option: str, corpus: Path) -> list[str]:
 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_composes_and_its_target_accepts_its_keys(compose, corpus, option):
-    name = {"objective": "pretrain", "extractor": "extract"}.get(option.split("/")[0], "train")
+    pretrains = "_target_: slt.pretraining." in (CONF / f"{option}.yaml").read_text(encoding="utf-8")
+    name = "pretrain" if pretrains else {"extractor": "extract"}.get(option.split("/")[0], "train")
     beside = [f"source={corpus}", "out=new"] if name == "extract" else given(option, corpus)
     check(compose(option.replace("/", "="), *beside, name=name))
 
@@ -96,7 +97,14 @@ def test_training_is_of_the_signers_asked_for_and_held_out_splits_are_whole(comp
 
 @pytest.mark.parametrize("option", options("backbone"))
 def test_every_backbone_is_built_for_the_stream_it_gets(compose, tiny, tokenizer, option):
-    shapes = {"pose_mlp": [5, 3], "points": [5, 3], "stgcn": [25, 3], "features": [12], "conv_small": [3, 40, 40]}
+    shapes = {
+        "pose_mlp": [5, 3],
+        "points": [5, 3],
+        "stgcn": [25, 3],
+        "dsta": [25, 3],
+        "features": [12],
+        "conv_small": [3, 40, 40],
+    }
     shape = shapes.get(option, [3, 112, 112])
     kept = [override for override in tiny if not override.startswith("streams.")]
     weights = ["streams.face.weights=null"] if option == "dinov2" else []  # timm would download them
@@ -104,7 +112,7 @@ def test_every_backbone_is_built_for_the_stream_it_gets(compose, tiny, tokenizer
     encoder = build_translator(cfg, tokenizer, {"face": shape}).encoder.eval()
     x = torch.zeros(1, 2, *shape, dtype=torch.uint8 if len(shape) == 3 else torch.float32)
     seen = torch.ones(1, 2, dtype=torch.bool)
-    assert encoder({"face": x}, {"face": seen}, seen)[0].shape == (1, 2, 16)
+    assert encoder({"face": x}, {"face": seen}, seen)[0].shape == (1, encoder.length(2), 16)
 
 
 @pytest.mark.parametrize("group", ["fusion", "temporal"])

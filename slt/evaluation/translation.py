@@ -16,6 +16,7 @@ from slt.evaluation.metrics import bleu, chrf
 from slt.evaluation.prediction import Prediction
 from slt.evaluation.recognition import Language, recognise
 from slt.evaluation.settings import AS_WRITTEN, Conventions
+from slt.models.heads import agreed, sign_scores
 from slt.models.search import Search
 from slt.models.tokenizer import decode, languages
 from slt.models.trained import Model
@@ -76,12 +77,13 @@ def _translated(
     """The predictions of a batch, the cross entropy of its tokens in nats, and how many these are."""
     translator = model.translator
     with compute.autocast():
-        memory, present = translator.encoder(batch.streams, batch.seen, batch.frames)
+        features: dict[str, Tensor] = {}
+        memory, present = translator.encoder(batch.streams, batch.seen, batch.frames, features)
         logits = translator.decoder(memory, present, batch.tokens)
         found = translator.decoder.generate(memory, present, search, languages(model.tokenizer, batch.languages))
         signs = None
-        if "gloss" in translator.heads and any(batch.glosses):
-            signs = recognise(translator.heads["gloss"](memory), present, model.glosses, **recognised)
+        if any(batch.glosses) and (scores := sign_scores(translator.heads, memory, present, features)):
+            signs = recognise(agreed([*scores.values()]), present, model.glosses, **recognised)
     mask = batch.tokens_mask
     assert batch.tokens is not None
     assert mask is not None

@@ -55,7 +55,7 @@ class Encoder(nn.Module):
     def __init__(self, translator: Translator, streams: Sequence[str]) -> None:
         super().__init__()
         self.streams = tuple(streams)
-        self.stride = translator.encoder.temporal.stride
+        self.stride = translator.encoder.stride
         self.encoder = fast_forms(translator.encoder)
         # Not the decoder whole: TorchScript would write its weights too.
         entrance: tuple[nn.Module, nn.Module, Any] = translator.decoder.entrance
@@ -112,7 +112,7 @@ def fast_forms(module: nn.Module) -> nn.Module:
 def encoder_graph(translator: Translator, streams: Sequence[StreamSpec]) -> Exportable:
     """The encoder with its example."""
     names = [stream.name for stream in streams]
-    stride: Any = translator.encoder.temporal.stride
+    stride = translator.encoder.stride
     length = max(5, stride + 1)  # more than one position is left
     made = [torch.zeros(2, length, *stream.shape, dtype=getattr(torch, stream.dtype)) for stream in streams]
     masks = [torch.ones(2, length, dtype=torch.bool) for _ in range(len(streams) + 1)]

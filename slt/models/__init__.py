@@ -8,16 +8,17 @@ from typing import Any
 
 _MODULES = {
     "backbones": (
-        "ConvSmall", "FeatureBackbone", "PointBackbone", "PoseMLP", "SkeletonGraph", "TimmBackbone", "ViTLight",
-        "ViTSmallPatch16", "load_dinov2_backbone", "replace_with_dinov2",
+        "ConvSmall", "FeatureBackbone", "KeypointAttention", "PointBackbone", "PoseMLP", "SkeletonGraph",
+        "TimmBackbone", "ViTLight", "ViTSmallPatch16", "load_dinov2_backbone", "replace_with_dinov2",
     ),
     "causal": ("CausalDecoder",),
     "decoder": ("AdaptedSeq2SeqDecoder", "TextSeq2SeqDecoder"),
     "fusion": ("FuseConcatLinear", "FuseCrossAttention", "FuseGated", "FuseMean", "FuseSingle"),
     "multistream": ("MultiStreamEncoder",),
-    "projector": ("LinearGelu", "StreamProjector"),
+    "projector": ("LinearGelu", "LinearProjector", "StreamProjector"),
     "temporal": (
         "BiGRUTemporal", "BiLSTMTemporal", "ConformerTemporal", "ConvTemporal", "NoTemporal", "TransformerTemporal",
+        "VisualHeadTemporal",
     ),
     "translator": ("Translator",),
 }  # fmt: skip

@@ -34,3 +34,16 @@ class StreamProjector(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, F) -> (B, T, D)."""
         return self.dropout(self.linear(self.norm(x)))
+
+
+class LinearProjector(nn.Module):
+    """Projects one stream, without a norm before: for a temporal encoder that begins with one."""
+
+    def __init__(self, *, num_features: int, embed_dim: int, dropout: float) -> None:
+        super().__init__()
+        self.linear = nn.Linear(num_features, embed_dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, F) -> (B, T, D)."""
+        return self.dropout(self.linear(x))

@@ -85,7 +85,7 @@ class TranslationLoss:
         if not (self.place and self.gloss_weight) and not self.sentence_weight:
             raise ValueError("objective.sentence_weight=0: signs alone need glosses with a gloss_weight above 0")
         if self.place:
-            name_too_short(clips, model.translator.encoder.temporal)
+            name_too_short(clips, model.translator.encoder)
 
     def after_step(self, step: int) -> None:
         self.step = step
@@ -103,8 +103,7 @@ class TranslationLoss:
         if self.gloss_weight and self.place:
             targets = [[self.place[gloss] for gloss in text.split()] for text in batch.glosses]
             flat = self.step < self.flat_start
-            temporal: Any = model.encoder.temporal
-            lengths = [temporal.length(frames) for frames in batch.lengths]
+            lengths = [model.encoder.length(frames) for frames in batch.lengths]
             signs = gloss_loss(model.heads["gloss"](memory).float(), present, lengths, targets, flat=flat)
             items = present.sum() if flat else torch.full_like(present.sum(), len(targets))
             loss = loss + self.gloss_weight * signs * share(items * batch.counts)
@@ -123,13 +122,19 @@ def masked_cross_entropy(scores: Tensor, classes: Tensor, mask: Tensor, *, label
 
 
 def gloss_loss(
-    scores: Tensor, present: Tensor, lengths: Sequence[int], targets: Sequence[Sequence[int]], *, flat: bool
+    scores: Tensor,
+    present: Tensor,
+    lengths: Sequence[int],
+    targets: Sequence[Sequence[int]],
+    *,
+    flat: bool,
+    reduction: str = "mean",
 ) -> Tensor:
     """Recognition loss of scores (B, T', G), present (B, T') of these `lengths`, and the gloss classes in signed order.
 
     Nats a gloss (CTC; Graves et al. 2006) or, where `flat`, a frame: cross entropy with the signs spread evenly. A clip
     with fewer frames than CTC needs for its glosses (one each, and a blank between equal neighbours) adds nothing
-    instead of infinity.
+    instead of infinity. With `reduction` sum CTC's is that of the clips' nats, whatever their glosses.
     """
     device = scores.device
     if flat:
@@ -146,14 +151,14 @@ def gloss_loss(
     glosses: Any = [len(classes) for classes in targets]
     loss = functional.ctc_loss(
         scores.log_softmax(dim=2).transpose(0, 1).to(device), flattened.to(device, non_blocking=True), frames, glosses,
-        blank=BLANK, zero_infinity=True,
+        blank=BLANK, zero_infinity=True, reduction=reduction,
     )  # fmt: skip
     return loss.to(scores.device)
 
 
-def name_too_short(clips: Clips, temporal: nn.Module) -> list[str]:
+def name_too_short(clips: Clips, encoder: nn.Module) -> list[str]:
     """Warns, once for the split, of clips with glosses that CTC cannot teach from, and returns their ids."""
-    length: Any = temporal.length
+    length: Any = encoder.length
     short = []
     for name, gloss, frames in zip(clips.ids, clips.columns["gloss"], clips.lengths.tolist(), strict=True):
         signs = gloss.split()

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from slt.models import SkeletonGraph
-from slt.models.backbones.stgcn import SeenBatchNorm
+from slt.models.batch_norm import BatchNorm
 from slt.streams.skeleton import find_skeleton
 
 TOY = {
@@ -164,7 +164,7 @@ def test_a_clip_gives_the_same_features_alone_and_padded():
 def test_batch_statistics_are_those_of_the_frames_that_there_are():
     torch.manual_seed(2)
     x, present = torch.randn(2, 3, 5, 4) * 3 + 1, clips()[1][:, None, :, None]
-    ours, theirs = SeenBatchNorm(3), nn.BatchNorm2d(3)
+    ours, theirs = BatchNorm(3), nn.BatchNorm2d(3)
     there = x.permute(0, 2, 3, 1)[present[:, 0, :, 0]]  # (frames, V, C)
     came = ours(torch.where(present, x, 99.0), present).permute(0, 2, 3, 1)[present[:, 0, :, 0]]
     torch.testing.assert_close(came, theirs(there.permute(0, 2, 1)[..., None]).squeeze(3).permute(0, 2, 1))

@@ -12,8 +12,8 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from slt.models import BiGRUTemporal, BiLSTMTemporal, ConformerTemporal, ConvTemporal
+from slt.models.batch_norm import BatchNorm
 from slt.models.temporal import sinusoidal_positions
-from slt.models.temporal.batch_norm import BatchNorm
 
 
 def conv(width: int, padding: str = "valid") -> ConvTemporal:

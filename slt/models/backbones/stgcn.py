@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from slt.models.batch_norm import BatchNorm
 from slt.streams.skeleton import Points, Skeleton, find_skeleton
 
 HOPS = 2  # a point itself, and those that a bone joins to it, each with weights of their own
@@ -126,14 +127,14 @@ class GraphBlock(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(width_in, width_out * HOPS, 1)
         self.graph = nn.Parameter(graph.clone())
-        self.norm = SeenBatchNorm(width_out)
+        self.norm = BatchNorm(width_out)
         self.over_time, self.norm_time = None, None
         if kernel_size > 1:
             self.over_time = nn.Conv2d(width_out, width_out, (kernel_size, 1), padding=(kernel_size // 2, 0))
-            self.norm_time = SeenBatchNorm(width_out)
+            self.norm_time = BatchNorm(width_out)
         self.shortcut, self.norm_shortcut = None, None
         if width_in != width_out:
-            self.shortcut, self.norm_shortcut = nn.Conv2d(width_in, width_out, 1), SeenBatchNorm(width_out)
+            self.shortcut, self.norm_shortcut = nn.Conv2d(width_in, width_out, 1), BatchNorm(width_out)
 
     def forward(self, x: Tensor, present: Tensor) -> Tensor:
         """(B, C, T, V) and which frames there are, (B, 1, T, 1) bool -> (B, C', T, V)."""
@@ -145,30 +146,6 @@ class GraphBlock(nn.Module):
         if self.over_time is not None and self.norm_time is not None:
             x = self.norm_time(self.over_time(torch.where(present, x, 0.0)), present)
         return functional.relu(x + around)
-
-
-class SeenBatchNorm(nn.BatchNorm2d):
-    """Batch normalisation with the statistics of the frames that there are: padding must not change a clip."""
-
-    def forward(self, x: Tensor, present: Tensor) -> Tensor:  # type: ignore[override]
-        """(B, C, T, V) and which frames there are, (B, 1, T, 1) bool -> (B, C, T, V)."""
-        if not self.training:
-            return super().forward(x)
-        assert self.running_mean is not None
-        assert self.running_var is not None
-        assert self.momentum is not None
-        whole, weight = x.float(), present.float()
-        count = weight.sum() * x.shape[3]
-        some = count.clamp(min=1)
-        mean = (whole * weight).sum((0, 2, 3)) / some
-        apart = whole - mean[:, None, None]
-        variance = (apart.square() * weight).sum((0, 2, 3)) / some
-        with torch.no_grad():
-            step = self.momentum * (count > 0)  # a batch without any frame teaches nothing
-            self.running_mean.lerp_(mean, step)
-            self.running_var.lerp_(variance * some / (some - 1).clamp(min=1), step)
-        scale = self.weight * (variance + self.eps).rsqrt()
-        return (apart * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
 
 
 def places_of(skeleton: Skeleton) -> dict[str, list[int]]:

@@ -10,8 +10,9 @@ from slt.models.temporal.conv import ConvTemporal
 from slt.models.temporal.none import NoTemporal
 from slt.models.temporal.recurrent import BiGRUTemporal, BiLSTMTemporal
 from slt.models.temporal.transformer import TransformerTemporal, sinusoidal_positions
+from slt.models.temporal.visual_head import VisualHeadTemporal
 
 __all__ = [
     "BiGRUTemporal", "BiLSTMTemporal", "ConformerTemporal", "ConvTemporal", "NoTemporal", "TransformerTemporal",
-    "sinusoidal_positions",
+    "VisualHeadTemporal", "sinusoidal_positions",
 ]  # fmt: skip

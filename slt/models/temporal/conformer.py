@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from slt.models.attention import hiding
-from slt.models.temporal.batch_norm import BatchNorm
+from slt.models.batch_norm import BatchNorm
 from slt.models.temporal.downsample import Frames, downsampling
 from slt.models.temporal.transformer import Attention, sinusoidal_positions
 

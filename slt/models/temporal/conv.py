@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from slt.models.temporal.batch_norm import BatchNorm
+from slt.models.batch_norm import BatchNorm
 from slt.models.temporal.downsample import Frames
 
 

@@ -13,7 +13,7 @@ class NoTemporal(nn.Module):
     stride = 1  # frames to one position
 
     def length(self, frames: Frames) -> Frames:
-        """Return how many positions are left of a clip of so many frames."""
+        """Return how many positions are left of a clip of so many frames: all."""
         return frames
 
     def forward(self, x: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
