@@ -59,7 +59,7 @@ class RewardLoss(TranslationLoss):
                 f"objective.candidates={candidates}: 2 or more expected, or there is nothing to choose from"
             )
         self.reward, self.candidates, self.sharpness = reward, candidates, sharpness
-        self.kl_weight, self.sentence_weight = kl_weight, sentence_weight
+        self.kl_weight, self.own_weight = kl_weight, sentence_weight  # the parent's is within its loss
         self.model: Model | None = None
         self.before: Translator | None = None
         self._last: dict[str, Tensor] = {}
@@ -94,7 +94,7 @@ class RewardLoss(TranslationLoss):
             self._last["distance"] = apart.detach()
             loss = loss + self.kl_weight * apart
         loss = loss * share(batch.frames.any(1).sum() * batch.counts)
-        return loss + self.sentence_weight * super().__call__(model, batch) if self.sentence_weight else loss
+        return loss + self.own_weight * super().__call__(model, batch) if self.own_weight else loss
 
     def _candidates(self, model: Translator, batch: Batch) -> tuple[Tensor, Tensor]:
         """Tokens (N, L) of the candidates of all clips, padded, and their rewards (B, K)."""
