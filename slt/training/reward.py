@@ -81,7 +81,8 @@ class RewardLoss(TranslationLoss):
         memory, present = model.encoder(batch.streams, batch.seen, batch.frames)
         each = torch.arange(len(batch), device=memory.device).repeat_interleave(self.candidates)
         mask = tokens != self.model.translator.decoder.tokens.pad
-        logs = model.decoder(memory[each], present[each], tokens).float().log_softmax(-1)  # (N, L, V)
+        told = {key: tuple(x[each] for x in parts) for key, parts in model.context(batch).items()}
+        logs = model.decoder(memory[each], present[each], tokens, **told).float().log_softmax(-1)  # (N, L, V)
         said = (logs.gather(2, tokens[..., None])[..., 0] * mask).sum(1).unflatten(0, (-1, self.candidates))
         weight = (self.sharpness * said).softmax(1)
         loss = -(weight * rewards).sum(1).mean()
@@ -89,7 +90,7 @@ class RewardLoss(TranslationLoss):
         if self.before is not None:
             with torch.no_grad():
                 old, there = self.before.encoder(batch.streams, batch.seen, batch.frames)
-                wanted = self.before.decoder(old[each], there[each], tokens).float().log_softmax(-1)
+                wanted = self.before.decoder(old[each], there[each], tokens, **told).float().log_softmax(-1)
             apart = ((logs.exp() * (logs - wanted)).sum(-1) * mask).sum() / mask.sum()
             self._last["distance"] = apart.detach()
             loss = loss + self.kl_weight * apart
@@ -105,7 +106,7 @@ class RewardLoss(TranslationLoss):
             memory, present = model.encoder(batch.streams, batch.seen, batch.frames)
             options = Search(num_beams=self.candidates, length_penalty=1.0, max_tokens=self.model.search.max_tokens)
             first = languages(self.model.tokenizer, batch.languages)
-            found = model.decoder.generate(memory, present, options, first)
+            found = model.decoder.generate(memory, present, options, first, **model.context(batch))
         model.train(training)
         # A forced first token may leave fewer: the best then stands in again.
         rows: list[tuple[int, ...]] = [
