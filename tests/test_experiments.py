@@ -12,7 +12,7 @@ import pytest
 import yaml
 from omegaconf import DictConfig
 
-from slt.config.checks import HOME, check
+from slt.config.checks import HOME, check, locate
 from slt.sweeps.grid import jobs_of
 
 RECIPES = sorted(path.stem for path in (HOME / "experiments").glob("*.yaml"))
@@ -100,7 +100,7 @@ def test_every_recipe_that_can_runs_two_steps(compose, entry, corpus, published,
         ran_already.append(job)
         ran = entry("train", *overrides)
         assert ran.status == 0, ran.err
-        assert (ran.folder / "report.html").is_file()
+        assert (ran.folder / "report.html").is_file() == locate(job.objective._target_).translates
 
 
 @pytest.mark.parametrize("decoder", ["t5_small", "bart_small"])

@@ -115,10 +115,14 @@ class TextSeq2SeqDecoder(nn.Module):
     def forward(self, memory: Tensor, present: Tensor, tokens: Tensor) -> Tensor:
         """(B, T', D), (B, T') bool and target ids (B, L) -> logits (B, L, V), each of the tokens before it."""
         self.check_length(memory)
+        return self.follow(self.encode(memory, present), self.marks(present), tokens)
+
+    def follow(self, hidden: Tensor, present: Tensor, tokens: Tensor) -> Tensor:
+        """What `encode` gave, or anything else to read (B, T', hidden size): `forward` from there on."""
         shifted = torch.cat([tokens.new_full((len(tokens), 1), self.tokens.start), tokens[:, :-1]], dim=1)
         return self.model(
-            encoder_outputs=BaseModelOutput(last_hidden_state=self.encode(memory, present)),
-            attention_mask=presence_mask(self.marks(present)),
+            encoder_outputs=BaseModelOutput(last_hidden_state=hidden),
+            attention_mask=presence_mask(present),
             decoder_attention_mask=causal_mask(shifted),
             decoder_input_ids=shifted,
             use_cache=False,

@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 import torch
+from hydra.utils import instantiate
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional
 
 import slt.models
 from slt.commands.pretrain import build_twins
+from slt.config.build import build_translator, stream_shapes
 from slt.models.backbones.seen import on_all, on_seen
 from slt.pretraining.views import Views
 from slt.training.finite import FirstBad
@@ -183,3 +185,17 @@ def test_an_update_of_pretraining_waits_for_no_number(
         torch.arange(4), torch.zeros(4),
     )  # fmt: skip
     Meta(twins).update(loss, at(lambda tensor: tensor.to("meta"), views))
+
+
+@pytest.mark.parametrize("objective", ["clip", "pseudo_gloss", "clusters"])
+def test_an_update_of_a_stage_before_translation_waits_for_no_number(
+    objective: str, compose: Any, tiny: list[str], clips: Any, tokenizer: Any, batch: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # it has no form for tensors without values
+    cfg = compose(*tiny, f"objective={objective}")
+    stage = instantiate(cfg.objective, _convert_="all")
+    labels = stage.labels(clips)
+    model = build_translator(cfg, tokenizer, stream_shapes(clips), labels=labels).train()
+    stage.place = {label: place for place, label in enumerate(labels)}
+    Meta(model).update(stage, at(lambda tensor: tensor.to("meta"), batch))
