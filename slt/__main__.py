@@ -8,7 +8,8 @@ import sys
 
 from slt.text import near
 
-COMMANDS = ("train", "eval", "export", "pretrain", "extract", "check", "demo", "report", "board", "score")
+COMMANDS = ("train", "eval", "export", "pretrain", "extract", "check", "demo", "report", "board", "score",
+            "adapt")  # fmt: skip
 
 
 def main() -> None:

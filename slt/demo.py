@@ -34,6 +34,11 @@ def build_extractor(cfg: DictConfig, opened: Opened) -> Extractor:
         log.info("as for the model's training clips: %s", ", ".join(changed))
     landmarker, extractor = (instantiate(node, _convert_="all") for node in fitted)
     made: Extractor = extractor(landmarker())
+    trained = str((opened.extractor_settings or {}).get("name"))
+    if trained.startswith("slt-") and trained != made.name:
+        log.warning(
+            "the model's training clips were made by %s: set extractor=%s", trained, trained.removeprefix("slt-")
+        )
     where = f"source={cfg.source}" if cfg.ui != "web" else "ui=web"
     refuse_unfit(opened.translator, made, where=where, allowed=cfg.other_extractor)
     made.signer = cfg.signer  # whose hands are cut out is chosen here; how they are cut is as in training

@@ -70,11 +70,11 @@ def find_clips(cfg: DictConfig) -> tuple[list[Source], list[Fault], Splitting | 
 def make_corpus(cfg: DictConfig) -> Outcome:
     sources, faults, splitting = find_clips(cfg)
     folders: Any = OmegaConf.to_container(cfg.folders)
-    writer = _settings(ClipWriter, cfg, out=Path(cfg.out), folders=folders)
     make = None
     if cfg.kind == "films":
         built = (instantiate(cfg[key], _convert_="all") for key in ("landmarker", "extractor"))
         make = partial(build_extractor, *built)
+    writer = _settings(ClipWriter, cfg, out=Path(cfg.out), folders=folders)
     how = _settings(Extraction, cfg, report_worst=cfg.report_worst if cfg.report else None)
     outcome = extract_sources(sources, faults, make, writer, how, splitting)
     _say(cfg, faults, outcome)

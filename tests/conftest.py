@@ -244,7 +244,7 @@ def clips(corpus: Path) -> Any:
 
     folders = {"face": "face", "left_hand": "hand_l", "right_hand": "hand_r"}
     readers: dict[str, Any] = {n: Crops(folder=f, size=CROPS, jitter=0.0, colour=0.0) for n, f in folders.items()}
-    readers["pose"] = Landmarks(folder="pose", points="upper_body", jitter=0.0, noise=0.0)
+    readers["pose"] = Landmarks(folder="pose", points="upper_body", normalise="shoulders", jitter=0.0, noise=0.0)
     return LsaTMultiStream(
         root=corpus, split="train", streams=readers, fps=None, max_frames=20, length_tolerance=0, augment=None, seed=1
     )
@@ -280,7 +280,8 @@ def build(compose: Callable[..., Any], tiny: list[str], clips: Any, tokenizer: A
         from slt.config.build import build_translator, stream_shapes
 
         torch.manual_seed(0)
-        cfg = compose(*tiny, *overrides)
+        other = any(override.startswith("temporal=") for override in overrides)  # which has keys of its own
+        cfg = compose(*(each for each in tiny if not (other and each.startswith("temporal."))), *overrides)
         return build_translator(cfg, tokenizer, stream_shapes(clips)).eval()
 
     return make
@@ -297,6 +298,8 @@ def published(tmp_path: Path) -> Callable[[str], Path]:
         folder = tmp_path / family
         pieces = [(piece, -2.0) for piece in "▁.,?!¿¡abcdefghijlmnopqrstuvxyzáéíóúñABCDEFGHIJLMNOPQRSTUVY"]
         specials = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+        if family == "llm":
+            return language_model(folder)
         if family == "byt5":
             tokenizer: Any = transformers.ByT5Tokenizer()
         elif family == "bart":
@@ -328,6 +331,25 @@ def published(tmp_path: Path) -> Callable[[str], Path]:
         return folder
 
     return make
+
+
+def language_model(folder: Path) -> Path:
+    """Write a tiny Qwen2 with its own tokenizer, which as published adds no token and pads with its end token."""
+    import tokenizers
+    import transformers
+
+    letters = ["<|endoftext|>", *sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())]
+    end = dict.fromkeys(("eos_token", "pad_token"), letters[0])
+    tokenizer = transformers.Qwen2Tokenizer(vocab={letter: i for i, letter in enumerate(letters)}, merges=[], **end)
+    tokenizer.save_pretrained(folder)
+    config = transformers.AutoConfig.for_model(
+        "qwen2", vocab_size=len(tokenizer), hidden_size=16, intermediate_size=32, num_hidden_layers=1,
+        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=1024, tie_word_embeddings=True,
+        bos_token_id=None, eos_token_id=0,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    return folder
 
 
 @dataclass

@@ -35,7 +35,7 @@ OPTIONS = sorted(
 )
 OURS = ["lsa_t", "synthetic", "synthetic_hard"]  # in the layout; tests/corpora/ reads those of others
 
-PUBLISHED = ["t5", "mt5", "byt5", "bart", "mbart"]
+PUBLISHED = ["t5", "mt5", "byt5", "bart", "mbart", "t5_lora", "llm"]
 
 
 def options(group: str) -> list[str]:
@@ -52,8 +52,10 @@ def given(option: str, corpus: Path) -> list[str]:
 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_composes_and_its_target_accepts_its_keys(compose, corpus, option):
-    name = "pretrain" if option.startswith("objective/") else "train"
-    check(compose(option.replace("/", "="), *given(option, corpus), name=name))
+    pretrains = "_target_: slt.pretraining." in (CONF / f"{option}.yaml").read_text(encoding="utf-8")
+    name = "pretrain" if pretrains else {"extractor": "extract"}.get(option.split("/")[0], "train")
+    beside = [f"source={corpus}", "out=new"] if name == "extract" else given(option, corpus)
+    check(compose(option.replace("/", "="), *beside, name=name))
 
 
 @pytest.mark.parametrize("name", ["train", "eval", "extract", "export", "pretrain", "demo", "board", "score", "check"])
@@ -95,19 +97,29 @@ def test_training_is_of_the_signers_asked_for_and_held_out_splits_are_whole(comp
 
 @pytest.mark.parametrize("option", options("backbone"))
 def test_every_backbone_is_built_for_the_stream_it_gets(compose, tiny, tokenizer, option):
-    shape = {"pose_mlp": [5, 3], "features": [12]}.get(option, [3, 40, 40] if option == "conv_small" else [3, 112, 112])
+    shapes = {
+        "pose_mlp": [5, 3],
+        "points": [5, 3],
+        "stgcn": [25, 3],
+        "dsta": [25, 3],
+        "features": [12],
+        "conv_small": [3, 40, 40],
+    }
+    shape = shapes.get(option, [3, 112, 112])
     kept = [override for override in tiny if not override.startswith("streams.")]
     weights = ["streams.face.weights=null"] if option == "dinov2" else []  # timm would download them
     cfg = compose(*kept, f"backbone@streams.face={option}", *weights)
     encoder = build_translator(cfg, tokenizer, {"face": shape}).encoder.eval()
     x = torch.zeros(1, 2, *shape, dtype=torch.uint8 if len(shape) == 3 else torch.float32)
     seen = torch.ones(1, 2, dtype=torch.bool)
-    assert encoder({"face": x}, {"face": seen}, seen)[0].shape == (1, 2, 16)
+    assert encoder({"face": x}, {"face": seen}, seen)[0].shape == (1, encoder.length(2), 16)
 
 
 @pytest.mark.parametrize("group", ["fusion", "temporal"])
 def test_every_fusion_and_temporal_encoder_is_part_of_a_translator(build, batch, group):
     for option in options(group):
+        if option == "single":
+            continue  # of one stream, see tests/models/test_keypoints_t5.py
         assert build(f"{group}={option}")(batch).isfinite().all()
 
 
@@ -157,6 +169,32 @@ def test_every_published_decoder_loads_writes_and_comes_back_from_its_checkpoint
         assert torch.equal(again.eval()(batch), translator(batch))
     assert decode(theirs, batch.tokens) == batch.texts
     assert torch.equal(Tokenize(theirs, 512)(batch.texts)[0], batch.tokens)
+
+
+def test_a_graph_of_a_skeleton_of_one_s_own_and_a_prompt_come_back_from_a_checkpoint(
+    compose, tiny, clips, batch, tokenizer, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    own = Path("skeleton/hands.yaml")
+    own.parent.mkdir()
+    lines = "&lines {all: [[0, 1, 2]]}"  # of which two parts have the same
+    own.write_text(
+        "of: mediapipe_75\npoints: [LEFT_WRIST, LEFT_SHOULDER, RIGHT_SHOULDER, RIGHT_WRIST, left_hand, right_hand]\n"
+        f"edges: {{left_hand: {lines}, right_hand: *lines}}\n",
+        encoding="utf-8",
+    )
+    graph = ("backbone@streams.pose=stgcn", "streams.pose.widths=[4]", "streams.pose.depth=1",
+             "dataset.streams.pose.points=hands", "decoder.prompt=la casa", "decoder.text_encoder=true",
+             "++decoder.config.encoder_layers=1", "+decoder.config.encoder_ffn_dim=8",
+             "+decoder.config.encoder_attention_heads=1")  # fmt: skip
+    cfg, shapes = compose(*(each for each in tiny if "streams.pose" not in each), *graph), stream_shapes(clips)
+    shapes["pose"] = [46, 3]
+    translator = build_translator(cfg, tokenizer, shapes).eval()
+    payload = carried(cfg, translator, tokenizer, shapes, [], clips) | {"model": translator.state_dict()}
+    own.unlink()
+    _, again, _ = restore(payload, Path("last.pt"))
+    batch.streams["pose"] = torch.rand(*batch.streams["pose"].shape[:2], 46, 3)
+    assert torch.equal(again.eval()(batch), translator(batch))
 
 
 def test_a_multilingual_decoder_is_taught_the_language_it_is_told_to_write(compose, corpus, clips, published):

@@ -24,8 +24,17 @@ TWO_STEPS = (
 # Published weights are not downloaded: the same parts, drawn at random and small where they may be.
 DINOV2 = (*(f"dataset.streams.{name}.size=28" for name in ("face", "left_hand", "right_hand")),
           "streams.face.weights=null", "streams.left_hand.weights=null", "batch_size=2", "accumulate=1")  # fmt: skip
+# Two small layers, and MediaPipe's points of the tiny corpus.
+MSKA = ("dataset.streams.pose.points=body_hands", "streams.pose.layers=[[8,8,4,3,2],[8,8,4,3,2]]", "embed_dim=16",
+        "temporal.hidden=16", "objective.head.hidden=16")  # fmt: skip
 STAND_INS = {
+    "unisign_pose": ("dataset.streams.pose.points=mediapipe_75", "streams.pose.widths=[8,8]", "streams.pose.depth=1",
+                     "streams.pose.projected=16", "embed_dim=16"),
+    "mska": MSKA,
     "lsat_scratch": (), "lsat_dinov2_mt5": DINOV2, "lsat_signmusketeers": DINOV2,
+    "lsat_llm": ("backbone=conv_small", "streams.face.widths=[8,8]", "streams.left_hand.widths=[8,8]", "embed_dim=16",
+                 "temporal.depth=1", *(each for each in DINOV2 if "weights" not in each)),
+    "keypoints_t5": ("dataset.streams.pose.points=upper_body", "embed_dim=16"),  # of the corpus and of the T5 there are
     "pretrained": ("dataset.limit=8",),  # two of the tiny corpus's signers have no more
 }  # fmt: skip
 
@@ -83,8 +92,8 @@ def test_a_study_s_baseline_is_one_of_its_jobs_at_three_seeds(recipe):
 )
 def test_every_recipe_that_can_runs_two_steps(compose, entry, corpus, published, ran_already, recipe):
     overrides = [f"experiments={recipe}", f"dataset.root={corpus}", *TWO_STEPS, *STAND_INS.get(recipe, ())]
-    if "/decoder: mt5" in text_of(recipe):
-        overrides.append(f"decoder.pretrained={published('mt5')}")
+    if family := re.search(r"/decoder: (m?t5|llm)$", text_of(recipe), re.MULTILINE):
+        overrides.append(f"decoder.pretrained={published(family[1])}")
     job = compose(*overrides)
     job.study = None
     if job not in ran_already:  # several studies begin with the same job

@@ -27,7 +27,7 @@ LIGHT = ("parity.batches=3", "parity.limit=3")
 SIZES = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2,
          "decoder_attention_heads": 2, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32,
          "max_position_embeddings": 64}  # fmt: skip
-BART = ("decoder=bart_small", "temporal.downsample=2", "fusion=mean", "dataset.max_frames=40",
+BART = ("decoder=bart_small", "decoder.prompt=la casa", "temporal.downsample=2", "fusion=mean", "dataset.max_frames=40",
         *(f"decoder.config.{key}={value}" for key, value in SIZES.items()))  # fmt: skip
 _made: dict[str, Path] = {}
 
@@ -300,6 +300,9 @@ class Recurrent(torch.nn.Module):
         turned = torch.where(turned < 0, turned + x.shape[1], turned)
         back = self.back(x.gather(1, turned[..., None].expand_as(x)))[0]
         return torch.cat([self.forth(x)[0], back.gather(1, turned[..., None].expand_as(back))], 2), frames
+
+    def length(self, frames: int) -> int:
+        return frames
 
 
 def test_a_temporal_encoder_of_one_s_own_trains_exports_and_runs_live(

@@ -152,7 +152,7 @@ def test_the_reader_takes_what_was_written(source, tmp_path):
     streams = {
         "left_hand": data.Crops(folder="hand_l", size=16, jitter=0.0, colour=0.0, mirror="right_hand"),
         "right_hand": data.Crops(folder="hand_r", size=16, jitter=0.0, colour=0.0, mirror="left_hand"),
-        "pose": data.Landmarks(folder="pose", points="body_hands", jitter=0.0, noise=0.0),
+        "pose": data.Landmarks(folder="pose", points="body_hands", normalise="shoulders", jitter=0.0, noise=0.0),
     }
     keys = {"fps": None, "max_frames": 100, "length_tolerance": 0, "augment": None, "seed": 1}
     corpus = data.LsaTMultiStream(root=str(tmp_path / "out"), split="train", streams=streams, **keys)

@@ -26,7 +26,7 @@ DECODER = "{d_model:16,decoder_layers:1,decoder_attention_heads:2,decoder_ffn_di
 # Batches of three clips: two for one process and one for the other, and at times a part shows nothing of a stream.
 SAME = (
     f"decoder.config={DECODER}", "batch_size=3", "accumulate=2", "dataset.augment.stream_dropout=0.4", "gloss_weight=1",
-    "flat_start=2", "eval_every=1", "schedule=constant", "optimizer.lr=0.003", "select=chrf",
+    "flat_start=2", "ema_decay=0.9", "eval_every=1", "schedule=constant", "optimizer.lr=0.003", "select=chrf",
     "evaluation.blanked=false", "evaluation.bootstrap=0", "evaluation.report_strips=0",
 )  # fmt: skip
 PRETRAIN = (

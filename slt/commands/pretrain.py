@@ -19,7 +19,7 @@ from slt.pretraining.evaluator import PretrainingEvaluator
 from slt.pretraining.networks import StudentTeacher
 from slt.pretraining.objective import SelfDistillation
 from slt.pretraining.probe import Probe, labelled_crops
-from slt.pretraining.weights import add_adapters, write_backbone
+from slt.pretraining.weights import adapt_vit, write_backbone
 from slt.training import lineage, processes
 from slt.training.loop import Trainer, parameter_groups
 from slt.training.settings import LoopSettings
@@ -48,7 +48,7 @@ def build_twins(cfg: DictConfig) -> tuple[StudentTeacher, SelfDistillation]:
     if not isinstance(backbone, ImageBackbone):
         raise ValueError(f"backbone: {type(backbone).__name__} does not see pictures; pretraining is of crops")
     if cfg.adapters is not None:
-        add_adapters(backbone, **cfg.adapters)
+        adapt_vit(backbone, **cfg.adapters)
     loss = instantiate(cfg.objective.loss, _convert_="all")
     if loss.contrast_moments is not None and cfg.clips is None:
         raise ValueError("clips=null: the objective tells apart moments of a clip, so give clips, as clips=8")

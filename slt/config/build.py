@@ -18,7 +18,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from slt.config.checks import locate, taken
-from slt.config.foreign import refuse_code, refuse_depth
+from slt.config.foreign import leaves, refuse_code, refuse_depth
 from slt.config.moved import rename_targets
 from slt.corpora.clips import Clips
 from slt.files import rebuilding
@@ -185,11 +185,12 @@ def config_text(cfg: DictConfig) -> str:
 
 def _spelled_out(cfg: DictConfig) -> DictConfig:
     """The configuration with what files of this folder say of skeletons in place of their names."""
-    named = OmegaConf.create(OmegaConf.to_container(cfg, resolve=False))
+    plain = OmegaConf.to_container(cfg, resolve=False)
+    named = OmegaConf.create(plain)
     assert isinstance(named, DictConfig)
-    for name, reader in (OmegaConf.select(cfg, "dataset.streams") or {}).items():
-        if isinstance(points := reader.get("points"), str):
-            OmegaConf.update(named, f"dataset.streams.{name}.points", spell_out(points))
+    for path, key, value in leaves(plain, ""):
+        if key == "points" and ".streams." in path and isinstance(value, str):
+            OmegaConf.update(named, path[1:], spell_out(OmegaConf.select(cfg, path[1:])))
     return named
 
 

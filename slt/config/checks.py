@@ -19,8 +19,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-import slt.config.commands  # noqa: F401  Hydra finds the types by their import
-from slt.evaluation.settings import Conventions
+import slt.config.commands
+import slt.config.film_commands  # noqa: F401  Hydra finds the types by their import
+from slt.evaluation.settings import Conventions, GlossLM
 from slt.settings import value_fault
 from slt.text import near
 from slt.training.dashboard import key_fault
@@ -45,6 +46,7 @@ def check(cfg: DictConfig) -> None:
     beams, nbest = _select(cfg, "evaluation.num_beams"), _select(cfg, "evaluation.nbest")
     if beams is not None and nbest is not None and nbest > beams:
         faults.append(f"evaluation.nbest={nbest} is above evaluation.num_beams={beams}: beams bound the n-best")
+    faults += _check_gloss_lm(_select(cfg, "evaluation.gloss_lm"), _select(cfg, "evaluation.gloss_beam"))
     if "devices" in cfg and not faults:
         faults += _check_processes(cfg)
     if "gloss_weight" in cfg:
@@ -101,6 +103,16 @@ def _check_scoring(dataset: DictConfig) -> list[str]:
     return []
 
 
+def _check_gloss_lm(given: Any, width: int | None) -> list[str]:
+    try:
+        found = GlossLM.of(given)
+    except ValueError as error:
+        return [str(error)]
+    if found is not None and width is None:
+        return ["evaluation.gloss_lm is asked in the beam search: give evaluation.gloss_beam, its width, too"]
+    return []
+
+
 def _check_processes(cfg: DictConfig) -> list[str]:
     import torch
 
@@ -147,6 +159,10 @@ def _check_extract(cfg: DictConfig) -> list[str]:
         faults.append(f"boxes={cfg.boxes} is read with signer=box only, came signer={cfg.signer}")
     if cfg.kind != "films" and cfg.fps is not None:
         faults.append(f"fps={cfg.fps}: only films are read at another rate; kind={cfg.kind} keeps its own")
+    if cfg.kind != "films" and cfg.points not in ("body", "body_hands"):
+        faults.append(
+            f"points={cfg.points}: only films are looked at for these; kind={cfg.kind} gives body_hands or body"
+        )
     if cfg.kind != "films" and cfg.mirrored:
         faults.append(f"mirrored=true: only pictures are turned over, kind={cfg.kind} holds none")
     return faults + (_check_targets(cfg, "landmarker", "extractor") if cfg.kind == "films" else [])

@@ -8,12 +8,13 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 
 from slt.evaluation.settings import STOPS, TOKENIZERS, Controls
-from slt.settings import choice, keys, not_negative, positive
+from slt.settings import choice, keys, not_negative, positive, share
 from slt.training.dashboard import Board as Told
+from slt.training.settings import Choice, Updates
 from slt.training.settings import Profile as Profiled
-from slt.training.settings import Updates
 
 SPLITS = ("train", "val", "test")
+PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 
 
 @keys(Told)
@@ -54,7 +55,7 @@ class Loop:
     deterministic: bool
     device: str
     devices: int = positive()
-    precision: str = choice("fp32", "tf32", "bf16", "fp16")
+    precision: str = choice(*PRECISIONS)
     num_workers: int
     resume: str | None
     wandb: Wandb
@@ -62,7 +63,7 @@ class Loop:
     debug: Any = None
 
 
-@keys()
+@keys(Choice)
 class Train(Loop):
     streams: dict[str, Any]
     tied: dict[str, str | None]
@@ -81,9 +82,6 @@ class Train(Loop):
     flat_start: int
     backbone_lr: float | None
     decoder_lr: float | None
-    select: str | None
-    start: str | None
-    patience: int | None = positive()
     val: str = choice(*SPLITS)
     final: str | None = choice(*SPLITS)
     evaluation: Evaluation
@@ -109,7 +107,7 @@ class Eval:
     trust: list[str]
     streams: Dropped
     device: str
-    precision: str | None = choice("fp32", "tf32", "bf16", "fp16")
+    precision: str | None = choice(*PRECISIONS)
     batch_size: int | None = positive()
     batch_frames: int | None = positive()
     num_workers: int
@@ -123,64 +121,6 @@ class Reading:
     dataset: Any = None
     streams: Any = None  # a dataset refers to these and to the seed
     seed: int | None = None
-
-
-@keys()
-class Captions:
-    path: str | None
-    format: str = choice("auto", "subs", "cuts", "lsa_t", "subtitles", "srt", "vtt", "none")
-    unquoted: bool
-    min_seconds: float = not_negative()
-    language: str | None
-    strip: dict[str, str | None] | None
-
-
-@keys()
-class Split:
-    by: str = choice("film", "signer", "random", "all_train")
-    train: float
-    val: float
-    test: float
-    seed: int
-    nobody: bool
-
-
-@keys()
-class OpenPose:
-    size: list[int] | None
-    fps: float | None = positive()
-
-
-@keys()
-class Extract(Reading):
-    source: str | None
-    kind: str = choice("films", "keypoints", "poses")
-    out: str | None
-    check: str | None
-    captions: Captions
-    fps: float | None = positive()
-    max_fps: float = positive()
-    pictures_fps: float = positive()
-    mirrored: bool
-    max_failures: int = not_negative()
-    workers: int = positive()
-    shard: str | None
-    packed: bool
-    encoding: str = choice("raw", "jpeg")
-    quality: int
-    folders: dict[str, str]
-    points: str = choice("body", "body_hands")
-    pose_format: bool
-    report: bool
-    report_worst: int = not_negative()
-    split: Split
-    signer: str = choice("auto", "largest", "box")
-    boxes: str | None
-    openpose: OpenPose
-    min_seen: float = not_negative()
-    landmarker: Any
-    extractor: Any
-    wandb: Wandb
 
 
 @keys()
@@ -213,67 +153,6 @@ class Export:
     search: ExportSearch
     parity: Parity
     wandb: Wandb
-
-
-@keys()
-class DemoSearch(ExportSearch):
-    """Null = as the model was exported."""
-
-    nbest: int | None = positive()
-
-
-@keys()
-class Segment:
-    raised: float
-    moving: float
-    staying: float
-    window: float
-    start_seconds: float
-    lowered_seconds: float
-    still_seconds: float
-    margin: float
-    min_seconds: float
-    max_seconds: float
-
-
-@keys()
-class Web:
-    host: str
-    port: int = positive()
-    max_mb: int = positive()
-    max_seconds: float = positive()
-
-
-@keys()
-class Demo:
-    model: str
-    source: str | None
-    out: str | None
-    ui: str = choice("screen", "web")
-    live: bool
-    encoder: str = choice("onnx", "ts")
-    tokenizer: str | None
-    device: str
-    threads: int | None = positive()
-    other_extractor: bool
-    trust: list[str]
-    search: DemoSearch
-    fps: float | None = positive()
-    max_fps: float = positive()
-    segments: str | None = choice("whole", "auto")
-    whole_seconds: float = not_negative()
-    segment: Segment
-    draw: bool
-    partial_seconds: float = not_negative()
-    queue: int = positive()
-    headless: bool
-    panel: bool
-    record: str | None
-    signer: str = choice("auto", "largest", "box")
-    box: list[float] | None
-    web: Web
-    landmarker: Any
-    extractor: Any
 
 
 @keys()
@@ -346,5 +225,29 @@ class Score(Reading):
     bootstrap: int = not_negative()
 
 
-for command in (Train, Eval, Export, Pretrain, Extract, Demo, Check, Board, Score):
+@keys()
+class Adapt:
+    checkpoint: str
+    signer: str
+    split: str = choice(*SPLITS)
+    clips: int = positive()
+    dataset: Corpus
+    trust: list[str]
+    rank: int = positive()
+    alpha: int = positive()
+    optimizer: Any
+    schedule: Any
+    label_smoothing: float = share()
+    max_steps: int = positive()
+    batch_size: int = positive()
+    seed: int
+    device: str
+    deterministic: bool
+    precision: str | None = choice(*PRECISIONS)
+    num_workers: int
+    evaluation: Evaluation
+    wandb: Wandb
+
+
+for command in (Train, Eval, Export, Pretrain, Check, Board, Score, Adapt):
     ConfigStore.instance().store(name=f"{command.__name__.lower()}_schema", node=command)

@@ -15,8 +15,10 @@ LIBRARIES = ("slt", "torch.nn", "timm", "transformers")  # whose modules of netw
 FACTORIES = {
     "slt.models.backbones.images.load_dinov2_backbone",
     "slt.synthetic.writing.corpus_folder",
+    "slt.models.tokenizer.load_causal_tokenizer",
     "slt.models.tokenizer.load_tokenizer",
     "slt.models.tokenizer.train_tokenizer",
+    "slt.evaluation.rewards.Reward",
 }
 # By these a configuration names this user's folders, which are no secret to them.
 FOLDERS = re.compile(r"\$\{oc\.env:(?:HOME|SLT_HOME)\}/")

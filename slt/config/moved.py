@@ -1,6 +1,8 @@
-"""Names that parts of the suite had before: recipes and checkpoints that say them keep working."""
+"""Names that parts of the suite had before, and keys that they had not: what was written then keeps working."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -18,18 +20,28 @@ MOVED = {
     "slt.text.load_tokenizer": "slt.models.tokenizer.load_tokenizer",
     "slt.text.train_tokenizer": "slt.models.tokenizer.train_tokenizer",
 }
-
-# What checkpoints of before do not say: they had no other objective.
-OBJECTIVE = {
-    "_target_": "slt.training.objective.TranslationLoss",
-    **{key: f"${{{key}}}" for key in ("label_smoothing", "gloss_weight", "flat_start")},
+# Class -> keys that came later, with the values that went without saying.
+LATER: dict[str, dict[str, Any]] = {
+    "slt.data.Landmarks": {"normalise": "shoulders"},  # before there was a choice
+    "slt.models.TextSeq2SeqDecoder": {"prompt": None},
 }
+
+TRANSLATION = "slt.training.objective.TranslationLoss"  # once the only objective, by these keys of its run
+KEYS = ("label_smoothing", "gloss_weight", "flat_start")
 
 
 def rename_targets(cfg: DictConfig) -> None:
-    """Puts today's name in place of each `_target_` of before, at any depth."""
+    """Puts today's name in place of each `_target_` of before, at any depth, and says what went without saying."""
     for path, key, value in [*leaves(OmegaConf.to_container(cfg, resolve=False), "")]:
-        if key == "_target_" and str(value) in MOVED:
-            OmegaConf.update(cfg, path[1:], MOVED[value])
+        if key != "_target_":
+            continue
+        target = MOVED.get(str(value), str(value))
+        if target != value:
+            OmegaConf.update(cfg, path[1:], target)
+        node = path[1:].rpartition(".")[0]
+        for later, before in LATER.get(target, {}).items():
+            if later not in OmegaConf.select(cfg, node):
+                OmegaConf.update(cfg, f"{node}.{later}", before, force_add=True)
     if "gloss_weight" in cfg and "objective" not in cfg:
-        OmegaConf.update(cfg, "objective", OBJECTIVE, force_add=True)
+        known = {key: cfg[key] for key in KEYS}
+        OmegaConf.update(cfg, "objective", {"_target_": TRANSLATION, **known}, force_add=True)

@@ -271,5 +271,5 @@ def _clip_faults(
 def _reader(stored: Stored) -> Stream:
     folder = stored.path.name
     if stored.form == "pose":
-        return Landmarks(folder=folder, points="body", jitter=0, noise=0)
+        return Landmarks(folder=folder, points="body", normalise="shoulders", jitter=0, noise=0)
     return Features(folder=folder) if stored.form == "features" else Crops(folder=folder, size=1, jitter=0, colour=0)

@@ -5,9 +5,11 @@ T frames, N clips of the split, S streams. A new corpus is one class with what `
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,47 +17,20 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from slt.corpora.augment import Augment, warped
 from slt.corpora.choosing import Chosen
 from slt.corpora.corpus import Corpus, Row
 from slt.corpora.splits import clips_of_signers
+from slt.corpora.stitching import COLUMN, Part, Stitching, choose
 from slt.streams.features import Features
 from slt.streams.sample import Sample, Seen, frame_index, frame_step
 from slt.streams.seen import Share, seen_faults, seen_lines
 from slt.streams.stream import Stream, stored_files
-from slt.text import clean, near
+from slt.text import clean
 
 log = logging.getLogger(__name__)
 
 LOOKED = 300  # clips of a split of which it is read how often their streams are seen
-
-
-@dataclass(frozen=True)
-class Augment:
-    """What is changed at random in a clip as a whole; each stream has its own keys beside."""
-
-    speed: tuple[float, float]  # slowest and fastest signing, (0.8, 1.25) = from 20 % slower to 25 % faster
-    frame_dropout: float  # chance of each frame to be left out
-    stream_dropout: float  # chance of each stream to be not seen in the whole clip; one always stays
-    mirror: float  # chance of a signer of the other handedness: pictures flipped, sides of the pose and hands exchanged
-
-    def __post_init__(self) -> None:
-        if len(self.speed) != 2 or not 0 < self.speed[0] <= self.speed[1]:
-            raise ValueError(f"augment.speed must be two numbers, 0 < slowest <= fastest, came {list(self.speed)}")
-        for key in ("frame_dropout", "stream_dropout", "mirror"):
-            if not 0 <= getattr(self, key) <= 1 - (key == "frame_dropout") * 1e-9:
-                raise ValueError(f"augment.{key} is a chance from 0 to 1, came {getattr(self, key)}")
-
-    @classmethod
-    def of(cls, value: Mapping[str, Any] | Augment | None) -> Augment | None:
-        """Return an `Augment` from a mapping of exactly its keys."""
-        if value is None or isinstance(value, Augment):
-            return value
-        keys = [field.name for field in fields(cls)]
-        if unknown := [key for key in value if key not in keys]:
-            raise ValueError(f"augment: unknown key {unknown[0]!r}; expected {keys}{near(str(unknown[0]), keys)}")
-        if missing := [key for key in keys if key not in value]:
-            raise ValueError(f"augment: missing {missing}; expected all of {keys}, or augment=null for none")
-        return cls(**{**value, "speed": tuple(value["speed"])})
 
 
 class Clips(Dataset[Sample]):
@@ -127,6 +102,8 @@ class Clips(Dataset[Sample]):
         counts = zip(self.frame_counts.tolist(), self.steps.tolist(), strict=True)
         # (N,): frames as given out when nothing is augmented
         self.lengths = np.array([len(frame_index(*pair, max_frames)) for pair in counts], np.int64)
+        if self.augment and self.augment.stitch:
+            self.stitching  # noqa: B018  a fault is said before training
 
     def _keep(self, rows: Sequence[Row]) -> None:
         if not rows:
@@ -145,15 +122,14 @@ class Clips(Dataset[Sample]):
     def __getitem__(self, key: int | tuple[int, int]) -> Sample:
         """Return a clip, by its index or by (epoch, index): then workers may read ahead over the end of an epoch."""
         epoch, index = key if isinstance(key, tuple) else (0, key)
-        file = self.files[index]
         rng = np.random.default_rng((self.seed, epoch, int(index)))
-        frames = self._choose_frames(int(index), rng)
+        parts = self._choose_frames(int(index), rng)
         mirror = self.augment is not None and rng.random() < self.augment.mirror
         dropped = self._choose_dropped(rng)
         sample = Sample(id=self.ids[index], text=self.texts[index], gloss=self.gloss(index), streams={}, seen={})
         for name, reader in self.streams.items():
             source = self.streams[reader.mirror] if mirror and reader.mirror else reader
-            array, seen = source.read(self.root, file, frames)
+            array, seen = self._read(source, parts)
             if mirror:
                 array = source.flip(array)
             if self.augment:
@@ -163,6 +139,18 @@ class Clips(Dataset[Sample]):
             sample.streams[name] = reader.finish(array, seen)
             sample.seen[name] = np.ascontiguousarray(seen)
         return sample
+
+    def _read(self, source: Stream, parts: Sequence[Part]) -> Seen:
+        found = [source.read(self.root, self.files[part.clip], part.frames) for part in parts]
+        return found[0] if len(found) == 1 else Seen(*map(np.concatenate, zip(*found, strict=True)))
+
+    def take(self, places: NDArray[np.int64]) -> Clips:
+        """Return only the clips at some places."""
+        some = copy.copy(self)
+        for name in ("ids", "files", "texts", "steps", "frame_counts", "lengths"):
+            setattr(some, name, getattr(self, name)[places])
+        some.columns = {key: values[places] for key, values in self.columns.items()}
+        return some
 
     def read(self, index: int, name: str) -> Seen:
         """Return a stream of a clip as it lies in its file, nothing augmented."""
@@ -214,14 +202,29 @@ class Clips(Dataset[Sample]):
             log.warning("%s and are left out, as dataset.max_missing says", said)
         return kept
 
-    def _choose_frames(self, index: int, rng: np.random.Generator) -> NDArray[np.int64]:
-        """Return the frames on disk that the clip is made of, (T,)."""
+    @cached_property
+    def stitching(self) -> Stitching:
+        if COLUMN not in self.columns:
+            raise ValueError(
+                f"augment.stitch: {self.root} does not say where its signs are: it has no column {COLUMN!r}; give it, "
+                "or set augment.stitch=0 (of the embedded corpus: remove that folder, and it is written anew)"
+            )
+        return Stitching(self.columns[COLUMN].tolist(), self.frame_counts)
+
+    def _choose_frames(self, index: int, rng: np.random.Generator) -> list[Part]:
+        """Return the frames on disk that the clip is made of: its own and, stitched, those of others."""
         frames, step = int(self.frame_counts[index]), float(self.steps[index])
         if self.augment is None:
-            return frame_index(frames, step, self.max_frames)
+            return [Part(index, frame_index(frames, step, self.max_frames))]
+        whole = [Part(index, np.arange(frames))]
+        if self.augment.stitch:
+            whole = self.stitching.draw(index, frames, self.augment.stitch, rng)
+            frames = sum(len(part.frames) for part in whole)
         chosen = frame_index(frames, step * float(rng.uniform(*self.augment.speed)), self.max_frames)
+        if self.augment.warp:
+            chosen = chosen[warped(len(chosen), self.augment.warp, rng)]
         kept = rng.random(len(chosen)) >= self.augment.frame_dropout
-        return chosen[kept] if kept.any() else chosen[:1]
+        return choose(whole, chosen[kept] if kept.any() else chosen[:1])
 
     def _choose_dropped(self, rng: np.random.Generator) -> list[str]:
         if self.augment is None or not self.augment.stream_dropout:

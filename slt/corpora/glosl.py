@@ -24,7 +24,7 @@ class GloSL(Published):
 
     The table has the columns id, split and text, and any others: gloss, signer, film (or video), start, end and fps are
     kept where a row of the corpus has them. The 543 points are MediaPipe Holistic's 33 of the body, 468 of the face and
-    21 of each hand; the stream takes the 75 of body and hands.
+    21 of each hand; the stream's `points` say which of them it takes.
 
     Args:
         root: the folder, or `hf://OWNER/NAME[/FOLDER]`: the data set of that name on the hub, or a folder of it, which

@@ -19,7 +19,7 @@ from slt.text import near
 log = logging.getLogger(__name__)
 REQUIRED_COLUMNS = ("video_id", "texto")
 OPTIONAL_COLUMNS = ("gloss", "signer", "film", "video", "start", "end", "fps", "duration", "frame_count", "mirrored",
-                    "consent", "date")  # fmt: skip
+                    "consent", "date", "pieces")  # fmt: skip
 COLUMNS = REQUIRED_COLUMNS + OPTIONAL_COLUMNS
 SPLITS = ("train", "val", "test")
 NUMBERS = ("start", "end", "fps", "duration", "frame_count")

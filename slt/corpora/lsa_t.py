@@ -20,7 +20,7 @@ from slt.corpora.tables import parse_seconds
 from slt.files import needing, read_json, write_json
 from slt.streams.arrays import write_pose
 from slt.streams.pose_format import as_shares
-from slt.streams.skeleton import BODY, HAND
+from slt.streams.skeleton import BODY, HAND, MEDIAPIPE
 from slt.text import plain_name
 
 # Two layouts of the table are about; its first line says which, and with it the separator.
@@ -139,9 +139,12 @@ def clip_names(path: Path | str) -> list[str]:
         return [name.removesuffix(".mp4") for name in file]
 
 
-def read_points(file: Any, name: str, person: int, where: str) -> tuple[NDArray[np.float32], tuple[int, int]]:
+def read_points(
+    file: Any, name: str, person: int, where: str, *, face: bool = False
+) -> tuple[NDArray[np.float32], tuple[int, int]]:
     """Read a person of a clip from an `opened` file: (T, 75, 3) of x, y in pixels, confidence, NaN = missing; and size.
 
+    With `face` the points are 543, those of `mediapipe_543`.
     ValueError, naming `where`, for a clip or person that is not there, and for other points than LSA-T's.
     """
     group = f"{name}.mp4"
@@ -162,8 +165,9 @@ def read_points(file: Any, name: str, person: int, where: str) -> tuple[NDArray[
         )
     values = rows.astype(np.float32).reshape(len(rows), POINTS, 4)
     right, left = slice(BODY + FACE, BODY + FACE + HAND), slice(BODY + FACE + HAND, POINTS)
-    found = np.concatenate([values[:, :BODY], values[:, left], values[:, right]], axis=1)[..., [0, 1, 3]]
-    # Hands have no confidence of their own: they are there or they are not.
+    body = values[:, : BODY + FACE * face]
+    found = np.concatenate([body, values[:, left], values[:, right]], axis=1)[..., [0, 1, 3]]
+    # Hands and the face have no confidence of their own: they are there or they are not.
     found[:, BODY:, 2] = np.isfinite(found[:, BODY:, :2]).all(-1)
     return found, size
 
@@ -194,6 +198,10 @@ class LsaT(Published):
     The points of the person whom the authors took for the signer go to the cache as `pose/<id>.npz`. The authors divide
     the clips of each film 80 to 20, so that every film is on both sides; here films are divided, 80 : 10 : 10, by the
     sha256 of their names (`slt.corpora.splits.split_of`), which is written nowhere else.
+
+    Args:
+        root: the folder of both.
+        face: whether the 468 points of the face are kept too; the cache is then seven times as large.
     """
 
     expects = "meta.csv and keypoints.h5"
@@ -201,11 +209,18 @@ class LsaT(Published):
     _folder: Path | None = None
     _clips: list[Clip] | None = None
 
+    def __init__(self, root: Path | str, *, face: bool = False) -> None:
+        super().__init__(root)
+        self.face = face
+
     @property
     def root(self) -> Path:
         if self._folder is None:
             table, points = self.file("meta.csv"), self.file("keypoints.h5")
-            self._folder = self.unpacked([table, points], lambda folder: _unpack(self.clips, points, folder))
+            settings = {"face": True} if self.face else None
+            self._folder = self.unpacked(
+                [table, points], lambda folder: _unpack(self.clips, points, folder, face=self.face), settings
+            )
             if faults := read_json(self._folder / "clips.json")["faults"]:
                 self.notes.append(f"{len(faults)} clips have no key points that can be used, the first: {faults[0]}")
         return self._folder
@@ -234,7 +249,7 @@ class LsaT(Published):
                 yield Row(clip.id, clip.text, {"film": clip.film, **times})
 
 
-def _unpack(clips: list[Clip], path: Path, folder: Path) -> None:
+def _unpack(clips: list[Clip], path: Path, folder: Path, *, face: bool) -> None:
     """Write the pose of each clip, its rate, and which clips have none that can be used."""
     fps: dict[str, str] = {}
     faults: list[str] = []
@@ -242,12 +257,12 @@ def _unpack(clips: list[Clip], path: Path, folder: Path) -> None:
         for clip in clips:
             where = below(folder / "pose", clip.id, ".npz")
             try:
-                points, size = read_points(file, clip.id, clip.person, str(path))
+                points, size = read_points(file, clip.id, clip.person, str(path), face=face)
                 pose = as_shares(points, size, f"{path}: {clip.id}.mp4/signer_{clip.person}")
             except ValueError as error:
                 faults.append(f"{clip.where}: {error}")
                 continue
-            write_pose(where, pose, size=size, seen=None)
+            write_pose(where, pose, size=size, seen=None, skeleton="mediapipe_543" if face else MEDIAPIPE.name)
             if clip.end > clip.start:
                 fps[clip.id] = f"{len(pose) / (clip.end - clip.start):.6g}"
     if not fps:

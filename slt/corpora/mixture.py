@@ -72,6 +72,7 @@ class Mixture(Clips):
         if not self.parts:
             raise FileNotFoundError(f"split {split}: none of {', '.join(parts)} has it")
         self._check_parts()
+        self.streams = self.parts[0].streams  # as readers of their parts
         self.languages = [languages.get(name, "") for name in self.names]
         shares = [weights.get(name, 1.0) if split == "train" else 1.0 for name in self.names]
         self.places = np.concatenate([self._places(n, share) for n, share in enumerate(shares)])

@@ -18,7 +18,7 @@ from slt.corpora.grammar import drawn, read_grammar
 from slt.corpora.published import Published, below
 from slt.files import read_json, write_json
 from slt.streams.arrays import write_pose
-from slt.streams.skeleton import BODY, HAND
+from slt.streams.skeleton import BODY, HAND, MEDIAPIPE
 from slt.text import near
 
 POINTS = BODY + 2 * HAND
@@ -116,7 +116,7 @@ class Words(Published):
                 signs = [_choose(by_word[word], who, rng) for word in words]
                 name = f"{split}-{place:05d}"
                 write_pose(below(folder / "pose", name, ".npz"), joined([sign.pose for sign in signs], self.blend),
-                           size=None, seen=None)  # fmt: skip
+                           size=None, seen=None, skeleton=MEDIAPIPE.name)  # fmt: skip
                 said = [word for word in words if word not in self.grammar.silent]
                 same = {sign.signer for sign in signs}
                 clips.append({"name": name, "text": " ".join(said), "gloss": " ".join(said).upper(),

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ImageDraw
 
-from slt.streams.skeleton import Skeleton, first_points
+from slt.streams.skeleton import Skeleton
 
 COLOURS = {"left": (0, 114, 178), "right": (213, 94, 0), "body": (96, 100, 110)}  # told apart by colour-blind eyes too
 Colour = tuple[int, int, int]
@@ -16,7 +16,7 @@ Array = npt.NDArray[Any]
 
 
 class Part(NamedTuple):
-    """Bones of a part of the body: `head`, `trunk`, `arm` or `hand`; its side is `left`, `right` or `body`."""
+    """Bones of a part of the body: `head`, `face`, `trunk`, `arm` or `hand`; its side is `left`, `right` or `body`."""
 
     name: str
     side: str
@@ -26,6 +26,9 @@ class Part(NamedTuple):
 def parts(skeleton: Skeleton) -> list[Part]:
     """Bones in the order of drawing, without nose and legs; a hand without points of its own is the body's palm."""
     groups = [("head", "body", "body.head"), ("trunk", "body", "body.trunk")]
+    groups += [
+        ("face", "body", group) for group, bones in skeleton.edges.items() if group.startswith("face.") and bones
+    ]
     for side in ("left", "right"):
         hand = f"{side}_hand"
         groups.append(("arm", side, f"body.{side}_arm"))
@@ -41,16 +44,15 @@ def draw_skeleton(
     *,
     pixel: int,
     halo: Colour | None,
-    skeleton: Skeleton | None = None,
+    skeleton: Skeleton,
 ) -> None:
     """Draws one pose, places (K, 2) in pixels, but for points that are not `there`, bool (K,), and their bones.
 
     `pixel` is the width of the thinnest line (arms and trunk are twice as wide), `halo` a colour around each line, for
-    a ground that is not white. Without a skeleton the points are the first K of the usual one.
+    a ground that is not white.
     """
-    skeleton = skeleton or first_points(len(places))
     ears = [skeleton.points.index(name) for name in ("RIGHT_EAR", "LEFT_EAR") if name in skeleton.points]
-    if len(ears) == 2 and there[ears].all():
+    if len(ears) == 2 and there[ears].all() and not skeleton.edges.get("face.contour"):
         _draw_head(draw, places[ears[0]], places[ears[1]], pixel, halo)
     strokes = [
         (tuple(places[a]), tuple(places[b]), COLOURS[part.side], pixel * (2 if part.name in ("trunk", "arm") else 1))

@@ -14,7 +14,7 @@ from matplotlib import colormaps
 from PIL import Image, ImageDraw, ImageFont
 
 from slt.drawing.skeleton import Array, draw_skeleton
-from slt.streams.skeleton import Skeleton, first_points
+from slt.streams.skeleton import Skeleton
 
 CELL, TALL, GAP, MARGIN, LABEL, HEAT = 72, 84, 2, 6, 78, 30  # pixels
 PAPER, INK, ABSENT, STRIPE = (250, 250, 248), (70, 74, 82), (226, 227, 230), (206, 208, 213)
@@ -39,7 +39,7 @@ def filmstrip(
             features (T, F). Arrays or CPU tensors, as in a `Sample`.
         seen: name -> bool (T,), True = seen. Other frames are hatched, points of confidence 0 are not drawn.
         columns: frames to show; a shorter clip shows all it has.
-        skeletons: name of a pose -> what its points are, where they are not MediaPipe's first K.
+        skeletons: name of a pose -> what its points are.
     """
     arrays = {name: np.asarray(stream) for name, stream in streams.items()}
     frames = {len(array) for array in arrays.values()}
@@ -81,13 +81,12 @@ def _row(name: str, array: Array, seen: Marks, shown: npt.NDArray[np.int_], skel
     if array.ndim == 4 and 3 in (array.shape[1], array.shape[-1]):
         crops = array if array.shape[-1] == 3 else np.moveaxis(array, 1, -1)
         return _side_by_side([_crop(crops[t]) if seen[t] else hatched(CELL, CELL) for t in shown])
-    if array.ndim == 3 and array.shape[-1] == 3:
-        skeleton = skeleton or first_points(array.shape[1])
+    if array.ndim == 3 and array.shape[-1] == 3 and skeleton is not None:
         window = _window(array, seen, skeleton)
         return _side_by_side([_pose(array[t], window, skeleton) if seen[t] else hatched(CELL, TALL) for t in shown])
     raise ValueError(
         f"filmstrip: expected {name} to be crops (T, 3, R, R), a pose (T, K, 3) or features (T, F), "
-        f"got the shape {array.shape}"
+        f"and the skeleton of a pose in `skeletons`, got the shape {array.shape}"
     )
 
 

@@ -14,7 +14,8 @@ from slt.evaluation.leaks import Leaks, leak_report
 from slt.evaluation.metrics import Score
 from slt.evaluation.neighbour import Neighbour, neighbour_floor
 from slt.evaluation.prediction import Prediction, spread
-from slt.evaluation.settings import Conventions, Scoring
+from slt.evaluation.recognition import Language
+from slt.evaluation.settings import Conventions, GlossLM, Scoring
 from slt.evaluation.translation import translate
 from slt.models.tokenizer import Tokenize
 from slt.models.trained import Model
@@ -79,11 +80,12 @@ def score_split(
     """
     tokenize = Tokenize(model.tokenizer, model.search.max_tokens)
 
-    def run(shown: Any, label: str, drop: Collection[str] = scoring.drop, width: int | None = None) -> Any:
+    def run(shown: Any, label: str, drop: Collection[str] = scoring.drop, **signs: Any) -> Any:
         batches = evaluation_batches(shown, tokenize, batching)
-        return translate(model, batches, model.search, compute, drop=drop, gloss_beam=width, progress=label)
+        return translate(model, batches, model.search, compute, drop=drop, progress=label, **signs)
 
-    predictions, loss = run(clips, clips.split, width=scoring.gloss_beam)
+    language = Language.of(GlossLM.of(scoring.gloss_lm), [*train.columns.get("gloss", ())], model.glosses)
+    predictions, loss = run(clips, clips.split, gloss_beam=scoring.gloss_beam, language=language)
     names = [name for name in clips.streams if name not in scoring.drop]
     gone = {ALL: tuple(clips.streams), **({name: (name, *scoring.drop) for name in names} if len(names) > 1 else {})}
     unlike = {f"{WITHOUT}{name}": run(clips, f"{WITHOUT}{name}", drop)[0]

@@ -74,7 +74,7 @@ def scored(
 
 
 def gloss_scores(predictions: Sequence[Prediction], **draws: Any) -> dict[str, Score]:
-    """`gloss_wer` and `gloss_wer_beam`, where glosses were recognised and the clips have some."""
+    """`gloss_wer`, `gloss_wer_beam` and `gloss_wer_lm`, where glosses were recognised and the clips have some."""
     names = next((p.recognised for p in predictions if p.gloss), {})
     return {
         name: gloss_wer([p.recognised.get(name, "") for p in predictions], [p.gloss for p in predictions], **draws)

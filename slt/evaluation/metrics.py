@@ -23,7 +23,7 @@ from sacrebleu.metrics.ter import TER
 from slt.evaluation.settings import AS_WRITTEN, Conventions
 from slt.text import clean
 
-LOWER_IS_BETTER = frozenset({"ter", "cer", "wer", "gloss_wer", "gloss_wer_beam"})
+LOWER_IS_BETTER = frozenset({"ter", "cer", "wer", "gloss_wer", "gloss_wer_beam", "gloss_wer_lm"})
 
 Counts = npt.NDArray[np.float64]
 

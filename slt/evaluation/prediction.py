@@ -33,7 +33,7 @@ class Prediction:
     signer: str = ""
     corpus: str = ""  # of a mixture of corpora
     gloss: str = ""
-    recognised: Mapping[str, str] = field(default_factory=dict)  # `gloss_wer`, `gloss_wer_beam` -> glosses
+    recognised: Mapping[str, str] = field(default_factory=dict)  # name of their score, `gloss_wer` -> glosses
     seen: float = 1.0  # share of the frames in which its streams were seen, the mean over streams
 
     @classmethod

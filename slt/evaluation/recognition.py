@@ -1,4 +1,4 @@
-"""From a gloss head's scores to glosses: CTC's best path, and the most probable sequence by prefix beam search.
+"""From a gloss head's scores to glosses: CTC's best path, and the best sequence by prefix beam search.
 
 B clips, T' frames after downsampling, G gloss classes and the blank, W beam width.
 """
@@ -6,20 +6,45 @@ B clips, T' frames after downsampling, G gloss classes and the blank, W beam wid
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from slt.evaluation.gloss_model import END, GlossModel
+from slt.evaluation.settings import GlossLM
 from slt.training.objective import BLANK
 
 Logs = npt.NDArray[np.float64]
 
 
-def recognise(scores: Tensor, present: Tensor, glosses: Sequence[str], *, width: int | None) -> list[dict[str, str]]:
+@dataclass(frozen=True)
+class Language:
+    """What is added to a sequence's log probability: `weight` times the model's of it, `bonus` a gloss."""
+
+    model: GlossModel
+    weight: float
+    bonus: float
+
+    @classmethod
+    def of(cls, given: GlossLM | None, sentences: Sequence[str], glosses: Sequence[str]) -> Language | None:
+        """Of the glosses of training clips; `glosses` are those of classes 1 to G - 1. None of None."""
+        if given is None or not glosses:
+            return None
+        place = {gloss: c for c, gloss in enumerate(glosses, start=BLANK + 1)}
+        lines = [[place[gloss] for gloss in text.split() if gloss in place] for text in sentences]
+        model = GlossModel(filter(None, lines), num_classes=len(glosses) + 1, order=given.order)
+        return cls(model, given.weight, given.bonus)
+
+
+def recognise(
+    scores: Tensor, present: Tensor, glosses: Sequence[str], *, width: int | None, language: Language | None = None
+) -> list[dict[str, str]]:
     """Glosses of a batch by the name of their score: `gloss_wer` of the best path, `gloss_wer_beam` with a `width` W.
 
-    `scores` (B, T', G) are the gloss head's, `present` (B, T'); `glosses` are those of classes 1 to G - 1.
+    With a `language` beside it, `gloss_wer_lm` is that of the beam that asks it. `scores` (B, T', G) are the gloss
+    head's, `present` (B, T'); `glosses` are those of classes 1 to G - 1.
     """
     found = []
     for logs, mask in zip(scores.float().log_softmax(dim=2).cpu(), present.cpu(), strict=True):
@@ -27,6 +52,8 @@ def recognise(scores: Tensor, present: Tensor, glosses: Sequence[str], *, width:
         classes = {"gloss_wer": best_path(clip)}
         if width is not None:
             classes["gloss_wer_beam"] = prefix_beam(clip, width)
+            if language is not None:
+                classes["gloss_wer_lm"] = prefix_beam(clip, width, language)
         found.append({name: " ".join(glosses[c - BLANK - 1] for c in each) for name, each in classes.items()})
     return found
 
@@ -38,14 +65,17 @@ def best_path(logs: Logs) -> list[int]:
     return [int(c) for c in path[new & (path != BLANK)]]
 
 
-def prefix_beam(logs: Logs, width: int) -> list[int]:
+def prefix_beam(logs: Logs, width: int, language: Language | None = None) -> list[int]:
     """The sequence whose paths in logs (T', G) are together most probable, among the W best prefixes after each frame.
 
     Exact where `width` is no bound (Graves 2012, Supervised Sequence Labelling, section 7.5.3). All extensions of all
-    prefixes are one (W, G) array: a frame costs some microseconds, whatever the number of glosses.
+    prefixes are one (W, G) array: a frame costs some microseconds, whatever the number of glosses. A `language` is
+    asked whenever a prefix grows, and for the end of the sentence (Hannun et al. 2014, First-Pass Large Vocabulary
+    Continuous Speech Recognition using Bi-Directional Recurrent DNNs, algorithm 1).
     """
     prefixes: list[tuple[int, ...]] = [()]
     blank, sign = np.zeros(1), np.full(1, -np.inf)  # (W,): of paths that end in a blank, and in the prefix's last sign
+    told = np.zeros(1)  # (W,): what the language adds to the prefix
     for frame in logs:
         last = np.array([prefix[-1] if prefix else BLANK for prefix in prefixes])
         rows = np.arange(len(prefixes))
@@ -61,7 +91,9 @@ def prefix_beam(logs: Logs, width: int) -> list[int]:
                 grown[parent, prefix[-1]] = -np.inf
         blanks = whole + frame[BLANK]
         all_of = np.concatenate([np.logaddexp(blanks, stays), grown.ravel()])
-        kept = _highest(all_of, width)
+        further = _further(prefixes, told, language, len(frame))  # (W, G)
+        said = np.concatenate([told, further.ravel()])
+        kept = _highest(all_of + said, width)
         old = kept < len(prefixes)
         parents, signs = np.divmod(kept - len(prefixes), len(frame))
         prefixes = [
@@ -70,7 +102,18 @@ def prefix_beam(logs: Logs, width: int) -> list[int]:
         at = np.where(old, kept, 0)
         blank = np.where(old, blanks[at], -np.inf)
         sign = np.where(old, stays[at], all_of[kept])
-    return list(prefixes[int(np.logaddexp(blank, sign).argmax())])
+        told = said[kept]
+    if language is not None:
+        told = told + [language.weight * language.model(prefix)[END] for prefix in prefixes]
+    return list(prefixes[int((np.logaddexp(blank, sign) + told).argmax())])
+
+
+def _further(prefixes: Sequence[tuple[int, ...]], told: Logs, language: Language | None, classes: int) -> Logs:
+    """What the language adds to each prefix of W, grown by each of G classes, (W, G)."""
+    if language is None:
+        return np.zeros((len(prefixes), classes))
+    rows = np.stack([language.model(prefix) for prefix in prefixes])
+    return told[:, None] + language.weight * rows + language.bonus
 
 
 def _highest(values: Logs, count: int) -> npt.NDArray[np.int64]:

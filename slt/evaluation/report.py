@@ -27,6 +27,7 @@ NAMES = {
     "bleu": "BLEU", "bleu1": "BLEU-1", "bleu2": "BLEU-2", "bleu3": "BLEU-3", "bleu4": "BLEU-4",
     "bleu_13a": "BLEU 13a", "bleu_intl": "BLEU intl", "chrf": "chrF2", "chrf++": "chrF++", "ter": "TER", "cer": "CER",
     "wer": "WER", "rouge_l": "ROUGE-L", "gloss_wer": "gloss WER", "gloss_wer_beam": "gloss WER, beam",
+    "gloss_wer_lm": "gloss WER, beam with n-gram",
 }  # fmt: skip
 Picture = npt.NDArray[np.uint8]
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from slt.settings import check_values, choice, positive, switch
+from slt.settings import check_values, choice, not_negative, positive, switch
 from slt.text import clean, near
 
 TOKENIZERS = ("13a", "intl", "zh", "char", "none")  # sacreBLEU's names
@@ -64,11 +64,34 @@ AS_WRITTEN = Conventions()
 
 
 @dataclass(frozen=True, kw_only=True)
+class GlossLM:
+    """How the training glosses' n-gram is asked in the beam search over the gloss head."""
+
+    order: int = positive()
+    weight: float = not_negative()  # of its log probabilities beside the gloss head's
+    bonus: float  # nats a gloss; without it a model that asks a price for each gloss says too few
+
+    def __post_init__(self) -> None:
+        check_values(self, "evaluation.gloss_lm")
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any] | GlossLM | None) -> GlossLM | None:
+        """Return the settings of a mapping of exactly their keys."""
+        if given is None or isinstance(given, GlossLM):
+            return given
+        known = {part.name for part in fields(cls)}
+        if not isinstance(given, Mapping) or given.keys() != known:
+            raise ValueError(f"evaluation.gloss_lm={given}: expected all of order, weight and bonus, or null for none")
+        return cls(**given)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Controls:
     """What is scored and shown beside the sentences, as `evaluation` in conf/ explains."""
 
     bootstrap: int
     gloss_beam: int | None = positive()  # width of the prefix beam search; None = the best path alone
+    gloss_lm: Any  # a `GlossLM` or its keys; None = the gloss head alone
     blanked: bool
     shuffled: bool
     frozen: bool

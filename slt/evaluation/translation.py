@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,8 +14,9 @@ from tqdm import tqdm
 from slt.evaluation.breakdown import gloss_scores
 from slt.evaluation.metrics import bleu, chrf
 from slt.evaluation.prediction import Prediction
-from slt.evaluation.recognition import recognise
+from slt.evaluation.recognition import Language, recognise
 from slt.evaluation.settings import AS_WRITTEN, Conventions
+from slt.models.heads import agreed, sign_scores
 from slt.models.search import Search
 from slt.models.tokenizer import decode, languages
 from slt.models.trained import Model
@@ -47,18 +49,21 @@ def translate(
     *,
     drop: Collection[str] = (),
     gloss_beam: int | None = None,
+    language: Language | None = None,
     progress: str | None = None,
 ) -> tuple[list[Prediction], float]:
     """Translates every clip once -> predictions of all processes' clips by id, and mean cross entropy in nats a token.
 
     Clips with glosses are recognised too, by a model that learned to; `gloss_beam` is the width of the prefix beam
-    search beside the best path. Streams of `drop` are taken as not seen. `progress` labels a progress bar.
+    search beside the best path, which asks a `language` too. Streams of `drop` are taken as not seen. `progress` labels
+    a progress bar.
     """
     model.translator.eval()
     predictions: list[Prediction] = []
     total, count = 0.0, 0
+    signs: dict[str, Any] = {"width": gloss_beam, "language": language}
     for batch in tqdm(batches, desc=progress, disable=progress is None or not processes.first(), unit="batch"):
-        found, loss, tokens = _translated(model, blank(batch.to(compute.device), drop), search, compute, gloss_beam)
+        found, loss, tokens = _translated(model, blank(batch.to(compute.device), drop), search, compute, signs)
         predictions += found
         total, count = total + loss, count + tokens
     parts = processes.gather((predictions, total, count))
@@ -67,17 +72,18 @@ def translate(
 
 
 def _translated(
-    model: Model, batch: Batch, search: Search, compute: Compute, gloss_beam: int | None
+    model: Model, batch: Batch, search: Search, compute: Compute, recognised: dict[str, Any]
 ) -> tuple[list[Prediction], float, int]:
     """The predictions of a batch, the cross entropy of its tokens in nats, and how many these are."""
     translator = model.translator
     with compute.autocast():
-        memory, present = translator.encoder(batch.streams, batch.seen, batch.frames)
+        features: dict[str, Tensor] = {}
+        memory, present = translator.encoder(batch.streams, batch.seen, batch.frames, features)
         logits = translator.decoder(memory, present, batch.tokens)
         found = translator.decoder.generate(memory, present, search, languages(model.tokenizer, batch.languages))
         signs = None
-        if "gloss" in translator.heads and any(batch.glosses):
-            signs = recognise(translator.heads["gloss"](memory), present, model.glosses, width=gloss_beam)
+        if any(batch.glosses) and (scores := sign_scores(translator.heads, memory, present, features)):
+            signs = recognise(agreed([*scores.values()]), present, model.glosses, **recognised)
     mask = batch.tokens_mask
     assert batch.tokens is not None
     assert mask is not None

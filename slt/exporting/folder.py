@@ -20,7 +20,7 @@ from slt.inference.onnx import OnnxTranslator
 from slt.models.backbones import ImageBackbone
 from slt.models.signature import GraphSpec, Manifest, write_manifest
 from slt.models.trained import Trained
-from slt.streams.pose import centre_on_shoulders
+from slt.streams.normalise import NORMALISATIONS
 from slt.training import lineage
 
 LIBRARIES = ("slt", "torch", "transformers", "timm", "tokenizers", "onnx", "onnxruntime", "onnxscript", "numpy")
@@ -121,7 +121,8 @@ def _write_graphs(trained: Trained, folder: Path, name: str, program: bool) -> t
 def _manifest(trained: Trained, name: str, specs: dict[str, GraphSpec], opset: int, precision: str) -> Manifest:
     backbones = trained.translator.encoder.backbones
     pictures = {stream: module for stream, module in backbones.items() if isinstance(module, ImageBackbone)}
-    normalisation: dict[str, Any] = {"pose": {"where": "before", "function": centre_on_shoulders.__name__}}
+    names = sorted({NORMALISATIONS[spec.normalise].__name__ for spec in trained.streams if spec.normalise})
+    normalisation: dict[str, Any] = {"pose": {"where": "before", "function": ", ".join(names)}}
     if pictures:
         each = {what: {stream: (getattr(module, what).flatten() / 255).tolist() for stream, module in pictures.items()}
                 for what in ("mean", "std")}  # fmt: skip

@@ -23,7 +23,9 @@ import torch
 from torch import Tensor, nn
 
 from slt.exporting.recurrent import OPERATORS, Recurrent
+from slt.models.causal import CausalDecoder
 from slt.models.decoder import TextSeq2SeqDecoder, entered
+from slt.models.prompt import marks_before
 from slt.models.signature import GraphSpec, StreamSpec, TensorSpec
 from slt.models.translator import Translator
 
@@ -48,21 +50,29 @@ class Exportable:
 class Encoder(nn.Module):
     """Everything of a translator up to what the decoder's cross-attention reads, its inputs by position."""
 
+    prompt: Tensor | None
+
     def __init__(self, translator: Translator, streams: Sequence[str]) -> None:
         super().__init__()
         self.streams = tuple(streams)
-        self.stride = translator.encoder.temporal.stride
+        self.stride = translator.encoder.stride
         self.encoder = fast_forms(translator.encoder)
         # Not the decoder whole: TorchScript would write its weights too.
-        self.norm, self.bridge, self.text_encoder = translator.decoder.entrance
+        entrance: tuple[nn.Module, nn.Module, Any] = translator.decoder.entrance
+        self.norm, self.bridge, self.text_encoder = entrance
+        prompt: Tensor | None = getattr(translator.decoder, "read_first", None)
+        self.register_buffer("prompt", None if prompt is None else prompt.detach().clone())
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Each stream (B, T, ...), each one's seen marks (B, T), frames (B, T) -> (B, T', D) and its (B, T') mask."""
+        """Each stream (B, T, ...), each one's seen marks (B, T), frames (B, T) -> (B, T', D) and its (B, T') mask.
+
+        Both are longer by the tokens of a prompt, where there is one.
+        """
         count = len(self.streams)
         seen = dict(zip(self.streams, inputs[count:-1], strict=True))
         memory, present = self.encoder(dict(zip(self.streams, inputs[:count], strict=True)), seen, inputs[-1])
-        hidden = entered(self.norm, self.bridge, self.text_encoder, memory, present)
-        return hidden, present.clone()  # a graph's output must not be its input
+        hidden = entered(self.norm, self.bridge, self.text_encoder, memory, present, self.prompt)
+        return hidden, marks_before(self.prompt, present).clone()  # a graph's output must not be its input
 
 
 class Start(nn.Module):
@@ -102,8 +112,10 @@ def fast_forms(module: nn.Module) -> nn.Module:
 def encoder_graph(translator: Translator, streams: Sequence[StreamSpec]) -> Exportable:
     """The encoder with its example."""
     names = [stream.name for stream in streams]
-    made = [torch.zeros(2, 5, *stream.shape, dtype=getattr(torch, stream.dtype)) for stream in streams]
-    masks = [torch.ones(2, 5, dtype=torch.bool) for _ in range(len(streams) + 1)]
+    stride = translator.encoder.stride
+    length = max(5, stride + 1)  # more than one position is left
+    made = [torch.zeros(2, length, *stream.shape, dtype=getattr(torch, stream.dtype)) for stream in streams]
+    masks = [torch.ones(2, length, dtype=torch.bool) for _ in range(len(streams) + 1)]
     inputs: Named = [(stream.name, ("B", "T", *stream.shape)) for stream in streams]
     inputs += [(name, ("B", "T")) for name in (*(f"seen_{name}" for name in names), "frames")]
     hidden = translator.decoder.bridge.out_features
@@ -111,8 +123,13 @@ def encoder_graph(translator: Translator, streams: Sequence[StreamSpec]) -> Expo
     return _exportable(Encoder(translator, names), (*made, *masks), inputs, outputs)
 
 
-def decoder_graphs(decoder: TextSeq2SeqDecoder) -> dict[str, Exportable]:
+def decoder_graphs(decoder: TextSeq2SeqDecoder | CausalDecoder) -> dict[str, Exportable]:
     """What is computed once a clip (`cross`), and one step (`decoder`), with their examples."""
+    if isinstance(decoder, CausalDecoder):
+        raise ValueError(
+            "a run with decoder=llm is not exported: the graphs are those of cross-attention, which a causal language "
+            "model has not; evaluate it and use the demo from its checkpoint (python -m slt.demo model=RUN)"
+        )
     hidden, rows, past = decoder.bridge.out_features, 3, 2
     with torch.no_grad():
         cross = decoder.eval().start(torch.zeros(rows, 5, hidden))
@@ -222,8 +239,14 @@ def to_program(graph: Exportable, path: Path) -> None:
     """Write a torch.export program, for AOTInductor, ExecuTorch and whatever else reads one.
 
     Of an encoder that shortens clips it takes those of which more than one step is left: torch.export makes another
-    program of a length of one.
+    program of a length of one. One with recurrent layers is a ValueError: it would be unrolled over the example's
+    frames, and read clips of that length alone.
     """
+    if any(isinstance(part, Recurrent) for part in graph.module.modules()):
+        raise ValueError(
+            "program=true: a program of recurrent layers (GRU, LSTM) has the length of one clip; set program=false, "
+            "ONNX and TorchScript have them for any length"
+        )
     shortest = getattr(graph.module, "stride", 0) + 1
     with _quiet():
         program = torch.export.export(

@@ -149,7 +149,8 @@ def compare_graphs(
         inputs = feeds(batch.streams, batch.seen, batch.frames)
         with torch.inference_mode():
             out, present = trained.translator.encoder(batch.streams, batch.seen, batch.frames)
-            memory, there = trained.translator.decoder.encode(out, present).numpy(), present.numpy()
+            decoder: Any = trained.translator.decoder
+            memory, there = decoder.encode(out, present).numpy(), decoder.marks(present).numpy()
             scripted = [tensor.numpy() for tensor in script(*(inputs[name] for name in names))]
         run = sessions["encoder"].run(["memory", "present"], {name: inputs[name].numpy() for name in names})
         for graph, (found, mask) in (("torchscript", scripted), ("encoder", run)):
@@ -159,7 +160,7 @@ def compare_graphs(
             largest[graph].see(memory[there], found[there], title)
         if batch.tokens is not None:
             with torch.inference_mode():
-                wanted = trained.translator.decoder(out, present, batch.tokens).numpy()
+                wanted = decoder(out, present, batch.tokens).numpy()
             encoded = Encoded(cross_of(sessions["cross"], memory), there)
             step = Step(sessions["decoder"], encoded, files["decoder"])
             _compare_decoder(step, largest["decoder"], batch, wanted, trained.tokens.start, title)

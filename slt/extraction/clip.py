@@ -24,7 +24,7 @@ from slt.extraction.source import Box, Source
 from slt.extraction.video import Film, target_rate
 from slt.extraction.writer import ClipWriter
 from slt.files import OutputError
-from slt.streams.pose import shoulders_seen
+from slt.streams.normalise import shoulders_seen
 
 log = logging.getLogger(__name__)
 

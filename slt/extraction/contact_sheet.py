@@ -13,6 +13,7 @@ from slt.drawing.skeleton import COLOURS, draw_skeleton
 from slt.drawing.strip import FINE, INK, PAPER, STRIPE, hatched
 from slt.extraction.geometry import Box, Picture
 from slt.streams.pose import DETECTED, FOLLOWED, NOT_SEEN
+from slt.streams.skeleton import Skeleton
 
 CELL, GAP, MARGIN, LINE, CROP_GAP = 234, 8, 6, 16, 3  # pixels
 TALLEST = 240  # of a film's picture; a wider one is less high
@@ -29,6 +30,7 @@ class Moment:
     title: str  # what stands above it: its time and number
     film: Picture | None  # RGB uint8 (H, W, 3); None where the film is not there
     points: NDArray[np.float32]  # (K, 3): x, y as shares of the picture, confidence; 0 = not detected
+    skeleton: Skeleton  # of the points
     crops: Mapping[str, Picture]  # RGB uint8 (R, R, 3)
     marks: Mapping[str, int]  # NOT_SEEN, DETECTED or FOLLOWED
     boxes: Mapping[str, Sequence[float]]  # centre x, centre y, side in pixels of the film's picture
@@ -81,7 +83,8 @@ def _film(moment: Moment, size: tuple[int, int], shown: tuple[int, int], signer:
         for fill, width, on in ((WHITE, 3, 1.0), (BLACK, 3, 0.5)):
             _outline(draw, (x0, y0, x1, y1), fill, width, dash=12, on=on)
     places = moment.points[:, :2].astype(float) * large
-    draw_skeleton(draw, places, moment.points[:, 2] > 0, pixel=THIN, halo=None if moment.film is None else WHITE)
+    halo = None if moment.film is None else WHITE
+    draw_skeleton(draw, places, moment.points[:, 2] > 0, pixel=THIN, halo=halo, skeleton=moment.skeleton)
     for stream, (x, y, side) in moment.boxes.items():
         if moment.marks[stream] != NOT_SEEN:
             box = ((x - side / 2) * scale, (y - side / 2) * scale, (x + side / 2) * scale, (y + side / 2) * scale)

@@ -8,12 +8,13 @@ from dataclasses import dataclass, fields
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from slt.extraction import geometry
+from slt.extraction.face_mesh import MESH, FaceMesh, TaskMesh, WheelMesh
 from slt.extraction.geometry import HEAD, WRISTS, Box, Picture, Points
 from slt.extraction.mediapipe_models import cache_folder, prepare_models, read_sums
 from slt.extraction.mediapipe_tasks import Task, Tasks, import_mediapipe
@@ -28,16 +29,23 @@ _BLACK = np.zeros((32, 32, 3), np.uint8)
 
 
 class Landmarks(NamedTuple):
-    # (75, 3): x, y in [0, 1] of the picture's width and height, confidence in [0, 1]; a point that was not found, or
-    # lies outside the picture, has confidence 0.
+    # (75, 3), what crops are cut by: x, y in [0, 1] of the picture's width and height, confidence in [0, 1]; a point
+    # that was not found, or lies outside the picture, has confidence 0.
     points: NDArray[np.float32]
     face: bool  # a face, not only a head, is to be seen
+    # (K, 3), what the pose stream holds: likewise, of the landmarker's skeleton, where that is not the 75 points'.
+    whole: NDArray[np.float32] | None = None
 
 
 class Landmarker(Protocol):
-    """What the extraction asks of whatever finds landmarks: MediaPipe here, a stub in tests."""
+    """What the extraction asks of whatever finds landmarks: MediaPipe here, RTMW beside it, a stub in tests."""
 
+    name: ClassVar[str]
     parameters: dict[str, Any]
+
+    @property
+    def skeleton(self) -> str:
+        """The name of the skeleton whose points it finds."""
 
     def start(self, box: Box | None) -> None:
         """Forget the clip before; look for the signer in `box` (x0, y0, x1, y1 in pixels), None = anywhere."""
@@ -71,6 +79,8 @@ class MediaPipeLandmarker:
     before.
     """
 
+    name: ClassVar[str] = "mediapipe"
+
     model_dir: str | None  # folder of the models; None = in the user's cache, prepared there on the first use
     detection_confidence: float  # least score of a detected body, palm and presence of its landmarks, in [0, 1]
     face_confidence: float  # least score of a face for it to be seen, in [0, 1]
@@ -81,6 +91,8 @@ class MediaPipeLandmarker:
     wrist_interval: float  # a wrist at which three looks found no hand is looked at again after so many seconds
     signer_reach: float  # with a box, how far the signer may be from one picture to the next, in shoulder widths
     hand_threads: int  # 2 looks at both hands at once, 1 at one after the other; what comes out is the same
+    points: str | None  # "holistic" finds the 468 points of the face too; all else, body and hands
+    face_model: str | None  # of these: one's own face_landmarker.task; None = the mesh of the wheel of the models
 
     def __post_init__(self) -> None:
         if self.hand_threads not in (1, 2):
@@ -91,13 +103,25 @@ class MediaPipeLandmarker:
         models = read_sums(folder)
         self._tasks = Tasks(self._graphs(), folder)
         settings = {field.name: getattr(self, field.name) for field in fields(self)}
-        same_result = ("model_dir", "hand_threads")
+        same_result = ("model_dir", "hand_threads", "points", "face_model")
         decisive = {name: value for name, value in settings.items() if name not in same_result}
+        self._mesh = self._open_mesh(folder) if self.points == "holistic" else None
+        if self._mesh is not None:  # without a mesh all is as it was before there was one, and so is the fingerprint
+            models, decisive["points"] = models | self._mesh.models, self.points
         self.parameters: dict[str, Any] = {"landmarker": self._tasks.version, "models": models, **decisive}
         # MediaPipe's clocks only go forward, over all clips; 0 is special to its smoothing and never used.
         self._time = self._origin = 1000
         self._other_hand = ThreadPoolExecutor(1)
         self._forget(None)
+
+    @property
+    def skeleton(self) -> str:
+        return "mediapipe_75" if self._mesh is None else "mediapipe_543"
+
+    def _open_mesh(self, folder: Path) -> FaceMesh:
+        if self.face_model is None:
+            return WheelMesh(folder, self.face_confidence)
+        return TaskMesh(Path(self.face_model).expanduser(), self.face_confidence)
 
     def _graphs(self) -> dict[str, Task]:
         least = self.detection_confidence
@@ -131,6 +155,8 @@ class MediaPipeLandmarker:
 
     def close(self) -> None:
         self._tasks.close()
+        if self._mesh is not None:
+            self._mesh.close()
         self._wrists = [_Wrist(), _Wrist()]
         self._other_hand.shutdown()
         self._other_hand = ThreadPoolExecutor(1)  # its thread starts with its first hand
@@ -139,16 +165,19 @@ class MediaPipeLandmarker:
         """Find the body, both hands and whether there is a face in an RGB picture (H, W, 3) of the running clip."""
         self._time = max(self._time, self._origin + round(seconds * 1000))
         points = np.zeros((LANDMARKS, 3))
+        mesh: Points = np.zeros((0 if self._mesh is None else MESH, 3))
+        face = False
         body = self._find_body(seconds, picture)
-        if body is None:
-            return Landmarks(points.astype(np.float32), False)
-        points[:BODY] = body
-        for side, hand in self._find_hands(seconds, picture, body).items():
-            points[BODY + side * HAND :][:HAND] = hand
-        points[:, :2] /= picture.shape[1::-1]
-        inside = ((points[:, :2] >= 0) & (points[:, :2] <= 1)).all(1)
-        points[:, 2] = np.where(inside, points[:, 2].clip(0, 1), 0)
-        return Landmarks(points.astype(np.float32), self._sees_face(seconds, picture, body))
+        if body is not None:
+            points[:BODY] = body
+            for side, hand in self._find_hands(seconds, picture, body).items():
+                points[BODY + side * HAND :][:HAND] = hand
+            face = self._sees_face(seconds, picture, body)
+            if self._mesh is not None and face and (seen := self._mesh.find(picture, body)) is not None:
+                mesh = seen
+        found = _shares(points, picture)
+        whole = np.concatenate([found[:BODY], _shares(mesh, picture), found[BODY:]]) if len(mesh) else None
+        return Landmarks(found, face, whole)
 
     def people(self, picture: Picture) -> list[Points]:
         """Find everyone in one picture (H, W, 3), then look beside each for those who are smaller.
@@ -275,6 +304,14 @@ class MediaPipeLandmarker:
 
     def _track(self, name: str, picture: Picture) -> Any:
         return self._tasks.track(name, self._time, picture)
+
+
+def _shares(points: Points, picture: Picture) -> NDArray[np.float32]:
+    """Return points (K, 3) in pixels as shares of the picture, with confidence 0 outside it."""
+    out = points / (*picture.shape[1::-1], 1)
+    inside = ((out[:, :2] >= 0) & (out[:, :2] <= 1)).all(1)
+    out[:, 2] = np.where(inside, out[:, 2].clip(0, 1), 0)
+    return out.astype(np.float32)
 
 
 def _points(landmarks: Any) -> Points:

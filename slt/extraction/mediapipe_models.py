@@ -40,6 +40,9 @@ MODELS = {
          "bbff11cebd1eb27a1e004cae0b0e63ec8c551cbf34a4451148b4908b8db3eca8"),
     ),
 }  # fmt: skip
+# The face mesh is no part of a bundle: it is fetched where it is asked for, and keeps the name of its file there.
+MESH = "face_landmark/face_landmark.tflite"
+MESH_SUM = "1055cb9d4a9ca8b8c688902a3a5194311138ba256bcc94e336d8373a5f30c814"
 
 
 def cache_folder() -> Path:
@@ -77,6 +80,19 @@ def prepare_models(folder: Path) -> Path:
         with tempfile.TemporaryDirectory() as temporary:
             build_models(download_wheel(Path(temporary)), folder)
     return folder
+
+
+def prepare_mesh(folder: Path) -> Path:
+    """Return the network of the face mesh in the folder of the models, taken out of the wheel where it is not there."""
+    path = folder / Path(MESH).name
+    if not path.is_file():
+        with tempfile.TemporaryDirectory() as temporary, zipfile.ZipFile(download_wheel(Path(temporary))) as archive:
+            data = archive.read(f"mediapipe/modules/{MESH}")
+        check_sum(hashlib.sha256(data).hexdigest(), MESH_SUM, f"{MESH} of {WHEEL[0]}")
+        with atomic(path) as file:
+            file.write(data)
+    check_sum(sha256(path), MESH_SUM, str(path))
+    return path
 
 
 def download_wheel(folder: Path) -> Path:

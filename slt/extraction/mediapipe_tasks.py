@@ -15,6 +15,9 @@ import numpy as np
 from slt.extraction.geometry import Picture
 from slt.files import needing
 
+# What the graphs' results hold where something is found.
+FINDINGS = ("pose_landmarks", "hand_landmarks", "face_landmarks", "detections")
+
 
 class Task(NamedTuple):
     """A graph: its class in MediaPipe, its model, "IMAGE" (single pictures) or "VIDEO" (goes on from each)."""
@@ -68,7 +71,7 @@ class Tasks:
         image = self._mediapipe.Image(image_format=self._mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(picture))
         with nullcontext() if name in self._spoken else quiet:
             result = call(image, *time)
-        if any(getattr(result, kind, None) for kind in ("pose_landmarks", "hand_landmarks", "detections")):
+        if any(getattr(result, kind, None) for kind in FINDINGS):
             self._spoken.add(name)
         return result
 

@@ -40,7 +40,8 @@ class Regions:
     """One frame, extracted; crops, marks and boxes are by stream."""
 
     seconds: float  # its time in the clip
-    points: NDArray[np.float32]  # (75, 3): x, y in [0, 1] of the picture, confidence; 0 where not seen
+    # (75, 3) of MediaPipe's body and hands: x, y in [0, 1] of the picture, confidence; 0 where not seen.
+    points: NDArray[np.float32]
     crops: dict[str, Picture]  # RGB uint8 (R, R, 3), black where not seen
     # DETECTED (its part was found in this frame), FOLLOWED (the hand was missed, its crop goes on with the wrist) or
     # NOT_SEEN.
@@ -48,6 +49,13 @@ class Regions:
     boxes: dict[str, NDArray[np.float64]]  # centre x, centre y, side in pixels of the picture; NaN where not seen
     size: tuple[int, int]  # width and height of the picture
     took: dict[str, float] = field(default_factory=dict)  # seconds of work: landmarks, crops
+    whole: NDArray[np.float32] | None = None  # (K, 3) of the landmarker's own skeleton, where it is another
+    skeleton: str = ""  # the landmarker's; "" = that of `points`
+
+    @property
+    def pose(self) -> NDArray[np.float32]:
+        """The points that the pose stream holds, (K, 3)."""
+        return self.points if self.whole is None else self.whole
 
 
 @dataclass(kw_only=True, eq=False)
@@ -61,7 +69,6 @@ class Extractor:
     A crop follows the smoothed box of its part, by a triangle that looks as far ahead as back: frames come late.
     """
 
-    name: ClassVar[str] = "slt-mediapipe"
     # Raised with every change of this file or of landmarks.py that changes what comes out.
     version: ClassVar[int] = 2
 
@@ -93,6 +100,10 @@ class Extractor:
         self.margins = {"face": self.face_margin, "left_hand": self.hand_margin, "right_hand": self.hand_margin}
         found = {"landmarks": dict(self.landmarker.parameters), "pictures": READING | versions()}
         self.parameters: dict[str, Any] = found | settings
+
+    @property
+    def name(self) -> str:
+        return f"slt-{self.landmarker.name}"
 
     @property
     def fingerprint(self) -> str:
@@ -179,7 +190,9 @@ class Extractor:
             squares[name] = box * (1, 1, margin)
             blank = np.zeros((self.crop_size, self.crop_size, 3), np.uint8)
             crops[name] = self._crop(picture, squares[name]) if marks[name] else blank
-        return Regions(seconds, found.points, crops, marks, squares, (picture.shape[1], picture.shape[0]), took)
+        size = (picture.shape[1], picture.shape[0])
+        own = (found.whole, self.landmarker.skeleton if found.whole is not None else "")
+        return Regions(seconds, found.points, crops, marks, squares, size, took, *own)
 
     def _crop(self, picture: Picture, square: NDArray[np.float64]) -> Picture:
         """Cut a square to (R, R, 3); enlarged, at a fraction of a pixel, so that a slowly moving crop does not step."""

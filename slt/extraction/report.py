@@ -25,6 +25,7 @@ from slt.extraction.source import Source
 from slt.files import atomic
 from slt.streams.arrays import pose_arrays, read_pose
 from slt.streams.packed import PackedCrops, decode_jpeg, encode_jpeg, frame_path
+from slt.streams.skeleton import file_skeleton
 
 MOMENTS = 6  # frames on a contact sheet
 QUALITY = 85  # of its JPEG
@@ -221,7 +222,8 @@ def _moments(out: Path, folders: Mapping[str, str], clip: Fact, source: Source |
     """Read the evenly spaced frames of a clip; returns them, and what is not there, in words."""
     path = out / folders["pose"] / f"{clip.video_id}.npz"
     arrays = pose_arrays(path)
-    points = read_pose(path).points
+    pose = read_pose(path)
+    points, skeleton = pose.points, file_skeleton(pose.skeleton, pose.points.shape[1], str(path))
     frames = len(points)
     index = np.unique(((np.arange(MOMENTS) + 0.5) * frames / MOMENTS).astype(np.int64))
     crops = {
@@ -242,6 +244,7 @@ def _moments(out: Path, folders: Mapping[str, str], clip: Fact, source: Source |
             title=f"{t / clip.fps:.2f} s, frame {t}",
             film=pictures[place],
             points=points[t],
+            skeleton=skeleton,
             crops={stream: read[place] for stream, (read, _) in crops.items()},
             marks={stream: int(marks[place]) for stream, (_, marks) in crops.items()},
             boxes={stream: [float(value) for value in rows[t]] for stream, rows in boxes.items()},

@@ -66,6 +66,8 @@ def extract_sources(
     """
     out, splits = writer.out, splitting.deal(sources)
     with opened(make) as extractor:
+        if extractor is not None:
+            writer.refuse_other_points(extractor.landmarker.skeleton)
         maker = maker_of(extractor, how.kind, sources[0])
         recipe = {**maker, "fps": how.fps, "max_fps": how.max_fps, **asdict(writer)}
         recipe = {key: value for key, value in recipe.items() if key not in ("out", "parameters")}

@@ -17,11 +17,19 @@ from slt.extraction.poses import PoseOnly, write_pose_format
 from slt.extraction.records import writing
 from slt.extraction.regions import STREAMS, Regions
 from slt.streams.arrays import pose_faults, write_pose, write_pose_blocks
+from slt.streams.normalise import shoulders_seen
 from slt.streams.packed import encode_jpeg, frame_path, parse_frame_name, write_packed_blocks
-from slt.streams.pose import FOLLOWED, shoulders_seen
-from slt.streams.skeleton import BODY, HAND
+from slt.streams.pose import FOLLOWED
+from slt.streams.skeleton import Skeleton, find_skeleton
+from slt.streams.skeletons import places_in, take_points
 
-LANDMARKS = {"body": BODY, "body_hands": BODY + 2 * HAND}
+# `points` -> the skeleton of the pose stream, as its files state it.
+SKELETONS = {
+    "body": "body",
+    "body_hands": "mediapipe_75",
+    "holistic": "mediapipe_543",
+    "wholebody": "coco_wholebody_133",
+}
 POSE_FORMAT = "pose_format"  # the folder of .pose files
 _BLOCK = 1 << 20  # bytes
 
@@ -35,7 +43,7 @@ class ClipWriter:
     packed: bool  # one file a clip and stream; else one JPEG a frame
     encoding: str  # of packed streams, "jpeg" or "raw"
     quality: int  # of JPEG, 1..100
-    points: str  # the landmarks of the pose, "body" (33) or "body_hands" (75)
+    points: str  # of the pose: "body" (33), "body_hands" (75), "holistic" (543) or "wholebody" (133)
     pose_format: bool  # also write `pose_format/<id>.pose`, which other tools' viewers open
 
     def __post_init__(self) -> None:
@@ -43,6 +51,24 @@ class ClipWriter:
         names = [*self.folders.values(), POSE_FORMAT, "index"]
         if set(self.folders) != streams or len(set(names)) != len(names):
             raise ValueError(f"folders: one folder for each of {sorted(streams)} expected, came {dict(self.folders)}")
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """Of the points that the extractor finds; a body is the first of them."""
+        return find_skeleton(SKELETONS["body_hands" if self.points == "body" else self.points])
+
+    @property
+    def landmarks(self) -> int:
+        """How many of them are written."""
+        return len(find_skeleton(SKELETONS[self.points]))
+
+    def refuse_other_points(self, found: str) -> None:
+        """Refuse to write points of another skeleton than that of the points which an extractor finds."""
+        if found != self.skeleton.name:
+            fitting = [points for points, skeleton in SKELETONS.items() if skeleton == found]
+            raise ValueError(
+                f"points={self.points}: the extractor finds {found}; leave points out, or set it to {fitting[0]}"
+            )
 
     @contextmanager
     def clip(self, video_id: str, *, fps: float, scratch: Path, fingerprint: str) -> Iterator[OpenClip]:
@@ -61,7 +87,8 @@ class ClipWriter:
         """Write a clip of which there is a pose and no film, (T, 75, 3)."""
         with _emptied(scratch / video_id) as folder, writing(self.out):
             path = folder / "ready" / self.folders["pose"] / f"{video_id}.npz"
-            write_pose(path, pose.points[:, : LANDMARKS[self.points]], size=pose.size, seen=None)
+            kept = pose.points[:, : self.landmarks]
+            write_pose(path, kept, size=pose.size, seen=None, skeleton=SKELETONS[self.points])
             if self.pose_format:
                 path = folder / "ready" / POSE_FORMAT / f"{video_id}.pose"
                 path.parent.mkdir()
@@ -145,7 +172,7 @@ class OpenClip:
                 f"{self.video_id}: pictures of one size expected, came {regions.size} after {self.size} at "
                 f"{regions.seconds:.2f} s; cut the film there"
             )
-        row = np.ascontiguousarray(regions.points, np.float32).reshape(1, -1)
+        row = np.ascontiguousarray(regions.pose, np.float32).reshape(1, -1)
         for fault in pose_faults(Path(f"{self.video_id} at {regions.seconds:.2f} s"), {"pose": row}):
             raise ValueError(fault)
         self._persons += bool((regions.points[:, 2] > 0).any())
@@ -197,7 +224,7 @@ class OpenClip:
                     extractor=self.fingerprint,
                 )
             part.unlink()
-        shape = (self.frames, 3 * LANDMARKS[writer.points])
+        shape = (self.frames, 3 * writer.landmarks)
         with (ready / writer.folders["pose"] / f"{self.video_id}.npz").open("wb") as file:
             write_pose_blocks(
                 file,
@@ -206,16 +233,19 @@ class OpenClip:
                 size=self.size,
                 seen={writer.folders[stream]: np.frombuffer(marks, np.uint8) for stream, marks in self._marks.items()},
                 boxes={writer.folders[stream]: self._boxes_of(stream) for stream in STREAMS},
+                skeleton=SKELETONS[writer.points],
             )
         if writer.pose_format:
             path = ready / POSE_FORMAT / f"{self.video_id}.pose"
             path.parent.mkdir()
-            blocks = (rows.reshape(len(rows), -1, 3) for rows in self._rows())
+            places = places_in(writer.skeleton)
+            blocks = (take_points(rows.reshape(len(rows), -1, 3), places, 0) for rows in self._rows())
             write_pose_format(path, blocks, size=self.size, fps=self.fps, frames=self.frames)
 
     def _rows(self) -> Iterator[NDArray[np.float32]]:
-        for block in _blocks(self.folder / "pose.part", 1000 * 4 * 3 * LANDMARKS["body_hands"]):
-            yield np.frombuffer(block, np.float32).reshape(-1, 3 * LANDMARKS["body_hands"])
+        width = 3 * len(self.writer.skeleton)
+        for block in _blocks(self.folder / "pose.part", 1000 * 4 * width):
+            yield np.frombuffer(block, np.float32).reshape(-1, width)
 
     def _boxes_of(self, stream: str) -> NDArray[np.float32]:
         return np.frombuffer(self._boxes[stream], np.float32).reshape(-1, 3)

@@ -42,7 +42,9 @@ def inputs_from_regions(
 
 def _reader(spec: StreamSpec) -> Stream:
     if spec.points is not None:
-        return Landmarks(folder=spec.folder, points=spec.points, jitter=0, noise=0)
+        return Landmarks(
+            folder=spec.folder, points=spec.points, normalise=spec.normalise or "shoulders", jitter=0, noise=0
+        )
     if spec.size is not None:
         return Crops(folder=spec.folder, size=spec.size, jitter=0, colour=0)
     return Features(folder=spec.folder)

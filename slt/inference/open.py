@@ -152,7 +152,7 @@ def _refuse_tokenizer(name: str, expected: Mapping[str, int], came: Mapping[str,
 def fit_extractor(
     settings: Mapping[str, Any] | None, landmarker: Mapping[str, Any], extractor: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
-    """Set the keys of `conf/extractor.yaml` as they were for the training clips of a model.
+    """Set the keys of `conf/extractor/` as they were for the training clips of a model.
 
     Returns both groups, and what changed, as `extractor.crop_size=112`; but for how the signer is chosen, which is for
     whoever uses the model to say.

@@ -21,7 +21,8 @@ from PIL import Image, ImageDraw, ImageFont
 from slt.drawing.skeleton import parts
 from slt.extraction.regions import STREAMS, Regions
 from slt.inference.subtitles import Caption
-from slt.streams.pose import DETECTED, FOLLOWED, shoulders_seen
+from slt.streams.normalise import shoulders_seen
+from slt.streams.pose import DETECTED, FOLLOWED
 from slt.streams.skeleton import BODY, MEDIAPIPE
 
 Picture = NDArray[np.uint8]

@@ -8,14 +8,18 @@ from typing import Any
 
 _MODULES = {
     "backbones": (
-        "ConvSmall", "FeatureBackbone", "PoseMLP", "TimmBackbone", "ViTLight", "ViTSmallPatch16",
-        "load_dinov2_backbone", "replace_with_dinov2",
+        "ConvSmall", "FeatureBackbone", "KeypointAttention", "PointBackbone", "PoseMLP", "SkeletonGraph",
+        "TimmBackbone", "ViTLight", "ViTSmallPatch16", "load_dinov2_backbone", "replace_with_dinov2",
     ),
-    "decoder": ("TextSeq2SeqDecoder",),
-    "fusion": ("FuseConcatLinear", "FuseGated", "FuseMean"),
+    "causal": ("CausalDecoder",),
+    "decoder": ("AdaptedSeq2SeqDecoder", "TextSeq2SeqDecoder"),
+    "fusion": ("FuseConcatLinear", "FuseCrossAttention", "FuseGated", "FuseMean", "FuseSingle"),
     "multistream": ("MultiStreamEncoder",),
-    "projector": ("StreamProjector",),
-    "temporal": ("TransformerTemporal",),
+    "projector": ("LinearGelu", "LinearProjector", "StreamProjector"),
+    "temporal": (
+        "BiGRUTemporal", "BiLSTMTemporal", "ConformerTemporal", "ConvTemporal", "NoTemporal", "TransformerTemporal",
+        "VisualHeadTemporal",
+    ),
     "translator": ("Translator",),
 }  # fmt: skip
 __all__ = [name for names in _MODULES.values() for name in names]

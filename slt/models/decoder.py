@@ -5,37 +5,45 @@ Shape letters: B clips, T' frames after the temporal encoder, D model width, L t
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import (
-    AttentionInterface,
-    AttentionMaskInterface,
     DynamicCache,
     EncoderDecoderCache,
     GenerationConfig,
     PretrainedConfig,
     PreTrainedTokenizerBase,
 )
-from transformers.cache_utils import DynamicLayer
-from transformers.masking_utils import eager_mask
-from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
+from transformers.modeling_outputs import BaseModelOutput
 
-from slt.models.attention import attend, hiding, mixed_precision
+from slt.models.adapters import add_lora
+from slt.models.caches import ATTENTION, CACHE, CachedStep, as_cache, causal_mask, presence_mask, tensors_of, widened
 from slt.models.hugging_face import build, drop_encoder
-from slt.models.search import Floats, Found, Ids, Search, Tokens, search
-from slt.models.step import FORMS, FastStep, cast
+from slt.models.prompt import before, marks_before, prompt_ids
+from slt.models.search import Found, Ids, Search, Tokens, search
+from slt.models.step import FORMS, FastStep
 from slt.text import near
 
-_ATTENTION = "slt"  # under which transformers' models find `_attention`
-NARROW = 512  # hidden size below which a processor searches in float32
-# What models call the cache that they are handed: transformers 5.24 renamed it.
-_CACHE = "cache" if "cache" in Seq2SeqLMOutput.__dataclass_fields__ else "past_key_values"
+
+class Through(nn.Module):
+    """In the bridge's place: vectors that are as wide as the decoder's model already."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.in_features = self.out_features = width
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T', D) -> the same."""
+        if x.shape[-1] != self.in_features:
+            raise ValueError(
+                f"decoder.embed_dim=null takes vectors as wide as its model, {self.in_features}, came {x.shape[-1]}; "
+                "set embed_dim to that"
+            )
+        return x
 
 
 class TextSeq2SeqDecoder(nn.Module):
@@ -45,7 +53,7 @@ class TextSeq2SeqDecoder(nn.Module):
     are handed to the cross-attention as they are, and the model's encoder layers are dropped.
 
     Args:
-        embed_dim: D of what comes in.
+        embed_dim: D of what comes in; None = the model's own hidden size, without norm and bridge before it.
         tokenizer: gives the vocabulary and the ids of the special tokens.
         architecture: transformers' `model_type` (t5, mt5, bart, mbart, ...) of a model built from scratch.
         pretrained: a hub name or local folder, weights and size as published; None builds from `config`.
@@ -53,31 +61,38 @@ class TextSeq2SeqDecoder(nn.Module):
             one, as `hf_config` gives it, is taken as it stands and says the architecture itself. With
             `tie_word_embeddings: false` the head has weights of its own, which start as the embedding's.
         text_encoder: whether the model's own encoder is used.
+        prompt: words that it reads before the frames; None = none.
         language: target language of multilingual models such as mBART (`es_XX`).
         max_tokens: longest sentence, in tokens, that is trained on or written.
     """
 
+    prompt: Tensor | None
+
     def __init__(
         self,
         *,
-        embed_dim: int,
+        embed_dim: int | None,
         tokenizer: PreTrainedTokenizerBase,
         architecture: str,
         pretrained: str | None,
         config: Mapping[str, Any],
         text_encoder: bool,
+        prompt: str | None,
         language: str | None,
         max_tokens: int,
     ) -> None:
         super().__init__()
         self.model: Any = build(architecture, pretrained, config, tokenizer)
-        self.model.set_attn_implementation(_ATTENTION)
+        self.model.set_attn_implementation(ATTENTION)
         # How to search is this run's to say: a published generation_config.json (BART's forbids repeated trigrams)
         # would have a hidden say, and be lost when the model is rebuilt from a checkpoint.
         self.model.generation_config = GenerationConfig()
         settings = self.model.config
         _check_model(settings, max_tokens)
         self.positions = getattr(settings, "max_position_embeddings", None) if text_encoder else None
+        self.register_buffer("prompt", prompt_ids(tokenizer, prompt, text_encoder=text_encoder), persistent=False)
+        if self.positions is not None and self.prompt is not None:
+            self.positions -= len(self.prompt)
         self.text_encoder = text_encoder
         self.max_tokens = max_tokens
         self.tokens = Tokens(
@@ -85,8 +100,10 @@ class TextSeq2SeqDecoder(nn.Module):
             pad=int(tokenizer.pad_token_id),  # type: ignore[arg-type]
             forced_bos=None if language is None else language_id(tokenizer, language),
         )  # fmt: skip
-        self.norm = nn.LayerNorm(embed_dim)
-        self.bridge = nn.Linear(embed_dim, settings.hidden_size)
+        self.norm: nn.Module = nn.Identity() if embed_dim is None else nn.LayerNorm(embed_dim)
+        self.bridge: Any = (
+            Through(settings.hidden_size) if embed_dim is None else nn.Linear(embed_dim, settings.hidden_size)
+        )
         if not text_encoder:
             drop_encoder(self.model)
 
@@ -98,27 +115,39 @@ class TextSeq2SeqDecoder(nn.Module):
     def forward(self, memory: Tensor, present: Tensor, tokens: Tensor) -> Tensor:
         """(B, T', D), (B, T') bool and target ids (B, L) -> logits (B, L, V), each of the tokens before it."""
         self.check_length(memory)
-        return self.follow(self.encode(memory, present), present, tokens)
+        return self.follow(self.encode(memory, present), self.marks(present), tokens)
 
     def follow(self, hidden: Tensor, present: Tensor, tokens: Tensor) -> Tensor:
-        """What `encode` gave, or anything else to read (B, T', hidden size): `forward` from there on."""
+        """What `encode` and `marks` gave, or anything else to read (B, T', hidden size): `forward` from there on."""
         shifted = torch.cat([tokens.new_full((len(tokens), 1), self.tokens.start), tokens[:, :-1]], dim=1)
         return self.model(
             encoder_outputs=BaseModelOutput(last_hidden_state=hidden),
-            attention_mask=_mask(present),
-            decoder_attention_mask=_causal(shifted),
+            attention_mask=presence_mask(present),
+            decoder_attention_mask=causal_mask(shifted),
             decoder_input_ids=shifted,
             use_cache=False,
         ).logits
 
     def encode(self, memory: Tensor, present: Tensor) -> Tensor:
-        """(B, T', D) and (B, T') bool -> what the cross-attention reads, (B, T', hidden size)."""
-        return entered(*self.entrance, memory, present)
+        """(B, T', D) and (B, T') bool -> what the cross-attention reads, (B, T', hidden size).
+
+        With a prompt of P tokens it is P longer, the prompt first; `marks` says what of it is there.
+        """
+        return entered(*self.entrance, memory, present, self.read_first)
+
+    def marks(self, present: Tensor) -> Tensor:
+        """(B, T') bool -> which places of what `encode` gives are there, (B, P + T') bool."""
+        return marks_before(self.prompt, present)
 
     @property
     def entrance(self) -> tuple[nn.Module, nn.Module, Any]:
         """The parts of `encode`: norm, bridge, and the text encoder or None."""
         return self.norm, self.bridge, self.model.get_encoder() if self.text_encoder else None
+
+    @property
+    def read_first(self) -> Tensor | None:
+        """The embeddings of the prompt (P, hidden size), None without one."""
+        return None if self.prompt is None else self.model.get_input_embeddings()(self.prompt)
 
     def check_length(self, memory: Tensor) -> None:
         """Refuse (B, T', D) of more frames than the text encoder has positions."""
@@ -136,7 +165,7 @@ class TextSeq2SeqDecoder(nn.Module):
         cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
         tokens = torch.full((hidden.shape[0], 1), self.tokens.start, device=hidden.device)
         self.write(tokens, hidden, None, cache)
-        return _tensors(cache.cross_attention_cache)
+        return tensors_of(cache.cross_attention_cache)
 
     def step(self, tokens: Tensor, present: Tensor, *cache: Tensor) -> tuple[Tensor, ...]:
         """Last tokens (N, 1), present (N, T') and a cache -> logits (N, V) and the longer part of the cache.
@@ -145,11 +174,11 @@ class TextSeq2SeqDecoder(nn.Module):
         the first step; what comes back is of length L + 1.
         """
         half = len(cache) // 2
-        both = EncoderDecoderCache(_cache(cache[half:]), _cache(cache[:half]))
+        both = EncoderDecoderCache(as_cache(cache[half:]), as_cache(cache[:half]))
         both.is_updated = dict.fromkeys(range(half // 2), True)
         # Keys and values of the cross-attention are in the cache: of what they are made of only the shape is looked at.
         hidden = torch.empty((*present.shape, self.bridge.out_features), device=tokens.device, dtype=cache[0].dtype)
-        return self.write(tokens, hidden, present, both), *_tensors(both.self_attention_cache)
+        return self.write(tokens, hidden, present, both), *tensors_of(both.self_attention_cache)
 
     def fast_step(self) -> FastStep | None:
         """`step` as a module of its own, with the weights of now, of the families that have a faster form of it."""
@@ -160,8 +189,8 @@ class TextSeq2SeqDecoder(nn.Module):
         """Logits (N, V) of what follows tokens (N, 1), by hidden (N, T', hidden size), present (N, T') and a cache."""
         return self.model(
             encoder_outputs=BaseModelOutput(last_hidden_state=hidden),
-            attention_mask=None if present is None else _mask(present),
-            decoder_input_ids=tokens, use_cache=True, **{_CACHE: cache},
+            attention_mask=None if present is None else presence_mask(present),
+            decoder_input_ids=tokens, use_cache=True, **{CACHE: cache},
         ).logits[:, -1]  # fmt: skip
 
     def generate(self, memory: Tensor, present: Tensor, options: Search, first: Ids | None = None) -> list[list[Found]]:
@@ -171,96 +200,39 @@ class TextSeq2SeqDecoder(nn.Module):
         """
         tokens = self.tokens if first is None else replace(self.tokens, forced_bos=first)
         self.check_length(memory)
-        with torch.inference_mode():
-            hidden = self.encode(memory, present)
-            around: Any = contextlib.nullcontext()
-            # Each step has a new shape, for which a processor's kernels of bfloat16 are made anew: of a narrow model
-            # that takes longer than its products do.
-            if hidden.device.type == "cpu" and hidden.shape[-1] < NARROW:
-                hidden, around = hidden.float(), torch.autocast("cpu", enabled=False)
-            with around:
-                return search(_Step(self, hidden, present), len(memory), tokens, options)
+        with torch.inference_mode(), widened(self.encode(memory, present)) as hidden:
+            # The fast form is made anew each time, because weights move in training.
+            step = CachedStep(self.fast_step() or self.step, self.marks(present), self.start(hidden))
+            return search(step, len(memory), tokens, options)
 
 
-def entered(norm: nn.Module, bridge: nn.Module, encoder: Any, memory: Tensor, present: Tensor) -> Tensor:
-    """What `TextSeq2SeqDecoder.encode` computes, by its parts alone."""
-    x = bridge(norm(memory))
-    return x if encoder is None else encoder(inputs_embeds=x, attention_mask=_mask(present)).last_hidden_state
+class AdaptedSeq2SeqDecoder(TextSeq2SeqDecoder):
+    """A `TextSeq2SeqDecoder` whose own weights stay as published: low-rank adapters learn beside them, norm and bridge.
 
+    SpaMo (Hwang et al. 2025, `t5_slt.py`) trains a Flan-T5 so, with rank 16 and alpha 32 on every `q` and `v`.
 
-def _mask(present: Tensor) -> Tensor:
-    """(B, T') bool as what is added to scores (B, 1, 1, T').
-
-    Of bools transformers asks whether they hide anything at all, and the host would wait for a GPU's answer.
+    Args:
+        lora: `rank`, `alpha`, `targets` and `dropout` of `slt.models.adapters.add_lora`.
+        options: as of `TextSeq2SeqDecoder`.
     """
-    return hiding(~present)[:, None, None]
+
+    def __init__(self, *, lora: Mapping[str, Any], **options: Any) -> None:
+        super().__init__(**options)
+        add_lora(self.model, lora)
+
+    def fast_step(self) -> None:
+        """None: the faster forms read the weights of plain products, without what is added to them."""
 
 
-def _causal(tokens: Tensor) -> Tensor:
-    """The mask of the past for tokens (B, L), (B, 1, L, L); see `_mask`."""
-    length = tokens.shape[1]
-    later = torch.ones(length, length, dtype=torch.bool, device=tokens.device).triu(1)
-    return hiding(later).expand(len(tokens), 1, length, length)
-
-
-def _attention(
-    module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, *, dropout: float = 0.0,
-    scaling: float | None = None, position_bias: Tensor | None = None, **_: Any,
-) -> tuple[Tensor, None]:  # fmt: skip
-    """`attend` as transformers' models call it; masks of ours hide the future too, so nothing is causal by itself."""
-    if position_bias is not None:
-        mask = position_bias if mask is None else position_bias + mask
-    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    return attend(query, key, value, mask, scale=scale, dropout=dropout).transpose(1, 2).contiguous(), None
-
-
-AttentionInterface.register(_ATTENTION, _attention)
-AttentionMaskInterface.register(_ATTENTION, eager_mask)  # of masks that are not ours
-
-
-class _Step:
-    """The decoder as the search asks it: one token for every hypothesis, keys and values of the past kept."""
-
-    def __init__(self, decoder: TextSeq2SeqDecoder, hidden: Tensor, present: Tensor) -> None:
-        fast = decoder.fast_step()  # made anew each time, because weights move in training
-        if fast is not None and (precision := mixed_precision(hidden.device)) is not None:
-            fast = cast(fast, precision)
-        self._step = fast or decoder.step
-        self._present, self._cross = present, decoder.start(hidden)
-        self._past = tuple(x[:, :, :0] for x in self._cross)
-
-    def __call__(self, tokens: Ids, order: Ids, count: int) -> tuple[Floats, Ids]:
-        """See `slt.models.search.Step`."""
-        rows, device = len(self._present), self._present.device
-        place = torch.from_numpy(order).to(device)
-        if len(order) != rows:  # clips keep their order, so as many rows as before are of the same clips
-            self._present, *cross = (x.index_select(0, place) for x in (self._present, *self._cross))
-            self._cross = tuple(cross)
-        if len(order) != rows or (order != np.arange(rows)).any():
-            self._past = tuple(x.index_select(0, place) for x in self._past)
-        last = torch.from_numpy(tokens)[:, None].to(device)
-        logits, *past = self._step(last, self._present, *self._cross, *self._past)
-        self._past = tuple(past)
-        log_probs = logits.float().log_softmax(-1)
-        # Of tokens alike, which half precision makes of many, greedy search takes the first, as transformers' does.
-        best = log_probs.max(-1, keepdim=True) if count == 1 else log_probs.topk(min(count, logits.shape[1]))
-        return best.values.cpu().numpy(), best.indices.cpu().numpy()
-
-
-def _cache(tensors: tuple[Tensor, ...]) -> DynamicCache:
-    """Key and value of each layer in turn as transformers' cache; its own constructor would copy them."""
-    cache = DynamicCache()
-    for key, value in zip(tensors[::2], tensors[1::2], strict=True):
-        layer = DynamicLayer()
-        layer.lazy_initialization(key, value)
-        layer.keys, layer.values = key, value
-        cache.layers.append(layer)
-    return cache
-
-
-def _tensors(cache: Any) -> tuple[Tensor, ...]:
-    """The inverse of `_cache`."""
-    return tuple(x for layer in cache.layers for x in (layer.keys, layer.values))
+def entered(
+    norm: nn.Module, bridge: nn.Module, encoder: Any, memory: Tensor, present: Tensor, prompt: Tensor | None = None
+) -> Tensor:
+    """What `TextSeq2SeqDecoder.encode` computes, by its parts alone."""
+    x = before(prompt, bridge(norm(memory)))
+    if encoder is None:
+        return x
+    mask = presence_mask(marks_before(prompt, present))
+    return encoder(inputs_embeds=x, attention_mask=mask).last_hidden_state
 
 
 def _check_model(settings: PretrainedConfig, max_tokens: int) -> None:

@@ -6,15 +6,19 @@ Shape letters: B clips, T frames, T' frames after downsampling, F backbone width
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from torch import Tensor, nn
+
+from slt.models.backbones.seen import shortened
 
 
 class MultiStreamEncoder(nn.Module):
     """Turns the streams of a batch of clips into one sequence of vectors a clip.
 
     Args:
-        backbones: stream name -> module with `num_features` and forward(x, seen) -> (B, T, F).
+        backbones: stream name -> module with `num_features` and forward(x, seen) -> (B, T, F). One with a `stride`
+            gives ceil(T / stride) positions; then all must, for a fusion is of streams at one rate.
         projector, fusion: make a projector of `num_features`, and the fusion of the stream names.
         temporal: the temporal encoder.
         tied: stream -> stream whose backbone and projector it shares, its crops mirrored on the way in: a right hand
@@ -37,6 +41,11 @@ class MultiStreamEncoder(nn.Module):
                     f"tied.{name}={owner}: {owner!r} has no backbone of its own (streams: {', '.join(backbones)}); "
                     f"tie it to another, or give it its own with tied.{name}=null"
                 )
+        rates = {name: getattr(backbone, "stride", 1) for name, backbone in backbones.items()}
+        if len({*rates.values()}) > 1:
+            kept = ", ".join(f"{name} one in {rate}" for name, rate in rates.items())
+            raise ValueError(f"streams are fused at one rate, but of their frames backbones keep {kept}; drop some")
+        self.shortening = max(rates.values(), default=1)
         self.streams = tuple(backbones)
         self.owner = {name: tied.get(name, name) for name in backbones}
         own = {name: module for name, module in backbones.items() if name not in tied}
@@ -46,19 +55,44 @@ class MultiStreamEncoder(nn.Module):
         self.fusion = fusion(streams=self.streams)
         self.temporal = temporal
 
+    @property
+    def stride(self) -> int:
+        """Of how many frames one position is left."""
+        temporal: Any = self.temporal
+        return self.shortening * int(temporal.stride)
+
+    def length(self, frames: int) -> int:
+        """Return how many positions are left of a clip of so many frames."""
+        temporal: Any = self.temporal
+        return int(temporal.length(-(-frames // self.shortening)))
+
     def replace_backbone(self, name: str, backbone: nn.Module) -> None:
         """Give a stream another backbone, and a new projector of its width."""
         self.backbones[name] = backbone
         self.projectors[name] = self.make_projector(num_features=backbone.num_features)
 
     def forward(
-        self, streams: Mapping[str, Tensor], seen: Mapping[str, Tensor], frames: Tensor
+        self,
+        streams: Mapping[str, Tensor],
+        seen: Mapping[str, Tensor],
+        frames: Tensor,
+        features: dict[str, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Name -> (B, T, ...), name -> (B, T) bool and (B, T) bool frames -> (B, T', D) and its (B, T') bool mask."""
+        """Name -> (B, T, ...), name -> (B, T) bool and (B, T) bool frames -> (B, T', D) and its (B, T') bool mask.
+
+        A dict that is given for `features` gets what the backbones gave, name -> (B, ceil(T / stride), F).
+        """
         seen = {name: seen[name] & frames for name in self.streams}
-        projected = {}
+        given = {}
         for name in self.streams:
             owner = self.owner[name]
             x = streams[name] if owner == name else streams[name].flip(-1)
-            projected[name] = self.projectors[owner](self.backbones[owner](x, seen[name]))
+            given[name] = self.backbones[owner](x, seen[name])
+        if features is not None:
+            features |= given
+        projected = {name: self.projectors[self.owner[name]](x) for name, x in given.items()}
+        if self.shortening > 1:
+            length = given[self.streams[0]].shape[1]
+            seen = {name: shortened(mask, length, self.shortening) for name, mask in seen.items()}
+            frames = shortened(frames, length, self.shortening)
         return self.temporal(self.fusion(projected, seen), frames)

@@ -5,12 +5,12 @@
 - `format`: 1. A reader refuses a number that it does not know.
 - `name`: NAME; the graphs are `encoder_NAME.onnx`, `encoder_NAME.ts`, `cross_NAME.onnx`, `decoder_NAME.onnx`.
 - `streams`: list of {`name`, `kind` crops | pose | features, `dtype`, `shape` of one frame, `folder` in the corpus,
-  `points` of a pose or null, `size` of crops or null}, in the order of the encoder's inputs.
+  `points` and `normalise` of a pose or null, `size` of crops or null}, in the order of the encoder's inputs.
 - `graphs`: `encoder`, `cross`, `decoder` -> {`inputs`, `outputs`}, each a list of {`name`, `shape`, `dtype`} in order;
   a number in a shape is fixed, a letter may be any length (B clips, T frames, T' frames after the temporal encoder,
   N hypotheses, L tokens of the past, L + 1).
 - `normalisation`: kind -> what is done, and where: {`crops`: {`where`: "in graph", `mean`, `std`}, `pose`: {`where`:
-  "before", `function`: "centre_on_shoulders"}}.
+  "before", `function`: "centre_on_shoulders", or what a stream's `normalise` names}}.
 - `fps`, `max_frames`: frames a second and frames a clip that the training dataset kept; null = all.
 - `extractor`: fingerprint of what cut the training crops, or null; `extractor_settings`: {`name`, `version`,
   `parameters`} or null.
@@ -158,6 +158,8 @@ def _build(kind: Any, value: Any, where: str) -> Any:
         return _build(parts[0], value, where)
     if is_dataclass(kind) and isinstance(value, Mapping):
         hints = get_type_hints(kind)
+        if kind is StreamSpec:  # before 'normalise' was a choice
+            value = {"normalise": None} | dict(value)
         if kind is Search:
             hints.pop("nbest")
         if set(value) != set(hints):

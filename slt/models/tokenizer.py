@@ -150,6 +150,25 @@ def load_tokenizer(name_or_folder: str) -> PreTrainedTokenizerBase:
         ) from error
 
 
+def load_causal_tokenizer(name_or_folder: str) -> PreTrainedTokenizerFast:
+    """Load the tokenizer of a causal language model so that a sentence is its tokens and the end token, nothing else.
+
+    As published most add none, and some a start token, which the decoder sets itself. One without a pad token pads with
+    its end token: what is padding is told by masks.
+    """
+    found = load_tokenizer(name_or_folder)
+    backend, end = getattr(found, "backend_tokenizer", None), found.eos_token
+    if backend is None or end is None:
+        raise ValueError(f"tokenizer {name_or_folder!r}: expected a fast one (tokenizer.json) with an end token")
+    backend.post_processor = processors.TemplateProcessing(
+        single=f"$A {end}", special_tokens=[(end, found.convert_tokens_to_ids(end))]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend, pad_token=found.pad_token or end, bos_token=found.bos_token, eos_token=end,
+        unk_token=found.unk_token, clean_up_tokenization_spaces=False,
+    )  # fmt: skip
+
+
 def tokenizer_files(tokenizer: PreTrainedTokenizerBase) -> dict[str, bytes]:
     """Return the tokenizer as file name -> content: plain values that a checkpoint may carry."""
     with tempfile.TemporaryDirectory() as folder:

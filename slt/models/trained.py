@@ -53,8 +53,7 @@ class Trained(Model):
     def longest(self) -> int | None:
         """The most frames that the model itself takes (a text encoder's positions bound them); None = any number."""
         positions = self.translator.decoder.positions
-        stride: Any = self.translator.encoder.temporal.stride
-        return None if positions is None else positions * stride
+        return None if positions is None else positions * self.translator.encoder.stride
 
 
 def extractor_settings(root: Path, fingerprint: str | None) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from slt.models.causal import CausalDecoder
 from slt.models.decoder import TextSeq2SeqDecoder
 from slt.models.multistream import MultiStreamEncoder
 from slt.models.search import Found, Search
@@ -20,7 +21,11 @@ class Translator(nn.Module):
     """Streams in, sentence out; `heads` are what an objective trains beside it, such as one that recognises signs."""
 
     def __init__(
-        self, *, encoder: MultiStreamEncoder, decoder: TextSeq2SeqDecoder, heads: Mapping[str, nn.Module]
+        self,
+        *,
+        encoder: MultiStreamEncoder,
+        decoder: TextSeq2SeqDecoder | CausalDecoder,
+        heads: Mapping[str, nn.Module],
     ) -> None:
         super().__init__()
         self.encoder = encoder

@@ -20,6 +20,15 @@ class PoseClip(NamedTuple):
     points: NDArray[np.float32]  # (T, K, 3): x, y in [0, 1] of the picture's width and height, confidence in [0, 1]
     size: tuple[int, int]  # width and height in pixels; (1, 1), a square, where the file does not say
     seen: dict[str, NDArray[np.bool_]]  # crop folder -> marks (T,), where the file holds them
+    skeleton: str = ""  # its name, as the file states it; "" = it does not: MediaPipe's 75 points or the first 33
+
+
+class PoseShape(NamedTuple):
+    """What the header of a pose file says."""
+
+    frames: int
+    landmarks: int
+    skeleton: str  # as of `PoseClip`
 
 
 def write_pose(
@@ -29,6 +38,7 @@ def write_pose(
     size: tuple[int, int] | None,
     seen: Mapping[str, NDArray[np.bool_] | NDArray[np.uint8]] | None,
     boxes: Mapping[str, NDArray[np.floating[Any]]] | None = None,
+    skeleton: str = "",
 ) -> None:
     """Write `pose/<id>.npz`, whose values are as in `PoseClip`: confidence 0 = not detected, size None = square."""
     rows = np.ascontiguousarray(pose, np.float32).reshape(len(pose), -1)
@@ -36,7 +46,9 @@ def write_pose(
         raise ValueError(fault)
     assert all(len(marks) == len(pose) for marks in (seen or {}).values())
     with atomic(path) as file:
-        write_pose_blocks(file, [rows.data.cast("B")], rows.shape, size=size, seen=seen or {}, boxes=boxes or {})
+        write_pose_blocks(
+            file, [rows.data.cast("B")], rows.shape, size=size, seen=seen or {}, boxes=boxes or {}, skeleton=skeleton
+        )
 
 
 def write_pose_blocks(
@@ -47,12 +59,14 @@ def write_pose_blocks(
     size: tuple[int, int] | None,
     seen: Mapping[str, NDArray[Any]],
     boxes: Mapping[str, NDArray[Any]],
+    skeleton: str,
 ) -> None:
     """Write a pose file, as `np.savez` does, whose float32 rows come as blocks of bytes; `shape` is (T, 3K).
 
     `boxes` are, by crop folder, centre x, y and side (T, 3) in pixels of the picture, 0 where not seen.
     """
     arrays: dict[str, NDArray[Any]] = {"size": np.asarray(size, np.int32)} if size is not None else {}
+    arrays |= {"skeleton": np.array(skeleton)} if skeleton else {}
     arrays |= {f"seen_{folder}": np.asarray(marks, np.uint8) for folder, marks in seen.items()}
     arrays |= {f"box_{folder}": np.asarray(box, np.float32) for folder, box in boxes.items()}
     with zipfile.ZipFile(file, "w") as archive:
@@ -64,7 +78,7 @@ def write_pose_blocks(
             assert written == 4 * shape[0] * shape[1], (written, shape)
         for name, value in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as part:
-                np.lib.format.write_array(part, np.ascontiguousarray(value), allow_pickle=False)
+                np.lib.format.write_array(part, np.asarray(value, order="C"), allow_pickle=False)
 
 
 def read_pose(path: Path | str) -> PoseClip:
@@ -74,7 +88,7 @@ def read_pose(path: Path | str) -> PoseClip:
         raise ValueError(fault)
     pose, size = arrays["pose"].astype(np.float32, copy=False), arrays.get("size", np.ones(2, int))
     seen = {key[5:]: value.astype(bool) for key, value in arrays.items() if key.startswith("seen_")}
-    return PoseClip(pose.reshape(len(pose), -1, 3), (int(size[0]), int(size[1])), seen)
+    return PoseClip(pose.reshape(len(pose), -1, 3), (int(size[0]), int(size[1])), seen, str(arrays.get("skeleton", "")))
 
 
 def pose_arrays(path: Path | str) -> dict[str, NDArray[Any]]:
@@ -89,7 +103,12 @@ def pose_faults(path: Path | str, arrays: Mapping[str, NDArray[Any]]) -> Iterato
         yield f"{path}: no key 'pose'; expected `pose` of (T, 3 x landmarks), came the keys {sorted(arrays)}"
         return
     for key, values in arrays.items():
-        if getattr(values, "dtype", np.dtype(object)).kind not in "biuf":  # bytes, where a name does not end in .npy
+        kind = getattr(values, "dtype", np.dtype(object)).kind
+        if key == "skeleton":
+            if kind != "U" or values.ndim:
+                yield f"{path}: `skeleton` must be the name of the points' skeleton, a text; write it anew"
+                return
+        elif kind not in "biuf":  # bytes, where a name does not end in .npy
             yield f"{path}: `{key}` holds no numbers; write it anew with plain arrays"
             return
     pose = arrays["pose"]
@@ -141,15 +160,16 @@ def read_marks(path: Path, folder: str) -> NDArray[np.bool_] | None:
     return marks
 
 
-def pose_shape(path: Path | str) -> tuple[int, int]:
-    """Return the frames T and landmarks K of `pose/<id>.npz` from its header alone."""
+def pose_shape(path: Path | str) -> PoseShape:
+    """Return the frames T, landmarks K and skeleton of `pose/<id>.npz` without reading its points."""
     with _npz(path) as archive, archive.zip.open("pose.npy") as file:
         version = np.lib.format.read_magic(file)
         reader = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
         shape, _, dtype = reader(file)
+        skeleton = str(archive["skeleton"]) if "skeleton" in archive.files else ""
     if fault := _shape_fault(path, shape, dtype):
         raise ValueError(fault)
-    return int(shape[0]), int(shape[1]) // 3
+    return PoseShape(int(shape[0]), int(shape[1]) // 3, skeleton)
 
 
 def write_features(path: Path | str, features: NDArray[np.floating[Any]]) -> None:

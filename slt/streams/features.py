@@ -17,10 +17,25 @@ from slt.streams.stream import Found, Marks, Say, Stored, list_clips, not_pictur
 
 @dataclass(frozen=True, kw_only=True)
 class Features:
-    """A reader of features in a folder of the corpus; a row of NaN was not seen."""
+    """A reader of features in a folder of the corpus; a row of NaN was not seen.
+
+    Args:
+        folder: of the corpus.
+        scale: greatest random change, as a share, of the size of each feature of a clip; 0 = none.
+        noise: standard deviation, in the features' own unit, of the noise on each number; 0 = none.
+    """
 
     folder: str
+    # As they are stored, where nothing is said: so recipes and checkpoints meant it before there were these keys.
+    scale: float = 0.0
+    noise: float = 0.0
     mirror: ClassVar[None] = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.scale < 1 or self.noise < 0:
+            raise ValueError(
+                f"features of {self.folder!r}: 0 <= scale < 1 and noise >= 0, came {self.scale} and {self.noise}"
+            )
 
     def spec(self, name: str, shape: Sequence[int]) -> StreamSpec:
         return StreamSpec(name=name, kind="features", dtype="float32", shape=tuple(shape), folder=self.folder)
@@ -56,6 +71,12 @@ class Features:
         raise ValueError(f"features of {self.folder!r} cannot be mirrored; set augment.mirror=0")
 
     def augment(self, array: Array, rng: np.random.Generator) -> Array:
+        """Scale each feature of the clip (n, F), and move each number a little; what was not seen stays so."""
+        if self.scale:
+            factors = np.asarray(1 + self.scale * rng.uniform(-1, 1, array.shape[1]))
+            array = array * factors.astype(array.dtype)
+        if self.noise:
+            array = array + (self.noise * rng.standard_normal(array.shape)).astype(array.dtype)
         return array
 
     def finish(self, array: Array, seen: NDArray[np.bool_]) -> Array:

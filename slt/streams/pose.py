@@ -1,4 +1,4 @@
-"""The stream of landmarks: the one normalisation of a pose, and its reader; T frames, n of them chosen, K landmarks."""
+"""The stream of landmarks, read from its files and normalised: T frames, n of them chosen, K landmarks."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from slt.streams.arrays import check_marks, pose_arrays, pose_faults, pose_shape, read_pose
+from slt.streams.arrays import PoseClip, check_marks, pose_arrays, pose_faults, pose_shape, read_pose
+from slt.streams.normalise import NORMALISATIONS, moved_together, shoulders_seen
 from slt.streams.pose_format import pose_format_length, range_fault, read_pose_clip
 from slt.streams.sample import Array, Seen, StreamSpec
-from slt.streams.skeleton import MEDIAPIPE, Skeleton, find_skeleton, spell_out
+from slt.streams.skeleton import MEDIAPIPE, Skeleton, file_skeleton, find_skeleton, spell_out
 from slt.streams.stream import Found, Marks, Say, Stored, list_clips
 
 LEFT_SHOULDER, RIGHT_SHOULDER = MEDIAPIPE.centre
@@ -24,26 +25,29 @@ NOT_SEEN, DETECTED, FOLLOWED = 0, 1, 2
 
 @dataclass(frozen=True, kw_only=True)
 class Landmarks:
-    """A reader of poses, `centre_on_shoulders`; a frame is seen when both shoulders are.
+    """A reader of poses; a frame is seen when both shoulders are.
 
     Args:
         folder: of the corpus: `pose`.
         points: the name of a skeleton or subset, that of its file in a folder `skeleton` (body, upper_body, ...), or
             what such a file holds.
-        jitter: greatest random zoom (share), turn (radians) and shift (shoulder widths); 0 = none.
-        noise: standard deviation of the noise on each point, in shoulder widths; 0 = none.
+        normalise: shoulders, parts, sign_space or unit, see `slt.streams.normalise`.
+        jitter: greatest random zoom (share), turn (radians) and shift (in the normalised pose's unit: shoulder widths);
+            0 = none.
+        noise: standard deviation of the noise on each point, in that unit; 0 = none.
         mirror: as in `Crops`.
     """
 
     folder: str
     points: str | Mapping[str, Any]
+    normalise: str
     jitter: float
     noise: float
     mirror: str | None = None
 
     def __post_init__(self) -> None:
         try:
-            self.skeleton  # noqa: B018  a fault is said before any file is read
+            self.together  # noqa: B018  a fault is said before any file is read
         except ValueError as error:
             raise ValueError(f"landmarks of {self.folder!r}: {error}") from error
         if not 0 <= self.jitter < 1 or self.noise < 0:
@@ -55,11 +59,17 @@ class Landmarks:
     def skeleton(self) -> Skeleton:
         return find_skeleton(self.points)
 
+    @cached_property
+    def together(self) -> NDArray[np.bool_]:
+        """Which points (K,) have the origin of the pose, and not one of their own."""
+        return moved_together(self.normalise, self.skeleton)
+
     def spec(self, name: str, shape: Sequence[int]) -> StreamSpec:
         points = spell_out(self.points)
         return StreamSpec(
-            name=name, kind="pose", dtype="float32", shape=tuple(shape), folder=self.folder, points=points
-        )
+            name=name, kind="pose", dtype="float32", shape=tuple(shape), folder=self.folder, points=points,
+            normalise=self.normalise,
+        )  # fmt: skip
 
     def lengths(self, root: Path, ids: Sequence[str]) -> NDArray[np.int64]:
         stored = list_clips(root, self.folder, ids, ("pose", "pose_format"))
@@ -68,30 +78,32 @@ class Landmarks:
             if stored.form == "pose_format":
                 frames.append(pose_format_length(path))
                 continue
-            length, landmarks = pose_shape(path)
-            self.skeleton.check_file(landmarks, str(path))
-            frames.append(length)
+            shape = pose_shape(path)
+            self.skeleton.columns(file_skeleton(shape.skeleton, shape.landmarks, str(path)), str(path))
+            frames.append(shape.frames)
         return np.array(frames, np.int64)
 
     def read(self, root: Path, video_id: str, index: NDArray[np.int64]) -> Seen:
-        """Return float32 (n, K, 3) in shoulder widths, and seen (n,)."""
+        """Return float32 (n, K, 3), normalised, and seen (n,)."""
         path = root / self.folder / f"{video_id}.npz"
         if not path.is_file() and (other := path.with_name(f"{path.name.removesuffix('.npz')}.pose")).is_file():
             path = other
-        clip = read_pose_clip(path) if path.suffix == ".pose" else read_pose(path)
-        return self._choose(clip.points, clip.size, index, str(path))
+        clip = read_pose_clip(path, self.skeleton) if path.suffix == ".pose" else read_pose(path)
+        return self._choose(clip, index, str(path))
 
     def read_seen(self, root: Path, video_id: str, index: NDArray[np.int64]) -> NDArray[np.bool_]:
         return self.read(root, video_id, index).seen
 
     def from_regions(self, name: str, regions: Sequence[Any], index: NDArray[np.int64]) -> Seen:
-        return self._choose(np.stack([one.points for one in regions]), regions[0].size, index, f"stream {name!r}")
+        clip = PoseClip(np.stack([one.pose for one in regions]), regions[0].size, {}, regions[0].skeleton)
+        return self._choose(clip, index, f"stream {name!r}")
 
-    def _choose(self, pose: Array, size: tuple[int, int], index: NDArray[np.int64], where: str) -> Seen:
-        self.skeleton.check_file(pose.shape[1], where)
-        # centred over the whole clip, so that the same frame looks the same whatever other frames were chosen
-        centred = centre_on_shoulders(pose, size, self.skeleton.whole)[index][:, self.skeleton.places]
-        return Seen(centred, shoulders_seen(pose, self.skeleton.whole)[index])
+    def _choose(self, clip: PoseClip, index: NDArray[np.int64], where: str) -> Seen:
+        file = file_skeleton(clip.skeleton, clip.points.shape[1], where)
+        pose = clip.points[:, self.skeleton.columns(file, where)]
+        # over the whole clip, so that the same frame looks the same whatever other frames were chosen
+        normalised = NORMALISATIONS[self.normalise](pose, clip.size, self.skeleton)
+        return Seen(normalised[index], shoulders_seen(pose, self.skeleton)[index])
 
     def flip(self, array: Array) -> Array:
         out = array[:, self.skeleton.mirror_order]
@@ -106,7 +118,7 @@ class Landmarks:
             angle = self.jitter * turn
             matrix = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]], np.float32)
             out[..., :2] = out[..., :2] @ (matrix * np.float32(1 + self.jitter * zoom))
-            out[..., :2] += (self.jitter * shift).astype(np.float32)
+            out[:, self.together, :2] += (self.jitter * shift).astype(np.float32)
         if self.noise:
             out[..., :2] += np.float32(self.noise) * rng.standard_normal(out[..., :2].shape, np.float32)
         return out
@@ -124,48 +136,16 @@ class Landmarks:
             if key.startswith("seen_") and np.ndim(values) == 1:
                 check_marks(path, key, values, say)
                 marks[key.removeprefix("seen_")] = values
-        length, landmarks = pose_shape(path)
-        whole, seen = self.skeleton.whole, 0
-        if landmarks > max(whole.centre):
-            points = arrays["pose"].reshape(length, landmarks, 3)
-            seen = int(shoulders_seen(points, whole).sum())
-            if fault := range_fault(points[..., :2], np.isfinite(points).all(-1) & (points[..., 2] > 0), (1, 1)):
-                say("range", f"{path}: {fault}; expected shares of the picture: divide pixels by its width and height")
+        length, landmarks, stated = pose_shape(path)
+        seen = 0
         try:
-            self.skeleton.check_file(landmarks, str(path))
+            file = file_skeleton(stated, landmarks, str(path))
+            self.skeleton.columns(file, str(path))
         except ValueError as error:
             say("landmarks", str(error))
+        else:
+            points = arrays["pose"].reshape(length, landmarks, 3)
+            seen = int(shoulders_seen(points, file).sum())
+            if fault := range_fault(points[..., :2], np.isfinite(points).all(-1) & (points[..., 2] > 0), (1, 1)):
+                say("range", f"{path}: {fault}; expected shares of the picture: divide pixels by its width and height")
         return Found(length, seen, landmarks)
-
-
-def centre_on_shoulders(pose: Array, size: tuple[int, int], skeleton: Skeleton = MEDIAPIPE) -> Array:
-    """Put the signer's mid-shoulder at 0 and make one shoulder width the unit.
-
-    Centre and width are medians over the frames in which both shoulders were seen, so that one bad frame moves nothing
-    and leaning, nodding and shrugging stay visible. A point that was not seen, and every point of a frame whose
-    shoulders were not seen, becomes x = y = confidence = 0.
-
-    Args:
-        pose: float32 (T, K, 3): x, y in [0, 1] of the picture's width and height, confidence in [0, 1].
-        size: the picture's width and height, in pixels or any other unit.
-        skeleton: of the points, whose centre the shoulders are.
-    """
-    seen = shoulders_seen(pose, skeleton)
-    out = np.zeros_like(pose)
-    if not seen.any():
-        return out
-    places = pose[..., :2] * np.asarray(size, np.float32)
-    left, right = (places[seen, shoulder] for shoulder in skeleton.centre)
-    width = float(np.median(np.linalg.norm(left - right, axis=1)))
-    if width > 0:  # both shoulders at one spot is no pose: stays zero
-        centre = np.median((left + right) / 2, axis=0)
-        there = seen[:, None] & (pose[..., 2] > 0)
-        out[..., :2] = np.where(there[..., None], (places - centre) / width, 0)
-        out[..., 2] = np.where(there, pose[..., 2], 0)
-    return out
-
-
-def shoulders_seen(pose: Array, skeleton: Skeleton = MEDIAPIPE) -> NDArray[np.bool_]:
-    """Return in which frames of (T, K, 3) both shoulders have a confidence above 0, (T,)."""
-    left, right = skeleton.centre
-    return np.asarray((pose[:, left, 2] > 0) & (pose[:, right, 2] > 0))

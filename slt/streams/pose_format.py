@@ -1,4 +1,4 @@
-"""Key points as the sign language processing community keeps them: `.pose` files to MediaPipe's 75 points, T frames."""
+"""Key points as the signing community keeps them: `.pose` files to MediaPipe's points; T frames, K points."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from slt.files import existing, needing
 from slt.streams.arrays import PoseClip
+from slt.streams.skeleton import MEDIAPIPE, Skeleton
 from slt.streams.skeletons import place_components, take_points
 
 UPPER = 13  # points of head and shoulders, the first of the body
@@ -21,10 +22,22 @@ MOST_OUTSIDE, LEAST_SPAN = 0.5, 0.05
 _DAMAGED = (ValueError, TypeError, IndexError, struct.error, OverflowError, MemoryError, NotImplementedError)
 
 
-def read_pose_clip(path: Path) -> PoseClip:
-    """Read a `.pose` file as `slt.streams.arrays.read_pose` reads the suite's own."""
-    pixels, size, _, _ = read_pose_format(existing(path, "the key points of a clip"))
-    return PoseClip(as_shares(pixels, size, str(path)), size, {})
+def read_pose_clip(path: Path, skeleton: Skeleton = MEDIAPIPE) -> PoseClip:
+    """Read a `.pose` file as `slt.streams.arrays.read_pose` reads the suite's own: the points of a whole skeleton.
+
+    Of body and hands a file may lack points, which are then not there in any frame. ValueError where it lacks one
+    of the face that `skeleton`, which may be a subset, takes.
+    """
+    whole = skeleton.whole
+    pixels, size, _, columns = read_pose_format(existing(path, "the key points of a clip"), whole)
+    usual = {*MEDIAPIPE.points}
+    lacks = [whole.points[place] for place in skeleton.places[columns[skeleton.places] < 0]]
+    if faceless := [name for name in lacks if name not in usual]:
+        raise ValueError(
+            f"{path}: points={skeleton.name} takes {faceless[0]}, which this file does not have ({len(faceless)} such "
+            "points); choose points without them"
+        )
+    return PoseClip(as_shares(pixels, size, str(path)), size, {}, whole.name)
 
 
 def pose_format_length(path: Path) -> int:
@@ -52,8 +65,10 @@ def _check_version(path: Path) -> float:
     return version
 
 
-def read_pose_format(path: Path) -> tuple[NDArray[np.float32], tuple[int, int], float, NDArray[np.int64]]:
-    """Return points float32 (T, 75, 3) in pixels, the picture's size, the rate, and which columns the points were."""
+def read_pose_format(
+    path: Path, skeleton: Skeleton = MEDIAPIPE
+) -> tuple[NDArray[np.float32], tuple[int, int], float, NDArray[np.int64]]:
+    """Return points float32 (T, K, 3) in pixels, the picture's size, the rate, and which columns the points were."""
     with needing(".pose files need pose-format", extra="media"):
         from pose_format import Pose
     _check_version(path)
@@ -68,7 +83,7 @@ def read_pose_format(path: Path) -> tuple[NDArray[np.float32], tuple[int, int], 
         raise ValueError(f"{path}: a picture of {size[0]} x {size[1]} at {fps} frames/s; both must be above 0")
     if (people := pose.body.data.shape[1]) != 1:
         raise ValueError(f"{path}: one person expected, came {people}; which of them signs is not in a file")
-    columns = place_components(pose.header.components, str(path))
+    columns = place_components(pose.header.components, str(path), skeleton)
     places = take_points(np.ma.getdata(pose.body.data)[:, 0, :, :2], columns, np.nan)
     # Confidence is 0 where the library masks a point.
     sure = take_points(np.ma.getdata(pose.body.confidence)[:, 0, :, None], columns, 0)
@@ -76,7 +91,7 @@ def read_pose_format(path: Path) -> tuple[NDArray[np.float32], tuple[int, int], 
 
 
 def as_shares(pixels: NDArray[Any], size: tuple[int, int], where: str) -> NDArray[np.float32]:
-    """Return float32 (T, 75, 3) from x, y in pixels and confidence (T, 75, 3), NaN where a point is missing."""
+    """Return float32 (T, K, 3) from x, y in pixels and confidence (T, K, 3), NaN where a point is missing."""
     places, there = pixels[..., :2], np.isfinite(pixels).all(-1)
     sure = np.where(there, pixels[..., 2], 0)
     if fault := range_fault(places, there & (sure > 0), size):

@@ -55,6 +55,7 @@ class StreamSpec:
     shape: tuple[int, ...]  # of one frame
     folder: str  # of a corpus
     points: str | dict[str, Any] | None = None  # the skeleton of a pose, by name or as its file holds it
+    normalise: str | None = None  # of a pose, a name in `slt.streams.normalise`
     size: int | None = None  # side R of crops
 
     def __post_init__(self) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache, cached_property
-from itertools import pairwise
+from dataclasses import dataclass, replace
+from functools import cache, cached_property, lru_cache
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ class Skeleton:
     parts: Mapping[str, tuple[int, ...]]  # part -> places of its points
     edges: Mapping[str, Sequence[tuple[int, int]]]  # `part.group` -> the two places that each bone joins
     centre: tuple[int, int]  # the two points that a pose is centred on, LEFT then RIGHT
+    anchors: Mapping[str, int]  # part -> the point that it may be centred on: a hand's wrist, the tip of the nose
+    mirror_order: NDArray[np.int64]  # for each point the one on the other side, itself where there is none, (K,)
     places: NDArray[np.int64]  # where its points stand in `whole`, (K,)
     of: Skeleton | None = None  # what a subset is taken out of
 
@@ -42,17 +44,10 @@ class Skeleton:
     def __len__(self) -> int:
         return len(self.points)
 
-    @cached_property
-    def mirror_order(self) -> NDArray[np.int64]:
-        """For each point the one on the other side of the body, itself where there is none: int64 (K,)."""
-        place = {name: n for n, name in enumerate(self.points)}
-        swapped = {"LEFT": "RIGHT", "RIGHT": "LEFT"}
-        others = ("_".join(swapped.get(word, word) for word in name.split("_")) for name in self.points)
-        return np.array([place.get(other, n) for n, other in enumerate(others)])
-
     def subset(self, name: str, points: Sequence[str]) -> Skeleton:
-        """Return the skeleton of some points, each named by itself or with all of its part."""
-        known = {point: (n,) for n, point in enumerate(self.points)} | dict(self.parts)
+        """Return the skeleton of some points, each named by itself, its part or the lines it is on (`face.lips`)."""
+        lines = {group: tuple(sorted({*chain(*bones)})) for group, bones in self.edges.items()}
+        known = lines | dict(self.parts) | {point: (n,) for n, point in enumerate(self.points)}
         if strange := [point for point in points if point not in known]:
             raise ValueError(f"skeleton {name!r}: {self.name} has no point {strange[0]!r}{near(strange[0], known)}")
         places = [place for point in points for place in known[point]]
@@ -68,24 +63,70 @@ class Skeleton:
             edges={group: [(order[a], order[b]) for a, b in pairs if a in order and b in order]
                    for group, pairs in self.edges.items()},
             centre=(order[self.centre[0]], order[self.centre[1]]),
-            places=np.array(places),
-            of=self,
+            anchors={part: order[place] for part, place in self.anchors.items() if place in order},
+            mirror_order=np.array([order.get(int(self.mirror_order[place]), n) for n, place in enumerate(places)]),
+            places=self.places[places],
+            of=self.whole,
         )  # fmt: skip
 
-    def check_file(self, landmarks: int, where: str) -> None:
-        """Raise ValueError, naming `where`, unless a file of so many points holds it: its whole, or its first part."""
-        whole = self.whole
-        part, points = next(iter(whole.parts.items()))
-        if landmarks not in (len(points), len(whole)):
+    def columns(self, file: Skeleton, where: str) -> NDArray[np.int64]:
+        """Return where its points stand in a file's skeleton, (K,); ValueError, naming `where`, for one without them.
+
+        Points are the same where their names are, in skeletons of which one holds all points of the other.
+        """
+        ours, theirs = {*self.whole.points}, {*file.points}
+        place = {name: n for n, name in enumerate(file.points)} if ours <= theirs or theirs <= ours else {}
+        if lacks := [name for name in self.points if name not in place]:
             raise ValueError(
-                f"{where}: a pose of {whole.name} has {len(points)} landmarks ({part}) or {len(whole)} "
-                f"({', '.join(whole.parts)}), came {landmarks}; convert it to this numbering"
+                f"{where}: its {len(file)} points are of the skeleton {file.name}, points={self.name} takes "
+                f"{lacks[0]} of {self.whole.name}; choose points that it has, or extract it anew"
             )
-        if self.places.max() >= landmarks:
+        return np.array([place[name] for name in self.points])
+
+    def own_origin(self, part: str) -> str | None:
+        """Return the name of the point that a part may be centred on by itself; None = it is of the body."""
+        place = self.whole.anchors.get(part)
+        return None if place is None else self.whole.points[place]
+
+    @cached_property
+    def apart(self) -> list[tuple[int, ...]]:
+        """The places of points that have an origin of their own: of each hand, and of face and irises together."""
+        groups: dict[str, tuple[int, ...]] = {}
+        for part, places in self.parts.items():
+            if (name := self.own_origin(part)) is not None:
+                groups[name] = groups.get(name, ()) + places
+        return [*groups.values()]
+
+
+def file_skeleton(stated: str, landmarks: int, where: str) -> Skeleton:
+    """Return the skeleton of a file's points, by the name that it states, "" = none.
+
+    Files of before state none: those are MediaPipe's 75 points, or its 33 of the body.
+    ValueError, naming `where`, for a name or number that cannot be.
+    """
+    if not stated:
+        if landmarks not in (len(MEDIAPIPE), BODY):
             raise ValueError(
-                f"{where}: points={self.name} takes landmarks up to number {self.places.max() + 1}, came {landmarks}; "
-                "use points=body"
+                f"{where}: a pose of {MEDIAPIPE.name} has {BODY} landmarks (body) or {len(MEDIAPIPE)} "
+                f"({', '.join(MEDIAPIPE.parts)}), came {landmarks}; convert it to this numbering, or state another in "
+                "its key `skeleton`"
             )
+        return MEDIAPIPE if landmarks == len(MEDIAPIPE) else find_skeleton("body")
+    try:
+        skeleton = _here(stated, Path.cwd())
+    except ValueError as error:
+        raise ValueError(f"{where}: key `skeleton`: {error}") from error
+    if landmarks != len(skeleton):
+        raise ValueError(
+            f"{where}: its skeleton {stated} has {len(skeleton)} landmarks, came {landmarks}; write it anew"
+        )
+    return skeleton
+
+
+@lru_cache(maxsize=64)
+def _here(name: str, folder: Path) -> Skeleton:
+    """A skeleton by the name that many files state, from `folder`."""
+    return find_skeleton(name)
 
 
 def find_skeleton(points: Points) -> Skeleton:
@@ -103,7 +144,8 @@ def _built(content: Mapping[str, Any]) -> Skeleton:
     name = str(content.get("name"))
     try:
         if "of" in content:
-            return find_skeleton(content["of"]).subset(name, content["points"])
+            taken = find_skeleton(content["of"]).subset(name, content["points"])
+            return replace(taken, edges={**taken.edges, **_own_edges(taken, content.get("edges", {}))})
         return _whole(name, content)
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         raise ValueError(
@@ -140,20 +182,56 @@ def _whole(name: str, content: Mapping[str, Any]) -> Skeleton:
     points: list[str] = []
     parts: dict[str, tuple[int, ...]] = {}
     edges: dict[str, list[tuple[int, int]]] = {}
-    for part, names in content["parts"].items():
-        parts[part] = tuple(range(len(points), len(points) + len(names)))
+    anchors: dict[str, str] = {}
+    pairs: list[tuple[int, int]] = []
+    for part, what in content["parts"].items():
+        first, own = len(points), content.get("edges", {}).get(part, {})
+        if isinstance(what, str):  # the part of another skeleton
+            other = find_skeleton(what)
+            names: Sequence[str] = [other.points[place] for place in other.parts[part]]
+            moved = {place: first + n for n, place in enumerate(other.parts[part])}
+            edges |= {group: [(moved[a], moved[b]) for a, b in bones] for group, bones in other.edges.items()
+                      if group.startswith(f"{part}.")}  # fmt: skip
+            if part in other.anchors:
+                anchors[part] = other.points[other.anchors[part]]
+        else:
+            names = [f"{part.upper()}_{n}" for n in range(what)] if isinstance(what, int) else what
         points += names
-        for group, lines in content.get("edges", {}).get(part, {}).items():
+        parts[part] = tuple(range(first, len(points)))
+        for group, lines in own.items():
             edges[f"{part}.{group}"] = [(parts[part][a], parts[part][b]) for line in lines for a, b in pairwise(line)]
+        pairs += [(parts[part][a], parts[part][b]) for a, b in content.get("mirror", {}).get(part, ())]
     left, right = (points.index(point) for point in content["centre"])
-    return Skeleton(name, tuple(points), parts, edges, (left, right), np.arange(len(points)))
+    anchors |= content.get("anchors", {})
+    return Skeleton(
+        name, tuple(points), parts, edges, (left, right), {part: points.index(name) for part, name in anchors.items()},
+        _mirrored(points, pairs), np.arange(len(points)),
+    )  # fmt: skip
+
+
+def _own_edges(taken: Skeleton, lines: Mapping[str, Any]) -> dict[str, list[tuple[int, int]]]:
+    """The bones that a subset joins its points by, in place of the whole's; parts that it says nothing of keep theirs.
+
+    Its lines number the points of a part in the subset's order.
+    """
+    edges: dict[str, list[tuple[int, int]]] = {group: [] for group in taken.edges if group.split(".")[0] in lines}
+    for part, groups in lines.items():
+        places = sorted(taken.parts[part])
+        for group, own in groups.items():
+            edges[f"{part}.{group}"] = [(places[a], places[b]) for line in own for a, b in pairwise(line)]
+    return edges
+
+
+def _mirrored(points: Sequence[str], pairs: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
+    """The order of a mirror: names that differ in LEFT and RIGHT alone change places, and so do `pairs`."""
+    place = {name: n for n, name in enumerate(points)}
+    swapped = {"LEFT": "RIGHT", "RIGHT": "LEFT"}
+    others = ("_".join(swapped.get(word, word) for word in name.split("_")) for name in points)
+    order = np.array([place.get(other, n) for n, other in enumerate(others)])
+    for a, b in pairs:
+        order[[a, b]] = b, a
+    return order
 
 
 MEDIAPIPE = find_skeleton("mediapipe_75")
 BODY, HAND = (len(MEDIAPIPE.parts[part]) for part in ("body", "left_hand"))
-
-
-@cache
-def first_points(count: int) -> Skeleton:
-    """Return the skeleton that a pose of an unnamed one is taken for: the first points of `MEDIAPIPE`."""
-    return MEDIAPIPE.subset(f"mediapipe_{count}", MEDIAPIPE.points[:count])

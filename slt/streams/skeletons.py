@@ -1,4 +1,4 @@
-"""Which point of a published skeleton stands for which of the pose's 75 (33 of MediaPipe's body, 21 of each hand).
+"""Which point of a published skeleton stands for which of MediaPipe's 75 (33 of the body, 21 of each hand) or its face.
 
 MediaPipe and OpenPose number a hand's points alike, from the wrist to the tip of the little finger, and both name sides
 as the signer has them. Where a skeleton lacks a point of MediaPipe's body, one of its face or hand is taken that lies
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from slt.streams.skeleton import BODY, HAND, MEDIAPIPE
+from slt.streams.skeleton import BODY, HAND, MEDIAPIPE, Skeleton
 
 BODY_NAMES = MEDIAPIPE.points[:BODY]
 # fmt: off
@@ -39,6 +39,10 @@ ELSEWHERE = {
     "LEFT_FOOT_INDEX": ("LBigToe",), "RIGHT_FOOT_INDEX": ("RBigToe",),
 }
 # fmt: on
+# Points of COCO-WholeBody, whose face is numbered as OpenPose's, by their names there.
+_FACE_NAMES = [name for names in ELSEWHERE.values() for name in names if name[:2] in ("FE", "FL")]
+COCO = {f"FACE_{name.rpartition('_')[2]}": name for name in _FACE_NAMES}
+COCO |= {"LEFT_BIG_TOE": "LBigToe", "RIGHT_BIG_TOE": "RBigToe"}
 KNUCKLES = {"PINKY": 17, "INDEX": 5, "THUMB": 2}  # of the body's fingers, by number in the hand
 SIDES = ("LEFT", "RIGHT")
 _BODIES = ("POSE_LANDMARKS", "pose_keypoints_2d", "BODY_135")
@@ -47,12 +51,15 @@ _HANDS = {"LEFT_HAND_LANDMARKS": "LEFT", "RIGHT_HAND_LANDMARKS": "RIGHT",
           "hand_left_keypoints_2d": "LEFT", "hand_right_keypoints_2d": "RIGHT"}  # fmt: skip
 
 
-def place_points(body: Mapping[str, int], hands: Mapping[str, Sequence[int]]) -> NDArray[np.int64]:
-    """Return where each of the 75 points stands in a skeleton, (75,); -1 = the skeleton does not have it.
+def place_points(
+    body: Mapping[str, int], hands: Mapping[str, Sequence[int]], skeleton: Skeleton = MEDIAPIPE
+) -> NDArray[np.int64]:
+    """Return where each point of MediaPipe's skeleton stands in another, (K,); -1 = that does not have it.
 
     Args:
         body: the places of the points of body and face by name, see `ELSEWHERE`.
         hands: side -> the 21 places of its points.
+        skeleton: MediaPipe's 75 points, or those with the face.
     """
     places: list[int] = []
     for name in BODY_NAMES:
@@ -61,11 +68,19 @@ def place_points(body: Mapping[str, int], hands: Mapping[str, Sequence[int]]) ->
         if part in KNUCKLES and side in hands:
             found.append(hands[side][KNUCKLES[part]])
         places.append(found[0] if found else -1)
-    return np.array(places + [place for side in SIDES for place in hands.get(side, [-1] * HAND)], np.int64)
+    places += [place for side in SIDES for place in hands.get(side, [-1] * HAND)]
+    known = dict(zip(MEDIAPIPE.points, places, strict=True))
+    whole, face = skeleton.whole, len(skeleton.whole.parts.get("face", ()))
+    known |= {f"FACE_{n}": body.get(f"mesh {n}", -1) for n in range(face)}
+    known |= {whole.points[place]: body.get(f"mesh {face + n}", -1)
+              for n, place in enumerate(whole.parts.get("irises", ()))}  # fmt: skip
+    return np.array([known.get(name, -1) for name in skeleton.points], np.int64)
 
 
-def place_components(components: Iterable[Any], where: str) -> NDArray[np.int64]:
+def place_components(components: Iterable[Any], where: str, skeleton: Skeleton = MEDIAPIPE) -> NDArray[np.int64]:
     """Return `place_points` of a .pose file's header; refuse, naming `where`, another skeleton or other points."""
+    if not {*MEDIAPIPE.points} <= {*skeleton.points}:
+        raise ValueError(f"{where}: .pose files are read as MediaPipe's points, and {skeleton.name} has others")
     components = list(components)
     body: dict[str, int] = {}
     hands: dict[str, list[int]] = {}
@@ -95,7 +110,14 @@ def place_components(components: Iterable[Any], where: str) -> NDArray[np.int64]
             f"{where}: {fault or f'{BODY} x, y of POSE_LANDMARKS'} expected, as of MediaPipe Holistic (whole, reduced "
             f"or hands alone) or OpenPose (BODY_25 or BODY_135), came {came}"
         )
-    return place_points(body, hands)
+    return place_points(body, hands, skeleton)
+
+
+def places_in(skeleton: Skeleton) -> NDArray[np.int64]:
+    """Return where MediaPipe's 75 points stand in a skeleton that holds them, or in COCO-WholeBody; -1 = nowhere."""
+    coco = "feet" in skeleton.parts
+    body = {COCO.get(name, name) if coco else name: n for n, name in enumerate(skeleton.points)}
+    return place_points(body, {side: skeleton.parts[f"{side.lower()}_hand"] for side in SIDES})
 
 
 def missing_points(places: NDArray[np.int64]) -> list[str]:
@@ -105,5 +127,5 @@ def missing_points(places: NDArray[np.int64]) -> list[str]:
 
 
 def take_points(values: NDArray[Any], places: NDArray[np.int64], missing: float) -> NDArray[Any]:
-    """Return the 75 points (..., 75, C) out of a skeleton's (..., N, C), `missing` where it does not have one."""
+    """Return the points (..., K, C) out of a skeleton's (..., N, C), `missing` where it does not have one."""
     return np.where((places >= 0)[:, None], values[..., places, :], missing)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from slt.files import write_json
 from slt.streams.arrays import write_pose
 from slt.streams.packed import write_packed
+from slt.streams.skeleton import MEDIAPIPE
 from slt.synthetic import drawing, motion
 from slt.synthetic.grammar import GRAMMARS, Meaning, sentences, signed
 from slt.synthetic.lexicon import lexicon
@@ -103,8 +104,8 @@ def cast(recipe: Recipe) -> dict[str, list[motion.Signer]]:
     return signers
 
 
-def write_clip(clip: Clip, folder: Path, recipe: Recipe, extractor: str) -> dict[str, Any]:
-    """Draw one clip, write its crops, pose and labels, and return its row of metadata.jsonl."""
+def write_clip(clip: Clip, folder: Path, recipe: Recipe, extractor: str) -> tuple[dict[str, Any], str]:
+    """Draw one clip, write its crops, pose and labels; return its row of metadata.jsonl, and its pieces."""
     rng, noise = np.random.default_rng(clip.seed), recipe.noise
     film = motion.film(signed(clip.meaning), clip.signer, fps=recipe.fps, rng=rng)
     look = drawing.Look.draw(clip.signer.look, np.random.default_rng([clip.signer.look, clip.film]))
@@ -120,11 +121,11 @@ def write_clip(clip: Clip, folder: Path, recipe: Recipe, extractor: str) -> dict
     for name, pictures in crops.items():
         write_packed(folder / name / f"{clip.name}.safetensors", pictures, seen[name], **packing)
     pose = _detected(film.pose, seen, noise, rng)
-    write_pose(folder / "pose" / f"{clip.name}.npz", pose, size=motion.PICTURE, seen=None)
+    write_pose(folder / "pose" / f"{clip.name}.npz", pose, size=motion.PICTURE, seen=None, skeleton=MEDIAPIPE.name)
     write_json(folder / "labels" / f"{clip.name}.json", _labels(clip, film))
     shares = {name: round(float(marks.mean()), 4) for name, marks in seen.items()}
     facts = {"video_id": clip.name, "extractor": "slt.synthetic", "version": GENERATOR, "fingerprint": extractor}
-    return facts | {"fps": recipe.fps, "frames": frames, "seen": shares}
+    return facts | {"fps": recipe.fps, "frames": frames, "seen": shares}, _pieces(clip, film)
 
 
 def _seen(frames: int, noise: Noise, rng: np.random.Generator) -> NDArray[np.bool_]:
@@ -148,6 +149,12 @@ def _detected(
         confidence[:, points] *= seen[name][:, None]
     found = np.where(confidence[..., None] > 0, found, 0)
     return np.concatenate([found, confidence[..., None]], -1).astype(np.float32)
+
+
+def _pieces(clip: Clip, film: motion.Film) -> str:
+    """Return where its signs are, as `slt.corpora.stitching` reads it: signs of one name look alike, the face too."""
+    signs = zip(signed(clip.meaning), film.spans, strict=True)
+    return " ".join(f"{one.sign.gloss}/{one.mouth}/{one.brows}:{first}-{last}" for one, (first, last) in signs)
 
 
 def _labels(clip: Clip, film: motion.Film) -> dict[str, Any]:

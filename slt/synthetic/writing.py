@@ -61,8 +61,10 @@ def _write(folder: Path, recipe: Recipe, fingerprint: str, workers: int, progres
     clips = plan(recipe)
     setup = partial(_drawing, folder, recipe, f"synthetic-{fingerprint}")
     drawn = tqdm(run_tasks(clips, setup, workers=workers), "corpus", len(clips), unit="clip", disable=not progress)
-    facts = {clip.name: fact for clip, fact in drawn}
-    layout.write_table(folder / "subs.csv", [_row(clip, facts[clip.name]) for clip in clips])
+    facts, pieces = {}, {}
+    for clip, (fact, where) in drawn:
+        facts[clip.name], pieces[clip.name] = fact, where
+    layout.write_table(folder / "subs.csv", [_row(clip, facts[clip.name], pieces[clip.name]) for clip in clips])
     layout.write_metadata(folder / "metadata.jsonl", [facts[clip.name] for clip in clips])
     for split in SPLITS:
         layout.write_index(folder / "index" / f"{split}.csv", [clip.name for clip in clips if clip.split == split])
@@ -75,7 +77,7 @@ def _write(folder: Path, recipe: Recipe, fingerprint: str, workers: int, progres
 
 
 @contextmanager
-def _drawing(folder: Path, recipe: Recipe, extractor: str) -> Iterator[Callable[[Clip], dict[str, Any]]]:
+def _drawing(folder: Path, recipe: Recipe, extractor: str) -> Iterator[Callable[[Clip], tuple[dict[str, Any], str]]]:
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)  # the processes share the cores already
     try:
@@ -84,8 +86,9 @@ def _drawing(folder: Path, recipe: Recipe, extractor: str) -> Iterator[Callable[
         cv2.setNumThreads(threads)
 
 
-def _row(clip: Clip, fact: Mapping[str, Any]) -> dict[str, str]:
+def _row(clip: Clip, fact: Mapping[str, Any], pieces: str) -> dict[str, str]:
     frames, fps = fact["frames"], fact["fps"]
     words = {"video_id": clip.name, "texto": translate(clip.meaning), "gloss": transcribe(clip.meaning)}
     who = {"signer": clip.signer.name, "film": f"{clip.signer.name}_film{clip.film}"}
-    return words | who | {"fps": f"{fps:g}", "duration": f"{frames / fps:.3f}", "frame_count": str(frames)}
+    return words | who | {"fps": f"{fps:g}", "duration": f"{frames / fps:.3f}", "frame_count": str(frames),
+                         "pieces": pieces}  # fmt: skip

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from slt.training import processes
+from slt.training.averaging import Average
 from slt.training.checkpoint import load_weights, save_checkpoint
 from slt.training.finite import FirstBad
 from slt.training.machine import Compute
@@ -87,6 +88,7 @@ class Trainer:
         self.decays = [group["weight_decay"] for group in optimizer.param_groups]
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=half)
         self.parallel = wrap_model(model, optimizer, settings.strategy, self.device)
+        self.average = Average(self.parallel.loss, settings.ema_decay)
         processes.own_randomness()
         self.step_count = 0
         self.best = math.inf if settings.lowest else -math.inf
@@ -121,8 +123,7 @@ class Trainer:
                     since, count, self.waited = time.perf_counter(), 0, 0.0
         if stopped := processes.max_signal(caught):
             self.check_finite()
-            with self.parallel.full_weights():
-                self.save("last.pt")
+            self.save_last()
             log.warning("stopped by signal %d at step %d; go on with resume=auto", stopped, self.step_count)
             raise SystemExit(128 + stopped)
 
@@ -156,6 +157,7 @@ class Trainer:
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         self.step_count += 1
+        self.average.update(self.step_count)
         self.tell_objective()
         return total, count
 
@@ -190,8 +192,8 @@ class Trainer:
 
     def check(self) -> None:
         """Evaluates, keeps the best, saves the last."""
-        with self.parallel.full_weights():
-            if self.evaluate is not None:
+        if self.evaluate is not None:
+            with self.average.shown(), self.parallel.full_weights():
                 self.model.eval()
                 metrics = self.evaluate()
                 self.record.log(self.step_count, metrics)
@@ -201,11 +203,20 @@ class Trainer:
                     self.save("best.pt", resumable=False)
                 else:
                     self.since_best += 1
-            self.save("last.pt")
+        self.save_last()
 
-    def save(self, name: str, *, resumable: bool = True) -> None:
+    def save_last(self) -> None:
+        """Writes what training goes on from: the weights trained, and their average where there is one."""
+        average: dict[str, Any] = {}
+        if self.settings.ema_decay is not None:
+            with self.average.shown(), self.parallel.full_weights():
+                average = {"average": {name: x.clone() for name, x in self.model.state_dict().items()}}
+        with self.parallel.full_weights():
+            self.save("last.pt", **average)
+
+    def save(self, name: str, *, resumable: bool = True, **more: Any) -> None:
         """Writes a checkpoint, the same one whatever the strategy and number of processes."""
-        payload = {**self.carried, "model": self.model.state_dict(), "step": self.step_count, "best": self.best}
+        payload = {**self.carried, "model": self.model.state_dict(), "step": self.step_count, "best": self.best, **more}
         if resumable:
             states = processes.random_states(self.device)
             payload |= {
@@ -227,8 +238,12 @@ class Trainer:
         """
         if "optimizer" not in payload:
             raise ValueError(f"resume={source}: holds weights only (a best.pt does); resume from last.pt")
-        load_weights(self.model, payload["model"], source=source)
-        self.parallel.load_from_model()
+        for weights in ("average", "model"):  # one after the other into the same places
+            if weights in payload:
+                load_weights(self.model, payload[weights], source=source)
+                self.parallel.load_from_model()
+            if weights == "average":
+                self.average.take()
         self.parallel.load_optimizer(self.optimizer, payload["optimizer"])
         self.scaler.load_state_dict(payload["scaler"])
         self.step_count, self.best, self.since_best = payload["step"], payload["best"], payload["since_best"]

@@ -55,14 +55,17 @@ class TranslationLoss:
     The two are trained jointly as by Camgoz et al. 2020 (Sign Language Transformers, section 3.2), with CTC over the
     encoder's output. From random weights CTC stays on its plateau of blanks for hundreds of updates, so the first
     `flat_start` of them take the signs as evenly spread over the clip, as hidden-Markov recognisers are started.
-    Labels are smoothed as by Szegedy et al. 2016 (section 7).
+    Labels are smoothed as by Szegedy et al. 2016 (section 7). Without `sentence_weight` the signs alone are learned.
     """
 
     measures: ClassVar[Sequence[str]] = ("bleu", "chrf", "gloss_wer")
     translates: ClassVar[bool] = True
 
-    def __init__(self, *, label_smoothing: float, gloss_weight: float, flat_start: int) -> None:
+    def __init__(
+        self, *, label_smoothing: float, gloss_weight: float, flat_start: int, sentence_weight: float = 1.0
+    ) -> None:
         self.label_smoothing, self.gloss_weight, self.flat_start = label_smoothing, gloss_weight, flat_start
+        self.sentence_weight = sentence_weight
         self.place: dict[str, int] = {}
         self.step = 0
 
@@ -79,8 +82,10 @@ class TranslationLoss:
 
     def begin(self, model: Model, clips: Clips) -> None:
         self.place = {gloss: i for i, gloss in enumerate(model.glosses, start=BLANK + 1)}
+        if not (self.place and self.gloss_weight) and not self.sentence_weight:
+            raise ValueError("objective.sentence_weight=0: signs alone need glosses with a gloss_weight above 0")
         if self.place:
-            name_too_short(clips, model.translator.encoder.temporal)
+            name_too_short(clips, model.translator.encoder)
 
     def after_step(self, step: int) -> None:
         self.step = step
@@ -90,14 +95,15 @@ class TranslationLoss:
         assert batch.tokens is not None
         assert batch.tokens_mask is not None
         memory, present = model.encoder(batch.streams, batch.seen, batch.frames)
-        logits = model.decoder(memory, present, batch.tokens)
-        loss = sentence_loss(logits, batch.tokens, batch.tokens_mask, label_smoothing=self.label_smoothing)
-        loss = loss * share(batch.tokens_mask.sum() * batch.counts)
+        loss: Any = 0.0
+        if self.sentence_weight:
+            logits = model.decoder(memory, present, batch.tokens)
+            loss = sentence_loss(logits, batch.tokens, batch.tokens_mask, label_smoothing=self.label_smoothing)
+            loss = self.sentence_weight * loss * share(batch.tokens_mask.sum() * batch.counts)
         if self.gloss_weight and self.place:
             targets = [[self.place[gloss] for gloss in text.split()] for text in batch.glosses]
             flat = self.step < self.flat_start
-            stride: Any = model.encoder.temporal.stride
-            lengths = [-(-frames // stride) for frames in batch.lengths]
+            lengths = [model.encoder.length(frames) for frames in batch.lengths]
             signs = gloss_loss(model.heads["gloss"](memory).float(), present, lengths, targets, flat=flat)
             items = present.sum() if flat else torch.full_like(present.sum(), len(targets))
             loss = loss + self.gloss_weight * signs * share(items * batch.counts)
@@ -116,13 +122,19 @@ def masked_cross_entropy(scores: Tensor, classes: Tensor, mask: Tensor, *, label
 
 
 def gloss_loss(
-    scores: Tensor, present: Tensor, lengths: Sequence[int], targets: Sequence[Sequence[int]], *, flat: bool
+    scores: Tensor,
+    present: Tensor,
+    lengths: Sequence[int],
+    targets: Sequence[Sequence[int]],
+    *,
+    flat: bool,
+    reduction: str = "mean",
 ) -> Tensor:
     """Recognition loss of scores (B, T', G), present (B, T') of these `lengths`, and the gloss classes in signed order.
 
     Nats a gloss (CTC; Graves et al. 2006) or, where `flat`, a frame: cross entropy with the signs spread evenly. A clip
     with fewer frames than CTC needs for its glosses (one each, and a blank between equal neighbours) adds nothing
-    instead of infinity.
+    instead of infinity. With `reduction` sum CTC's is that of the clips' nats, whatever their glosses.
     """
     device = scores.device
     if flat:
@@ -139,19 +151,19 @@ def gloss_loss(
     glosses: Any = [len(classes) for classes in targets]
     loss = functional.ctc_loss(
         scores.log_softmax(dim=2).transpose(0, 1).to(device), flattened.to(device, non_blocking=True), frames, glosses,
-        blank=BLANK, zero_infinity=True,
+        blank=BLANK, zero_infinity=True, reduction=reduction,
     )  # fmt: skip
     return loss.to(scores.device)
 
 
-def name_too_short(clips: Clips, temporal: nn.Module) -> list[str]:
+def name_too_short(clips: Clips, encoder: nn.Module) -> list[str]:
     """Warns, once for the split, of clips with glosses that CTC cannot teach from, and returns their ids."""
-    stride: Any = temporal.stride
+    length: Any = encoder.length
     short = []
     for name, gloss, frames in zip(clips.ids, clips.columns["gloss"], clips.lengths.tolist(), strict=True):
         signs = gloss.split()
         needed = len(signs) + sum(one == two for one, two in pairwise(signs))  # a blank between equal ones
-        if needed > -(-frames // stride):
+        if needed > length(frames):
             short.append(name)
     if short:
         log.warning(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from slt.settings import choice, not_negative, positive
+from slt.settings import choice, not_negative, positive, share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +20,16 @@ class Updates:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Choice:
+    """Which weights training begins with, averages and keeps, as conf/train.yaml explains."""
+
+    select: str | None
+    patience: int | None = positive()
+    start: str | None
+    ema_decay: float | None = share()
+
+
+@dataclass(frozen=True, kw_only=True)
 class LoopSettings(Updates):
     """All that the training loop is told in plain values.
 
@@ -30,6 +40,7 @@ class LoopSettings(Updates):
     select: str
     lowest: bool = False
     patience: int | None = None
+    ema_decay: float | None = None
     weight_decay_end: float | None = None
     unit: str = "clips"
 

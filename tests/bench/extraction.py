@@ -126,7 +126,7 @@ def measure(film: Path, processes: int, turns: int, seconds: float) -> None:
     """Measure all ways in so many processes at once and print a line for each."""
     context = multiprocessing.get_context("spawn")
     barrier, results = context.Barrier(processes), context.Queue()
-    # As conf/extractor.yaml advises: a second thread where it has a core.
+    # As conf/extractor/mediapipe.yaml advises: a second thread where it has a core.
     arguments = (film, 2 if processes < len(os.sched_getaffinity(0)) else 1, turns, seconds, barrier, results)
     children = [context.Process(target=process, args=arguments) for _ in range(processes)]
     for child in children:

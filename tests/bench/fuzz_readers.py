@@ -106,7 +106,7 @@ def read_clips(root: Path) -> None:
     from slt.data import Crops, Features, Landmarks
 
     streams = {f: Crops(folder=f, size=SIDE, jitter=0.0, colour=0.0) for f in ("face", "hand_l", "hand_r")}
-    streams["pose"] = Landmarks(folder="pose", points="upper_body", jitter=0.0, noise=0.0)
+    streams["pose"] = Landmarks(folder="pose", points="upper_body", normalise="shoulders", jitter=0.0, noise=0.0)
     streams["feats"] = Features(folder="feats")
     clips = LsaTMultiStream(
         root=root, split="train", streams=streams, fps=5.0, max_frames=20, length_tolerance=2, augment=None, seed=1

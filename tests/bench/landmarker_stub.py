@@ -21,6 +21,7 @@ class StubLandmarker:
         pause: seconds that each picture takes.
     """
 
+    name, skeleton = "stub", "mediapipe_75"
     clips = 0  # how many were begun in this process
 
     def __init__(self, *, pause: float = 0.0, **keys) -> None:

@@ -30,7 +30,7 @@ from slt.streams.packed import write_frames, write_packed
 
 FOLDERS = {"face": "face", "left_hand": "hand_l", "right_hand": "hand_r"}
 MIRROR = {"left_hand": "right_hand", "right_hand": "left_hand"}
-AUGMENT = {"speed": [0.9, 1.1], "frame_dropout": 0.05, "stream_dropout": 0.05, "mirror": 0.5}
+AUGMENT = {"speed": [0.9, 1.1], "warp": 0.0, "frame_dropout": 0.05, "stream_dropout": 0.05, "mirror": 0.5}
 FORMS = ("frames", "jpeg", "raw")
 
 
@@ -66,7 +66,7 @@ def dataset(root: Path, side: int, augment: dict | None) -> LsaTMultiStream:
         name: Crops(folder=folder, size=side, jitter=0.05, colour=0.1, mirror=MIRROR.get(name))
         for name, folder in FOLDERS.items()
     }
-    streams["pose"] = Landmarks(folder="pose", points="body", jitter=0.05, noise=0.01)
+    streams["pose"] = Landmarks(folder="pose", points="body", normalise="shoulders", jitter=0.05, noise=0.01)
     return LsaTMultiStream(
         root=root,
         split="train",

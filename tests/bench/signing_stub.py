@@ -63,6 +63,8 @@ class SigningLandmarker:
         pause: seconds that each picture takes.
     """
 
+    name, skeleton = "signing stub", "mediapipe_75"
+
     def __init__(self, *, signing: Sequence[tuple[float, float]] = ((0.0, 1e9),), pause: float = 0.0, **keys) -> None:
         self.signing, self.pause = signing, pause
         self.parameters = {"landmarker": "signing stub"}

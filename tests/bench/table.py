@@ -124,7 +124,7 @@ def sentences() -> Iterator[Row]:
         torch.manual_seed(0)
         decoder = TextSeq2SeqDecoder(
             embed_dim=128, tokenizer=tokenizer, architecture=family, pretrained=None, config=config,
-            text_encoder=False, language=None, max_tokens=24,
+            text_encoder=False, prompt=None, language=None, max_tokens=24,
         ).eval()  # fmt: skip
         for clips in (1, 32):
             memory, present = torch.randn(clips, 24, 128), torch.arange(24) < torch.randint(12, 25, (clips, 1))

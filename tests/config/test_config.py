@@ -58,6 +58,7 @@ VALUES = {
     "start=nowhere": r"checkpoint=nowhere: no such file or folder",
     "batch_frames=100": r"batch_size and batch_frames: give one of the two",
     "batch_size=null": r"batch_size and batch_frames: give one of the two",
+    "evaluation.gloss_lm={order:3}": r"expected all of order, weight and bonus",
     "evaluation.nbest=9": r"evaluation.nbest=9 is above evaluation.num_beams=2",
     "device=gpu": r"device=gpu: expected auto, cpu, cuda",
     "temporal.num_heads=3": r"embed_dim=16 is not divisible by num_heads=3",

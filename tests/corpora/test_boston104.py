@@ -13,7 +13,7 @@ from made_up import write_text
 
 from slt.corpora.boston104 import FOLDS, Boston104, features
 
-KEYS = {"fold": 0, "held_out": "recordings", "val_share": 0.25}
+KEYS = {"fold": 0, "held_out": "recordings", "val_share": 0.25, "composed": 0, "seed": 1}
 PARTS = ("train", "val", "test")
 
 
@@ -28,7 +28,7 @@ def root(tmp_path: Path) -> Path:
         ["video,speaker,word,startframe,endframe"],
     )
     for video in range(1, 21):
-        hands += [f"{video},{t},{150 + t},180,{170 - t},175,161,62" for t in range(8)]
+        hands += [f"{video},{t},{150 + t},180,{170 - t},175,161,62" for t in range(12)]
         # Not in the order in which they were signed.
         words += [f"{video},ann,{word},{start},{start + 1}"
                   for word, start in (("BUY", 3), ("JOHN", 1), (f"CAR{video % 7}", 10))]  # fmt: skip
@@ -108,3 +108,23 @@ def test_the_real_recordings_are_161_of_127_sentences(held_out: str) -> None:
     print(held_out, [len(corpus.rows(split)) for split in PARTS])
     assert len(corpus.rows("test")) in (32, 33)
     assert not corpus.notes
+
+
+def test_what_is_composed_is_of_training_signs_and_of_training_sentences(root: Path) -> None:
+    corpus = Boston104(root, **keys(composed=30))
+    rows = corpus.rows("train")
+    own = {row.text for row in rows[:-30]}
+    assert len(rows) == 12 + 30
+    assert {row.text for row in rows[-30:]} <= own
+    whose = {sign.video for signs in corpus.compositions.values() for sign in signs}
+    assert len(whose) > 3
+    assert all(corpus.parts[video] == "train" for video in whose)
+    assert any(len({sign.video for sign in signs}) > 1 for signs in corpus.compositions.values())
+    for row in rows[-30:]:
+        signs = corpus.compositions[row.id]
+        frames = sum(sign.end - sign.start + 1 for sign in signs)
+        made = np.load(corpus.root / "features" / f"{row.id}.npy")
+        assert frames + 2 * 2 <= len(made) <= frames + 2 * 8
+        assert np.isfinite(made).all()
+    assert Boston104(root, **keys(composed=30)).compositions == corpus.compositions
+    assert corpus.root != Boston104(root, **keys()).root

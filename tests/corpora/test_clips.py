@@ -40,7 +40,7 @@ streams:
   left_hand: {{_target_: slt.data.Crops, folder: hand_l, size: 32, jitter: 0.05, colour: 0.2, mirror: right_hand}}
   right_hand: {{_target_: slt.data.Crops, folder: hand_r, size: 32, jitter: 0.05, colour: 0.2, mirror: left_hand}}
   pose: {{_target_: slt.data.Landmarks, folder: pose, points: upper_body, jitter: 0.1, noise: 0.01}}
-augment: {{speed: [0.85, 1.15], frame_dropout: 0.05, stream_dropout: 0.05, mirror: 0.5}}
+augment: {{speed: [0.85, 1.15], warp: 0.0, frame_dropout: 0.05, stream_dropout: 0.05, mirror: 0.5}}
 """
 
 
@@ -79,7 +79,7 @@ def test_a_corpus_of_another_layout_is_one_class_and_one_yaml(entry: Any, tiny: 
 def test_rows_of_another_layout_are_samples_with_glosses_and_few_signers(annotated: Path) -> None:
     from slt.data import Landmarks
 
-    streams = {"pose": Landmarks(folder="pose", points="body", jitter=0, noise=0)}
+    streams = {"pose": Landmarks(folder="pose", points="body", normalise="shoulders", jitter=0, noise=0)}
     options: dict[str, Any] = {"streams": streams, "fps": None, "max_frames": None, "length_tolerance": 0,
                                "augment": None, "seed": 0}  # fmt: skip
     clips = Clips(root=annotated, corpus=Annotated, split="train", **options)

@@ -9,6 +9,7 @@ import pytest
 from torch.utils.data import DataLoader
 
 from slt.corpora import layout
+from slt.corpora.augment import warped
 from slt.corpora.folder import LsaTMultiStream
 from slt.data import Augment, Crops, Features, Landmarks
 from slt.files import write_json
@@ -19,8 +20,8 @@ from slt.streams.packed import PackedCrops, write_frames, write_packed
 FRAMES = {"a": 6, "b": 12, "c": 9, "d": 7, "e": 5}
 SPLITS = {"train": ["a", "b", "c"], "val": ["d"], "test": ["e"]}
 FOLDERS = {"face": "face", "left_hand": "hand_l", "right_hand": "hand_r"}
-STRONG = {"speed": [0.5, 2.0], "frame_dropout": 0.3, "stream_dropout": 0.3, "mirror": 0.5}
-NOTHING = {"speed": [1, 1], "frame_dropout": 0.0, "stream_dropout": 0.0, "mirror": 0.0}
+STRONG = {"speed": [0.5, 2.0], "warp": 0.3, "frame_dropout": 0.3, "stream_dropout": 0.3, "mirror": 0.5}
+NOTHING = {"speed": [1, 1], "warp": 0.0, "frame_dropout": 0.0, "stream_dropout": 0.0, "mirror": 0.0}
 
 
 def write_clip(root: Path, name: str, frames: int, form: str) -> None:
@@ -64,7 +65,7 @@ def readers(**keys) -> dict:
     options = {"size": 8, "jitter": 0.1, "colour": 0.2, **keys}
     mirror = {"left_hand": "right_hand", "right_hand": "left_hand"}
     streams: dict = {k: Crops(folder=folder, mirror=mirror.get(k), **options) for k, folder in FOLDERS.items()}
-    return {**streams, "pose": Landmarks(folder="pose", points="body", jitter=0.1, noise=0.01)}
+    return {**streams, "pose": Landmarks(folder="pose", points="body", normalise="shoulders", jitter=0.1, noise=0.01)}
 
 
 def dataset(root: Path, split: str = "train", **keys) -> LsaTMultiStream:
@@ -194,7 +195,7 @@ def test_an_augmented_sample_keeps_its_streams_together_and_its_masks_true(root)
 
 def test_without_any_strength_augmentation_changes_nothing(root):
     streams = readers(jitter=0, colour=0)
-    streams["pose"] = Landmarks(folder="pose", points="body", jitter=0, noise=0)
+    streams["pose"] = Landmarks(folder="pose", points="body", normalise="shoulders", jitter=0, noise=0)
     assert equal(dataset(root, streams=streams, augment=NOTHING)[1], dataset(root)[1])
 
 
@@ -205,9 +206,18 @@ def test_speed_shortens_and_lengthens_within_its_range(root):
     assert 15 < max(lengths) <= 24
 
 
+def test_a_warped_clip_keeps_its_length_its_ends_and_the_order_of_its_frames():
+    draws = [warped(60, 0.5, np.random.default_rng(seed)) for seed in range(20)]
+    assert all(len(x) == 60 and x[0] == 0 and x[-1] == 59 and (np.diff(x) >= 0).all() for x in draws)
+    assert all(np.diff(x).max() > 1 for x in draws), "some frames go faster than the clip as a whole"
+    assert len({x.tobytes() for x in draws}) == 20
+    assert warped(1, 0.5, np.random.default_rng(0)).tolist() == [0]
+    assert warped(9, 0.0, np.random.default_rng(0)).tolist() == [*range(9)]
+
+
 def test_a_mirrored_signer_has_hands_exchanged_and_pictures_flipped(root):
     streams = readers(jitter=0, colour=0)
-    streams["pose"] = Landmarks(folder="pose", points="body", jitter=0, noise=0)
+    streams["pose"] = Landmarks(folder="pose", points="body", normalise="shoulders", jitter=0, noise=0)
     plain = dataset(root)[1].streams
     mirrored = dataset(root, streams=streams, augment={**NOTHING, "mirror": 1.0})[1].streams
     assert (mirrored["left_hand"] == plain["right_hand"][..., ::-1]).all()
@@ -350,6 +360,7 @@ def test_a_corpus_json_without_keys_is_named(root):
         ({"held_out": 0}, r"dataset\.held_out must be at least 1"),
         ({"augment": {**STRONG, "miror": 1}}, r"unknown key 'miror'; .*did you mean mirror"),
         ({"augment": {"speed": [1, 1]}}, r"augment: missing \['frame_dropout'"),
+        ({"augment": {**STRONG, "warp": 2}}, r"augment\.warp must be"),
         ({"augment": {**STRONG, "speed": [2, 1]}}, r"augment\.speed must be two numbers"),
         ({"augment": {**STRONG, "mirror": 2}}, r"augment\.mirror is a chance from 0 to 1, came 2"),
         ({"augment": STRONG, "streams": {"f": Features(folder="feats")}}, "features cannot be mirrored"),

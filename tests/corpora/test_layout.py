@@ -240,12 +240,12 @@ def test_missing_files_are_named(tmp_path: Path):
 
 def test_a_pose_comes_back_with_its_picture_size_and_seen_marks(tmp_path: Path, seen):
     pose = RNG.random((6, 75, 3)).astype(np.float32)
-    write_pose(tmp_path / "a.npz", pose, size=(640, 480), seen={"face": seen})
+    write_pose(tmp_path / "a.npz", pose, size=(640, 480), seen={"face": seen}, skeleton="mediapipe_75")
     clip = read_pose(tmp_path / "a.npz")
     assert (clip.points == pose).all()
     assert clip.size == (640, 480)
     assert (clip.seen["face"] == seen).all()
-    assert pose_shape(tmp_path / "a.npz") == (6, 75)
+    assert pose_shape(tmp_path / "a.npz") == (6, 75, clip.skeleton) == (6, 75, "mediapipe_75")
     assert (read_marks(tmp_path / "a.npz", "face") == seen).all()
     assert read_marks(tmp_path / "a.npz", "hand_l") is None
 

@@ -70,6 +70,10 @@ def test_the_points_are_those_of_the_signer_with_the_left_hand_first(root: Path)
     assert row.columns["fps"] == f"{10 + number}"
     assert clip.points[:, 0, 0] == pytest.approx((given[:, 0, 0] + 50) / 1920, abs=1e-3)  # of signer_1
     assert clip.points[:, BODY, :2] == pytest.approx(given[:, BODY + FACE, :2] / (1920, 1080), abs=1e-3)
+    assert clip.skeleton == "mediapipe_75"
+    whole = read_pose(LsaT(root, face=True).root / "pose" / f"{row.id}.npz")
+    assert (whole.points.shape[1], whole.skeleton) == (543, "mediapipe_543")
+    assert whole.points[:, BODY:, :2] == pytest.approx(given[:, BODY:, :2] / (1920, 1080), abs=1e-3)
 
 
 def test_damaged_durations_and_times_are_counted(root: Path) -> None:

@@ -36,8 +36,8 @@ streams:
 @pytest.fixture
 def mixed(corpus: Path) -> Any:
     """Mixtures of the embedded corpus with itself, by split and whatever else is given."""
-    pose = {"pose": Landmarks(folder="pose", points="upper_body", jitter=0.1, noise=0.01)}
-    augment = {"speed": [0.8, 1.2], "frame_dropout": 0.1, "stream_dropout": 0, "mirror": 0}
+    pose = {"pose": Landmarks(folder="pose", points="upper_body", normalise="shoulders", jitter=0.1, noise=0.01)}
+    augment = {"speed": [0.8, 1.2], "warp": 0.0, "frame_dropout": 0.1, "stream_dropout": 0, "mirror": 0}
     part = partial(LsaTMultiStream, root=corpus, streams=pose, length_tolerance=0, augment=augment, seed=1)
 
     def make(split: str, **keys: Any) -> Mixture:
@@ -120,7 +120,7 @@ def test_each_sentence_begins_with_the_language_of_its_clip(num_beams: int) -> N
               "encoder_attention_heads": 2}  # fmt: skip
     decoder = TextSeq2SeqDecoder(
         embed_dim=16, tokenizer=tokenizer, architecture="bart", pretrained=None, config=config, text_encoder=False,
-        language=None, max_tokens=8,
+        prompt=None, language=None, max_tokens=8,
     ).eval()  # fmt: skip
     memory, present = torch.randn(3, 4, 16), torch.ones(3, 4, dtype=torch.bool)
     found = decoder.generate(memory, present, Search(num_beams=num_beams, length_penalty=1.0, max_tokens=5), first)

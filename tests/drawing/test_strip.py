@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from slt.drawing.strip import filmstrip
+from slt.streams.skeleton import MEDIAPIPE, find_skeleton
 
 FRAMES = 12
+POSE = {"pose": MEDIAPIPE}
 
 
 def pose(landmarks: int) -> np.ndarray:
@@ -23,7 +25,9 @@ def test_every_kind_of_stream_has_a_row():
         "pose": pose(75),
         "mine": np.ones((FRAMES, 5)),
     }
-    strip = filmstrip(streams, {name: torch.ones(FRAMES, dtype=torch.bool) for name in streams}, columns=6)
+    strip = filmstrip(
+        streams, {name: torch.ones(FRAMES, dtype=torch.bool) for name in streams}, columns=6, skeletons=POSE
+    )
     assert strip.dtype == np.uint8
     assert strip.shape[-1] == 3
     fewer = filmstrip({"face": streams["face"]}, {}, columns=6)
@@ -40,20 +44,27 @@ def test_a_frame_that_was_not_seen_leaves_no_trace():
     assert (filmstrip({"hand": shown}, {}, columns=12) != filmstrip({"hand": other}, {}, columns=12)).any()
 
 
-@pytest.mark.parametrize("landmarks", [25, 33, 75])
-def test_a_point_that_was_not_seen_is_not_drawn(landmarks):
-    points = pose(landmarks)
+@pytest.mark.parametrize("name", ["upper_body", "body", "mediapipe_75", "mediapipe_543"])
+def test_a_point_that_was_not_seen_is_not_drawn(name):
+    known = {"pose": find_skeleton(name)}
+    points = pose(len(known["pose"]))
     points[:, 13, 2] = 0
     moved = points.copy()
     moved[:, 13, :2] = 0.3
-    assert (filmstrip({"pose": points}, {}, columns=4) == filmstrip({"pose": moved}, {}, columns=4)).all()
+    assert (
+        filmstrip({"pose": points}, {}, columns=4, skeletons=known)
+        == filmstrip({"pose": moved}, {}, columns=4, skeletons=known)
+    ).all()
     moved[:, 13, 2] = 1
-    assert (filmstrip({"pose": points}, {}, columns=4) != filmstrip({"pose": moved}, {}, columns=4)).any()
+    assert (
+        filmstrip({"pose": points}, {}, columns=4, skeletons=known)
+        != filmstrip({"pose": moved}, {}, columns=4, skeletons=known)
+    ).any()
 
 
 def test_a_clip_in_which_nothing_was_seen_is_drawn():
     nothing = {"pose": np.zeros((3, 75, 3), np.float32), "mine": np.full((3, 4), np.nan)}
-    assert filmstrip(nothing, {"pose": np.zeros(3, bool)}, columns=8).size
+    assert filmstrip(nothing, {"pose": np.zeros(3, bool)}, columns=8, skeletons=POSE).size
 
 
 def test_channels_may_stand_last():
@@ -70,6 +81,7 @@ def test_channels_may_stand_last():
         ({"a": np.ones((0, 4))}, {}, "a 0"),
         ({"a": np.ones((2, 4, 4, 4))}, {}, r"\(2, 4, 4, 4\)"),
         ({"a": np.ones((2, 4))}, {"a": np.ones(3)}, "seen marks of a"),
+        ({"a": np.ones((2, 75, 3))}, {}, "skeleton of a pose"),
     ],
 )
 def test_what_cannot_be_drawn_is_said(streams, seen, message):

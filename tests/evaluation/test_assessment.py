@@ -25,7 +25,7 @@ from slt.training.machine import Compute
 
 OPTIONS: dict[str, Any] = {
     "bootstrap": 10, "gloss_beam": 3, "blanked": True, "shuffled": True, "frozen": True, "neighbour": 10, "seed": 1,
-    "report_strips": 2,
+    "report_strips": 2, "gloss_lm": None,
 }  # fmt: skip
 SEARCH = Search(num_beams=2, length_penalty=1.0, nbest=2, max_tokens=64)
 FOUND: dict[str, Any] = {}
@@ -85,8 +85,8 @@ def test_glosses_are_recognised_by_a_model_that_learned_them(
 ) -> None:
     glosses = sorted({gloss for text in clips.columns["gloss"] for gloss in text.split()})
     model = build_translator(compose(*tiny), tokenizer, stream_shapes(clips), labels=glosses)
-    found = examined(model, tuple(glosses), blanked=False)
-    assert {"gloss_wer", "gloss_wer_beam"} <= found.scores.keys()
+    found = examined(model, tuple(glosses), blanked=False, gloss_lm={"order": 2, "weight": 1.0, "bonus": 1.0})
+    assert {"gloss_wer", "gloss_wer_beam", "gloss_wer_lm"} <= found.scores.keys()
     assert found.scores["gloss_wer"].low is not None
     assert all("gloss_wer" in scores for scores in [*found.controls.values(), found.neighbour.scores])
     assert {p.id: p.gloss for p in found.predictions} == dict(zip(clips.ids, clips.columns["gloss"], strict=True))

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from slt.corpora.folder import LsaTMultiStream
-from slt.data import Features
-from slt.evaluation.neighbour import STEPS, _moves, nearest, neighbour_floor, warped
+from slt.data import Features, Landmarks
+from slt.evaluation.neighbour import BAND, STEPS, _moves, nearest, neighbour_floor, warped
 
+POSE = Landmarks(folder="pose", points="upper_body", normalise="shoulders", jitter=0, noise=0)
+HANDS = Landmarks(folder="pose", points="body_hands", normalise="shoulders", jitter=0, noise=0)
 SAME: dict[str, Any] = {"bootstrap": 10, "seed": 1, "signers": None}
 
 
@@ -28,7 +31,7 @@ def test_costs_are_those_of_dynamic_time_warping() -> None:
     draw = np.random.default_rng(0)
     query, others = draw.normal(size=(STEPS, 3)), draw.normal(size=(4, STEPS, 3))
     found = warped(query.astype(np.float32), others.astype(np.float32))
-    assert found == pytest.approx([plain(query, other, 8) for other in others], rel=1e-4)
+    assert found == pytest.approx([plain(query, other, BAND) for other in others], rel=1e-4)
 
 
 def test_the_nearest_is_the_same_movement_at_another_pace_and_never_the_clip_itself() -> None:
@@ -46,12 +49,12 @@ def test_where_the_signer_stands_and_frames_that_were_missed_change_nothing() ->
     moved, line = pose.copy(), pose.copy()
     moved[..., :2] += 7
     every = np.ones(20, bool)
-    assert _moves(moved, every) == pytest.approx(_moves(pose, every), abs=1e-9)
+    assert _moves(moved, every, POSE) == pytest.approx(_moves(pose, every, POSE), abs=1e-9)
     line[5] = (line[4] + line[6]) / 2
     gap = line.copy()
     gap[5] = 0
-    assert _moves(gap, np.arange(20) != 5) == pytest.approx(_moves(line, every))
-    assert np.isfinite(_moves(0 * pose, ~every)).all()
+    assert _moves(gap, np.arange(20) != 5, POSE) == pytest.approx(_moves(line, every, POSE))
+    assert np.isfinite(_moves(0 * pose, ~every, POSE)).all()
 
 
 def test_a_split_is_scored_by_its_neighbours_in_train_and_train_by_others(clips: Any) -> None:
@@ -84,3 +87,44 @@ def test_features_serve_where_there_are_no_key_points_and_pictures_do_not(clips:
     assert floor.streams == ("vectors",)
     pictures = read({"face": clips.streams["face"]})
     assert neighbour_floor(pictures, pictures, most=100, **SAME) is None
+
+
+class Paths:
+    """Three movements along one number, beside thirty that hardly move; four times each."""
+
+    def __init__(self, seed: int) -> None:
+        times, draw = np.linspace(0, 3, 40), np.random.default_rng(seed)
+        self.texts = [f"they wave {k} times now" for k in (1.0, 1.2, 1.4) for _ in range(4)]
+        self.ids, self.columns = [f"{seed}-{i:02d}" for i in range(len(self.texts))], {}
+        noise = 0.03 * draw.normal(size=(len(self.ids), 40, 30))
+        waves = [np.sin(float(text.split()[2]) * times)[:, None] for text in self.texts]
+        self.arrays = [np.concatenate(pair, axis=1) for pair in zip(waves, noise, strict=True)]
+        self.streams = {"vectors": Features(folder="vectors")}
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> Any:
+        return SimpleNamespace(streams={"vectors": self.arrays[index]})
+
+    def read(self, index: int, name: str) -> Any:
+        return self.arrays[index], np.ones(40, bool)
+
+
+def test_numbers_that_hardly_move_do_not_outweigh_those_that_do() -> None:
+    test: Any = Paths(0)
+    train: Any = Paths(1)
+    floor = neighbour_floor(test, train, most=100, **SAME)
+    assert floor is not None
+    assert floor.scores["bleu"].value == pytest.approx(100)
+
+
+def test_a_hand_s_own_points_weigh_more_than_where_its_arm_is() -> None:
+    pose = np.random.default_rng(2).normal(size=(20, 75, 3)).cumsum(0)
+    pose[..., 2] = 1
+    moved, shaped = pose.copy(), pose.copy()
+    moved[:, 33:54, :2] += 0.1  # the whole hand
+    shaped[:, 34:54, :2] += 0.1  # all but its wrist
+    every = np.ones(20, bool)
+    far = [float(np.abs(_moves(each, every, HANDS) - _moves(pose, every, HANDS)).sum()) for each in (moved, shaped)]
+    assert far == pytest.approx([STEPS * 2 * 0.1, STEPS * 20 * 2 * 0.1 * 3])

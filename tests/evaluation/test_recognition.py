@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from itertools import product
 
 import numpy as np
 import pytest
 import torch
 
-from slt.evaluation.recognition import best_path, prefix_beam, recognise
+from slt.evaluation.gloss_model import END, START, GlossModel
+from slt.evaluation.recognition import Language, best_path, prefix_beam, recognise
+from slt.evaluation.settings import GlossLM
 
 
 def logs(frames: int, classes: int, seed: int, sharpness: float = 1.0) -> np.ndarray:
@@ -17,13 +20,28 @@ def logs(frames: int, classes: int, seed: int, sharpness: float = 1.0) -> np.nda
     return (sharpness * scores).log_softmax(1).numpy()
 
 
-def by_brute_force(scores: np.ndarray) -> list[int]:
-    """The sequence whose paths are most probable together, out of all G ** T' paths."""
+def by_brute_force(scores: np.ndarray, said: Callable[[tuple[int, ...]], float] = lambda _: 0.0) -> list[int]:
+    """The sequence whose paths are most probable together, out of all G ** T' paths; `said` is added to its log."""
     total: defaultdict[tuple[int, ...], float] = defaultdict(float)
     for path in product(range(scores.shape[1]), repeat=len(scores)):
         kept = [c for t, c in enumerate(path) if c and (t == 0 or path[t - 1] != c)]
         total[tuple(kept)] += float(np.exp(sum(scores[t, c] for t, c in enumerate(path))))
-    return [*max(total, key=total.__getitem__)]
+    return [*max(total, key=lambda kept: np.log(total[kept]) + said(kept))]
+
+
+SPOKEN = [(1, 2, 3), (1, 2, 1), (2, 2)]
+
+
+def witten_bell(before: tuple[int, ...], following: int, order: int, classes: int) -> float:
+    """One probability by its definition: what `before` was followed by, and one order less for what is new."""
+    lines = [(*[START] * (order - 1), *line, END) for line in SPOKEN]
+    if order == 0:
+        return 1 / classes
+    context = before[len(before) - order + 1 :]
+    places = [(line, i) for line in lines for i in range(order - 1, len(line))]
+    seen = [line[i] for line, i in places if line[i - order + 1 : i] == context]
+    below = witten_bell(before, following, order - 1, classes)
+    return (seen.count(following) + len({*seen}) * below) / (len(seen) + len({*seen})) if seen else below
 
 
 @pytest.mark.parametrize(("frames", "classes"), [(1, 3), (3, 2), (5, 3), (6, 4)])
@@ -58,3 +76,40 @@ def test_padding_says_nothing_and_classes_are_told_by_name() -> None:
     said = recognise(scores, present, ["A", "B"], width=4)
     assert said == [{"gloss_wer": text, "gloss_wer_beam": text} for text in ("B A B", "A")]
     assert [*recognise(scores, present, ["A", "B"], width=None)[0]] == ["gloss_wer"]
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_the_n_gram_is_witten_and_bells_and_sums_to_one(order: int) -> None:
+    model = GlossModel(SPOKEN, num_classes=5, order=order)
+    for prefix in [(), (1,), (2, 2), (1, 2), (4,), (3, 1, 2)]:
+        assert np.exp(model(prefix)).sum() == pytest.approx(1)
+        before = (*[START] * (order - 1), *prefix)
+        wanted = [witten_bell(before, c, order, 5) for c in range(5)]
+        assert np.exp(model(prefix)) == pytest.approx(wanted), prefix
+
+
+@pytest.mark.parametrize(("order", "weight", "bonus"), [(1, 1.0, 0.0), (2, 0.7, 1.5), (3, 2.0, -0.5)])
+def test_a_beam_that_asks_the_n_gram_finds_the_best_sequence_of_all_paths(
+    order: int, weight: float, bonus: float
+) -> None:
+    language = Language(GlossModel(SPOKEN, num_classes=4, order=order), weight, bonus)
+
+    def said(kept: tuple[int, ...]) -> float:
+        places = [language.model(kept[:i])[c] for i, c in enumerate((*kept, END))]
+        return weight * float(sum(places)) + bonus * len(kept)
+
+    for seed in range(12):
+        scores = logs(5, 4, seed)
+        assert prefix_beam(scores, 10_000, language) == by_brute_force(scores, said), seed
+
+
+def test_the_n_gram_decides_where_the_head_does_not_and_knows_no_gloss_of_another_split() -> None:
+    settings = GlossLM.of({"order": 2, "weight": 1.0, "bonus": 0.0})
+    language = Language.of(settings, ["A B", "A B", "NEW", ""], ["A", "B"])
+    unsure = torch.zeros(1, 3, 3)
+    unsure[0, 0, 1] = unsure[0, 1, 0] = 9
+    (said,) = recognise(unsure, torch.ones(1, 3, dtype=torch.bool), ["A", "B"], width=8, language=language)
+    assert said["gloss_wer_lm"] == "A B"
+    assert Language.of(None, ["A"], ["A"]) is None
+    with pytest.raises(ValueError, match=r"evaluation\.gloss_lm"):
+        GlossLM.of({"order": 2})

@@ -5,7 +5,6 @@ B clips, T frames.
 
 from __future__ import annotations
 
-import itertools
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,33 +19,62 @@ from torch import Tensor
 from slt.exporting import graphs
 from slt.inference.checkpoint import load_torchscript
 from slt.models import (
+    BiGRUTemporal,
+    BiLSTMTemporal,
+    ConformerTemporal,
     ConvSmall,
+    ConvTemporal,
     FeatureBackbone,
     FuseConcatLinear,
+    FuseCrossAttention,
     FuseGated,
     FuseMean,
     MultiStreamEncoder,
     PoseMLP,
+    SkeletonGraph,
     StreamProjector,
     TimmBackbone,
     TransformerTemporal,
     ViTSmallPatch16,
     load_dinov2_backbone,
 )
-from slt.models.decoder import entered
+from slt.models.decoder import TextSeq2SeqDecoder, entered
+from slt.models.prompt import marks_before
 from slt.models.signature import StreamSpec
+from slt.models.tokenizer import train_tokenizer
 
 D = 16
 SHAPES = {
     "conv_small": (3, 32, 32), "vit_small_patch16": (3, 16, 16), "dinov2": (3, 14, 14), "timm": (3, 32, 32),
-    "pose_mlp": (5, 3), "features": (6,),
+    "pose_mlp": (5, 3), "features": (6,), "stgcn": (5, 3),
+}  # fmt: skip
+ARM = {
+    "name": "arm", "centre": ["LEFT_SHOULDER", "RIGHT_SHOULDER"], "edges": {"body": {"arm": [[0, 1, 2]]}},
+    "parts": {"body": ["RIGHT_SHOULDER", "LEFT_SHOULDER", "LEFT_WRIST"], "left_hand": ["LEFT_PALM", "LEFT_TIP"]},
 }  # fmt: skip
 FUSIONS: dict[str, Callable[..., Any]] = {
     "concat": lambda streams: FuseConcatLinear(streams=streams, embed_dim=D, dropout=0.1),
+    "cross": lambda streams: FuseCrossAttention(
+        streams=streams, embed_dim=D, num_heads=2, window=1, guide=None, dropout=0.1
+    ),
+    "guided": lambda streams: FuseCrossAttention(
+        streams=streams, embed_dim=D, num_heads=2, window=2, guide=streams[-1], dropout=0.1
+    ),
     "gated": lambda streams: FuseGated(streams=streams, embed_dim=D, dropout=0.1),
     "mean": lambda streams: FuseMean(streams=streams, embed_dim=D),
 }
-LENGTHS = ((1, (1,)), (3, (2, 9, 5)), (2, (4, 4)))  # clips, frames of each
+ATTENTION: dict[str, Any] = {"embed_dim": D, "depth": 2, "num_heads": 2, "mlp_ratio": 2.0, "dropout": 0.1}
+RECURRENT: dict[str, Any] = {"embed_dim": D, "hidden": 6, "depth": 2, "dropout": 0.1}
+TEMPORALS: dict[str, Callable[[], torch.nn.Module]] = {
+    "transformer": lambda: TransformerTemporal(**ATTENTION, downsample=1),
+    "halved": lambda: TransformerTemporal(**ATTENTION, downsample=2),
+    "conv": lambda: ConvTemporal(embed_dim=D, layers=["K5", "P2", "K5", "P2"], padding="valid", dropout=0.1),
+    "same": lambda: ConvTemporal(embed_dim=D, layers=["P3", "K4"], padding="same", dropout=0.1),
+    "bigru": lambda: BiGRUTemporal(**RECURRENT, downsample=1),
+    "bilstm": lambda: BiLSTMTemporal(**RECURRENT, downsample=2),
+    "conformer": lambda: ConformerTemporal(**{**ATTENTION, "depth": 1}, kernel_size=5, downsample=2),
+}
+LENGTHS = ((1, (1,)), (3, (2, 21, 5)), (2, (4, 4)))  # clips, frames of each
 
 
 def backbone(kind: str) -> torch.nn.Module:
@@ -57,6 +85,11 @@ def backbone(kind: str) -> torch.nn.Module:
         return TimmBackbone(model_name="test_efficientnet", weights=None, options={}, frozen=False)
     if kind == "pose_mlp":
         return PoseMLP(num_points=5, num_features=8, dropout=0.1)
+    if kind == "stgcn":
+        return SkeletonGraph(
+            points=ARM, widths=[4, 6], depth=1, kernel_size=3, projected=8, roots={"left_hand": "LEFT_WRIST"},
+            shared={}, weights=None,
+        )  # fmt: skip
     if kind == "features":
         return FeatureBackbone(num_features=6)
     if kind == "dinov2":
@@ -70,6 +103,8 @@ def backbone(kind: str) -> torch.nn.Module:
 class Decoder(torch.nn.Module):
     """What of a decoder the encoder's graph has, where it has no text encoder."""
 
+    read_first = None
+
     def __init__(self) -> None:
         super().__init__()
         self.norm, self.bridge = torch.nn.LayerNorm(D), torch.nn.Linear(D, 12)
@@ -82,16 +117,14 @@ class Decoder(torch.nn.Module):
 class Model(torch.nn.Module):
     """An encoder of the named backbones, a stream each, and the end of the decoder that belongs to its graph."""
 
-    def __init__(self, kinds: Sequence[str], fusion: str, downsample: int, tied: dict[str, str]) -> None:
+    def __init__(self, kinds: Sequence[str], fusion: str, temporal: str, tied: dict[str, str]) -> None:
         super().__init__()
         made = {kind: backbone(kind) for kind in kinds}
         self.encoder = MultiStreamEncoder(
             backbones={**made, **{name: made[owner] for name, owner in tied.items()}},
             projector=lambda num_features: StreamProjector(num_features=num_features, embed_dim=D, dropout=0.1),
             fusion=FUSIONS[fusion],
-            temporal=TransformerTemporal(
-                embed_dim=D, depth=2, num_heads=2, mlp_ratio=2.0, dropout=0.1, downsample=downsample
-            ),
+            temporal=TEMPORALS[temporal](),
             tied=tied,
         )
         self.decoder = Decoder()
@@ -99,13 +132,14 @@ class Model(torch.nn.Module):
     def reference(self, streams: Any, seen: Any, frames: Tensor) -> tuple[Tensor, Tensor]:
         """What the graph must give, by the models' own code."""
         memory, present = self.encoder(streams, seen, frames)
-        return entered(*self.decoder.entrance, memory, present), present
+        first: Tensor | None = self.decoder.read_first
+        return entered(*self.decoder.entrance, memory, present, first), marks_before(first, present)
 
 
-def build(kinds: Sequence[str], fusion: str, downsample: int, tied: dict[str, str] | None = None) -> Model:
+def build(kinds: Sequence[str], fusion: str, temporal: str, tied: dict[str, str] | None = None) -> Model:
     """The model and nothing random about it."""
     torch.manual_seed(0)
-    return Model(kinds, fusion, downsample, tied or {}).eval()
+    return Model(kinds, fusion, temporal, tied or {}).eval()
 
 
 def specs(model: Model) -> list[StreamSpec]:
@@ -167,9 +201,15 @@ def onnx_runner(model: Model, path: Path) -> Callable[..., Any]:
     )
 
 
-@pytest.mark.parametrize(("kind", "way"), [*zip(SHAPES, itertools.product(FUSIONS, (1, 2)), strict=True)])
-def test_every_backbone_fusion_and_downsample_gives_its_numbers_in_torchscript(
-    kind: str, way: tuple[str, int], tmp_path: Path
+WAYS = (
+    ("concat", "halved"), ("cross", "conv"), ("mean", "bilstm"), ("gated", "conformer"), ("guided", "same"),
+    ("gated", "bigru"), ("gated", "halved"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "way"), [*zip(SHAPES, WAYS, strict=True)])
+def test_every_backbone_fusion_and_temporal_encoder_gives_its_numbers_in_torchscript(
+    kind: str, way: tuple[str, str], tmp_path: Path
 ) -> None:
     model = build([kind, "features" if kind == "pose_mlp" else "pose_mlp"], *way)
     graph = exportable(model)
@@ -188,19 +228,36 @@ def test_torchscript_that_is_damaged_or_unpacks_to_much_is_named(tmp_path: Path,
 
 
 @pytest.mark.parametrize(
-    ("kinds", "tied", "fusion", "downsample"),
+    ("kinds", "tied", "fusion", "temporal"),
     [
-        (["conv_small", "pose_mlp"], {"mirrored": "conv_small"}, "gated", 2),
-        (["vit_small_patch16", "features"], {}, "concat", 1),
-        (["dinov2", "timm"], {}, "mean", 2),
-        (["pose_mlp"], {}, "gated", 1),
+        (["conv_small", "pose_mlp"], {"mirrored": "conv_small"}, "gated", "halved"),
+        (["vit_small_patch16", "features"], {}, "cross", "conformer"),
+        (["dinov2", "timm"], {}, "mean", "conv"),
+        (["pose_mlp", "stgcn"], {}, "concat", "bigru"),
     ],
 )
 def test_graph_gives_the_model_s_numbers(
-    kinds: list[str], tied: dict[str, str], fusion: str, downsample: int, tmp_path: Path
+    kinds: list[str], tied: dict[str, str], fusion: str, temporal: str, tmp_path: Path
 ) -> None:
-    model = build(kinds, fusion, downsample, tied)
+    model = build(kinds, fusion, temporal, tied)
     assert_same(model, onnx_runner(model, tmp_path / "encoder.onnx"))
+
+
+def test_a_program_of_recurrent_layers_is_refused_and_not_of_one_length(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="program=true: .*recurrent layers"):
+        graphs.to_program(exportable(build(["pose_mlp"], "mean", "bigru")), tmp_path / "encoder.pt2")
+
+
+def test_a_prompt_and_the_text_encoder_that_reads_it_are_in_the_graph(tmp_path: Path) -> None:
+    model: Any = build(["pose_mlp"], "mean", "transformer")
+    model.decoder = TextSeq2SeqDecoder(
+        embed_dim=D, tokenizer=train_tokenizer(["a b c"], kind="word", vocab_size=20), architecture="t5",
+        pretrained=None, config={"d_model": 12, "d_kv": 6, "num_heads": 2, "d_ff": 8, "num_layers": 1},
+        text_encoder=True, prompt="c a", language=None, max_tokens=8,
+    ).eval()  # fmt: skip
+    graphs.to_torchscript(exportable(model), tmp_path / "encoder.ts")
+    with torch.inference_mode():
+        assert_same(model, load_torchscript(tmp_path / "encoder.ts", torch.device("cpu")))
 
 
 def test_frames_that_were_not_seen_are_not_computed() -> None:

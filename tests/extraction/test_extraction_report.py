@@ -22,6 +22,7 @@ from slt.extraction.report import choose_worst, write_overview
 from slt.extraction.source import Source
 from slt.streams.packed import write_frames, write_packed
 from slt.streams.pose import DETECTED, FOLLOWED, NOT_SEEN
+from slt.streams.skeleton import MEDIAPIPE
 
 FOLDERS = {"face": "face", "left_hand": "hand_l", "right_hand": "hand_r"}
 ALL = FOLDERS | {"pose": "pose"}
@@ -288,7 +289,8 @@ def moment(mark: int) -> Moment:
     crop = np.full((8, 8, 3), 200, np.uint8)
     points = np.zeros((75, 3), np.float32)
     film = np.full((48, 64, 3), 128, np.uint8)
-    return Moment("0 s", film, points, {"left_hand": crop}, {"left_hand": mark}, {"left_hand": (32.0, 24.0, 20.0)})
+    crops, marks, boxes = {"left_hand": crop}, {"left_hand": mark}, {"left_hand": (32.0, 24.0, 20.0)}
+    return Moment("0 s", film, points, MEDIAPIPE, crops, marks, boxes)
 
 
 def test_seen_followed_and_not_seen_are_told_apart_without_colour():

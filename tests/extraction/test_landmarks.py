@@ -25,8 +25,8 @@ from slt.extraction.video import read_frames
 HOUSE = Path(__file__).parents[2]
 CLIPS = HOUSE.parent / "shared" / "data" / "lsa_t" / "clips"
 OTHERS = CLIPS.parents[1] / "other_clips"
-KEYS = yaml.safe_load((HOUSE / "conf" / "extractor.yaml").read_text(encoding="utf-8"))["landmarker"]
-KEYS = {key: value for key, value in KEYS.items() if not key.startswith("_")}
+KEYS = yaml.safe_load((HOUSE / "conf" / "extractor" / "mediapipe.yaml").read_text(encoding="utf-8"))["landmarker"]
+KEYS = {key: value for key, value in KEYS.items() if not key.startswith("_")} | {"points": "body_hands"}
 WRISTS = np.array([[100.0, 50], [20.0, 50]])  # left, right; the shoulders are 40 pixels apart
 
 

@@ -14,7 +14,7 @@ from slt.extraction.openpose import read_people
 from slt.extraction.poses import read_keypoints
 from slt.extraction.source import Source
 from slt.extraction.sources import Footage, find_sources
-from slt.streams.pose import shoulders_seen
+from slt.streams.normalise import shoulders_seen
 
 FILMS = {"size": [640, 360], "fps": 25.0}
 LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_WRIST = 11, 12, 15

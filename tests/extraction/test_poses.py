@@ -14,7 +14,7 @@ from slt.extraction.captions import Captions
 from slt.extraction.poses import read_keypoints, write_pose_format
 from slt.extraction.source import Source
 from slt.extraction.sources import Footage, find_sources
-from slt.streams.pose import shoulders_seen
+from slt.streams.normalise import shoulders_seen
 from slt.streams.skeletons import BODY_NAMES
 
 h5py = pytest.importorskip("h5py", reason='h5py is absent: pip install "slt[media]"')

@@ -20,7 +20,7 @@ pytest.importorskip("av", reason='PyAV is absent: pip install "slt[media]"')
 
 STUB = ("landmarker._target_=bench.landmarker_stub.StubLandmarker", "extractor.crop_size=16", "report=false")
 HEAD = "vid\tyid\tstart\tend\traw-text\ttokenized-text\tgloss\tsplit"
-POSE = {"pose": data.Landmarks(folder="pose", points="upper_body", jitter=0.0, noise=0.0)}
+POSE = {"pose": data.Landmarks(folder="pose", points="upper_body", normalise="shoulders", jitter=0.0, noise=0.0)}
 KEYS: dict[str, Any] = {"fps": None, "max_frames": 100, "length_tolerance": 0, "augment": None, "seed": 1}
 
 

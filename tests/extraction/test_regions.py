@@ -26,6 +26,8 @@ class Stub:
     The face is at the middle; there is no right hand.
     """
 
+    name, skeleton = "stub", "mediapipe_75"
+
     def __init__(self, hand=lambda t: (20 + t, 30), size=(100, 80), arm=lambda t: ((0, 0), 0)):
         self.parameters = {"landmarker": "stub"}
         self.hand, self.size, self.arm, self.starts = hand, np.array(size), arm, []
@@ -164,7 +166,7 @@ def test_one_who_is_alone_needs_no_box():
 def test_a_head_without_a_face_is_not_a_seen_face():
     stub = Stub()
     stub.start(None)
-    points, _ = stub.find(0, None)
+    points, *_ = stub.find(0, None)
     assert np.isnan(find_boxes(Landmarks(points, False), (100, 80))[0]).all()
 
 

@@ -53,16 +53,17 @@ def test_packed_crops_and_pose_are_byte_for_byte_what_is_written_at_once(tmp_pat
         if stream == "pose":
             marks, boxes = ({FOLDERS[s]: part[s] for s in STREAMS} for part in (MARKS, BOXES))
             boxes = {name: np.nan_to_num(box) for name, box in boxes.items()}
-            write_pose(at_once, POINTS, size=(64, 48), seen=marks, boxes=boxes)
+            write_pose(at_once, POINTS, size=(64, 48), seen=marks, boxes=boxes, skeleton="mediapipe_75")
         else:
             write_packed(at_once, CROPS[stream], MARKS[stream], encoding=encoding, quality=90, extractor="x")
         assert path.read_bytes() == at_once.read_bytes()
 
 
 def test_a_pose_is_the_file_that_numpy_writes(tmp_path: Path):
-    write_pose(tmp_path / "a.npz", POINTS, size=(64, 48), seen={"face": MARKS["face"]})
+    write_pose(tmp_path / "a.npz", POINTS, size=(64, 48), seen={"face": MARKS["face"]}, skeleton="mediapipe_75")
     size = np.array((64, 48), np.int32)
-    np.savez(tmp_path / "b.npz", pose=POINTS.reshape(T, -1), size=size, seen_face=MARKS["face"])
+    np.savez(tmp_path / "b.npz", pose=POINTS.reshape(T, -1), size=size, skeleton=np.array("mediapipe_75"),
+             seen_face=MARKS["face"])  # fmt: skip
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
 
 

@@ -68,7 +68,7 @@ def read(root: Path, *, size: int, points: str, fps: float | None, max_frames: i
     readers: dict[str, Any] = {
         name: Crops(folder=FOLDERS[name], size=size, jitter=0.0, colour=0.0) for name in STREAMS
     }  # fmt: skip
-    readers["pose"] = Landmarks(folder="pose", points=points, jitter=0.0, noise=0.0)
+    readers["pose"] = Landmarks(folder="pose", points=points, normalise="shoulders", jitter=0.0, noise=0.0)
     return LsaTMultiStream(
         root=root, split="test", streams=readers, fps=fps, max_frames=max_frames, length_tolerance=0, augment=None,
         seed=0,

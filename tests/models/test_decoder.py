@@ -39,7 +39,7 @@ def scratch(words: Any, architecture: str = "t5", text_encoder: bool = False, **
     torch.manual_seed(0)
     options = {
         "architecture": architecture, "pretrained": None, "config": CONFIGS.get(architecture, {}),
-        "text_encoder": text_encoder, "language": None, "max_tokens": 40,
+        "text_encoder": text_encoder, "prompt": None, "language": None, "max_tokens": 40,
     }  # fmt: skip
     decoder = TextSeq2SeqDecoder(embed_dim=6, tokenizer=words, **(options | changed)).eval()
     # Louder than a fresh model, so that its choices are not ties.
@@ -197,6 +197,35 @@ def test_a_clip_longer_than_the_text_encoder_has_positions_is_refused(words):
     assert scratch(words, "bart", text_encoder=False)(memory, present, tokens).shape[:2] == tokens.shape
 
 
+@pytest.mark.parametrize("architecture", ["t5", "bart"])
+def test_a_prompt_is_read_before_the_frames_and_its_places_with_theirs(words, architecture):
+    decoder = scratch(words, architecture, text_encoder=True, prompt="la casa")
+    memory, present, tokens = inputs(words)
+    asked = torch.tensor([words("la casa").input_ids] * 2)
+    frames = decoder.bridge(decoder.norm(memory))
+    whole = torch.cat([decoder.model.get_input_embeddings()(asked), frames], dim=1)
+    shifted = torch.cat([torch.full((2, 1), decoder.tokens.start), tokens[:, :-1]], dim=1)
+    plain = decoder.model(
+        inputs_embeds=whole, attention_mask=torch.cat([torch.ones_like(asked), present.long()], dim=1),
+        decoder_input_ids=shifted, decoder_attention_mask=torch.ones_like(shifted),
+    ).logits  # fmt: skip
+    torch.testing.assert_close(decoder(memory, present, tokens), plain, atol=1e-5, rtol=1e-4)
+    alone = decoder(memory[1:, :3], present[1:, :3], tokens[1:])
+    torch.testing.assert_close(plain[1:], alone, atol=1e-4, rtol=1e-4)
+    ids = written(words, decoder.generate(memory, present, Search(num_beams=1, **SEARCH)))
+    there = ids != words.pad_token_id
+    assert torch.equal(decoder(memory, present, ids).argmax(-1)[there], ids[there])
+
+
+def test_a_prompt_takes_places_of_the_text_encoder_and_needs_one(words):
+    decoder = scratch(words, "bart", text_encoder=True, prompt="la casa")
+    assert decoder.positions == 64 - len(words("la casa").input_ids)
+    with pytest.raises(ValueError, match=r"64 frames.*positions"):
+        decoder(torch.randn(1, 64, 6), torch.ones(1, 64, dtype=torch.bool), inputs(words)[2][:1])
+    with pytest.raises(ValueError, match=r"decoder\.prompt='la casa'.*text_encoder=true"):
+        scratch(words, prompt="la casa")
+
+
 # Checkpoints of other people
 
 
@@ -205,7 +234,7 @@ def loaded(folder: Any, **changed: Any) -> tuple[Any, TextSeq2SeqDecoder]:
     options = {"architecture": "", "pretrained": str(folder), "config": {}, "text_encoder": True, "language": None}
     torch.manual_seed(2)
     return tokenizer, TextSeq2SeqDecoder(
-        embed_dim=6, tokenizer=tokenizer, max_tokens=120, **(options | changed)
+        embed_dim=6, tokenizer=tokenizer, prompt=None, max_tokens=120, **(options | changed)
     ).eval()  # fmt: skip
 
 
@@ -224,7 +253,8 @@ def test_a_published_checkpoint_is_loaded_and_needs_no_hub_to_be_rebuilt(publish
     weights = {name: x.clone() for name, x in decoder.state_dict().items()}
     again = TextSeq2SeqDecoder(
         embed_dim=6, tokenizer=tokenizer, architecture="", pretrained=None,
-        config=json.loads(json.dumps(decoder.hf_config)), text_encoder=True, language=None, max_tokens=120,
+        config=json.loads(json.dumps(decoder.hf_config)), text_encoder=True, prompt=None, language=None,
+        max_tokens=120,
     ).eval()  # fmt: skip
     again.load_state_dict(weights)
     assert is_tied(decoder) == is_tied(again) == tied

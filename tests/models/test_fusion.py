@@ -5,19 +5,27 @@ Shape letters: B clips, T frames, S streams, D model width.
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 
-from slt.models import FuseConcatLinear, FuseGated, FuseMean
+from slt.models import FuseConcatLinear, FuseCrossAttention, FuseGated, FuseMean
 
 STREAMS = ("face", "left_hand", "pose")
-FUSIONS = {"concat": FuseConcatLinear, "gated": FuseGated, "mean": FuseMean}
+ALIKE = {"num_heads": 2, "window": 0, "dropout": 0.1}  # a frame is looked at alone
+FUSIONS = {
+    "concat": partial(FuseConcatLinear, dropout=0.1),
+    "gated": partial(FuseGated, dropout=0.1),
+    "mean": FuseMean,
+    "cross": partial(FuseCrossAttention, **ALIKE, guide=None),
+    "guided": partial(FuseCrossAttention, **ALIKE, guide="pose"),
+}
 
 
 def fusion(name: str) -> torch.nn.Module:
     torch.manual_seed(0)
-    options = {} if name == "mean" else {"dropout": 0.1}
-    network = FUSIONS[name](streams=STREAMS, embed_dim=8, **options).eval()
+    network = FUSIONS[name](streams=STREAMS, embed_dim=8).eval()
     torch.nn.init.normal_(network.missing.embedding)
     return network
 
@@ -104,3 +112,93 @@ def test_the_gates_of_the_streams_seen_sum_to_one():
         layer.bias.data = same
     torch.testing.assert_close(network(projected, seen)[0], same.expand(4, 8))
     torch.testing.assert_close(network(projected, seen)[1, 0], same + network.missing.embedding[2])
+
+
+def cross(guide: str | None, window: int = 2, streams: tuple[str, ...] = STREAMS) -> FuseCrossAttention:
+    torch.manual_seed(2)
+    network = FuseCrossAttention(streams=streams, embed_dim=8, num_heads=2, window=window, guide=guide, dropout=0.1)
+    for weights in (network.missing.embedding, network.place):
+        torch.nn.init.normal_(weights)
+    return network.eval()
+
+
+every_guide = pytest.mark.parametrize("guide", ["pose", "left_hand", None])
+
+
+def some_seen() -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """Streams (2, 9, 8), of which two thirds were seen; of clip 1 nothing from frame 4 on."""
+    torch.manual_seed(3)
+    seen = {name: torch.rand(2, 9) < 0.66 for name in STREAMS}
+    for there in seen.values():
+        there[1, 4:] = False
+    return {name: torch.randn(2, 9, 8) for name in STREAMS}, seen
+
+
+@every_guide
+def test_cross_attention_is_what_a_loop_over_clips_frames_and_streams_gives(guide):
+    projected, seen = some_seen()
+    network = cross(guide)
+    out = network(projected, seen)
+    embedding = dict(zip(STREAMS, network.missing.embedding, strict=True))
+    for b in range(2):
+        for t in range(9):
+            said = {s: projected[s][b, t] if seen[s][b, t] else embedding[s] for s in STREAMS}
+            there = [s for s in STREAMS if seen[s][b, t]]
+            if guide is None:
+                wanted = sum((said[s] / len(there) for s in there), torch.zeros(8))
+            else:
+                wanted = said[guide] if guide in there else torch.zeros(8)
+            wanted = wanted + sum(embedding[s] for s in STREAMS if s not in there)
+            asking = STREAMS if guide is None else [guide]
+            for one in asking:
+                near = [(u, i, s) for u in range(max(t - 2, 0), min(t + 3, 9)) for i, s in enumerate(STREAMS)
+                        if s != one and seen[s][b, u]]  # fmt: skip
+                if not near:
+                    continue
+                query = network.query(said[one])
+                keys = [network.key(projected[s][b, u]) + network.place[u - t + 2, i] for u, i, s in near]
+                values = [network.value(projected[s][b, u]) for u, _, s in near]
+                heads = []
+                for head in (slice(0, 4), slice(4, 8)):
+                    scores = torch.stack([query[head] @ key[head] / 2 for key in keys]).softmax(0)
+                    heads.append(sum(w * value[head] for w, value in zip(scores, values, strict=True)))
+                wanted = wanted + network.out(torch.cat(heads)) / len(asking)
+            torch.testing.assert_close(out[b, t], wanted, atol=1e-5, rtol=1e-5)
+
+
+@every_guide
+def test_where_nothing_was_seen_within_the_window_the_embeddings_remain(guide):
+    projected, seen = some_seen()
+    network = cross(guide)
+    out = network(projected, seen)
+    torch.testing.assert_close(out[1, 6:], network.missing.embedding.sum(0).expand(3, 8))
+
+
+@every_guide
+def test_cross_attention_gives_a_clip_the_same_alone_and_in_a_padded_batch(guide):
+    projected, seen = some_seen()
+    network = cross(guide)
+    out = network(projected, seen)
+    alone = network({s: x[1:, :4] for s, x in projected.items()}, {s: x[1:, :4] for s, x in seen.items()})
+    torch.testing.assert_close(out[1:, :4], alone)
+
+
+def test_with_one_stream_nobody_answers():
+    projected, seen = some_seen()
+    network = cross(None, streams=("pose",))
+    wanted = torch.where(seen["pose"][..., None], projected["pose"], network.missing.embedding[0])
+    torch.testing.assert_close(network(projected, seen), wanted)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"guide": "mouth"}, r"guide=mouth is none of the streams \(face, left_hand, pose\)"),
+        ({"num_heads": 3}, "embed_dim=8 is not divisible by num_heads=3"),
+        ({"window": -1}, "window=-1, expected"),
+    ],
+)
+def test_cross_attention_refuses_what_does_not_fit(options, message):
+    given = {"num_heads": 2, "window": 1, "guide": None, "dropout": 0.0, **options}
+    with pytest.raises(ValueError, match=f"fusion: {message}"):
+        FuseCrossAttention(streams=STREAMS, embed_dim=8, **given)

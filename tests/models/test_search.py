@@ -49,7 +49,7 @@ def scratch(family: str, seed: int) -> TextSeq2SeqDecoder:
     architecture, config = FAMILIES[family]
     decoder = TextSeq2SeqDecoder(
         embed_dim=6, tokenizer=words, architecture=architecture, pretrained=None, config=config,
-        text_encoder=False, language=None, max_tokens=40,
+        text_encoder=False, prompt=None, language=None, max_tokens=40,
     ).eval()  # fmt: skip
     weight = decoder.model.get_output_embeddings().weight.data
     torch.nn.init.normal_(weight, std=(0.15, 0.5, 1.0)[seed % 3])

@@ -25,9 +25,9 @@ from slt.models.tokenizer import load_tokenizer, train_tokenizer
 from slt.training.checkpoint import load_checkpoint, load_weights, save_checkpoint
 
 SENTENCES = ["¿Dónde está la casa?", "Mañana el niño no compra pan.", "¡Qué lindo!"]
-T5 = {"d_model": 16, "d_kv": 6, "num_heads": 2, "d_ff": 32, "num_layers": 2, "num_decoder_layers": 3,
+T5 = {"d_model": 16, "d_kv": 6, "num_heads": 2, "d_ff": 32, "num_layers": 1, "num_decoder_layers": 2,
       "relative_attention_num_buckets": 8, "relative_attention_max_distance": 12}  # fmt: skip
-BART = {"d_model": 16, "encoder_layers": 2, "decoder_layers": 3, "encoder_attention_heads": 4,
+BART = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 2, "encoder_attention_heads": 4,
         "decoder_attention_heads": 2, "encoder_ffn_dim": 32, "decoder_ffn_dim": 24,
         "max_position_embeddings": 64}  # fmt: skip
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -53,7 +53,7 @@ def scratch(words: Any, kind: str, *, text_encoder: bool) -> TextSeq2SeqDecoder:
     architecture, config = KINDS[kind]
     decoder = TextSeq2SeqDecoder(
         embed_dim=6, tokenizer=words, architecture=architecture, pretrained=None, config=config,
-        text_encoder=text_encoder, language=None, max_tokens=40,
+        text_encoder=text_encoder, prompt=None, language=None, max_tokens=40,
     ).eval()  # fmt: skip
     assert (decoder.model.lm_head.weight is decoder.model.get_decoder().embed_tokens.weight) == ("own" not in kind)
     return shaken(decoder)
@@ -133,7 +133,7 @@ def test_a_published_model_is_the_same_before_saving_after_loading_and_in_its_gr
     folder = str(published(family))
     options: dict[str, Any] = {"embed_dim": 6, "tokenizer": load_tokenizer(folder), "architecture": "",
                                "text_encoder": True, "language": "es_XX" if family == "mbart" else None,
-                               "max_tokens": 40}  # fmt: skip
+                               "prompt": None, "max_tokens": 40}  # fmt: skip
     trained = shaken(TextSeq2SeqDecoder(pretrained=folder, config={}, **options).eval())
     save_checkpoint(tmp_path / "best.pt", {"model": trained.state_dict(), "hf_config": json.dumps(trained.hf_config)})
     payload = load_checkpoint(tmp_path / "best.pt")
@@ -149,7 +149,7 @@ def test_another_architecture_exports_by_its_own_code(words: Any, tmp_path: Path
     torch.manual_seed(0)
     decoder = shaken(TextSeq2SeqDecoder(
         embed_dim=6, tokenizer=words, architecture="pegasus", pretrained=None, config=BART, text_encoder=True,
-        language=None, max_tokens=40,
+        prompt=None, language=None, max_tokens=40,
     ).eval())  # fmt: skip
     assert decoder.fast_step() is None
     with torch.no_grad():
@@ -185,7 +185,7 @@ def test_a_narrow_model_searches_in_float32_and_a_wide_one_as_it_was_told(
     start = decoder.start
     monkeypatch.setattr(decoder, "start", lambda hidden: [seen.append(hidden.dtype), start(hidden)][1])
     for narrow in (512, 1):
-        monkeypatch.setattr("slt.models.decoder.NARROW", narrow)
+        monkeypatch.setattr("slt.models.caches.NARROW", narrow)
         with torch.autocast("cpu", precision, enabled=precision is not None):
             found = decoder.generate(memory, present, options)
         assert [len(one) for one in found] == [2, 2]

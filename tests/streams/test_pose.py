@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from slt.streams.pose import centre_on_shoulders, shoulders_seen
+from slt.streams.normalise import centre_on_shoulders, shoulders_seen
 
 SQUARE = (1, 1)
 

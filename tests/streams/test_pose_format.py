@@ -31,7 +31,7 @@ def made_up(frames: int) -> Any:
 
 @pytest.fixture
 def reader() -> Landmarks:
-    return Landmarks(folder="pose", points="body_hands", jitter=0, noise=0)
+    return Landmarks(folder="pose", points="body_hands", normalise="shoulders", jitter=0, noise=0)
 
 
 def test_a_pose_file_gives_what_the_same_points_give_as_npz(tmp_path: Path, reader: Landmarks) -> None:
@@ -72,3 +72,28 @@ def test_each_real_kind_is_read_into_the_points_that_it_has(kind: str) -> None:
 def test_real_files_are_as_long_by_their_header_as_whole() -> None:
     for path in sorted((DATA / "poses_es").glob("*.pose"))[:5]:
         assert pose_format_length(path) == len(read_pose_clip(path).points)
+
+
+@real
+def test_the_face_of_a_real_file_lies_about_its_eyes_and_mouth(tmp_path: Path) -> None:
+    (tmp_path / "pose").symlink_to(DATA / "poses_es")
+    name = next((DATA / "poses_es").glob("*.pose")).stem
+    stream = Landmarks(folder="pose", points="youtube_asl_t5", normalise="shoulders", jitter=0, noise=0)
+    array, seen = stream.read(tmp_path, name, np.arange(10))
+    place, shown = stream.skeleton.points.index, array[seen]
+    for one, other in (("FACE_291", "MOUTH_LEFT"), ("FACE_61", "MOUTH_RIGHT"), ("LEFT_IRIS", "LEFT_EYE"),
+                       ("RIGHT_IRIS", "RIGHT_EYE"), ("FACE_4", "NOSE")):  # fmt: skip
+        apart = np.linalg.norm(shown[:, place(one), :2] - shown[:, place(other), :2], axis=-1)
+        assert apart.mean() < 0.06, one
+
+
+@real
+def test_a_file_without_the_points_of_the_face_that_are_taken_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "pose").symlink_to(DATA / "pose_kinds")
+    stream = Landmarks(folder="pose", points="lips", normalise="shoulders", jitter=0, noise=0)
+    assert stream.read(tmp_path, "holistic_reduced_178", np.arange(3)).array[..., 2].any()
+    with pytest.raises(ValueError, match=r"openpose_137\.pose: points=lips takes FACE_0, which .* \(40 such points\)"):
+        stream.read(tmp_path, "openpose_137", np.arange(3))
+    unisign = Landmarks(folder="pose", points="unisign", normalise="parts", jitter=0, noise=0)
+    with pytest.raises(ValueError, match="read as MediaPipe's points, and coco_wholebody_133 has others"):
+        unisign.read(tmp_path, "holistic_586", np.arange(3))

@@ -34,7 +34,7 @@ def write(root: Path, form: str, frames: np.ndarray) -> None:
 
 
 def landmarks(points: str = "body", jitter: float = 0.1, noise: float = 0.01) -> Landmarks:
-    return Landmarks(folder="pose", points=points, jitter=jitter, noise=noise)
+    return Landmarks(folder="pose", points=points, normalise="shoulders", jitter=jitter, noise=noise)
 
 
 def pose(frames: int = 5) -> np.ndarray:
@@ -218,6 +218,29 @@ def test_features_are_mapped_and_not_copied(tmp_path: Path):
     assert np.shares_memory(out, array)
     assert (out == stored).all()
     assert (reader.read(tmp_path, "a", np.array([4, 1])).array == stored[[4, 1]]).all()
+
+
+def test_shaken_features_are_scaled_each_by_its_own_factor_and_what_was_not_seen_stays_so(tmp_path: Path):
+    stored = np.ones((50, 3), np.float32)
+    stored[7] = np.nan
+    write_features(tmp_path / "feats" / "a.npy", stored)
+    seen = np.arange(50) != 7
+
+    def shaken(**keys: float) -> np.ndarray:
+        reader = Features(folder="feats", **keys)
+        array = reader.read(tmp_path, "a", np.arange(50)).array
+        return reader.finish(reader.augment(array, np.random.default_rng(0)), seen)
+
+    scaled, noisy = shaken(scale=0.2), shaken(noise=0.5)
+    assert (scaled[seen] == scaled[0]).all()
+    assert len({*scaled[0].tolist()}) == 3
+    assert np.abs(scaled[0] - 1).max() <= 0.2
+    assert noisy[seen].std() == pytest.approx(0.5, rel=0.2)
+    assert not scaled[7].any()
+    assert not noisy[7].any()
+    assert scaled.dtype == noisy.dtype == np.float32
+    with pytest.raises(ValueError, match="scale < 1"):
+        Features(folder="feats", scale=1.0)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])

@@ -20,7 +20,7 @@ from slt.training.batches import TrainBatches, evaluation_batches, ignore_first_
 # From Python 3.12 on a fork beside threads warns, such as tqdm's; ours and the loader's do nothing with them.
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 
-AUGMENT = {"speed": [0.8, 1.2], "frame_dropout": 0.1, "stream_dropout": 0.3, "mirror": 0.5}
+AUGMENT = {"speed": [0.8, 1.2], "warp": 0.0, "frame_dropout": 0.1, "stream_dropout": 0.3, "mirror": 0.5}
 Start = Callable[..., list[Batch]]
 
 

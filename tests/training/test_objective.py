@@ -89,6 +89,17 @@ def test_smoothing_and_the_weight_of_glosses_are_those_given(signs: Any, batch: 
     assert loss(0.3, 2.5) - sentence == pytest.approx(2.5 * (loss(0.3, 1) - sentence), rel=1e-4)
 
 
+def test_the_signs_alone_are_learned_where_sentences_weigh_nothing(signs: Any, batch: Any) -> None:
+    model, glosses = signs[0].eval(), signs[1]
+    options = {"label_smoothing": 0.3, "gloss_weight": 2.0, "flat_start": 0}
+    both = objective(model, glosses, **options)(model, batch)
+    alone = objective(model, glosses, sentence_weight=0.0, **options)(model, batch)
+    sentence = sentence_loss(model(batch), batch.tokens, batch.tokens_mask, label_smoothing=0.3)
+    assert (both - alone).item() == pytest.approx(sentence.item(), rel=1e-5)
+    with pytest.raises(ValueError, match="sentence_weight=0: signs alone need glosses"):
+        objective(model, [], sentence_weight=0.0, **options)
+
+
 def test_flat_start_ends_after_its_updates(signs: Any, batch: Any) -> None:
     model, glosses = signs[0].eval(), signs[1]
     loss = objective(model, glosses, label_smoothing=0.0, gloss_weight=1.0, flat_start=3)

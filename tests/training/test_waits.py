@@ -28,10 +28,11 @@ from slt.training.objective import TranslationLoss
 RECIPES = {
     "default": (),
     "downsampled": ("fusion=concat", "temporal.downsample=2"),
-    "mean": ("fusion=mean",),
-    "bart_with_its_encoder": ("decoder.text_encoder=true", "decoder.config.encoder_layers=1",
+    "mean": ("fusion=mean", "temporal=conv"),
+    "bart_with_its_encoder": ("fusion=cross_attention", "decoder.text_encoder=true", "decoder.prompt=la casa",
+                               "decoder.config.encoder_layers=1",
                               "+decoder.config.encoder_attention_heads=2"),
-    "t5": ("decoder.architecture=t5", "decoder.text_encoder=true", "~decoder.config",
+    "t5": ("temporal=conformer", "decoder.architecture=t5", "decoder.text_encoder=true", "~decoder.config",
            "+decoder.config={d_model:16,d_kv:8,num_heads:2,d_ff:32,num_layers:1}"),
 }
 # fmt: on

@@ -38,3 +38,19 @@ class PoseMLP(nn.Module):
         points = x[..., :2]
         speed = (points - points[:, before]) * (there & there[:, before])
         return on_seen(self.network, torch.cat([points, speed, x[..., 2:]], dim=-1).flatten(2), seen)
+
+
+class PointBackbone(nn.Module):
+    """Landmarks as they are: (B, T, K, 3) -> (B, T, 2 K) of x and y in turn, or (B, T, 3 K) with their confidence."""
+
+    def __init__(self, *, num_points: int, confidence: bool) -> None:
+        super().__init__()
+        self.num_points, self.values = num_points, 3 if confidence else 2
+        self.num_features = num_points * self.values
+
+    def forward(self, x: Tensor, seen: Tensor) -> Tensor:
+        """(B, T, K, 3) landmarks (x, y, confidence) and (B, T) seen -> (B, T, F), zero where not seen."""
+        if x.shape[2] != self.num_points:
+            raise ValueError(f"pose has {x.shape[2]} points a frame, the backbone was made for {self.num_points}")
+        there = (x[..., 2:] > 0) & seen[..., None, None]
+        return torch.where(there, x, 0.0)[..., : self.values].flatten(2)

@@ -36,3 +36,15 @@ def on_all(network: Callable[[Tensor], Tensor], x: Tensor, seen: Tensor) -> Tens
     One form of work for every batch, too, which compilers and captured graphs want.
     """
     return torch.where(seen[..., None], network(x.flatten(0, 1)).unflatten(0, seen.shape), 0.0)
+
+
+def shortened(mask: Tensor, length: int, stride: int) -> Tensor:
+    """(B, T) bool -> (B, T'): whether any frame of each `stride` is True; `length` T' = ceil(T / stride) is known.
+
+    By index and not by slice, whose length torch.export cannot prove to be that of what a network has shortened.
+    """
+    first = torch.arange(length, device=mask.device) * stride
+    out = mask.index_select(1, first)
+    for later in range(1, stride):
+        out = out | mask.index_select(1, (first + later).clamp(max=mask.shape[1] - 1))
+    return out

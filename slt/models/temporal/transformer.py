@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from slt.models.attention import attend, hiding
+from slt.models.temporal.downsample import Frames, downsampling
 
 
 def sinusoidal_positions(length: int, embed_dim: int, device: torch.device) -> Tensor:
@@ -20,21 +21,6 @@ def sinusoidal_positions(length: int, embed_dim: int, device: torch.device) -> T
     rate = torch.exp(torch.arange(0, embed_dim, 2, device=device) * (-math.log(10000.0) / embed_dim))
     angle = torch.arange(length, device=device)[:, None] * rate
     return torch.stack([angle.sin(), angle.cos()], dim=2).flatten(1)[:, :embed_dim]
-
-
-class Downsample(nn.Module):
-    """Halves, thirds, ... the frame rate with one strided convolution that padding cannot reach."""
-
-    def __init__(self, *, embed_dim: int, stride: int) -> None:
-        super().__init__()
-        self.stride = stride
-        self.conv = nn.Conv1d(embed_dim, embed_dim, kernel_size=2 * stride + 1, stride=stride, padding=stride)
-
-    def forward(self, x: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, T, D) and (B, T) bool frames -> (B, T', D) and (B, T') bool."""
-        x = self.conv((x * frames[..., None]).transpose(1, 2)).transpose(1, 2)
-        # By index and not by slice, whose length torch.export cannot prove to be the convolution's.
-        return x, frames.index_select(1, torch.arange(x.shape[1], device=x.device) * self.stride)
 
 
 class Attention(nn.Module):
@@ -98,11 +84,9 @@ class TransformerTemporal(nn.Module):
         super().__init__()
         if embed_dim % num_heads:
             raise ValueError(f"temporal: embed_dim={embed_dim} is not divisible by num_heads={num_heads}")
-        if downsample < 1:
-            raise ValueError(f"temporal: downsample={downsample}, expected 1 (keep every frame) or more")
         self.embed_dim, self.stride = embed_dim, downsample
         self.norm_in = nn.LayerNorm(embed_dim)
-        self.downsample = Downsample(embed_dim=embed_dim, stride=downsample) if downsample > 1 else None
+        self.downsample = downsampling(embed_dim, downsample)
         self.dropout = nn.Dropout(dropout)
         self.encoder = Layers(
             depth=depth, embed_dim=embed_dim, num_heads=num_heads, hidden=int(embed_dim * mlp_ratio), dropout=dropout
@@ -110,6 +94,10 @@ class TransformerTemporal(nn.Module):
         for parameter in self.encoder.parameters():
             if parameter.dim() > 1:
                 nn.init.xavier_uniform_(parameter)
+
+    def length(self, frames: Frames) -> Frames:
+        """Return how many positions are left of a clip of so many frames."""
+        return -(-frames // self.stride)
 
     def forward(self, x: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T, D) fused frames and (B, T) bool frames -> (B, T', D) and (B, T') bool, True = a real frame."""

@@ -1,0 +1,19 @@
+"""`python -m slt.adapt checkpoint=RUN signer=NAME clips=20`: a checkpoint learns one signer from a few clips."""
+
+from __future__ import annotations
+
+from omegaconf import DictConfig
+
+from slt.config.entry import main
+
+
+@main("adapt")
+def adapt(cfg: DictConfig) -> float:
+    """Adapts, and returns BLEU on the signer's other clips."""
+    from slt.commands import adapt  # here: `--help` needs neither torch nor transformers
+
+    return adapt.adapt(cfg)
+
+
+if __name__ == "__main__":
+    adapt()

@@ -1,0 +1,136 @@
+"""From a checkpoint to one that knows a signer: low-rank adapters learn from a few clips and become its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from slt.config import build, runs
+from slt.config.checks import check, taken
+from slt.corpora.clips import Augment, Clips
+from slt.corpora.provenance import refuse_other_extractor
+from slt.evaluation.assessment import Assessment, score_split
+from slt.evaluation.metrics import bleu, compare
+from slt.evaluation.prediction import Prediction
+from slt.evaluation.report import Shown
+from slt.evaluation.results import write_results
+from slt.evaluation.settings import Conventions, Scoring
+from slt.evaluation.translation import translate
+from slt.models.adapters import add_adapters, has_adapters, linear_layers, merge_adapters
+from slt.models.tokenizer import Tokenize
+from slt.models.translator import Translator
+from slt.streams.batch import Batching
+from slt.training import lineage
+from slt.training.batches import TrainBatches, evaluation_batches
+from slt.training.checkpoint import find_checkpoint, load_checkpoint, save_checkpoint
+from slt.training.loop import Run, Trainer, parameter_groups
+from slt.training.machine import Compute, choose_device, fix_randomness
+from slt.training.objective import TranslationLoss
+from slt.training.record import Record
+from slt.training.settings import LoopSettings
+
+# What a checkpoint tells of itself, which the adapted one tells too.
+CARRIED = ("config", "hf_config", "tokenizer", "shapes", "glosses", "corpus", "extractor", "best", "step")
+
+
+def adapt(cfg: DictConfig) -> float:
+    """Adapts, and returns BLEU on the signer's other clips."""
+    check(cfg)
+    folder, device = runs.begin_run(cfg), choose_device(cfg.device)
+    fix_randomness(cfg.seed, deterministic=cfg.deterministic)
+    path = find_checkpoint(Path(cfg.checkpoint), "best.pt")
+    payload = load_checkpoint(path)
+    trained, translator, tokenizer = build.restore(payload, path, trust=cfg.trust)
+    if cfg.dataset.root is not None:
+        trained.dataset.root = cfg.dataset.root
+    learned, others, train = signer_clips(cfg, trained)
+    refuse_other_extractor(payload.get("extractor"), others.extractor, where=str(others.root), allowed=False)
+    build.check_streams(others, payload["shapes"], [])
+    model = build.as_model(trained, translator.to(device), tokenizer, payload["glosses"], cfg.evaluation)
+    batching = Batching(cfg.batch_size, None, cfg.num_workers)
+    tokenize = Tokenize(tokenizer, trained.decoder.max_tokens)
+    compute = Compute(device, cfg.precision or trained.precision)
+    batches = evaluation_batches(others, tokenize, batching)
+    before, _ = translate(model, batches, model.search, compute, progress="before")
+    run = Run(folder / "checkpoints", compute, Record(folder, []), {})
+    learn(cfg, translator, TrainBatches(learned, tokenize, batching, pin_memory=False, seed=cfg.seed), run)
+    mark = lineage.signer_marks([cfg.signer])
+    told = {"signers": sorted({*payload["signers"], *mark})} if payload.get("signers") else {}
+    kept = {key: payload[key] for key in CARRIED if key in payload}
+    save_checkpoint(run.folder / "best.pt", {**kept, **told, "model": translator.state_dict()})
+    (run.folder / "last.pt").unlink()  # of a model with adapters, which no configuration describes
+    scoring = taken(Scoring, cfg.evaluation, seed=cfg.seed)
+    found = score_split(model, others, train, batching, scoring, compute)
+    assert found is not None
+    dashboard = runs.open_dashboard(
+        cfg, folder, "adapt", uses=lambda: [runs.clips_item(others), lineage.checkpoint(path)]
+    )
+    gain = gained(before, found, Conventions.of(others.scoring), scoring)
+    about = {"corpus": others.fingerprint, "step": payload["step"], "gain": gain}
+    write_results(
+        found, others, folder, strips=scoring.report_strips, dashboard=dashboard,
+        about={"checkpoint": "checkpoints/best.pt", **about},
+        shown=Shown(run.record.curves, OmegaConf.to_yaml(cfg, resolve=True)),
+    )  # fmt: skip
+    dashboard.close()
+    print(f"{cfg.signer}: {len(learned)} clips learned, {len(others)} others: BLEU {gain['before']:.2f} before, "
+          f"{gain['value']:+.2f} [{gain['low']:+.2f}, {gain['high']:+.2f}] by it (p {gain['p']:.3f})")  # fmt: skip
+    return found.scores["bleu"].value
+
+
+def signer_clips(cfg: DictConfig, trained: DictConfig) -> tuple[Clips, Clips, Clips]:
+    """The signer's clips that are learned, augmented as in training; their others; and those of the first training."""
+    augment: Any = OmegaConf.to_container(trained.dataset, resolve=True)
+    splits = build.build_splits(trained, {"train", cfg.split}, augment=False, named_by="split")
+    clips = splits[cfg.split]
+    who = clips.columns.get("signer")
+    own = np.flatnonzero(who == cfg.signer) if who is not None else np.array([], int)
+    if len(own) <= cfg.clips:
+        there = sorted(clips.signers)
+        raise ValueError(
+            f"signer={cfg.signer}: {len(own)} clips in {cfg.split} of {clips.root}, expected more than "
+            f"clips={cfg.clips}, so that some are left to translate; its signers: "
+            f"{', '.join(there[:10]) or 'not named'}"
+        )
+    drawn = np.random.default_rng(cfg.seed).permutation(own)
+    learned = clips.take(np.sort(drawn[: cfg.clips]))
+    learned.augment = Augment.of(augment.get("augment"))
+    return learned, clips.take(np.sort(drawn[cfg.clips :])), splits["train"]
+
+
+def learn(cfg: DictConfig, translator: Translator, batches: TrainBatches, run: Run) -> None:
+    """Train adapters on all linear layers of encoder and decoder, which then become part of the weights."""
+    networks = [translator.encoder, translator.decoder]
+    if has_adapters(translator):
+        raise ValueError(f"checkpoint={cfg.checkpoint}: it has adapters already, which are not trained twice")
+    for network in networks:
+        add_adapters(network, rank=cfg.rank, alpha=cfg.alpha, layers=linear_layers(network))
+    groups = parameter_groups(translator, lr=cfg.optimizer.lr, rates={})
+    trainer: Trainer = Trainer(
+        model=translator,
+        objective=TranslationLoss(label_smoothing=cfg.label_smoothing, gloss_weight=0.0, flat_start=0),
+        optimizer=build.build_optimizer(cfg.optimizer, groups),
+        schedule=instantiate(cfg.schedule, _convert_="all"), batches=batches, evaluate=None, run=run,
+        settings=LoopSettings(strategy="ddp", max_steps=cfg.max_steps, accumulate=1, grad_clip=1.0,
+                              log_every=10, eval_every=cfg.max_steps, select="bleu"),
+    )  # fmt: skip
+    trainer.run()
+    for network in networks:
+        merge_adapters(network)
+
+
+def gained(
+    before: Sequence[Prediction], after: Assessment, conventions: Conventions, scoring: Scoring
+) -> dict[str, float]:
+    """BLEU before, and what the adapters bring, by a paired bootstrap over the clips."""
+    said = {"before": [[p.hypothesis for p in before]], "after": [[p.hypothesis for p in after.predictions]]}
+    references = [p.reference for p in before]
+    draws: dict[str, Any] = {"bootstrap": max(scoring.bootstrap, 1), "seed": scoring.seed, "conventions": conventions}
+    found = compare(said, references, baseline="before", **draws)["after"]
+    return {"before": bleu(said["before"][0], references, conventions), **asdict(found)}

@@ -1,0 +1,70 @@
+"""`slt.adapt` through its real entry point: only adapters learn, only of the signer's clips, and become the weights."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from slt.corpora import layout
+from slt.training.checkpoint import load_checkpoint
+from slt.training.lineage import who_has_seen
+
+LIGHT = ("device=cpu", "evaluation.num_beams=2", "evaluation.nbest=2", "evaluation.bootstrap=20",
+         "evaluation.blanked=false", "evaluation.report_strips=0", "evaluation.shuffled=false",
+         "evaluation.frozen=false")  # fmt: skip
+_made: list[Path] = []
+
+
+@pytest.fixture
+def run(entry: Any, tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of two steps, trained once for all tests."""
+    if not _made:
+        ran = entry("train", *tiny, "final=null")
+        _made.append(Path(shutil.copytree(ran.folder, tmp_path_factory.mktemp("trained") / "run")))
+    return _made[0]
+
+
+@pytest.fixture
+def signers(corpus: Path) -> dict[str, list[str]]:
+    """Signer of `test` -> their clips."""
+    rows = [row for row in layout.read_table(corpus / "subs.csv") if row["video_id"].startswith("test")]
+    return {row["signer"]: [each["video_id"] for each in rows if each["signer"] == row["signer"]] for row in rows}
+
+
+def test_a_signer_is_learned_by_adapters_and_the_result_is_a_checkpoint_like_any(
+    entry: Any, run: Path, signers: dict[str, list[str]]
+) -> None:
+    who, theirs = max(signers.items(), key=lambda pair: len(pair[1]))
+    ran = entry("adapt", f"checkpoint={run}", f"signer={who}", "clips=1", "max_steps=3", "batch_size=1", *LIGHT)
+    assert ran.status == 0, ran.err
+    scores = json.loads((ran.folder / "scores.json").read_text())
+    before = scores["gain"]["before"]
+    assert f"{who}: 1 clips learned, {len(theirs) - 1} others: BLEU {before:.2f} before" in ran.out
+    said = (ran.folder / "predictions.tsv").read_text().splitlines()[1:]
+    assert len(said) == len(theirs) - 1
+    assert {line.split("\t")[0] for line in said} < {*theirs}
+
+    old, new = (load_checkpoint(folder / "checkpoints" / "best.pt") for folder in (run, ran.folder))
+    assert [*old["model"]] == [*new["model"]]
+    moved = {name for name in old["model"] if not torch.equal(old["model"][name], new["model"][name])}
+    assert moved
+    assert all(old["model"][name].dim() == 2 for name in moved)  # linear layers alone: no norm, bias or convolution
+    assert dict(who_has_seen(who, ran.folder)) == {ran.folder / "checkpoints" / "best.pt": True}
+    again = entry("eval", f"checkpoint={ran.folder}", "num_workers=0", *LIGHT)
+    assert again.status == 0, again.err
+
+
+@pytest.mark.parametrize(("given", "said"), [("signer=x", "0 clips in test"), ("clips=99", "more than clips=99")])
+def test_a_signer_of_too_few_clips_is_refused_with_those_there_are(
+    entry: Any, run: Path, signers: dict[str, list[str]], given: str, said: str
+) -> None:
+    who = next(iter(signers))
+    ran = entry("adapt", f"checkpoint={run}", f"signer={who}", "clips=1", given, *LIGHT)
+    assert ran.status == 1
+    assert said in ran.err
+    assert who in ran.err
