@@ -56,7 +56,7 @@ def adapt(cfg: DictConfig) -> float:
     batching = Batching(cfg.batch_size, None, cfg.num_workers)
     tokenize = Tokenize(tokenizer, trained.decoder.max_tokens)
     compute = Compute(device, cfg.precision or trained.precision)
-    batches = evaluation_batches(others, tokenize, batching)
+    batches = evaluation_batches(others, tokenize, batching, by_film=translator.reads_context)
     before, _ = translate(model, batches, model.search, compute, progress="before")
     run = Run(folder / "checkpoints", compute, Record(folder, []), {})
     learn(cfg, translator, TrainBatches(learned, tokenize, batching, pin_memory=False, seed=cfg.seed), run)

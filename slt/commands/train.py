@@ -55,6 +55,7 @@ def train(cfg: DictConfig) -> float:
     carried = build.carried(cfg, translator, model.tokenizer, shapes, model.glosses, clips)
     run = runs.follow(cfg, folder, device, dashboard, carried)
     tokenize, batching = Tokenize(model.tokenizer, cfg.decoder.max_tokens), taken(Batching, cfg)
+    looking = evaluation_batches(val, tokenize, batching, by_film=translator.reads_context)
     examples = Examples(val, dashboard)
     scored = partial(validate, conventions=Conventions.of(val.scoring),
                      show=lambda predictions: examples.show(trainer.step_count, predictions))  # fmt: skip
@@ -67,7 +68,7 @@ def train(cfg: DictConfig) -> float:
         optimizer=build.build_optimizer(cfg.optimizer, groups),
         schedule=instantiate(cfg.schedule, _convert_="all"),
         batches=TrainBatches(clips, tokenize, batching, seed=cfg.seed, pin_memory=device.type == "cuda"),
-        evaluate=partial(looked, model, evaluation_batches(val, tokenize, batching), run.compute),
+        evaluate=partial(looked, model, looking, run.compute),
         run=run,
         settings=taken(LoopSettings, cfg, select=f"val/{cfg.select}", lowest=cfg.select in LOWER_IS_BETTER),
     )  # fmt: skip

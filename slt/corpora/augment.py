@@ -25,13 +25,14 @@ class Augment:
     # Nothing where nothing is said: what checkpoints of before mean.
     warp: float = 0.0  # deviation of the logarithm of the speed within a clip, drawn every `KNOT` frames; 0 = even
     stitch: float = 0.0  # chance of each sign to be shown by another clip that has it; needs the column `pieces`
+    context_dropout: float = 0.0  # chance that a decoder which reads the sentence before is not told it
 
     def __post_init__(self) -> None:
         if len(self.speed) != 2 or not 0 < self.speed[0] <= self.speed[1]:
             raise ValueError(f"augment.speed must be two numbers, 0 < slowest <= fastest, came {list(self.speed)}")
         if not 0 <= self.warp <= 1:
             raise ValueError(f"augment.warp must be from 0 to 1, came {self.warp}")
-        for key in ("frame_dropout", "stream_dropout", "mirror", "stitch"):
+        for key in ("frame_dropout", "stream_dropout", "mirror", "stitch", "context_dropout"):
             if not 0 <= getattr(self, key) <= 1 - (key == "frame_dropout") * 1e-9:
                 raise ValueError(f"augment.{key} is a chance from 0 to 1, came {getattr(self, key)}")
 

@@ -19,6 +19,8 @@ from torch.utils.data import Dataset
 
 from slt.corpora.augment import Augment, warped
 from slt.corpora.choosing import Chosen
+from slt.corpora.context import COLUMNS as OF_FILMS
+from slt.corpora.context import before_in_film
 from slt.corpora.corpus import Corpus, Row
 from slt.corpora.splits import clips_of_signers
 from slt.corpora.stitching import COLUMN, Part, Stitching, choose
@@ -115,6 +117,7 @@ class Clips(Dataset[Sample]):
         if len(empty := np.flatnonzero(self.texts == "")):
             raise ValueError(f"clip {self.ids[empty[0]]!r} has an empty texto; give its sentence or remove the row")
         self.columns = {key: _strings(row.columns[key] for row in rows) for key in rows[0].columns}
+        self._before = before_in_film(self.ids, self.columns)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -126,7 +129,8 @@ class Clips(Dataset[Sample]):
         parts = self._choose_frames(int(index), rng)
         mirror = self.augment is not None and rng.random() < self.augment.mirror
         dropped = self._choose_dropped(rng)
-        sample = Sample(id=self.ids[index], text=self.texts[index], gloss=self.gloss(index), streams={}, seen={})
+        sample = Sample(id=self.ids[index], text=self.texts[index], gloss=self.gloss(index), streams={}, seen={},
+                        **self.said_before(int(index)))  # fmt: skip
         for name, reader in self.streams.items():
             source = self.streams[reader.mirror] if mirror and reader.mirror else reader
             array, seen = self._read(source, parts)
@@ -138,6 +142,8 @@ class Clips(Dataset[Sample]):
                 seen = np.zeros_like(seen)
             sample.streams[name] = reader.finish(array, seen)
             sample.seen[name] = np.ascontiguousarray(seen)
+        if self.augment and rng.random() < self.augment.context_dropout:
+            sample.context = ""
         return sample
 
     def _read(self, source: Stream, parts: Sequence[Part]) -> Seen:
@@ -150,6 +156,7 @@ class Clips(Dataset[Sample]):
         for name in ("ids", "files", "texts", "steps", "frame_counts", "lengths"):
             setattr(some, name, getattr(self, name)[places])
         some.columns = {key: values[places] for key, values in self.columns.items()}
+        some._before = before_in_film(some.ids, some.columns)
         return some
 
     def read(self, index: int, name: str) -> Seen:
@@ -165,6 +172,21 @@ class Clips(Dataset[Sample]):
     def gloss(self, index: int) -> str:
         """Return the glosses of a clip; "" where the corpus has none."""
         return str(self.columns["gloss"][index]) if "gloss" in self.columns else ""
+
+    @property
+    def before(self) -> NDArray[np.int64]:
+        """The place of the clip before each in its film, of those that are read, (N,); -1 = it is the first."""
+        if lacking := [key for key in OF_FILMS if key not in self.columns]:
+            raise ValueError(
+                f"{self.root}: a decoder that reads the sentence before (decoder.prompt has {{context}}) needs the "
+                f"columns {' and '.join(OF_FILMS)}, and there is no {lacking[0]!r}; give it, or take {{context}} out"
+            )
+        return self._before
+
+    def said_before(self, index: int) -> dict[str, str]:
+        """The sentence before a clip in its film, `context`, and its clip's id, `previous`; "" twice of the first."""
+        place = int(self._before[index])
+        return {} if place < 0 else {"context": self.texts[place], "previous": self.ids[place]}
 
     def seen_shares(self) -> dict[str, Share]:
         """Return how often each stream is seen, nothing augmented, in `LOOKED` clips at most, evenly spread."""

@@ -117,6 +117,10 @@ class Mixture(Clips):
         for key in self.columns.keys() & {"signer", "film"}:  # whom two corpora call alike is not one
             told = zip(whose, self.columns[key].tolist(), strict=True)
             self.columns[key] = np.array([value and f"{name}: {value}" for name, value in told], kind)
+        firsts = {(part, clip): place for place, (part, clip, _) in reversed([*enumerate(self.places.tolist())])}
+        self._before = np.array([
+            firsts.get((part, int(self.parts[part]._before[clip])), -1) for part, clip, _ in self.places.tolist()
+        ], np.int64)  # fmt: skip
         self.columns["corpus"] = np.array(whose, kind)
         self.columns["language"] = np.array([self.languages[part] for part, _, _ in self.places.tolist()], kind)
         self.root = Path(" + ".join(str(part.root) for part in self.parts))
@@ -132,7 +136,8 @@ class Mixture(Clips):
         part, clip, turn = self.places[index].tolist()
         most = int(self.places[:, 2].max()) + 1
         sample = self.parts[part][epoch * most + turn, clip]
-        return replace(sample, id=self.ids[index], language=self.languages[part])
+        previous = sample.previous and f"{self.names[part]}/{sample.previous}"
+        return replace(sample, id=self.ids[index], language=self.languages[part], previous=previous)
 
     @property
     def signers(self) -> set[str]:

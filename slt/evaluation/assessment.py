@@ -81,7 +81,7 @@ def score_split(
     tokenize = Tokenize(model.tokenizer, model.search.max_tokens)
 
     def run(shown: Any, label: str, drop: Collection[str] = scoring.drop, **signs: Any) -> Any:
-        batches = evaluation_batches(shown, tokenize, batching)
+        batches = evaluation_batches(shown, tokenize, batching, by_film=model.translator.reads_context)
         return translate(model, batches, model.search, compute, drop=drop, progress=label, **signs)
 
     language = Language.of(GlossLM.of(scoring.gloss_lm), [*train.columns.get("gloss", ())], model.glosses)

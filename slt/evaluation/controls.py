@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import chain
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,13 +24,18 @@ class Swapped(Dataset[Sample]):
         self.clips, self.shown = clips, partners(clips)
         self.lengths = clips.lengths[self.shown]
 
+    @property
+    def before(self) -> NDArray[np.int64]:
+        return self.clips.before
+
     def __len__(self) -> int:
         return len(self.clips)
 
     def __getitem__(self, index: int) -> Sample:
         gloss = self.clips.columns["gloss"][index] if "gloss" in self.clips.columns else ""
         sample = self.clips[int(self.shown[index])]
-        return replace(sample, id=self.clips.ids[index], text=self.clips.texts[index], gloss=gloss)
+        said: Any = {"context": "", "previous": ""} | self.clips.said_before(index)
+        return replace(sample, id=self.clips.ids[index], text=self.clips.texts[index], gloss=gloss, **said)
 
 
 class Frozen(Dataset[Sample]):
@@ -37,6 +43,10 @@ class Frozen(Dataset[Sample]):
 
     def __init__(self, clips: Clips) -> None:
         self.clips, self.lengths = clips, clips.lengths
+
+    @property
+    def before(self) -> NDArray[np.int64]:
+        return self.clips.before
 
     def __len__(self) -> int:
         return len(self.clips)

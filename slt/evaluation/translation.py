@@ -57,14 +57,20 @@ def translate(
     Clips with glosses are recognised too, by a model that learned to; `gloss_beam` is the width of the prefix beam
     search beside the best path, which asks a `language` too. Streams of `drop` are taken as not seen. `progress` labels
     a progress bar.
+
+    A decoder that reads the sentence before is told its own translation, for the loss too: a user's film has no
+    references. It needs batches in the order of films (`evaluation_batches`); what is not translated yet is not told.
     """
     model.translator.eval()
     predictions: list[Prediction] = []
+    said: dict[str, str] = {}
     total, count = 0.0, 0
     signs: dict[str, Any] = {"width": gloss_beam, "language": language}
     for batch in tqdm(batches, desc=progress, disable=progress is None or not processes.first(), unit="batch"):
+        batch = replace(batch, contexts=[said.get(name, "") for name in batch.previous])
         found, loss, tokens = _translated(model, blank(batch.to(compute.device), drop), search, compute, signs)
         predictions += found
+        said |= {p.id: p.hypothesis for p in found}
         total, count = total + loss, count + tokens
     parts = processes.gather((predictions, total, count))
     everything = sorted((p for part, _, _ in parts for p in part), key=lambda p: p.id)
@@ -79,8 +85,10 @@ def _translated(
     with compute.autocast():
         features: dict[str, Tensor] = {}
         memory, present = translator.encoder(batch.streams, batch.seen, batch.frames, features)
-        logits = translator.decoder(memory, present, batch.tokens)
-        found = translator.decoder.generate(memory, present, search, languages(model.tokenizer, batch.languages))
+        said = translator.context(batch)
+        first = languages(model.tokenizer, batch.languages)
+        logits = translator.decoder(memory, present, batch.tokens, **said)
+        found = translator.decoder.generate(memory, present, search, first, **said)
         signs = None
         if any(batch.glosses) and (scores := sign_scores(translator.heads, memory, present, features)):
             signs = recognise(agreed([*scores.values()]), present, model.glosses, **recognised)

@@ -1,13 +1,13 @@
 """The other decoder: a causal language model reads the film as vectors before its words, and writes on.
 
-Shape letters: B clips, T' frames after the temporal encoder, D model width, P tokens of the prompt, L tokens,
-N hypotheses, H heads, d width of a head, V vocabulary, S of a whole sequence.
+Shape letters: B clips, T' frames after the temporal encoder, D model width, P tokens of the prompt, C of the longest
+context, L tokens, N hypotheses, H heads, d width of a head, V vocabulary, S of a whole sequence.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +23,9 @@ from slt.models.four_bit import as_plain_weights, four_bit_loading
 from slt.models.hugging_face import build_causal, quiet
 from slt.models.search import Found, Ids, Search, Tokens, search
 
+CONTEXT = "{context}"  # in a prompt: where the sentence before stands
+Context = tuple[Tensor, Tensor]  # ids (B, C) and which of them are there, bool (B, C)
+
 
 class CausalDecoder(nn.Module):
     """Any causal language model of Hugging Face: frames, prompt and sentence are one sequence.
@@ -32,6 +35,10 @@ class CausalDecoder(nn.Module):
     a norm and one linear map, and a prompt follows them, as before SpaMo's T5 (Hwang et al. 2025, `t5_slt.py`).
     Sign2GPT (Wong et al. 2024) has each layer of its frozen XGLM read them by attention of its own behind a gate that
     starts at zero, which this does not. Padding is masked and counts in no position, wherever it stands.
+
+    A prompt with `{context}` tells the model the sentence before in the same film, "" of the first, as Sincan et al.
+    2023 ("Is context all you need?") tell theirs; they have an encoder for it, here it is words among others. In
+    training it is the reference, of which some are left out; in evaluation the model's own translation.
 
     Args:
         embed_dim: D of what comes in.
@@ -43,7 +50,7 @@ class CausalDecoder(nn.Module):
         lora: None trains the whole model. Else it stays as published and adapters learn: keys of
             `slt.models.adapters.add_lora`, and `four_bit`, whether a published model is held in 4 bits (NF4; Dettmers
             et al. 2023, QLoRA, section 3), which needs CUDA and bitsandbytes.
-        prompt: text between film and sentence; "" for none.
+        prompt: text between film and sentence; "" for none. `{context}` in it, once, takes as much as `max_tokens`.
         language: first token of every sentence, of tokenizers that have one for a language; None for all others.
         max_tokens: longest sentence, in tokens, that is trained on or written.
     """
@@ -89,9 +96,13 @@ class CausalDecoder(nn.Module):
             start=int(start), eos=int(tokenizer.eos_token_id), pad=int(tokenizer.pad_token_id),  # type: ignore[arg-type]
             forced_bos=None if language is None else language_id(tokenizer, language),
         )  # fmt: skip
-        ids = tokenizer(prompt, add_special_tokens=False)["input_ids"] if prompt else []
+        if prompt.count(CONTEXT) > 1:
+            raise ValueError(f"decoder.prompt={prompt!r}: {CONTEXT} once at most, came {prompt.count(CONTEXT)} times")
+        self.reads_context, self.tokenizer = CONTEXT in prompt, tokenizer
+        before, _, after = prompt.partition(CONTEXT)
+        ids, self.place = self._ids(before) + self._ids(after), len(self._ids(before))
         self.register_buffer("prompt", torch.tensor(ids, dtype=torch.int64), persistent=False)
-        self.positions = _frames(settings, len(ids), max_tokens)
+        self.positions = _frames(settings, len(ids) + self.reads_context * max_tokens, max_tokens)
         self.norm = nn.LayerNorm(embed_dim)
         self.bridge = nn.Linear(embed_dim, settings.hidden_size)
 
@@ -101,17 +112,39 @@ class CausalDecoder(nn.Module):
         left_out = ("_name_or_path", "quantization_config")  # a checkpoint has the weights as numbers, see four_bit.py
         return {key: value for key, value in self.model.config.to_dict().items() if key not in left_out}
 
-    def forward(self, memory: Tensor, present: Tensor, tokens: Tensor) -> Tensor:
+    def forward(self, memory: Tensor, present: Tensor, tokens: Tensor, context: Context | None = None) -> Tensor:
         """(B, T', D), (B, T') bool and target ids (B, L) -> logits (B, L, V), each of the tokens before it."""
         self.check_length(memory)
-        return self.follow(self.encode(memory, present), present, tokens)
+        return self.follow(self.encode(memory, present), present, tokens, context)
 
-    def follow(self, hidden: Tensor, present: Tensor, tokens: Tensor) -> Tensor:
+    def follow(self, hidden: Tensor, present: Tensor, tokens: Tensor, context: Context | None = None) -> Tensor:
         """What `encode` gave, or anything else to read (B, T', hidden size): `forward` from there on."""
         shifted = torch.cat([tokens.new_full((len(tokens), 1), self.tokens.start), tokens[:, :-1]], dim=1)
-        read = torch.cat([self._prefix(hidden), self._words(shifted)], dim=1)
-        there = self._followed(present, len(self.prompt) + tokens.shape[1])
-        return self._write(read, there, keep=tokens.shape[1])
+        begun, there = self.read(hidden, present, context)
+        read = torch.cat([begun, self._words(shifted)], dim=1)
+        return self._write(read, self._followed(there, tokens.shape[1]), keep=tokens.shape[1])
+
+    def context(self, sentences: Sequence[str]) -> Context:
+        """The sentences before B clips as tokens, on the model's device; of a longer one the last `max_tokens`."""
+        rows = [self._ids(text)[-self.max_tokens :] for text in sentences]
+        longest = max(map(len, rows))
+        ids = torch.tensor([row + [self.tokens.pad] * (longest - len(row)) for row in rows], dtype=torch.int64)
+        there = torch.arange(longest) < torch.tensor([[len(row)] for row in rows])
+        device = self.prompt.device
+        return ids.to(device, non_blocking=True), there.to(device, non_blocking=True)
+
+    def read(self, hidden: Tensor, present: Tensor, context: Context | None = None) -> tuple[Tensor, Tensor]:
+        """What comes before a sentence: the frames (B, T', hidden size) with the prompt behind them, and what is there.
+
+        (B, T' + P + C, hidden size) and (B, T' + P + C) bool; without a context C is 0.
+        """
+        ids = self.prompt.expand(len(hidden), -1)
+        there = self._followed(present, len(self.prompt))
+        if context is not None:
+            ids = torch.cat([ids[:, : self.place], context[0], ids[:, self.place :]], dim=1)
+            there = torch.cat([self._followed(present, self.place), context[1]], dim=1)
+            there = self._followed(there, len(self.prompt) - self.place)
+        return torch.cat([hidden, self._words(ids)], dim=1), there
 
     def encode(self, memory: Tensor, present: Tensor) -> Tensor:
         """(B, T', D) and (B, T') bool -> the frames as the language model reads them, (B, T', hidden size)."""
@@ -135,48 +168,51 @@ class CausalDecoder(nn.Module):
                 "temporal.downsample"
             )
 
-    def start(self, hidden: Tensor, present: Tensor) -> tuple[Tensor, ...]:
-        """(B, T', hidden size) and (B, T') bool -> what every step reads of film and prompt.
+    def start(self, begun: Tensor, there: Tensor) -> tuple[Tensor, ...]:
+        """What `read` gave, (B, S, hidden size) and (B, S) bool -> what every step reads of film and prompt.
 
-        Each layer's key and value in turn, (B, H, T' + P, d), of H heads of width d.
+        Each layer's key and value in turn, (B, H, S, d), of H heads of width d.
         """
         cache = DynamicCache()
-        self._write(self._prefix(hidden), self._followed(present, len(self.prompt)), keep=1, cache=cache)
+        self._write(begun, there, keep=1, cache=cache)
         return tensors_of(cache)
 
-    def step(self, tokens: Tensor, present: Tensor, *cache: Tensor) -> tuple[Tensor, ...]:
-        """Last tokens (N, 1), present (N, T') and a cache -> logits (N, V) and the longer part of the cache.
+    def step(self, tokens: Tensor, begun: Tensor, *cache: Tensor) -> tuple[Tensor, ...]:
+        """Last tokens (N, 1), a bool (N, S) and a cache -> logits (N, V) and the longer part of the cache.
 
-        The cache is what `start` gave, then the past's key and value (N, H, L, d) of each layer in turn, with L = 0 at
-        the first step; what comes back is of length L + 1.
+        The bool is what is there of what `start` took. The cache is what that gave, then the past's key and value
+        (N, H, L, d) of each layer in turn, with L = 0 at the first step; what comes back is of length L + 1.
         """
         half = len(cache) // 2
-        begun, past = cache[:half], cache[half:]
-        whole = as_cache(tuple(torch.cat(pair, dim=2) for pair in zip(begun, past, strict=True)))
-        there = self._followed(present, len(self.prompt) + past[0].shape[2] + 1)
+        fixed, past = cache[:half], cache[half:]
+        whole = as_cache(tuple(torch.cat(pair, dim=2) for pair in zip(fixed, past, strict=True)))
+        there = self._followed(begun, past[0].shape[2] + 1)
         logits = self._write(self._words(tokens), there, keep=1, cache=whole)
-        return logits[:, -1], *(x[:, :, begun[0].shape[2] :] for x in tensors_of(whole))
+        return logits[:, -1], *(x[:, :, fixed[0].shape[2] :] for x in tensors_of(whole))
 
-    def generate(self, memory: Tensor, present: Tensor, options: Search, first: Ids | None = None) -> list[list[Found]]:
+    def generate(
+        self, memory: Tensor, present: Tensor, options: Search, first: Ids | None = None,
+        context: Context | None = None,
+    ) -> list[list[Found]]:  # fmt: skip
         """The sentences of (B, T', D) encoded frames, of which (B, T') bool are present, each clip's best first.
 
-        `first` is the token (B,) that each sentence must begin with.
+        `first` is the token (B,) that each sentence must begin with; without a `context` nothing was said before.
         """
         tokens = self.tokens if first is None else replace(self.tokens, forced_bos=first)
         self.check_length(memory)
         with torch.inference_mode(), widened(self.encode(memory, present)) as hidden:
-            return search(CachedStep(self.step, present, self.start(hidden, present)), len(memory), tokens, options)
+            begun, there = self.read(hidden, present, context)
+            return search(CachedStep(self.step, there, self.start(begun, there)), len(memory), tokens, options)
 
     def _words(self, tokens: Tensor) -> Tensor:
         return self.model.get_input_embeddings()(tokens)
 
-    def _prefix(self, hidden: Tensor) -> Tensor:
-        """Frames (B, T', hidden size) -> with the prompt behind them, (B, T' + P, hidden size)."""
-        return torch.cat([hidden, self._words(self.prompt).expand(len(hidden), -1, -1)], dim=1)
+    def _ids(self, text: str) -> list[int]:
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"]) if text else []
 
     @staticmethod
     def _followed(present: Tensor, count: int) -> Tensor:
-        """(B, T') bool -> (B, T' + count), of which what follows the frames is there."""
+        """(B, S) bool -> (B, S + count), of which what follows is there."""
         return torch.cat([present, present.new_ones(len(present), count)], dim=1)
 
     def _write(self, read: Tensor, there: Tensor, *, keep: int, cache: DynamicCache | None = None) -> Tensor:
@@ -210,6 +246,7 @@ def _frames(settings: PretrainedConfig, prompt: int, max_tokens: int) -> int | N
     if frames < 1:
         raise ValueError(
             f"decoder.max_tokens={max_tokens} and a prompt of {prompt} tokens, but {settings.model_type} has "
-            f"{min(known)} positions for them and the frames; lower it, or shorten decoder.prompt"
+            f"{min(known)} positions for them and the frames; lower it, or shorten decoder.prompt (of "
+            f"which {CONTEXT} takes decoder.max_tokens)"
         )
     return frames

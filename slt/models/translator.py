@@ -37,10 +37,22 @@ class Translator(nn.Module):
         """D, the width of what the encoder gives."""
         return self.decoder.bridge.in_features
 
+    @property
+    def reads_context(self) -> bool:
+        """Whether the decoder is told the sentence before."""
+        return isinstance(self.decoder, CausalDecoder) and self.decoder.reads_context
+
+    def context(self, batch: Batch) -> dict[str, Any]:
+        """What else the decoder takes by keyword: of one that reads it, the sentence before each of B clips."""
+        decoder = self.decoder
+        if not isinstance(decoder, CausalDecoder) or not decoder.reads_context:
+            return {}
+        return {"context": decoder.context(batch.contexts or [""] * len(batch))}
+
     def forward(self, batch: Batch) -> Tensor:
         """A batch with tokens (B, L) -> logits (B, L, V), teacher-forced."""
         memory, present = self.encoder(batch.streams, batch.seen, batch.frames)
-        return self.decoder(memory, present, batch.tokens)
+        return self.decoder(memory, present, batch.tokens, **self.context(batch))
 
     def compile(self, *args: Any, **options: Any) -> None:
         """Have torch compile what training calls: the encoder and the decoder, each a graph of its own."""
@@ -50,4 +62,4 @@ class Translator(nn.Module):
     def generate(self, batch: Batch, search: Search) -> list[list[Found]]:
         """A batch of B clips -> the sentences of each, best first."""
         memory, present = self.encoder(batch.streams, batch.seen, batch.frames)
-        return self.decoder.generate(memory, present, search)
+        return self.decoder.generate(memory, present, search, **self.context(batch))

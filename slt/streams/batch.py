@@ -35,6 +35,8 @@ class Batch:
     languages: list[str] = field(default_factory=list)  # empty strings where the decoder is not told
     counts: bool = True  # False where a process without a clip of its own in a step repeats another's, without weight
     lengths: list[int] = field(default_factory=list)  # frames of each clip, for which no device need be asked
+    contexts: list[str] = field(default_factory=list)  # the sentence before each in its film, "" where there is none
+    previous: list[str] = field(default_factory=list)  # the ids of the clips of these, "" likewise
 
     def to(self, device: torch.device | str) -> Batch:
         """Return the batch on a device; from pinned memory the copy runs beside the computation."""
@@ -70,6 +72,8 @@ def collate(samples: Sequence[Sample], length: int | None = None) -> Batch:
         glosses=[s.gloss for s in samples],
         languages=[s.language for s in samples],
         lengths=frames.sum(1).tolist(),
+        contexts=[s.context for s in samples],
+        previous=[s.previous for s in samples],
     )
 
 

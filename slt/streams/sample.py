@@ -43,6 +43,8 @@ class Sample(Inputs):
     text: str
     gloss: str = ""
     language: str = ""  # that the decoder is told to write; "" = it is not told
+    context: str = ""  # the sentence before it in its film; "" = none, or not told
+    previous: str = ""  # the id of the clip of that sentence
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,12 +9,15 @@ import copy
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
 from slt.corpora.clips import Clips
+from slt.corpora.context import film_turns
 from slt.streams.batch import Batch, Batching, Collate, LengthBatches
 from slt.training import processes
 
@@ -79,18 +82,27 @@ class TrainBatches:
         return (replace(batch, counts=counts) for batch, (_, counts) in zip(loader, counted, strict=False))
 
 
-def evaluation_batches(clips: Any, tokenize: Tokenizes, batching: Batching) -> DataLoader[Any]:
+def evaluation_batches(
+    clips: Any, tokenize: Tokenizes, batching: Batching, *, by_film: bool = False
+) -> DataLoader[Any]:
     """One pass over a split, longest clips first; each clip comes exactly once, over all processes together.
 
-    These share the limits: what they hold at once is what one process would, a clip each at the least.
+    These share the limits: what they hold at once is what one process would, a clip each at the least. `by_film` has
+    the first clips of all films come before the second ones, and so on, and each film whole in one process.
     """
     world, size, frames = processes.world(), batching.batch_size, batching.batch_frames
     lengths = batching.up(clips.lengths)
-    sampler = LengthBatches(
-        lengths, batch_size=None if size is None else -(-size // world),
-        batch_frames=None if frames is None else max(frames // world, int(lengths.max())),
-        shuffle=False, seed=0, rank=processes.rank(), world=world,
+    batched: Any = partial(
+        LengthBatches, batch_size=None if size is None else -(-size // world),
+        batch_frames=None if frames is None else max(frames // world, int(lengths.max())), shuffle=False, seed=0,
     )  # fmt: skip
+    if by_film:
+        first, turns = film_turns(clips.before)
+        ours = np.isin(first, np.unique(first)[processes.rank() :: world])
+        rounds = [np.flatnonzero(ours & (turns == turn)) for turn in range(int(turns.max()) + 1)]
+        sampler = [places[batch].tolist() for places in rounds if len(places) for batch in batched(lengths[places])]
+    else:
+        sampler = batched(lengths, rank=processes.rank(), world=world)
     return _loader(clips, sampler, tokenize, batching, seed=0)
 
 

@@ -97,7 +97,7 @@ class TranslationLoss:
         memory, present = model.encoder(batch.streams, batch.seen, batch.frames)
         loss: Any = 0.0
         if self.sentence_weight:
-            logits = model.decoder(memory, present, batch.tokens)
+            logits = model.decoder(memory, present, batch.tokens, **model.context(batch))
             loss = sentence_loss(logits, batch.tokens, batch.tokens_mask, label_smoothing=self.label_smoothing)
             loss = self.sentence_weight * loss * share(batch.tokens_mask.sum() * batch.counts)
         if self.gloss_weight and self.place:

@@ -59,7 +59,7 @@ class RewardLoss(TranslationLoss):
                 f"objective.candidates={candidates}: 2 or more expected, or there is nothing to choose from"
             )
         self.reward, self.candidates, self.sharpness = reward, candidates, sharpness
-        self.kl_weight, self.sentence_weight = kl_weight, sentence_weight
+        self.kl_weight, self.own_weight = kl_weight, sentence_weight  # the parent's is within its loss
         self.model: Model | None = None
         self.before: Translator | None = None
         self._last: dict[str, Tensor] = {}
@@ -81,7 +81,8 @@ class RewardLoss(TranslationLoss):
         memory, present = model.encoder(batch.streams, batch.seen, batch.frames)
         each = torch.arange(len(batch), device=memory.device).repeat_interleave(self.candidates)
         mask = tokens != self.model.translator.decoder.tokens.pad
-        logs = model.decoder(memory[each], present[each], tokens).float().log_softmax(-1)  # (N, L, V)
+        told = {key: tuple(x[each] for x in parts) for key, parts in model.context(batch).items()}
+        logs = model.decoder(memory[each], present[each], tokens, **told).float().log_softmax(-1)  # (N, L, V)
         said = (logs.gather(2, tokens[..., None])[..., 0] * mask).sum(1).unflatten(0, (-1, self.candidates))
         weight = (self.sharpness * said).softmax(1)
         loss = -(weight * rewards).sum(1).mean()
@@ -89,12 +90,12 @@ class RewardLoss(TranslationLoss):
         if self.before is not None:
             with torch.no_grad():
                 old, there = self.before.encoder(batch.streams, batch.seen, batch.frames)
-                wanted = self.before.decoder(old[each], there[each], tokens).float().log_softmax(-1)
+                wanted = self.before.decoder(old[each], there[each], tokens, **told).float().log_softmax(-1)
             apart = ((logs.exp() * (logs - wanted)).sum(-1) * mask).sum() / mask.sum()
             self._last["distance"] = apart.detach()
             loss = loss + self.kl_weight * apart
         loss = loss * share(batch.frames.any(1).sum() * batch.counts)
-        return loss + self.sentence_weight * super().__call__(model, batch) if self.sentence_weight else loss
+        return loss + self.own_weight * super().__call__(model, batch) if self.own_weight else loss
 
     def _candidates(self, model: Translator, batch: Batch) -> tuple[Tensor, Tensor]:
         """Tokens (N, L) of the candidates of all clips, padded, and their rewards (B, K)."""
@@ -105,7 +106,7 @@ class RewardLoss(TranslationLoss):
             memory, present = model.encoder(batch.streams, batch.seen, batch.frames)
             options = Search(num_beams=self.candidates, length_penalty=1.0, max_tokens=self.model.search.max_tokens)
             first = languages(self.model.tokenizer, batch.languages)
-            found = model.decoder.generate(memory, present, options, first)
+            found = model.decoder.generate(memory, present, options, first, **model.context(batch))
         model.train(training)
         # A forced first token may leave fewer: the best then stands in again.
         rows: list[tuple[int, ...]] = [

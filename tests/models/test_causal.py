@@ -26,6 +26,7 @@ from slt.models.tokenizer import (
 )
 from slt.training.loop import parameter_groups
 
+ASKS = "no: {context} la casa:"
 SENTENCES = ["¿Dónde está la casa?", "Mañana el niño no compra pan.", "¡Qué lindo!"]
 LLAMA = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
          "num_key_value_heads": 2, "max_position_embeddings": 64}  # fmt: skip
@@ -91,6 +92,31 @@ def test_logits_are_those_of_transformers_own_call_on_frames_prompt_and_sentence
 
 
 @every_family
+def test_the_sentence_before_stands_in_the_prompt_and_a_longer_one_beside_it_changes_nothing(words, family):
+    decoder = scratch(words, family, prompt=ASKS)
+    memory, present, tokens = inputs(words)
+    said = ["", SENTENCES[2]]
+    longer = decoder.context([SENTENCES[1] * 2, SENTENCES[2]])
+    came = decoder(memory, present, tokens, decoder.context(said))
+    torch.testing.assert_close(decoder(memory, present, tokens, longer)[1], came[1], atol=1e-5, rtol=1e-5)
+    assert (decoder(memory, present, tokens, longer)[0] - came[0]).abs().amax() > 1e-3
+    torch.testing.assert_close(decoder(memory, present, tokens)[0], came[0], atol=1e-5, rtol=1e-5)
+    one = memory[1:, :3], present[1:, :3]
+    alone = decoder.context(said[1:])
+    torch.testing.assert_close(decoder(*one, tokens[1:], alone)[0], came[1], atol=1e-5, rtol=1e-5)
+    before, after = (words(part, add_special_tokens=False)["input_ids"] for part in ("no: ", " la casa:"))
+    wanted = [*before, *words(said[1], add_special_tokens=False)["input_ids"], *after]
+    decoder.prompt = torch.tensor(wanted)
+    torch.testing.assert_close(decoder(*one, tokens[1:])[0], came[1], atol=1e-5, rtol=1e-5)
+    options = Search(num_beams=2, length_penalty=1.0, max_tokens=6)
+    told = decoder.generate(*one, options)
+    decoder = scratch(words, family, prompt=ASKS)
+    (found,) = decoder.generate(*one, options, context=alone)
+    padded = decoder.generate(memory, present, options, context=longer)[1]
+    assert [each.ids for each in found] == [each.ids for each in padded] == [each.ids for each in told[0]]
+
+
+@every_family
 @pytest.mark.parametrize("left", [False, True])
 def test_a_clip_gives_the_same_logits_and_sentences_alone_and_padded_with_garbage_on_either_side(words, family, left):
     decoder = scratch(words, family)
@@ -112,11 +138,13 @@ def test_a_clip_gives_the_same_logits_and_sentences_alone_and_padded_with_garbag
 
 @every_family
 def test_logits_of_the_cache_are_those_of_the_whole_sequence(words, family):
-    decoder = scratch(words, family)
+    decoder = scratch(words, family, prompt=ASKS)
     memory, present, tokens = inputs(words)
-    cross = decoder.start(decoder.encode(memory, present), present)
-    assert cross[0].shape[2] == memory.shape[1] + len(decoder.prompt)
-    wanted = decoder(memory, present, tokens)
+    context = decoder.context([SENTENCES[0], ""])
+    begun, present = decoder.read(decoder.encode(memory, present), present, context)
+    cross = decoder.start(begun, present)
+    assert cross[0].shape[2] == memory.shape[1] + len(decoder.prompt) + context[0].shape[1]
+    wanted = decoder(memory, inputs(words)[1], tokens, context)
     last, past = torch.full((2, 1), decoder.tokens.start), tuple(x[:, :, :0] for x in cross)
     for place in range(tokens.shape[1]):
         logits, *grown = decoder.step(last, present, *cross, *past)
@@ -263,6 +291,8 @@ def test_a_seq2seq_decoder_with_adapters_writes_by_them_and_is_rebuilt(words):
             {"config": {"model_type": "bloom", "hidden_size": 8, "n_layer": 1, "n_head": 2}},
             "bloom does not take vectors at",
         ),
+        ({"prompt": ASKS + ASKS}, r"decoder\.prompt=.*\{context\} once at most, came 2 times"),
+        ({"prompt": ASKS, "max_tokens": 32}, r"has 64 positions.*\{context\} takes decoder\.max_tokens"),
         ({"max_tokens": 63}, r"max_tokens=63 and a prompt of \d+ tokens, but llama has 64 positions"),
         ({"language": "es_XX"}, "decoder.language=es_XX: the tokenizer has no such language"),
         ({"lora": LORA | {"targets": ["q"]}}, r"lora\.targets: LlamaForCausalLM has no layer 'q'; it has .*q_proj"),
