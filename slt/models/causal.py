@@ -115,8 +115,12 @@ class CausalDecoder(nn.Module):
     def forward(self, memory: Tensor, present: Tensor, tokens: Tensor, context: Context | None = None) -> Tensor:
         """(B, T', D), (B, T') bool and target ids (B, L) -> logits (B, L, V), each of the tokens before it."""
         self.check_length(memory)
+        return self.follow(self.encode(memory, present), present, tokens, context)
+
+    def follow(self, hidden: Tensor, present: Tensor, tokens: Tensor, context: Context | None = None) -> Tensor:
+        """What `encode` gave, or anything else to read (B, T', hidden size): `forward` from there on."""
         shifted = torch.cat([tokens.new_full((len(tokens), 1), self.tokens.start), tokens[:, :-1]], dim=1)
-        begun, there = self.read(self.encode(memory, present), present, context)
+        begun, there = self.read(hidden, present, context)
         read = torch.cat([begun, self._words(shifted)], dim=1)
         return self._write(read, self._followed(there, tokens.shape[1]), keep=tokens.shape[1])
 
@@ -145,6 +149,10 @@ class CausalDecoder(nn.Module):
     def encode(self, memory: Tensor, present: Tensor) -> Tensor:
         """(B, T', D) and (B, T') bool -> the frames as the language model reads them, (B, T', hidden size)."""
         return entered(*self.entrance, memory, present)
+
+    def marks(self, present: Tensor) -> Tensor:
+        """(B, T') bool -> which places of what `encode` gives are there, the same (B, T') bool."""
+        return present
 
     @property
     def entrance(self) -> tuple[nn.Module, nn.Module, None]:

@@ -118,7 +118,7 @@ class TextSeq2SeqDecoder(nn.Module):
         return self.follow(self.encode(memory, present), self.marks(present), tokens)
 
     def follow(self, hidden: Tensor, present: Tensor, tokens: Tensor) -> Tensor:
-        """What `encode` gave, or anything else to read (B, T', hidden size): `forward` from there on."""
+        """What `encode` and `marks` gave, or anything else to read (B, T', hidden size): `forward` from there on."""
         shifted = torch.cat([tokens.new_full((len(tokens), 1), self.tokens.start), tokens[:, :-1]], dim=1)
         return self.model(
             encoder_outputs=BaseModelOutput(last_hidden_state=hidden),

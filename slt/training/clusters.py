@@ -151,7 +151,7 @@ class MaskedClusters:
         hidden = spans(batch.frames, len(head.streams), share=self.mask_share, length=self.mask_length, draws=draws)
         shown = {name: batch.seen[name] & ~hidden[:, :, i] for i, name in enumerate(head.streams)}
         memory, present = model.encoder(batch.streams, shown, batch.frames)
-        place = (torch.arange(memory.shape[1], device=memory.device) * model.encoder.temporal.stride).clamp(
+        place = (torch.arange(memory.shape[1], device=memory.device) * model.encoder.stride).clamp(
             max=batch.frames.shape[1] - 1
         )
         asked = (hidden & seen)[:, place] & present[..., None]

@@ -140,7 +140,7 @@ class FilmTextContrast:
         memory, present = model.encoder(batch.streams, batch.seen, batch.frames)
         model.decoder.check_length(memory)
         film = model.heads["film"].linear(model.decoder.encode(memory, present))
-        tokens: Any = batch.tokens
+        present, tokens = model.decoder.marks(present), batch.tokens
         return film, present, model.heads["text"](model.decoder, tokens, batch.tokens_mask)
 
     def compare(self, model: Any, film: Tensor, present: Tensor, text: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

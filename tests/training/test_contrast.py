@@ -11,6 +11,8 @@ import torch
 from hydra.utils import instantiate
 from torch import Tensor
 
+from slt.models.causal import CausalDecoder
+from slt.models.decoder import TextSeq2SeqDecoder
 from slt.models.search import Search
 from slt.models.text_encoder import DecoderText, TextTransformer
 from slt.models.trained import Model
@@ -141,7 +143,29 @@ def test_the_decoder_s_own_encoder_reads_where_there_is_one(stage: Any, batch: A
     objective(model.train(), batch).backward()
     assert idle(model) <= {"encoder.fusion.missing.embedding"}
     with pytest.raises(ValueError, match="decoder.text_encoder=false"):
-        DecoderText(decoder=SimpleNamespace(text_encoder=False))  # type: ignore[arg-type]
+        DecoderText(decoder=SimpleNamespace(entrance=(None, None, None)))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", ["prompt", "causal"])
+def test_a_prompt_is_no_film_and_a_language_model_learns_as_well(
+    stage: Any, batch: Any, tokenizer: Any, kind: str
+) -> None:
+    objective, model = stage()
+    options: dict[str, Any] = {
+        "embed_dim": 16, "tokenizer": tokenizer, "pretrained": None, "prompt": "la casa", "language": None,
+        "max_tokens": 64,
+    }  # fmt: skip
+    if kind == "causal":
+        sizes = {"model_type": "gpt2", "n_embd": 16, "n_layer": 1, "n_head": 2}
+        model.decoder = CausalDecoder(**options, config=sizes, lora=None)
+    else:
+        sizes = {"d_model": 16, "d_kv": 8, "num_heads": 2, "d_ff": 32, "num_layers": 1}
+        model.decoder = TextSeq2SeqDecoder(**options, config=sizes, architecture="t5", text_encoder=True)
+    film, present, _ = objective.read(model.eval(), batch)
+    assert film.shape[:2] == present.shape
+    assert present.sum() == batch.frames.sum() + (0 if kind == "causal" else 3 * len(model.decoder.prompt))
+    objective(model, batch).backward()
+    assert any(p.grad is not None and p.grad.any() for p in model.decoder.model.parameters())
 
 
 def test_a_sentence_is_found_among_all_of_the_split_and_its_copies_count(compose: Any, monkeypatch: Any) -> None:
