@@ -10,14 +10,13 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from math import prod
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from slt.models.backbones.seen import shortened
+from slt.models.backbones.weights import load_published
 from slt.models.batch_norm import BatchNorm
 from slt.models.temporal.transformer import sinusoidal_positions
 from slt.streams.skeleton import Points, Skeleton, find_skeleton
@@ -76,7 +75,7 @@ class KeypointAttention(nn.Module):
                 AttentionLayer(layer, num_points=len(places), num_heads=num_heads, dropout=dropout) for layer in layers
             )
         if weights is not None:
-            load_published(self, weights)
+            load_published(self, weights, renamed, WANTED)
 
     def forward(self, x: Tensor, seen: Tensor) -> Tensor:
         """(B, T, K, 3) landmarks (x, y, confidence) and (B, T) seen -> (B, T', F), zero where nothing was seen."""
@@ -201,29 +200,17 @@ INNER = {
 }  # fmt: skip
 
 
-def load_published(network: KeypointAttention, weights: str) -> None:
-    """Load the keypoint network of a file that MSKA's authors published; its heads are left out.
+WANTED = (
+    "a checkpoint of MSKA ({'model': weights}), whose points are those of skeleton mska, with the sizes of "
+    "conf/backbone/dsta.yaml"
+)
 
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: not such a file, or one of another network: it says which weights lack or are too many.
-    """
-    if not Path(weights).is_file():
-        raise FileNotFoundError(f"weights={weights}: no such file; give a local file of MSKA's, or null")
-    try:
-        held: Any = torch.load(weights, map_location="cpu", weights_only=True)
-        own = {key.removeprefix(PUBLISHED): x for key, x in held["model"].items() if key.startswith(PUBLISHED)}
-        # Two buffers that are computed: maps of zeros, and the encoding of the points.
-        state = {_named(key): x for key, x in own.items() if not key.endswith((".atts", ".pes.pe"))}
-        mine, others = ({(name, *x.shape) for name, x in each.items()} for each in (network.state_dict(), state))
-        if lacks := sorted(mine - others) + sorted(others - mine):
-            raise ValueError(f"{len(lacks)} tensors are in one of the two alone, such as {lacks[0]}")
-        network.load_state_dict(state)
-    except Exception as error:
-        raise ValueError(
-            f"weights={weights}: expected a checkpoint of MSKA ({{'model': weights}}), whose points are those of "
-            f"skeleton mska, with the sizes of conf/backbone/dsta.yaml; {error}"
-        ) from error
+
+def renamed(published: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The keypoint network's weights of MSKA's by our names; its heads are left out."""
+    own = {key.removeprefix(PUBLISHED): x for key, x in published.items() if key.startswith(PUBLISHED)}
+    # Two buffers that are computed: maps of zeros, and the encoding of the points.
+    return {_named(key): x for key, x in own.items() if not key.endswith((".atts", ".pes.pe"))}
 
 
 def _named(key: str) -> str:

@@ -8,13 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from slt.models.backbones.weights import load_published
 from slt.models.batch_norm import BatchNorm
 from slt.streams.skeleton import Points, Skeleton, find_skeleton
 
@@ -85,7 +84,7 @@ class SkeletonGraph(nn.Module):
                 nn.init.trunc_normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)
         if weights is not None:
-            load_published(self, weights)
+            load_published(self, weights, renamed, WANTED)
 
     def forward(self, x: Tensor, seen: Tensor) -> Tensor:
         """(B, T, K, 3) landmarks (x, y, confidence) and (B, T) seen -> (B, T, F), zero where not seen."""
@@ -204,24 +203,15 @@ INNER = {
 }  # fmt: skip
 
 
-def load_published(network: SkeletonGraph, weights: str) -> None:
-    """Load the pose encoder of a file that Uni-Sign's authors published; what is of its language model is left out.
+WANTED = (
+    "a pose-only checkpoint of Uni-Sign ({'model': weights}), whose points are those of skeleton unisign, with the "
+    "sizes of conf/backbone/stgcn.yaml"
+)
 
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: not such a file, or one of another network: it says which weights lack or are too many.
-    """
-    if not Path(weights).is_file():
-        raise FileNotFoundError(f"weights={weights}: no such file; give a local file of Uni-Sign's, or null")
-    try:
-        held: Any = torch.load(weights, map_location="cpu", weights_only=True)
-        state = {_named(key): x for key, x in held["model"].items() if not _passed_over(key)}
-        network.load_state_dict(state)
-    except Exception as error:
-        raise ValueError(
-            f"weights={weights}: expected a pose-only checkpoint of Uni-Sign ({{'model': weights}}), whose points are "
-            f"those of skeleton unisign, with the sizes of conf/backbone/stgcn.yaml; {error}"
-        ) from error
+
+def renamed(published: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The pose encoder's weights of Uni-Sign's by our names; what is of its language model is left out."""
+    return {_named(key): x for key, x in published.items() if not _passed_over(key)}
 
 
 def _passed_over(key: str) -> bool:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import timm
+import torch
 from torch import Tensor, nn
 
 from slt.files import read_json
@@ -37,6 +39,30 @@ def load_file(network: nn.Module, weights: str | None) -> None:
             f"weights={weights} are of another architecture: {len(missing)} tensors missing: {missing[:3]}"
         )
     log.info("loaded %d tensors from %s", len(known), weights)
+
+
+def load_published(
+    network: nn.Module, weights: str, renamed: Callable[[dict[str, Tensor]], dict[str, Tensor]], what: str
+) -> None:
+    """Load a checkpoint `{'model': weights}` of other people's code.
+
+    Args:
+        network: what takes all of them.
+        weights: a local file.
+        renamed: gives the weights that belong to the network its own names.
+        what: was expected, for messages.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not such a file, or one of another network: it says which weights lack or are too many.
+    """
+    if not Path(weights).is_file():
+        raise FileNotFoundError(f"weights={weights}: no such file; give a local file, or null")
+    try:
+        held: Any = torch.load(weights, map_location="cpu", weights_only=True)
+        network.load_state_dict(renamed(held["model"]))
+    except Exception as error:
+        raise ValueError(f"weights={weights}: expected {what}; {shorten(str(error), 300)}") from error
 
 
 def form_of(network: nn.Module) -> dict[str, Any]:
