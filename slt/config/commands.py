@@ -80,6 +80,7 @@ class Train(Loop):
     label_smoothing: float
     gloss_weight: float
     flat_start: int
+    stream_weight: float = not_negative()
     backbone_lr: float | None
     decoder_lr: float | None
     val: str = choice(*SPLITS)

@@ -66,6 +66,15 @@ class MultiStreamEncoder(nn.Module):
         temporal: Any = self.temporal
         return int(temporal.length(-(-frames // self.shortening)))
 
+    def width(self, name: str) -> int:
+        """F, of what a stream's backbone gives."""
+        backbone: Any = self.backbones[self.owner[name]]
+        return int(backbone.num_features)
+
+    def shortened(self, mask: Tensor, length: int) -> Tensor:
+        """(B, T) bool -> (B, length) of what the backbones leave of T frames."""
+        return mask if self.shortening == 1 else shortened(mask, length, self.shortening)
+
     def replace_backbone(self, name: str, backbone: nn.Module) -> None:
         """Give a stream another backbone, and a new projector of its width."""
         self.backbones[name] = backbone
@@ -91,8 +100,7 @@ class MultiStreamEncoder(nn.Module):
         if features is not None:
             features |= given
         projected = {name: self.projectors[self.owner[name]](x) for name, x in given.items()}
-        if self.shortening > 1:
-            length = given[self.streams[0]].shape[1]
-            seen = {name: shortened(mask, length, self.shortening) for name, mask in seen.items()}
-            frames = shortened(frames, length, self.shortening)
+        length = given[self.streams[0]].shape[1]
+        seen = {name: self.shortened(mask, length) for name, mask in seen.items()}
+        frames = self.shortened(frames, length)
         return self.temporal(self.fusion(projected, seen), frames)

@@ -55,17 +55,25 @@ class TranslationLoss:
     The two are trained jointly as by Camgoz et al. 2020 (Sign Language Transformers, section 3.2), with CTC over the
     encoder's output. From random weights CTC stays on its plateau of blanks for hundreds of updates, so the first
     `flat_start` of them take the signs as evenly spread over the clip, as hidden-Markov recognisers are started.
-    Labels are smoothed as by Szegedy et al. 2016 (section 7). Without `sentence_weight` the signs alone are learned.
+    In these updates each stream's backbone may learn them by itself too, with `stream_weight`: or one that tells few
+    signs apart, as the mouth does, is left unused by others that tell many. Labels are smoothed as by Szegedy et al.
+    2016 (section 7). Without `sentence_weight` the signs alone are learned.
     """
 
     measures: ClassVar[Sequence[str]] = ("bleu", "chrf", "gloss_wer")
     translates: ClassVar[bool] = True
 
     def __init__(
-        self, *, label_smoothing: float, gloss_weight: float, flat_start: int, sentence_weight: float = 1.0
+        self,
+        *,
+        label_smoothing: float,
+        gloss_weight: float,
+        flat_start: int,
+        stream_weight: float = 0.0,
+        sentence_weight: float = 1.0,
     ) -> None:
         self.label_smoothing, self.gloss_weight, self.flat_start = label_smoothing, gloss_weight, flat_start
-        self.sentence_weight = sentence_weight
+        self.stream_weight, self.sentence_weight = stream_weight, sentence_weight
         self.place: dict[str, int] = {}
         self.step = 0
 
@@ -77,8 +85,13 @@ class TranslationLoss:
         return sorted({gloss for text in clips.columns["gloss"] for gloss in text.split()})
 
     def heads(self, translator: Translator, labels: Sequence[str]) -> dict[str, nn.Module]:
-        """`gloss` tells apart the glosses and the blank."""
-        return {"gloss": nn.Linear(translator.embed_dim, len(labels) + 1)} if labels else {}
+        """`gloss` tells apart the glosses and the blank, `alone_NAME` by one stream's backbone."""
+        if not labels:
+            return {}
+        encoder, classes = translator.encoder, len(labels) + 1
+        widths = {name: encoder.width(name) for name in encoder.streams if self.stream_weight}
+        alone = {f"alone_{name}": nn.Linear(width, classes) for name, width in widths.items()}
+        return {"gloss": nn.Linear(translator.embed_dim, classes), **alone}
 
     def begin(self, model: Model, clips: Clips) -> None:
         self.place = {gloss: i for i, gloss in enumerate(model.glosses, start=BLANK + 1)}
@@ -94,7 +107,8 @@ class TranslationLoss:
         """A model and a batch with tokens (B, L) -> the loss in nats, a scalar: the mean over tokens, then glosses."""
         assert batch.tokens is not None
         assert batch.tokens_mask is not None
-        memory, present = model.encoder(batch.streams, batch.seen, batch.frames)
+        features: dict[str, Tensor] = {}
+        memory, present = model.encoder(batch.streams, batch.seen, batch.frames, features)
         loss: Any = 0.0
         if self.sentence_weight:
             logits = model.decoder(memory, present, batch.tokens, **model.context(batch))
@@ -107,7 +121,23 @@ class TranslationLoss:
             signs = gloss_loss(model.heads["gloss"](memory).float(), present, lengths, targets, flat=flat)
             items = present.sum() if flat else torch.full_like(present.sum(), len(targets))
             loss = loss + self.gloss_weight * signs * share(items * batch.counts)
+            if flat and self.stream_weight:
+                loss = loss + self.stream_weight * self._alone(model, batch, features, targets)
         return loss
+
+    def _alone(
+        self, model: Translator, batch: Batch, features: dict[str, Tensor], targets: Sequence[Sequence[int]]
+    ) -> Tensor:
+        """The loss of the signs by each stream's own features (B, T, F) where it was seen, the mean over streams."""
+        lengths = [-(-frames // model.encoder.shortening) for frames in batch.lengths]
+        losses = []
+        for name, x in features.items():
+            seen = model.encoder.shortened(batch.seen[name] & batch.frames, x.shape[1])
+            scores = model.heads[f"alone_{name}"](x).float()
+            signs = masked_cross_entropy(scores, spread(lengths, targets, x), seen, reduction="sum")
+            # A mean, and nothing where nobody shows the stream.
+            losses.append(signs / seen.sum().clamp(min=1) * share(seen.sum() * batch.counts))
+        return torch.stack(losses).mean()
 
 
 def sentence_loss(logits: Tensor, tokens: Tensor, tokens_mask: Tensor, *, label_smoothing: float) -> Tensor:
@@ -115,10 +145,22 @@ def sentence_loss(logits: Tensor, tokens: Tensor, tokens_mask: Tensor, *, label_
     return masked_cross_entropy(logits.float(), tokens, tokens_mask, label_smoothing=label_smoothing)
 
 
-def masked_cross_entropy(scores: Tensor, classes: Tensor, mask: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
-    """Cross entropy of (B, L, V) and (B, L), the mean over `mask`, without asking a GPU how many those are."""
+def masked_cross_entropy(scores: Tensor, classes: Tensor, mask: Tensor, **options: Any) -> Tensor:
+    """Cross entropy of (B, L, V) and (B, L), the mean over `mask`, without asking a GPU how many those are.
+
+    `options` are of torch's function, such as `label_smoothing`.
+    """
     wanted = classes.masked_fill(~mask, IGNORED).flatten()
-    return functional.cross_entropy(scores.flatten(0, 1), wanted, ignore_index=IGNORED, label_smoothing=label_smoothing)
+    return functional.cross_entropy(scores.flatten(0, 1), wanted, ignore_index=IGNORED, **options)
+
+
+def spread(lengths: Sequence[int], targets: Sequence[Sequence[int]], like: Tensor) -> Tensor:
+    """The classes of clips of these lengths, each spread evenly over its clip: int64 (B, T), as `like` (B, T, ...)."""
+    even = torch.zeros(like.shape[:2], dtype=torch.int64)
+    for clip, (classes, length) in enumerate(zip(targets, lengths, strict=True)):
+        if classes:
+            even[clip, :length] = torch.tensor(classes)[torch.arange(length) * len(classes) // length]
+    return even.to(like.device, non_blocking=True)
 
 
 def gloss_loss(
@@ -138,11 +180,7 @@ def gloss_loss(
     """
     device = scores.device
     if flat:
-        even = torch.zeros(present.shape, dtype=torch.int64)
-        for clip, (classes, length) in enumerate(zip(targets, lengths, strict=True)):
-            if classes:
-                even[clip, :length] = torch.tensor(classes)[torch.arange(length) * len(classes) // length]
-        return masked_cross_entropy(scores, even.to(device, non_blocking=True), present)
+        return masked_cross_entropy(scores, spread(lengths, targets, scores), present)
     flattened = torch.tensor([c for classes in targets for c in classes], dtype=torch.int64)
     if torch.are_deterministic_algorithms_enabled():
         device = torch.device("cpu")  # CTC's gradient on a GPU is not the same each time

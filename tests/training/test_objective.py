@@ -100,6 +100,38 @@ def test_the_signs_alone_are_learned_where_sentences_weigh_nothing(signs: Any, b
         objective(model, [], sentence_weight=0.0, **options)
 
 
+def test_streams_learn_the_signs_alone_while_these_are_spread(
+    compose: Any, clips: Any, tokenizer: Any, tiny: list[str], batch: Any
+) -> None:
+    glosses = sorted({gloss for text in clips.columns["gloss"] for gloss in text.split()})
+    torch.manual_seed(0)
+    model = build_translator(
+        compose(*tiny, "stream_weight=0.5"), tokenizer, stream_shapes(clips), labels=glosses
+    ).eval()
+    batch.seen["face"][:] = False
+    options = {"label_smoothing": 0.0, "gloss_weight": 1.0, "flat_start": 1}
+    plain = objective(model, glosses, **options)(model, batch)
+    made = objective(model, glosses, stream_weight=0.5, **options)
+    both = made(model, batch)
+    features: dict[str, Any] = {}
+    model.encoder(batch.streams, batch.seen, batch.frames, features)
+    place = {gloss: i for i, gloss in enumerate(glosses, start=1)}
+    wanted = 0.0
+    for name, x in features.items():
+        logs = model.heads[f"alone_{name}"](x).log_softmax(2)
+        found = [
+            -logs[clip, t, place[text.split()[t * len(text.split()) // length]]].item()
+            for clip, (text, length) in enumerate(zip(batch.glosses, batch.lengths, strict=True))
+            for t in range(length) if batch.seen[name][clip, t]
+        ]  # fmt: skip
+        wanted += 0.5 * sum(found) / max(len(found), 1) / len(features)
+    assert (both - plain).item() == pytest.approx(wanted, rel=1e-4)
+    both.backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+    made.after_step(1)
+    assert made(model, batch) == objective(model, glosses, **options | {"flat_start": 0})(model, batch)
+
+
 def test_flat_start_ends_after_its_updates(signs: Any, batch: Any) -> None:
     model, glosses = signs[0].eval(), signs[1]
     loss = objective(model, glosses, label_smoothing=0.0, gloss_weight=1.0, flat_start=3)
