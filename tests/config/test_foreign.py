@@ -52,7 +52,8 @@ def test_every_part_that_our_own_configuration_names_may_be_rebuilt():
     found = [yaml.safe_load(path.read_text(encoding="utf-8").replace("${", "$ {")) for path in files]
     assert len(found) > 15
     for path, node in zip(files, found, strict=True):
-        refuse_code(node, path.name)
+        if path.parent.name != "objective" or "_target_" in node:  # those of pretraining are in no such checkpoint
+            refuse_code(node, path.name)
 
 
 @pytest.fixture

@@ -95,7 +95,7 @@ def test_a_reader_who_has_enough_of_the_help_gets_no_error(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("typed", "offered"),
     [
-        ("{python} -m slt.train max_steps=7 fusion=", "fusion=concat fusion=cross_attention fusion=gated fusion=mean"),
+        ("{python} -m slt.train max_steps=7 fusion=c", "fusion=concat fusion=cross_attention"),
         ("{python} -m slt pretrain objective=i", "objective=ibot"),
         ("slt eval evaluation.nb", "evaluation.nbest="),
         ("{python} other.py fusion=", ""),

@@ -120,7 +120,7 @@ def test_the_command_of_a_wandb_agent_composes(compose, command_of, search, monk
     cfg = compose(*words[4:])
     check(cfg)
     assert (cfg.final, cfg.optimizer.lr, cfg.wandb.mode) == (None, 0.0003, "online")
-    assert yaml.safe_load(search.read_text())["metric"] == {"name": f"val/{cfg.select}", "goal": "maximize"}
+    assert yaml.safe_load(search.read_text())["metric"] == {"name": f"val/{cfg.select or 'bleu'}", "goal": "maximize"}
 
 
 def test_the_command_of_a_wandb_agent_runs(entry, tiny, command_of):
