@@ -34,7 +34,7 @@ def test_help_shows_keys_that_there_are_each_with_its_line(entry: Any, command: 
 @pytest.mark.parametrize("command", ["train", "pretrain"])
 def test_help_shows_every_group_of_the_command_with_its_options(entry: Any, command: str) -> None:
     out = entry(command, "--help").out
-    assert re.search(r"^  fusion .*\bgated\*", out, re.MULTILINE) or command == "pretrain"
+    assert re.search(r"^  fusion .*\bconcat\*", out, re.MULTILINE) or command == "pretrain"
     assert re.search(r"^  objective .*\bdinov2\*", out, re.MULTILINE) or command == "train"
     groups = re.findall(r"^  - (\w+): \S+$", (CONF / f"{command}.yaml").read_text(encoding="utf-8"), re.MULTILINE)
     for group in {*groups} - {"experiments"}:

@@ -77,7 +77,8 @@ def lengths_are_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
 def check(model: Any, batch: Any) -> None:
     glosses = sorted({gloss for text in batch.glosses for gloss in text.split()})
     model.train()
-    model.heads["gloss"] = nn.Linear(16, len(glosses) + 1)
+    asked = {"label_smoothing": 0.1, "gloss_weight": 1.0, "stream_weight": 1.0}
+    model.heads.update(TranslationLoss(**asked, flat_start=0).heads(model, glosses))
     mode = FakeTensorMode()
 
     def fake(tensor: Tensor) -> Tensor:
@@ -86,14 +87,14 @@ def check(model: Any, batch: Any) -> None:
             return held.to("cuda")
 
     for flat_start in (0, 9):
-        loss = TranslationLoss(label_smoothing=0.1, gloss_weight=1.0, flat_start=flat_start)
+        loss = TranslationLoss(**asked, flat_start=flat_start)
         loss.place = {gloss: place for place, gloss in enumerate(glosses, start=1)}
         # Autograd needs a GPU's driver even for tensors that are not there, so the way back is gone without values.
         meta = Meta(model)
         meta.update(loss, at(lambda tensor: tensor.to("meta"), batch))
     move_model(model, fake)
     for flat_start in (0, 9):
-        loss = TranslationLoss(label_smoothing=0.1, gloss_weight=1.0, flat_start=flat_start)
+        loss = TranslationLoss(**asked, flat_start=flat_start)
         loss.place = {gloss: place for place, gloss in enumerate(glosses, start=1)}
         there = at(fake, batch)
         with mode:
