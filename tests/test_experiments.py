@@ -18,8 +18,8 @@ from slt.sweeps.grid import jobs_of
 RECIPES = sorted(path.stem for path in (HOME / "experiments").glob("*.yaml"))
 TWO_STEPS = (
     "max_steps=2", "eval_every=2", "log_every=1", "batch_size=4", "batch_frames=null", "num_workers=0", "device=cpu",
-    "precision=fp32", "evaluation={num_beams:2,nbest:2,bootstrap:10,report_strips:1,blanked:false}",
-    "decoder.max_tokens=100", "flat_start=1",
+    "precision=fp32", "decoder.max_tokens=100", "flat_start=1", "evaluation.shuffled=false", "evaluation.frozen=false",
+    "evaluation={num_beams:1,nbest:1,bootstrap:10,report_strips:1,blanked:false}",
 )  # fmt: skip
 # Published weights are not downloaded: the same parts, drawn at random and small where they may be.
 DINOV2 = (*(f"dataset.streams.{name}.size=28" for name in ("face", "left_hand", "right_hand")),

@@ -232,7 +232,7 @@ def test_torchscript_that_is_damaged_or_unpacks_to_much_is_named(tmp_path: Path,
     [
         (["conv_small", "pose_mlp"], {"mirrored": "conv_small"}, "gated", "halved"),
         (["vit_small_patch16", "features"], {}, "cross", "conformer"),
-        (["dinov2", "timm"], {}, "mean", "conv"),
+        (["timm"], {}, "mean", "conv"),
         (["pose_mlp", "stgcn"], {}, "concat", "bigru"),
     ],
 )
