@@ -64,7 +64,7 @@ VALUES = {
     "temporal.num_heads=3": r"embed_dim=16 is not divisible by num_heads=3",
     "dataset.root=nowhere": r"dataset.root=nowhere: no such folder",
     "dataset=lsa_t": r"dataset.root is missing: give it, as in dataset.root=",
-    "+fusion.drop=0.1": r"fusion.drop: slt.models.FuseGated takes no such key; did you mean dropout\?",
+    "+fusion.drop=0.1": r"fusion.drop: slt.models.FuseConcatLinear takes no such key; did you mean dropout\?",
     "+optimizer.weigth_decay=0": r"optimizer.weigth_decay: torch.optim.AdamW takes no such key; .* weight_decay\?",
     "+schedule.flor=0": r"schedule.flor: .*cosine takes no such key; did you mean floor\?",
     "+projector.dropuot=0": r"projector.dropuot: .*dropout\?",
