@@ -230,9 +230,8 @@ def test_torchscript_that_is_damaged_or_unpacks_to_much_is_named(tmp_path: Path,
 @pytest.mark.parametrize(
     ("kinds", "tied", "fusion", "temporal"),
     [
-        (["conv_small", "pose_mlp"], {"mirrored": "conv_small"}, "gated", "halved"),
+        (["conv_small", "pose_mlp"], {"mirrored": "conv_small"}, "mean", "conv"),
         (["vit_small_patch16", "features"], {}, "cross", "conformer"),
-        (["timm"], {}, "mean", "conv"),
         (["pose_mlp", "stgcn"], {}, "concat", "bigru"),
     ],
 )
