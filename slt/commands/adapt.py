@@ -86,6 +86,8 @@ def adapt(cfg: DictConfig) -> float:
 
 def signer_clips(cfg: DictConfig, trained: DictConfig) -> tuple[Clips, Clips, Clips]:
     """The signer's clips that are learned, augmented as in training; their others; and those of the first training."""
+    if "parts" in trained.dataset:
+        raise ValueError(f"checkpoint={cfg.checkpoint}: trained on a mixture; expected a run of one corpus to adapt")
     augment: Any = OmegaConf.to_container(trained.dataset, resolve=True)
     splits = build.build_splits(trained, {"train", cfg.split}, augment=False, named_by="split")
     clips = splits[cfg.split]

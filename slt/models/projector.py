@@ -9,19 +9,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
-class LinearGelu(nn.Module):
-    """A linear layer and GELU without a norm: how numbers whose scale is known enter a language model."""
-
-    def __init__(self, *, num_features: int, embed_dim: int, dropout: float) -> None:
-        super().__init__()
-        self.linear = nn.Linear(num_features, embed_dim)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, T, F) -> (B, T, D)."""
-        return functional.gelu(self.dropout(self.linear(x)))
-
-
 class StreamProjector(nn.Module):
     """Normalises and projects one stream."""
 
@@ -47,3 +34,11 @@ class LinearProjector(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, F) -> (B, T, D)."""
         return self.dropout(self.linear(x))
+
+
+class LinearGelu(LinearProjector):
+    """A linear layer and GELU without a norm: how numbers whose scale is known enter a language model."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, F) -> (B, T, D)."""
+        return functional.gelu(super().forward(x))

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from slt.models.attention import hiding
 from slt.models.batch_norm import BatchNorm
-from slt.models.temporal.downsample import Frames, downsampling
+from slt.models.temporal.downsample import Shortening
 from slt.models.temporal.transformer import Attention, sinusoidal_positions
 
 
@@ -70,7 +70,7 @@ class ConformerLayer(nn.Module):
         return self.norm(x + 0.5 * self.behind(x))
 
 
-class ConformerTemporal(nn.Module):
+class ConformerTemporal(Shortening):
     """A conformer encoder (Gulati et al. 2020) over the frames, after a convolution that keeps one in `downsample`.
 
     As in the paper but for the places of frames: it adds relative ones to the scores of attention, here sines and
@@ -96,14 +96,11 @@ class ConformerTemporal(nn.Module):
         dropout: float,
         downsample: int,
     ) -> None:
-        super().__init__()
+        super().__init__(embed_dim=embed_dim, downsample=downsample)
         if embed_dim % num_heads:
             raise ValueError(f"temporal: embed_dim={embed_dim} is not divisible by num_heads={num_heads}")
         if kernel_size < 1 or kernel_size % 2 == 0:
             raise ValueError(f"temporal: kernel_size={kernel_size}, expected an odd number: a frame and its neighbours")
-        self.embed_dim, self.stride = embed_dim, downsample
-        self.norm_in = nn.LayerNorm(embed_dim)
-        self.downsample = downsampling(embed_dim, downsample)
         self.dropout = nn.Dropout(dropout)
         hidden = int(embed_dim * mlp_ratio)
         self.layers = nn.ModuleList(
@@ -116,15 +113,9 @@ class ConformerTemporal(nn.Module):
             if isinstance(layer, Attention):  # whose joint matrix is no layer of torch's, which draws its own
                 nn.init.xavier_uniform_(layer.in_proj_weight)
 
-    def length(self, frames: Frames) -> Frames:
-        """Return how many positions are left of a clip of so many frames."""
-        return -(-frames // self.stride)
-
     def forward(self, x: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T, D) fused frames and (B, T) bool frames -> (B, T', D) and (B, T') bool, True = a real frame."""
-        x = self.norm_in(x)
-        if self.downsample is not None:
-            x, frames = self.downsample(x, frames)
+        x, frames = self.enter(x, frames)
         x = self.dropout(x + sinusoidal_positions(x.shape[1], self.embed_dim, x.device).to(x.dtype))
         mask = hiding(~frames)[:, None, None]
         for layer in self.layers:

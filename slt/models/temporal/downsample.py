@@ -28,8 +28,22 @@ class Downsample(nn.Module):
         return x, frames.index_select(1, torch.arange(x.shape[1], device=x.device) * self.stride)
 
 
-def downsampling(embed_dim: int, downsample: int) -> Downsample | None:
-    """What keeps one frame in `downsample`; None where that is 1, ValueError where it is less."""
-    if downsample < 1:
-        raise ValueError(f"temporal: downsample={downsample}, expected 1 (keep every frame) or more")
-    return Downsample(embed_dim=embed_dim, stride=downsample) if downsample > 1 else None
+class Shortening(nn.Module):
+    """What such temporal encoders have in common: a norm, and the convolution where `downsample` is above 1."""
+
+    def __init__(self, *, embed_dim: int, downsample: int) -> None:
+        super().__init__()
+        if downsample < 1:
+            raise ValueError(f"temporal: downsample={downsample}, expected 1 (keep every frame) or more")
+        self.embed_dim, self.stride = embed_dim, downsample
+        self.norm_in = nn.LayerNorm(embed_dim)
+        self.downsample = Downsample(embed_dim=embed_dim, stride=downsample) if downsample > 1 else None
+
+    def length(self, frames: Frames) -> Frames:
+        """Return how many positions are left of a clip of so many frames."""
+        return -(-frames // self.stride)
+
+    def enter(self, x: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, T, D) fused frames and (B, T) bool frames -> (B, T', D) and (B, T') bool."""
+        x = self.norm_in(x)
+        return (x, frames) if self.downsample is None else self.downsample(x, frames)

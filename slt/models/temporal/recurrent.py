@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from slt.models.temporal.downsample import Frames, downsampling
+from slt.models.temporal.downsample import Shortening
 
 
 class BothWays(nn.Module):
@@ -31,7 +31,7 @@ class BothWays(nn.Module):
         return torch.cat([self.forth(x)[0], back.gather(1, turned.expand_as(back))], dim=2)
 
 
-class BiGRUTemporal(nn.Module):
+class BiGRUTemporal(Shortening):
     """Bidirectional GRU layers (Cho et al. 2014; Schuster and Paliwal 1997).
 
     VAC (Min et al. 2021) and CorrNet (Hu et al. 2023) read a temporal convolution with two bidirectional LSTM layers;
@@ -49,26 +49,17 @@ class BiGRUTemporal(nn.Module):
     cell: ClassVar[type[nn.GRU] | type[nn.LSTM]] = nn.GRU
 
     def __init__(self, *, embed_dim: int, hidden: int, depth: int, dropout: float, downsample: int) -> None:
-        super().__init__()
+        super().__init__(embed_dim=embed_dim, downsample=downsample)
         if depth < 1:
             raise ValueError(f"temporal: depth={depth}, expected 1 layer or more")
-        self.stride = downsample
-        self.norm_in = nn.LayerNorm(embed_dim)
-        self.downsample = downsampling(embed_dim, downsample)
         self.dropout = nn.Dropout(dropout)
         widths = [embed_dim] + [2 * hidden] * (depth - 1)
         self.layers = nn.ModuleList(BothWays(self.cell, width, hidden) for width in widths)
         self.linear = nn.Linear(2 * hidden, embed_dim)
 
-    def length(self, frames: Frames) -> Frames:
-        """Return how many positions are left of a clip of so many frames."""
-        return -(-frames // self.stride)
-
     def forward(self, x: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T, D) fused frames and (B, T) bool frames -> (B, T', D) and (B, T') bool, True = a real frame."""
-        x = self.norm_in(x)
-        if self.downsample is not None:
-            x, frames = self.downsample(x, frames)
+        x, frames = self.enter(x, frames)
         # On padding any place does: it is read after the clip, and what it gives is masked.
         last = frames.sum(1, keepdim=True) - 1
         turned = (last - torch.arange(x.shape[1], device=x.device)).clamp(min=0)[..., None]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from slt.models.attention import attend, hiding
-from slt.models.temporal.downsample import Frames, downsampling
+from slt.models.temporal.downsample import Shortening
 
 
 def sinusoidal_positions(length: int, embed_dim: int, device: torch.device) -> Tensor:
@@ -75,18 +75,15 @@ class Layers(nn.Module):
         return self.norm(x)
 
 
-class TransformerTemporal(nn.Module):
+class TransformerTemporal(Shortening):
     """A pre-norm transformer encoder over the frames, after a convolution that keeps one in `downsample`."""
 
     def __init__(
         self, *, embed_dim: int, depth: int, num_heads: int, mlp_ratio: float, dropout: float, downsample: int
     ) -> None:
-        super().__init__()
+        super().__init__(embed_dim=embed_dim, downsample=downsample)
         if embed_dim % num_heads:
             raise ValueError(f"temporal: embed_dim={embed_dim} is not divisible by num_heads={num_heads}")
-        self.embed_dim, self.stride = embed_dim, downsample
-        self.norm_in = nn.LayerNorm(embed_dim)
-        self.downsample = downsampling(embed_dim, downsample)
         self.dropout = nn.Dropout(dropout)
         self.encoder = Layers(
             depth=depth, embed_dim=embed_dim, num_heads=num_heads, hidden=int(embed_dim * mlp_ratio), dropout=dropout
@@ -95,14 +92,8 @@ class TransformerTemporal(nn.Module):
             if parameter.dim() > 1:
                 nn.init.xavier_uniform_(parameter)
 
-    def length(self, frames: Frames) -> Frames:
-        """Return how many positions are left of a clip of so many frames."""
-        return -(-frames // self.stride)
-
     def forward(self, x: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T, D) fused frames and (B, T) bool frames -> (B, T', D) and (B, T') bool, True = a real frame."""
-        x = self.norm_in(x)
-        if self.downsample is not None:
-            x, frames = self.downsample(x, frames)
+        x, frames = self.enter(x, frames)
         x = self.dropout(x + sinusoidal_positions(x.shape[1], self.embed_dim, x.device).to(x.dtype))
         return self.encoder(x, hiding(~frames)[:, None, None]), frames
