@@ -51,7 +51,7 @@ class Stitching:
     def draw(self, clip: int, frames: int, chance: float, rng: np.random.Generator) -> list[Part]:
         """Return the frames on disk of a clip in which each sign is, by a chance, one of those of its name.
 
-        What lies between two signs stays with the clip, half with each.
+        What lies between two signs stays with the clip.
         """
         parts: list[Part] = []
         begin = 0

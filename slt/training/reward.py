@@ -77,10 +77,9 @@ class RewardLoss(TranslationLoss):
     def __call__(self, model: Translator, batch: Batch) -> Tensor:
         """A model and a batch -> the loss, a scalar: the mean over clips."""
         assert self.model is not None
-        tokens, rewards = self._candidates(model, batch)
+        tokens, mask, rewards = self._candidates(model, batch)
         memory, present = model.encoder(batch.streams, batch.seen, batch.frames)
         each = torch.arange(len(batch), device=memory.device).repeat_interleave(self.candidates)
-        mask = tokens != self.model.translator.decoder.tokens.pad
         told = {key: tuple(x[each] for x in parts) for key, parts in model.context(batch).items()}
         logs = model.decoder(memory[each], present[each], tokens, **told).float().log_softmax(-1)  # (N, L, V)
         said = (logs.gather(2, tokens[..., None])[..., 0] * mask).sum(1).unflatten(0, (-1, self.candidates))
@@ -97,8 +96,8 @@ class RewardLoss(TranslationLoss):
         loss = loss * share(batch.frames.any(1).sum() * batch.counts)
         return loss + self.own_weight * super().__call__(model, batch) if self.own_weight else loss
 
-    def _candidates(self, model: Translator, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Tokens (N, L) of the candidates of all clips, padded, and their rewards (B, K)."""
+    def _candidates(self, model: Translator, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Tokens (N, L) of the candidates of all clips, which are theirs (N, L), and their rewards (B, K)."""
         assert self.model is not None
         training = model.training
         model.eval()
@@ -116,7 +115,9 @@ class RewardLoss(TranslationLoss):
         tokens = torch.full((len(rows), max(map(len, rows))), pad, dtype=torch.int64)
         for row, ids in enumerate(rows):
             tokens[row, : len(ids)] = torch.tensor(ids)
+        # By length: of some tokenizers the padding is the end token.
+        mask = torch.arange(tokens.shape[1]) < torch.tensor([*map(len, rows)])[:, None]
         references = [text for text in batch.texts for _ in range(self.candidates)]
         rewards = torch.from_numpy(self.reward(decode(self.model.tokenizer, rows), references))
         device = memory.device
-        return tokens.to(device), rewards.unflatten(0, (-1, self.candidates)).to(device)
+        return tokens.to(device), mask.to(device), rewards.unflatten(0, (-1, self.candidates)).to(device)

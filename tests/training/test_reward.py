@@ -43,7 +43,7 @@ def test_the_loss_is_the_expected_reward_and_the_distance(
     tokens = torch.randint(5, 60, (2 * len(batch), 4), generator=torch.Generator().manual_seed(0))
     tokens[1::2, 2:] = pad
     rewards = torch.rand(len(batch), 2, generator=torch.Generator().manual_seed(1))
-    monkeypatch.setattr(made, "_candidates", lambda *_: (tokens, rewards))
+    monkeypatch.setattr(made, "_candidates", lambda *_: (tokens, tokens != pad, rewards))
     with torch.no_grad():
         for weight in translator.decoder.parameters():
             weight.add_(0.05 * torch.randn_like(weight))
@@ -76,9 +76,9 @@ def test_the_better_of_two_sentences_becomes_likelier(model: Model, clips: Any, 
     assert set(first) == {"train/reward", "train/reward_best"}
     assert 0 <= first["train/reward"] <= first["train/reward_best"] <= 1
     loss.backward()
-    tokens, rewards = made._candidates(translator, batch)
+    tokens, mask, rewards = made._candidates(translator, batch)
     optimizer.step()
-    made._candidates = lambda *_: (tokens, rewards)  # type: ignore[method-assign]
+    made._candidates = lambda *_: (tokens, mask, rewards)  # type: ignore[method-assign]
     assert made(translator, batch) < loss
     assert not translator.training
 
