@@ -81,6 +81,7 @@ class Train(Loop):
     gloss_weight: float
     flat_start: int
     stream_weight: float = not_negative()
+    tell_glosses: bool
     backbone_lr: float | None
     decoder_lr: float | None
     val: str = choice(*SPLITS)

@@ -16,7 +16,7 @@ from slt.evaluation.metrics import bleu, chrf
 from slt.evaluation.prediction import Prediction
 from slt.evaluation.recognition import Language, recognise
 from slt.evaluation.settings import AS_WRITTEN, Conventions
-from slt.models.heads import agreed, sign_scores
+from slt.models.heads import agreed, sign_scores, told
 from slt.models.search import Search
 from slt.models.tokenizer import decode, languages
 from slt.models.trained import Model
@@ -87,8 +87,9 @@ def _translated(
         memory, present = translator.encoder(batch.streams, batch.seen, batch.frames, features)
         said = translator.context(batch)
         first = languages(model.tokenizer, batch.languages)
-        logits = translator.decoder(memory, present, batch.tokens, **said)
-        found = translator.decoder.generate(memory, present, search, first, **said)
+        read = told(translator.heads, memory)
+        logits = translator.decoder(read, present, batch.tokens, **said)
+        found = translator.decoder.generate(read, present, search, first, **said)
         signs = None
         if any(batch.glosses) and (scores := sign_scores(translator.heads, memory, present, features)):
             signs = recognise(agreed([*scores.values()]), present, model.glosses, **recognised)

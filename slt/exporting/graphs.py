@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from slt.exporting.recurrent import OPERATORS, Recurrent
 from slt.models.causal import CausalDecoder
 from slt.models.decoder import TextSeq2SeqDecoder, entered
+from slt.models.heads import JOINED, TOLD, told
 from slt.models.prompt import marks_before
 from slt.models.signature import GraphSpec, StreamSpec, TensorSpec
 from slt.models.translator import Translator
@@ -57,6 +58,8 @@ class Encoder(nn.Module):
         self.streams = tuple(streams)
         self.stride = translator.encoder.stride
         self.encoder = fast_forms(translator.encoder)
+        heads = translator.heads
+        self.heads = nn.ModuleDict({name: heads[name] for name in (JOINED, TOLD)} if TOLD in heads else {})
         # Not the decoder whole: TorchScript would write its weights too.
         entrance: tuple[nn.Module, nn.Module, Any] = translator.decoder.entrance
         self.norm, self.bridge, self.text_encoder = entrance
@@ -71,6 +74,7 @@ class Encoder(nn.Module):
         count = len(self.streams)
         seen = dict(zip(self.streams, inputs[count:-1], strict=True))
         memory, present = self.encoder(dict(zip(self.streams, inputs[:count], strict=True)), seen, inputs[-1])
+        memory = told(self.heads, memory)
         hidden = entered(self.norm, self.bridge, self.text_encoder, memory, present, self.prompt)
         return hidden, marks_before(self.prompt, present).clone()  # a graph's output must not be its input
 

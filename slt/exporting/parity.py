@@ -148,7 +148,7 @@ def compare_graphs(
     for batch, title in given:
         inputs = feeds(batch.streams, batch.seen, batch.frames)
         with torch.inference_mode():
-            out, present = trained.translator.encoder(batch.streams, batch.seen, batch.frames)
+            out, present = trained.translator.read(batch.streams, batch.seen, batch.frames)
             decoder: Any = trained.translator.decoder
             memory, there = decoder.encode(out, present).numpy(), decoder.marks(present).numpy()
             scripted = [tensor.numpy() for tensor in script(*(inputs[name] for name in names))]

@@ -72,10 +72,11 @@ class CheckpointTranslator(SentenceTranslator):
     def encode(self, clips: Sequence[Inputs]) -> tuple[Tensor, Tensor]:
         """Run the encoder on B clips -> (B, T', D) and the (B, T') bool mask."""
         streams, seen, frames = self.padded(clips)
-        made = [{name: torch.from_numpy(x).to(self.device) for name, x in each.items()} for each in (streams, seen)]
+        shown, marks = (
+            {name: torch.from_numpy(x).to(self.device) for name, x in each.items()} for each in (streams, seen)
+        )
         with self.compute.autocast():
-            memory, present = self.translator.encoder(*made, torch.from_numpy(frames).to(self.device))
-        return memory, present
+            return self.translator.read(shown, marks, torch.from_numpy(frames).to(self.device))
 
     def write(self, encoded: tuple[Tensor, Tensor], **options: Any) -> list[list[Hypothesis]]:
         wanted = self.asked(**options)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 JOINED = "gloss"  # the head that sees the encoder's output; its name in `Translator.heads`
+TOLD = "told"  # what makes of that head's classes something that the decoder reads
 
 
 class PartHead(nn.Module):
@@ -43,6 +44,32 @@ class PartHead(nn.Module):
         """(B, T', F) of the stream and (B, T') bool, True = of the clip -> scores (B, T', G)."""
         x, _ = self.temporal(self.enter(features.index_select(2, self.get_buffer("places"))), present)
         return self.leave(x)
+
+
+class Telling(nn.Linear):
+    """An embedding of the classes for whoever reads their probabilities: (..., G) -> (..., D).
+
+    Drawn as embeddings are, of standard deviation 1 like the encoder's output: drawn as linear maps are, a decoder
+    passes it over.
+    """
+
+    def __init__(self, num_classes: int, embed_dim: int) -> None:
+        super().__init__(num_classes, embed_dim, bias=False)
+
+    def reset_parameters(self) -> None:
+        nn.init.normal_(self.weight)
+
+
+def told(heads: nn.ModuleDict, memory: Tensor) -> Tensor:
+    """What the decoder reads of the encoder's (B, T', D): where it is told the signs, these are added.
+
+    Each position is given the classes that the head finds likely there, as self-conditioned CTC gives them to the
+    encoder's next layer (Nozaki and Komatsu 2021, equation 9); but the head learns nothing from who reads it. Else the
+    decoder must find signs that are alike, and that the head tells apart, in the encoder's output a second time.
+    """
+    if TOLD not in heads:
+        return memory
+    return memory + heads[TOLD](heads[JOINED](memory).detach().softmax(-1))
 
 
 def sign_scores(

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from slt.models.causal import CausalDecoder
 from slt.models.decoder import TextSeq2SeqDecoder
+from slt.models.heads import told
 from slt.models.multistream import MultiStreamEncoder
 from slt.models.search import Found, Search
 from slt.streams.batch import Batch
@@ -49,9 +50,19 @@ class Translator(nn.Module):
             return {}
         return {"context": decoder.context(batch.contexts or [""] * len(batch))}
 
+    def read(
+        self,
+        streams: Mapping[str, Tensor],
+        seen: Mapping[str, Tensor],
+        frames: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """What the encoder takes -> what the decoder reads of it, (B, T', D), and its (B, T') bool mask."""
+        memory, present = self.encoder(streams, seen, frames)
+        return told(self.heads, memory), present
+
     def forward(self, batch: Batch) -> Tensor:
         """A batch with tokens (B, L) -> logits (B, L, V), teacher-forced."""
-        memory, present = self.encoder(batch.streams, batch.seen, batch.frames)
+        memory, present = self.read(batch.streams, batch.seen, batch.frames)
         return self.decoder(memory, present, batch.tokens, **self.context(batch))
 
     def compile(self, *args: Any, **options: Any) -> None:
@@ -61,5 +72,5 @@ class Translator(nn.Module):
 
     def generate(self, batch: Batch, search: Search) -> list[list[Found]]:
         """A batch of B clips -> the sentences of each, best first."""
-        memory, present = self.encoder(batch.streams, batch.seen, batch.frames)
+        memory, present = self.read(batch.streams, batch.seen, batch.frames)
         return self.decoder.generate(memory, present, search, **self.context(batch))

@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from slt.corpora.clips import Clips
 from slt.models import Translator
+from slt.models.heads import JOINED, TOLD, Telling, told
 from slt.models.trained import Model
 from slt.streams.batch import Batch
 from slt.training.machine import Compute
@@ -57,7 +58,8 @@ class TranslationLoss:
     `flat_start` of them take the signs as evenly spread over the clip, as hidden-Markov recognisers are started.
     In these updates each stream's backbone may learn them by itself too, with `stream_weight`: or one that tells few
     signs apart, as the mouth does, is left unused by others that tell many. Labels are smoothed as by Szegedy et al.
-    2016 (section 7). Without `sentence_weight` the signs alone are learned.
+    2016 (section 7). Without `sentence_weight` the signs alone are learned. With `tell_glosses` the decoder reads the
+    signs that are recognised beside the encoder's output, see `slt.models.heads.told`.
     """
 
     measures: ClassVar[Sequence[str]] = ("bleu", "chrf", "gloss_wer")
@@ -71,9 +73,11 @@ class TranslationLoss:
         flat_start: int,
         stream_weight: float = 0.0,
         sentence_weight: float = 1.0,
+        tell_glosses: bool = False,
     ) -> None:
         self.label_smoothing, self.gloss_weight, self.flat_start = label_smoothing, gloss_weight, flat_start
         self.stream_weight, self.sentence_weight = stream_weight, sentence_weight
+        self.tell_glosses = tell_glosses
         self.place: dict[str, int] = {}
         self.step = 0
 
@@ -85,13 +89,14 @@ class TranslationLoss:
         return sorted({gloss for text in clips.columns["gloss"] for gloss in text.split()})
 
     def heads(self, translator: Translator, labels: Sequence[str]) -> dict[str, nn.Module]:
-        """`gloss` tells apart the glosses and the blank, `alone_NAME` by one stream's backbone."""
+        """`gloss` tells apart the glosses and the blank, `alone_NAME` by one stream's backbone; `told` tells them."""
         if not labels:
             return {}
         encoder, classes = translator.encoder, len(labels) + 1
         widths = {name: encoder.width(name) for name in encoder.streams if self.stream_weight}
         alone = {f"alone_{name}": nn.Linear(width, classes) for name, width in widths.items()}
-        return {"gloss": nn.Linear(translator.embed_dim, classes), **alone}
+        tell = {TOLD: Telling(classes, translator.embed_dim)} if self.tell_glosses and self.sentence_weight else {}
+        return {JOINED: nn.Linear(translator.embed_dim, classes), **tell, **alone}
 
     def begin(self, model: Model, clips: Clips) -> None:
         self.place = {gloss: i for i, gloss in enumerate(model.glosses, start=BLANK + 1)}
@@ -111,14 +116,14 @@ class TranslationLoss:
         memory, present = model.encoder(batch.streams, batch.seen, batch.frames, features)
         loss: Any = 0.0
         if self.sentence_weight:
-            logits = model.decoder(memory, present, batch.tokens, **model.context(batch))
+            logits = model.decoder(told(model.heads, memory), present, batch.tokens, **model.context(batch))
             loss = sentence_loss(logits, batch.tokens, batch.tokens_mask, label_smoothing=self.label_smoothing)
             loss = self.sentence_weight * loss * share(batch.tokens_mask.sum() * batch.counts)
         if self.gloss_weight and self.place:
             targets = [[self.place[gloss] for gloss in text.split()] for text in batch.glosses]
             flat = self.step < self.flat_start
             lengths = [model.encoder.length(frames) for frames in batch.lengths]
-            signs = gloss_loss(model.heads["gloss"](memory).float(), present, lengths, targets, flat=flat)
+            signs = gloss_loss(model.heads[JOINED](memory).float(), present, lengths, targets, flat=flat)
             items = present.sum() if flat else torch.full_like(present.sum(), len(targets))
             loss = loss + self.gloss_weight * signs * share(items * batch.counts)
             if flat and self.stream_weight:

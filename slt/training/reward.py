@@ -52,8 +52,11 @@ class RewardLoss(TranslationLoss):
         sentence_weight: float,
         label_smoothing: float,
         gloss_weight: float,
+        tell_glosses: bool = False,
     ) -> None:
-        super().__init__(label_smoothing=label_smoothing, gloss_weight=gloss_weight, flat_start=0)
+        super().__init__(
+            label_smoothing=label_smoothing, gloss_weight=gloss_weight, flat_start=0, tell_glosses=tell_glosses
+        )
         if candidates < 2:
             raise ValueError(
                 f"objective.candidates={candidates}: 2 or more expected, or there is nothing to choose from"
@@ -78,7 +81,7 @@ class RewardLoss(TranslationLoss):
         """A model and a batch -> the loss, a scalar: the mean over clips."""
         assert self.model is not None
         tokens, mask, rewards = self._candidates(model, batch)
-        memory, present = model.encoder(batch.streams, batch.seen, batch.frames)
+        memory, present = model.read(batch.streams, batch.seen, batch.frames)
         each = torch.arange(len(batch), device=memory.device).repeat_interleave(self.candidates)
         told = {key: tuple(x[each] for x in parts) for key, parts in model.context(batch).items()}
         logs = model.decoder(memory[each], present[each], tokens, **told).float().log_softmax(-1)  # (N, L, V)
@@ -88,7 +91,7 @@ class RewardLoss(TranslationLoss):
         self._last = {"reward": rewards.mean(), "reward_best": rewards.amax(1).mean()}
         if self.before is not None:
             with torch.no_grad():
-                old, there = self.before.encoder(batch.streams, batch.seen, batch.frames)
+                old, there = self.before.read(batch.streams, batch.seen, batch.frames)
                 wanted = self.before.decoder(old[each], there[each], tokens, **told).float().log_softmax(-1)
             apart = ((logs.exp() * (logs - wanted)).sum(-1) * mask).sum() / mask.sum()
             self._last["distance"] = apart.detach()
@@ -102,7 +105,7 @@ class RewardLoss(TranslationLoss):
         training = model.training
         model.eval()
         with torch.no_grad():
-            memory, present = model.encoder(batch.streams, batch.seen, batch.frames)
+            memory, present = model.read(batch.streams, batch.seen, batch.frames)
             options = Search(num_beams=self.candidates, length_penalty=1.0, max_tokens=self.model.search.max_tokens)
             first = languages(self.model.tokenizer, batch.languages)
             found = model.decoder.generate(memory, present, options, first, **model.context(batch))

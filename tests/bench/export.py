@@ -88,6 +88,7 @@ class Bridge(torch.nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.norm, self.bridge = torch.nn.LayerNorm(128), torch.nn.Linear(128, 128)
+        self.entrance = (self.norm, self.bridge, None)
 
     def encode(self, memory: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
         """(B, T, 128) -> (B, T, 128)."""
@@ -106,7 +107,7 @@ class Vision(torch.nn.Module):
             temporal=TransformerTemporal(embed_dim=128, depth=2, num_heads=4, mlp_ratio=4.0, dropout=0.0, downsample=1),
             tied={},
         )
-        self.decoder = Bridge()
+        self.decoder, self.heads = Bridge(), torch.nn.ModuleDict()
 
     def forward(self, x: torch.Tensor, seen: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
         """Encode (B, T, 3, 224, 224), (B, T) and (B, T) -> (B, T, 128) by the models' own code."""

@@ -39,6 +39,7 @@ from slt.models import (
     load_dinov2_backbone,
 )
 from slt.models.decoder import TextSeq2SeqDecoder, entered
+from slt.models.heads import Telling, told
 from slt.models.prompt import marks_before
 from slt.models.signature import StreamSpec
 from slt.models.tokenizer import train_tokenizer
@@ -128,12 +129,14 @@ class Model(torch.nn.Module):
             tied=tied,
         )
         self.decoder = Decoder()
+        self.heads = torch.nn.ModuleDict({"gloss": torch.nn.Linear(D, 4), "told": Telling(4, D)})
 
     def reference(self, streams: Any, seen: Any, frames: Tensor) -> tuple[Tensor, Tensor]:
         """What the graph must give, by the models' own code."""
         memory, present = self.encoder(streams, seen, frames)
         first: Tensor | None = self.decoder.read_first
-        return entered(*self.decoder.entrance, memory, present, first), marks_before(first, present)
+        read = told(self.heads, memory)
+        return entered(*self.decoder.entrance, read, present, first), marks_before(first, present)
 
 
 def build(kinds: Sequence[str], fusion: str, temporal: str, tied: dict[str, str] | None = None) -> Model:

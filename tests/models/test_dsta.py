@@ -287,7 +287,7 @@ def test_streams_of_another_rate_beside_it_are_refused():
 def test_the_exported_encoder_gives_the_model_s_numbers(tmp_path: Path):
     small = network(parts={"body": None}, layers=[[4, 4, 2, 3, 2]])
     decoder = SimpleNamespace(entrance=(nn.LayerNorm(8), nn.Linear(8, 5), None), bridge=nn.Linear(8, 5))
-    model: Any = SimpleNamespace(encoder=encoder(pose=small), decoder=decoder)
+    model: Any = SimpleNamespace(encoder=encoder(pose=small), decoder=decoder, heads=nn.ModuleDict())
     spec = StreamSpec(name="pose", kind="pose", dtype="float32", shape=(4, 3), folder="pose", points=None, size=None)
     graph = graphs.encoder_graph(model, [spec])
     graphs.to_torchscript(graph, tmp_path / "encoder.ts")

@@ -185,3 +185,18 @@ def test_a_clip_with_fewer_frames_than_signs_is_no_infinity() -> None:
     assert scores.grad is not None
     assert scores.grad.isfinite().all()
     assert not scores.grad[0].any()
+
+
+def test_the_decoder_is_told_the_signs_and_teaches_their_head_nothing(signs: Any, batch: Any) -> None:
+    model, glosses = signs[0].eval(), signs[1]
+    memory, present = model.encoder(batch.streams, batch.seen, batch.frames)
+    likely = model.heads["gloss"](memory).softmax(-1)
+    wanted = memory + torch.einsum("btg,dg->btd", likely, model.heads["told"].weight)
+    torch.testing.assert_close(model.read(batch.streams, batch.seen, batch.frames)[0], wanted)
+    logits = model.decoder(wanted, present, batch.tokens)
+    torch.testing.assert_close(model(batch), logits)
+    sentence_loss(model(batch), batch.tokens, batch.tokens_mask, label_smoothing=0.0).backward()
+    assert model.heads["gloss"].weight.grad is None
+    assert model.heads["told"].weight.grad.any()
+    untold = objective(model, glosses, label_smoothing=0.0, gloss_weight=1.0, flat_start=0)
+    assert "told" not in untold.heads(model, glosses)
