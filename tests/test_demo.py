@@ -223,7 +223,7 @@ MISTAKES = {
     "misspelt choice": (("segments=auot",), "segments=auot: expected one of whole, auto"),
     "misspelt key": (("sorce=a",), "did you mean source"),
     "misspelt segment key": (("segment.moveing=1",), "did you mean segment.moving"),
-    "segment that cannot be": (("segment.staying=3",), "segment.staying=3.0: expected a share"),
+    "segment that cannot be": (("segment.staying=3",), "segment.staying=3.0: expected a number in [0, 1]"),
     "more sentences than beams": (("search.nbest=9",), "search.nbest=9: expected 1 to 3"),
     "no queue": (("queue=0",), "queue=0: expected a number above 0"),
     "film and page": (("ui=web",), "leave source out with ui=web"),

@@ -129,7 +129,7 @@ def build_translator(
     assert isinstance(node, dict)
     del node["tokenizer"]
     if hf_config is not None:
-        node |= {"pretrained": None, "config": dict(hf_config)}
+        node |= {"pretrained": None, "config": dict(hf_config)} | ({"weights": None} if "weights" in node else {})
     decoder = instantiate(node, _convert_="all")(tokenizer=tokenizer)
     translator = Translator(encoder=encoder, decoder=decoder, heads={})
     translator.heads.update(instantiate(cfg.objective, _convert_="all").heads(translator, labels))

@@ -7,6 +7,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 
 from slt.config.commands import ExportSearch, Reading, Wandb
+from slt.inference.settings import Segmentation
 from slt.settings import choice, keys, not_negative, positive
 
 POINTS = ("body", "body_hands", "holistic", "wholebody")  # of a pose
@@ -77,18 +78,8 @@ class DemoSearch(ExportSearch):
     nbest: int | None = positive()
 
 
-@keys()
-class Segment:
-    raised: float
-    moving: float
-    staying: float
-    window: float
-    start_seconds: float
-    lowered_seconds: float
-    still_seconds: float
-    margin: float
-    min_seconds: float
-    max_seconds: float
+@keys(Segmentation)
+class Segment: ...
 
 
 @keys()

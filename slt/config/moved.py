@@ -24,6 +24,9 @@ MOVED = {
 LATER: dict[str, dict[str, Any]] = {
     "slt.data.Landmarks": {"normalise": "shoulders"},  # before there was a choice
     "slt.models.TextSeq2SeqDecoder": {"prompt": None},
+    "slt.training.mska.MskaLoss": {
+        "published": {"_target_": "slt.training.mska.Published", "weights": None, "classes": None}
+    },
 }
 
 TRANSLATION = "slt.training.objective.TranslationLoss"  # once the only objective, by these keys of its run

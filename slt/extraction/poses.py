@@ -17,8 +17,8 @@ from slt.extraction.source import Source
 from slt.extraction.video import end_room
 from slt.files import existing, needing
 from slt.streams.pose_format import as_shares, read_pose_format
-from slt.streams.skeleton import BODY, HAND, MEDIAPIPE
-from slt.streams.skeletons import BODY_NAMES, missing_points
+from slt.streams.skeleton import BODY, HAND, MEDIAPIPE, Skeleton
+from slt.streams.skeletons import missing_points, places_in, take_points
 
 POINTS = BODY + 2 * HAND
 
@@ -71,43 +71,59 @@ def _cut(points: NDArray[np.float32], source: Source, fps: float) -> NDArray[np.
 
 
 def write_pose_format(
-    path: Path | str, blocks: Iterable[NDArray[np.float32]], *, size: tuple[int, int], fps: float, frames: int
+    path: Path | str,
+    blocks: Iterable[NDArray[np.float32]],
+    *,
+    size: tuple[int, int],
+    fps: float,
+    frames: int,
+    skeleton: Skeleton = MEDIAPIPE,
 ) -> None:
-    """Write a .pose file (version 0.2, one person) that viewers take for MediaPipe Holistic's body and hands.
+    """Write a .pose file (version 0.2, one person) that viewers take for MediaPipe Holistic's.
 
-    Blocks are float32 (n, 75, 3), `frames` in all, in shares of the picture. The library's writer holds a clip whole.
+    Blocks are float32 (n, K, 3) of the `skeleton`, `frames` in all, in shares of the picture. Of one that holds
+    MediaPipe's body and hands all points are written, its face mesh too, of another those that stand for body and
+    hands. The library's writer holds a clip whole.
     """
-    scale = np.asarray(size, np.float32)
+    whole = {*MEDIAPIPE.points} <= {*skeleton.points}
+    shown = skeleton if whole else MEDIAPIPE
+    columns = np.arange(len(skeleton)) if whole else places_in(skeleton)
+    scale, points = np.asarray(size, np.float32), len(shown)
     with Path(path).open("wb") as file:
-        _header(size).write(file)
+        _header(size, shown).write(file)
         file.write(struct.pack("<fIH", fps, frames, 1))
         start, done = file.tell(), 0
         for block in blocks:
-            assert block.shape[1:] == (POINTS, 3), block.shape
+            assert block.shape[1:] == (len(skeleton), 3), block.shape
+            rows = take_points(block, columns, 0)
             # All places come first and all confidences after them.
-            file.seek(start + done * POINTS * 2 * 4)
-            file.write((block[..., :2] * scale).astype("<f4").tobytes())
-            file.seek(start + (frames * 2 + done) * POINTS * 4)
-            file.write(block[..., 2].astype("<f4").tobytes())
+            file.seek(start + done * points * 2 * 4)
+            file.write((rows[..., :2] * scale).astype("<f4").tobytes())
+            file.seek(start + (frames * 2 + done) * points * 4)
+            file.write(rows[..., 2].astype("<f4").tobytes())
             done += len(block)
         assert done == frames > 0, (done, frames)
 
 
-def _limbs(part: str) -> list[tuple[int, int]]:
-    first = MEDIAPIPE.parts[part][0]
-    groups = [bones for group, bones in MEDIAPIPE.edges.items() if group.startswith(f"{part}.")]
+def _limbs(part: str, skeleton: Skeleton) -> list[tuple[int, int]]:
+    first = skeleton.parts[part][0]
+    groups = [bones for group, bones in skeleton.edges.items() if group.startswith(f"{part}.")]
     return sorted((min(bone) - first, max(bone) - first) for bones in groups for bone in bones)
 
 
-def _header(size: tuple[int, int]) -> Any:
+def _header(size: tuple[int, int], skeleton: Skeleton) -> Any:
     """Return a header as MediaPipe Holistic's, which pose-format takes from a part that newer MediaPipe is without."""
     with needing(".pose files need pose-format", extra="media"):
         from pose_format.pose_header import PoseHeader, PoseHeaderComponent, PoseHeaderDimensions
     fingers = [(192, 0, 0), (192, 192, 0), (0, 192, 0), (0, 192, 192), (0, 0, 192)]
     colours = [(128, 128, 128), *(colour for colour in fingers for _ in range(4))]
-    components = [PoseHeaderComponent("POSE_LANDMARKS", list(BODY_NAMES), _limbs("body"), [(255, 0, 0)], "XYC")]
-    for part in ("left_hand", "right_hand"):
-        side = part.upper()
-        names = [MEDIAPIPE.points[place].removeprefix(f"{side}_") for place in MEDIAPIPE.parts[part]]
-        components.append(PoseHeaderComponent(f"{side}_LANDMARKS", names, _limbs(part), colours, "XYC"))
+    shades = {"body": [(255, 0, 0)], "face": [(128, 0, 0)]}
+    components = [
+        PoseHeaderComponent(
+            "POSE_LANDMARKS" if part == "body" else f"{part.upper()}_LANDMARKS",
+            [skeleton.points[place].removeprefix(f"{part.upper()}_") for place in places],
+            _limbs(part, skeleton), shades.get(part, colours), "XYC",
+        )
+        for part, places in skeleton.parts.items()
+    ]  # fmt: skip
     return PoseHeader(0.2, PoseHeaderDimensions(*size), components)

@@ -21,7 +21,6 @@ from slt.streams.normalise import shoulders_seen
 from slt.streams.packed import encode_jpeg, frame_path, parse_frame_name, write_packed_blocks
 from slt.streams.pose import FOLLOWED
 from slt.streams.skeleton import Skeleton, find_skeleton
-from slt.streams.skeletons import places_in, take_points
 
 # `points` -> the skeleton of the pose stream, as its files state it.
 SKELETONS = {
@@ -238,9 +237,8 @@ class OpenClip:
         if writer.pose_format:
             path = ready / POSE_FORMAT / f"{self.video_id}.pose"
             path.parent.mkdir()
-            places = places_in(writer.skeleton)
-            blocks = (take_points(rows.reshape(len(rows), -1, 3), places, 0) for rows in self._rows())
-            write_pose_format(path, blocks, size=self.size, fps=self.fps, frames=self.frames)
+            blocks = (rows.reshape(len(rows), -1, 3) for rows in self._rows())
+            write_pose_format(path, blocks, size=self.size, fps=self.fps, frames=self.frames, skeleton=writer.skeleton)
 
     def _rows(self) -> Iterator[NDArray[np.float32]]:
         width = 3 * len(self.writer.skeleton)

@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from slt.inference.segments import Segment
 from slt.inference.session import Reading, Session
 from slt.inference.sources import FilmSource
 from slt.inference.subtitles import Caption, clock, write_subtitles
+from slt.streams.skeleton import MEDIAPIPE
 
 # A caller hears of progress so many times a second of film.
 UPDATES = 4
@@ -96,21 +97,24 @@ def translate_film(
 
 
 class Track:
-    """What was found in each frame of a film, in a file of its own: an hour at 30 frames/s is 107 MB."""
+    """What was found in each frame of a film, in a file of its own.
 
-    RECORD = np.dtype([("points", "f4", (75, 3)), ("boxes", "f4", (len(STREAMS), 3)), ("marks", "u1", len(MARKED))])
+    An hour at 30 frames/s is 102 MB of body and hands, and 708 MB with the face mesh.
+    """
 
     def __init__(self, file: IO[bytes], fps: float) -> None:
         self.fps = fps
         self.frames = 0  # so far, T
         self.size = (0, 0)  # width and height of the pictures, which `read_frames` gives in one size
+        self.skeleton = MEDIAPIPE  # of the points, as the extractor has it
         self._file = file
 
     def add(self, frame: Regions) -> None:
         """Note a frame."""
         found = Found.of(frame)
+        self.skeleton = found.skeleton
         boxes = np.stack([found.boxes[name] for name in STREAMS])
-        self._file.write(np.array((found.points, boxes, [*found.marks.values()]), self.RECORD).tobytes())
+        self._file.write(np.array((found.points, boxes, [*found.marks.values()]), self._record).tobytes())
         self.size = frame.size
         self.frames += 1
 
@@ -121,7 +125,10 @@ class Track:
     def found(self) -> Iterator[Found]:
         """Give what was found in each frame, for drawing."""
         for points, boxes, marks in self._records():
-            yield Found(points, dict(zip(STREAMS, boxes, strict=True)), dict(zip(MARKED, marks.tolist(), strict=True)))
+            yield Found(
+                points, dict(zip(STREAMS, boxes, strict=True)), dict(zip(MARKED, marks.tolist(), strict=True)),
+                self.skeleton,
+            )  # fmt: skip
 
     def seen(self) -> dict[str, NDArray[np.uint8]]:
         """Return stream -> marks (T,)."""
@@ -130,7 +137,12 @@ class Track:
 
     def _records(self) -> NDArray[np.void]:
         self._file.flush()
-        return np.memmap(self._file, self.RECORD, "r")
+        return np.memmap(self._file, self._record, "r")
+
+    @property
+    def _record(self) -> np.dtype[Any]:
+        points = (len(self.skeleton), 3)
+        return np.dtype([("points", "f4", points), ("boxes", "f4", (len(STREAMS), 3)), ("marks", "u1", len(MARKED))])
 
 
 def _draw(

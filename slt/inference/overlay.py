@@ -23,7 +23,7 @@ from slt.extraction.regions import STREAMS, Regions
 from slt.inference.subtitles import Caption
 from slt.streams.normalise import shoulders_seen
 from slt.streams.pose import DETECTED, FOLLOWED
-from slt.streams.skeleton import BODY, MEDIAPIPE
+from slt.streams.skeleton import MEDIAPIPE, Skeleton, find_skeleton
 
 Picture = NDArray[np.uint8]
 Colour = tuple[int, int, int]
@@ -56,15 +56,17 @@ DRAWN = 0.3
 class Found:
     """What the extraction found in a frame."""
 
-    points: NDArray[np.floating]  # (75, 3): x, y in [0, 1] of the picture, confidence
+    points: NDArray[np.floating]  # (K, 3) of the pose stream: x, y in [0, 1] of the picture, confidence
     # Stream -> centre x, centre y, side in pixels of the picture; NaN where not seen.
     boxes: Mapping[str, NDArray[np.floating]]
     marks: Mapping[str, int]  # of `MARKED`: 0 not seen, `DETECTED` or `FOLLOWED`
+    skeleton: Skeleton = MEDIAPIPE  # of the points
 
     @classmethod
     def of(cls, frame: Regions) -> Found:
         seen = int(shoulders_seen(frame.points[None])[0])
-        return cls(frame.points, frame.boxes, {name: frame.marks[name] for name in STREAMS} | {"pose": seen})
+        skeleton = find_skeleton(frame.skeleton) if frame.skeleton else MEDIAPIPE
+        return cls(frame.pose, frame.boxes, {name: frame.marks[name] for name in STREAMS} | {"pose": seen}, skeleton)
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ class Overlay:
         way = cv2.INTER_AREA if self.width < picture.shape[1] else cv2.INTER_CUBIC
         same = picture.shape[:2] == shown.shape[:2]
         shown[:] = picture if same else cv2.resize(picture, (self.width, self.height), interpolation=way)
-        self._draw_pose(shown, found.points)
+        self._draw_pose(shown, found.points, found.skeleton)
         scale = (self.width / picture.shape[1], self.height / picture.shape[0])
         for name, box in found.boxes.items():
             if found.marks.get(name, 0) and np.isfinite(box).all():
@@ -147,15 +149,18 @@ class Overlay:
 
     # ------------------------------------------------------------ over the picture
 
-    def _draw_pose(self, shown: Picture, points: NDArray[np.floating]) -> None:
-        """Draw trunk, arms and fingers."""
+    def _draw_pose(self, shown: Picture, points: NDArray[np.floating], skeleton: Skeleton) -> None:
+        """Draw trunk, arms and fingers, and of a skeleton with a face its lips, eyes, brows, nose and contour."""
         places = np.nan_to_num(points[:, :2] * (self.width, self.height))
-        there = points[:, 2] > np.where(np.arange(len(points)) < BODY, DRAWN, 0)
+        least = np.zeros(len(points))
+        least[list(skeleton.parts["body"])] = DRAWN
+        there = points[:, 2] > least
         strokes = []
-        for part in parts(MEDIAPIPE):
-            colour = COLOURS["pose" if part.side == "body" else f"{part.side}_hand"]
-            # Fingers thinner than arms, or they hide the hand.
-            thick = max(1, self.line - 1) if part.name == "hand" else self.line
+        for part in parts(skeleton):
+            owner = "face" if part.name == "face" else "pose" if part.side == "body" else f"{part.side}_hand"
+            colour = COLOURS[owner]
+            # Fingers and lips thinner than arms, or they hide the hand and the mouth.
+            thick = max(1, self.line - 1) if part.name in ("hand", "face") else self.line
             if part.name != "head":
                 bones = (bone for bone in part.bones if there[list(bone)].all())
                 strokes += [(places[a], places[b], colour, thick) for a, b in bones]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from slt.extraction.geometry import HIPS, SHOULDERS, WRISTS
 from slt.extraction.regions import Regions
+from slt.inference.settings import Segmentation
 from slt.models.signature import StreamSpec
 from slt.streams.crops import resize_crops
 
@@ -30,40 +31,6 @@ SEEN = 0.5
 UNIT_SECONDS = 1.0
 # From one look to the next a hand's way is known for at most so long; machines that see less often are too slow anyway.
 LONGEST_STEP = 1.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Segmentation:
-    """How continuous signing is cut into sentences: `segment` of `conf/demo.yaml`, in shoulder widths and seconds."""
-
-    raised: float
-    moving: float
-    staying: float
-    window: float
-    start_seconds: float
-    lowered_seconds: float
-    still_seconds: float
-    margin: float
-    min_seconds: float
-    max_seconds: float
-
-    def __post_init__(self) -> None:
-        for each in fields(self):
-            value = getattr(self, each.name)
-            if not 0 <= value < math.inf or (each.name in ("moving", "window", "max_seconds") and value == 0):
-                raise ValueError(f"segment.{each.name}={value}: expected a number above 0")
-        if self.staying > 1:
-            raise ValueError(f"segment.staying={self.staying}: expected a share of at most 1")
-        if self.margin > min(self.lowered_seconds, self.still_seconds):
-            raise ValueError(
-                f"segment.margin={self.margin} is above lowered_seconds={self.lowered_seconds} or still_seconds="
-                f"{self.still_seconds}: a segment cannot end after it is known to have ended"
-            )
-        if self.max_seconds < 2 * (self.min_seconds + self.start_seconds):
-            raise ValueError(
-                f"segment.max_seconds={self.max_seconds}: expected at least twice min_seconds and start_seconds "
-                f"together, {2 * (self.min_seconds + self.start_seconds):g}"
-            )
 
 
 @dataclass(frozen=True)

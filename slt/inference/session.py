@@ -13,7 +13,8 @@ from slt.extraction.video import Picture
 from slt.inference.inputs import inputs_from_regions
 from slt.inference.latency import Latency
 from slt.inference.onnx import SentenceTranslator
-from slt.inference.segments import Segment, Segmentation, Segmenter, keep_model_crops
+from slt.inference.segments import Segment, Segmenter, keep_model_crops
+from slt.inference.settings import Segmentation
 from slt.inference.sources import Source
 from slt.inference.subtitles import Caption
 

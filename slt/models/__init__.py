@@ -12,7 +12,7 @@ _MODULES = {
         "TimmBackbone", "ViTLight", "ViTSmallPatch16", "load_dinov2_backbone", "replace_with_dinov2",
     ),
     "causal": ("CausalDecoder",),
-    "decoder": ("AdaptedSeq2SeqDecoder", "TextSeq2SeqDecoder"),
+    "decoder": ("AdaptedSeq2SeqDecoder", "MT5Decoder", "TextSeq2SeqDecoder"),
     "fusion": ("FuseConcatLinear", "FuseCrossAttention", "FuseGated", "FuseMean", "FuseSingle"),
     "multistream": ("MultiStreamEncoder",),
     "projector": ("LinearGelu", "LinearProjector", "StreamProjector"),

@@ -21,6 +21,7 @@ from transformers import (
 from transformers.modeling_outputs import BaseModelOutput
 
 from slt.models.adapters import add_lora
+from slt.models.backbones.weights import load_published
 from slt.models.caches import ATTENTION, CACHE, CachedStep, as_cache, causal_mask, presence_mask, tensors_of, widened
 from slt.models.hugging_face import build, drop_encoder
 from slt.models.prompt import before, marks_before, prompt_ids
@@ -224,6 +225,21 @@ class AdaptedSeq2SeqDecoder(TextSeq2SeqDecoder):
         """None: the faster forms read the weights of plain products, without what is added to them."""
 
 
+class MT5Decoder(TextSeq2SeqDecoder):
+    """A `TextSeq2SeqDecoder` that may begin as the language model of Uni-Sign (Li et al., ICLR 2025), an mT5.
+
+    Args:
+        weights: None, or a local file of the authors', whose mT5's weights are taken in place of those of `pretrained`,
+            which says the size.
+        options: as of `TextSeq2SeqDecoder`.
+    """
+
+    def __init__(self, *, weights: str | None, **options: Any) -> None:
+        super().__init__(**options)
+        if weights is not None:
+            load_published(self.model, weights, of_unisign, WANTED)
+
+
 def entered(
     norm: nn.Module, bridge: nn.Module, encoder: Any, memory: Tensor, present: Tensor, prompt: Tensor | None = None
 ) -> Tensor:
@@ -233,6 +249,16 @@ def entered(
         return x
     mask = presence_mask(marks_before(prompt, present))
     return encoder(inputs_embeds=x, attention_mask=mask).last_hidden_state
+
+
+WANTED = (
+    "a checkpoint of Uni-Sign ({'model': weights}) whose mT5 is of the size of decoder.pretrained (google/mt5-base)"
+)
+
+
+def of_unisign(published: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of the language model in a file of Uni-Sign's, by transformers' names."""
+    return {key.removeprefix("mt5_model."): x for key, x in published.items() if key.startswith("mt5_model.")}
 
 
 def _check_model(settings: PretrainedConfig, max_tokens: int) -> None:

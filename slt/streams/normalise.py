@@ -108,13 +108,26 @@ def fit_unit_box(pose: Array, size: tuple[int, int], skeleton: Skeleton) -> Arra
     return _kept(out, there)
 
 
+def share_of_picture(pose: Array, size: tuple[int, int], skeleton: Skeleton) -> Array:
+    """`picture`, as MSKA does (Guan et al., Pattern Recognition 2025): -1 to 1 over the picture, y upwards.
+
+    Neither where the signer stands nor how wide the picture is is taken out. There a point that was not found stays
+    where the estimator put it; here it is zero.
+    """
+    out = np.array(pose, np.float32)
+    out[..., 0] = 2 * pose[..., 0] - 1
+    out[..., 1] = 1 - 2 * pose[..., 1]
+    return _kept(out, (pose[..., 2] > 0) & shoulders_seen(pose, skeleton)[:, None])
+
+
 NORMALISATIONS: dict[str, Callable[[Array, tuple[int, int], Skeleton], Array]] = {
     "shoulders": centre_on_shoulders,
     "parts": box_each_part,
     "sign_space": sign_space,
     "unit": fit_unit_box,
+    "picture": share_of_picture,
 }
-WHOLE = {"shoulders", "unit"}  # of one origin for all points
+WHOLE = {"shoulders", "unit", "picture"}  # of one origin for all points
 
 
 def moved_together(name: str, skeleton: Skeleton) -> NDArray[np.bool_]:

@@ -31,7 +31,7 @@ class Landmarks:
         folder: of the corpus: `pose`.
         points: the name of a skeleton or subset, that of its file in a folder `skeleton` (body, upper_body, ...), or
             what such a file holds.
-        normalise: shoulders, parts, sign_space or unit, see `slt.streams.normalise`.
+        normalise: shoulders, parts, sign_space, unit or picture, see `slt.streams.normalise`.
         jitter: greatest random zoom (share), turn (radians) and shift (in the normalised pose's unit: shoulder widths);
             0 = none.
         noise: standard deviation of the noise on each point, in that unit; 0 = none.

@@ -15,6 +15,8 @@ from slt.extraction.poses import read_keypoints, write_pose_format
 from slt.extraction.source import Source
 from slt.extraction.sources import Footage, find_sources
 from slt.streams.normalise import shoulders_seen
+from slt.streams.pose_format import read_pose_clip
+from slt.streams.skeleton import MEDIAPIPE, find_skeleton
 from slt.streams.skeletons import BODY_NAMES
 
 h5py = pytest.importorskip("h5py", reason='h5py is absent: pip install "slt[media]"')
@@ -169,6 +171,28 @@ def test_the_library_and_its_viewer_take_what_was_written(tmp_path):
     assert len(pictures) == 6
     assert pictures[0].shape == (360, 640, 3)
     assert (pictures[0] != 255).mean() > 0.01
+
+
+def test_a_pose_with_the_face_mesh_is_written_whole_and_one_of_coco_as_body_and_hands(tmp_path):
+    from pose_format.utils.generic import detect_known_pose_format
+
+    face = find_skeleton("mediapipe_543")
+    given = np.random.default_rng(2).uniform(0.2, 0.8, (4, len(face), 3)).astype(np.float32)
+    write_pose_format(tmp_path / "a.pose", [given], size=(640, 360), fps=10, frames=4, skeleton=face)
+    pose = pose_format.Pose.read((tmp_path / "a.pose").read_bytes())
+    assert detect_known_pose_format(pose) == "holistic"
+    assert {part.name: len(part.points) for part in pose.header.components} == {
+        "POSE_LANDMARKS": 33, "FACE_LANDMARKS": 468, "LEFT_HAND_LANDMARKS": 21, "RIGHT_HAND_LANDMARKS": 21,
+    }  # fmt: skip
+    assert (61, 146) in [tuple(bone) for bone in pose.header.components[1].limbs]  # of the lips
+    assert read_pose_clip(tmp_path / "a.pose", face).points[:, face.places] == pytest.approx(given, abs=1e-6)
+    coco = find_skeleton("coco_wholebody_133")
+    given = np.random.default_rng(3).uniform(0.2, 0.8, (2, len(coco), 3)).astype(np.float32)
+    write_pose_format(tmp_path / "b.pose", [given], size=(640, 360), fps=10, frames=2, skeleton=coco)
+    clip = read_pose_clip(tmp_path / "b.pose", MEDIAPIPE)
+    left = [MEDIAPIPE.points.index("LEFT_ELBOW"), *MEDIAPIPE.parts["left_hand"]]
+    theirs = [coco.points.index("LEFT_ELBOW"), *coco.parts["left_hand"]]
+    assert clip.points[:, left] == pytest.approx(given[:, theirs], abs=1e-6)
 
 
 def test_a_pose_written_in_blocks_is_the_same_file(tmp_path):

@@ -10,8 +10,8 @@ from bench.signing_stub import SigningLandmarker
 from slt.extraction.regions import Extractor
 from slt.inference.live import Live
 from slt.inference.onnx import Hypothesis
-from slt.inference.segments import Segmentation
 from slt.inference.session import Reading
+from slt.inference.settings import Segmentation
 from slt.models.signature import StreamSpec
 
 KEYS: dict[str, Any] = {

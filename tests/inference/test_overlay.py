@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from bench.signing_stub import signer
 
+from slt.extraction.regions import Regions
+from slt.inference.films import Track
 from slt.inference.onnx import Hypothesis
 from slt.inference.overlay import (
     COLOURS,
@@ -21,6 +23,7 @@ from slt.inference.overlay import (
     sentence_at,
 )
 from slt.inference.subtitles import Caption
+from slt.streams.skeleton import find_skeleton
 
 STREAMS = ("face", "left_hand", "right_hand", "pose")
 SIZES = [(426, 240), (1280, 720), (240, 426), (64, 48), (1920, 1080), (33, 77)]
@@ -46,6 +49,47 @@ def drawn(size, text, marks=(1, 1, 1, 1), names=STREAMS):
 
 def text(sentence="", partial=False, right=(), panel=()):
     return Text(sentence, partial, right, panel)
+
+
+def face() -> np.ndarray:
+    """The 543 points of a signer whose face's mesh lies on a circle."""
+    skeleton, points = find_skeleton("mediapipe_543"), np.zeros((543, 3))
+    angle = np.linspace(0, 2 * np.pi, 468)
+    points[list(skeleton.parts["face"])] = np.stack(
+        [0.5 + 0.08 * np.sin(angle), 0.3 + 0.1 * np.cos(angle), angle + 1], 1
+    )
+    body = [n for part in ("body", "left_hand", "right_hand") for n in skeleton.parts[part]]
+    points[body] = signer(0.1, raised=True, moving=True)
+    return points
+
+
+def test_a_face_is_drawn_where_the_skeleton_has_one_and_hands_stay_where_they_were():
+    overlay, picture = Overlay((640, 480), STREAMS), np.full((480, 640, 3), 90, np.uint8)
+    marks = dict.fromkeys(STREAMS, 1)
+    bare = overlay.draw(picture, Found(signer(0.1, raised=True, moving=True), {}, marks), text())
+    drawn = overlay.draw(picture, Found(face(), {}, marks, find_skeleton("mediapipe_543")), text())
+    assert not has(bare[: overlay.height], COLOURS["face"])
+    assert has(drawn[: overlay.height], COLOURS["face"])
+    changed = np.argwhere((bare != drawn).any(-1))
+    assert (changed.min(0) >= (90, 255)).all()
+    assert (changed.max(0) <= (200, 385)).all()
+
+
+@pytest.mark.parametrize("name", ["", "mediapipe_543"])
+def test_what_was_found_in_a_film_comes_back_with_the_points_of_its_skeleton(tmp_path, name):
+    points = face() if name else signer(0.1, raised=True, moving=True)
+    box = {stream: np.array([1.0, 2, 3]) for stream in STREAMS[:3]}
+    frame = Regions(0.0, signer(0.1, raised=True, moving=True), {}, dict.fromkeys(STREAMS[:3], 1), box, (64, 48),
+                    whole=points if name else None, skeleton=name)  # fmt: skip
+    with (tmp_path / "track").open("w+b") as file:
+        track = Track(file, 25.0)
+        for _ in range(2):
+            track.add(frame)
+        one, other = track.found()
+    assert np.allclose(one.points, points)
+    assert np.array_equal(one.points, other.points)
+    assert len(one.skeleton) == len(points)
+    assert (one.boxes["face"].tolist(), one.marks["pose"]) == ([1, 2, 3], 1)
 
 
 def has(picture, colour):

@@ -150,9 +150,9 @@ def test_a_segment_is_the_same_at_another_rate():
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"raised": -1}, "segment.raised=-1: expected a number above 0"),
+        ({"raised": -1}, "segment.raised=-1: expected a number of at least 0"),
         ({"window": 0}, "segment.window=0: expected a number above 0"),
-        ({"staying": 1.5}, "segment.staying=1.5: expected a share of at most 1"),
+        ({"staying": 1.5}, "segment.staying=1.5: expected a number in .0, 1."),
         ({"margin": 0.5}, "segment.margin=0.5 is above lowered_seconds=0.4"),
         ({"max_seconds": 1}, "segment.max_seconds=1: expected at least twice"),
     ],

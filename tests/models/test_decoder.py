@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from slt.models import TextSeq2SeqDecoder
+from slt.models import MT5Decoder, TextSeq2SeqDecoder
 from slt.models.search import Found, Search
 from slt.models.tokenizer import decode, encode, load_tokenizer, train_tokenizer
 
@@ -374,3 +374,23 @@ def test_a_hub_name_that_cannot_be_had_is_named():
     tokenizer = train_tokenizer(SENTENCES, kind="byte", vocab_size=260)
     with pytest.raises(FileNotFoundError, match=r"decoder\.pretrained=no/such-model"):
         scratch(tokenizer, pretrained="no/such-model")
+
+
+def test_unisign_s_language_model_loads_by_name_and_only_of_the_like_size(words, tmp_path):
+    options = {"tie_word_embeddings": False, "feed_forward_proj": "gated-gelu"}
+    theirs = scratch(words, "mt5", True, config=T5 | options)
+    file = {f"mt5_model.{name}": x for name, x in theirs.model.state_dict().items()}
+    assert {"mt5_model.lm_head.weight", "mt5_model.encoder.block.0.layer.1.DenseReluDense.wi_0.weight"} < {*file}
+    torch.save({"model": file | {"pose_proj.bias": torch.ones(3)}}, tmp_path / "stage3.pth")
+
+    def begun(**changed: int) -> MT5Decoder:
+        return MT5Decoder(
+            embed_dim=6, tokenizer=words, architecture="mt5", pretrained=None, config=T5 | options | changed,
+            text_encoder=True, prompt=None, language=None, max_tokens=40, weights=str(tmp_path / "stage3.pth"),
+        ).eval()  # fmt: skip
+
+    ours = begun()
+    ours.bridge, ours.norm = theirs.bridge, theirs.norm
+    assert torch.equal(ours(*inputs(words)), theirs(*inputs(words)))
+    with pytest.raises(ValueError, match=r"whose mT5 is of the size of decoder\.pretrained.*size mismatch"):
+        begun(d_ff=8)

@@ -16,7 +16,13 @@ FRAMES = 4
 WIDE = (640, 360)
 every_form = pytest.mark.parametrize(
     ("form", "points"),
-    [("shoulders", "body_hands"), ("parts", "unisign"), ("sign_space", "youtube_asl_t5"), ("unit", "lips")],
+    [
+        ("shoulders", "body_hands"),
+        ("parts", "unisign"),
+        ("sign_space", "youtube_asl_t5"),
+        ("unit", "lips"),
+        ("picture", "mska"),
+    ],
 )
 
 
@@ -84,6 +90,17 @@ def test_a_whole_clip_fits_a_unit_box_without_being_squeezed() -> None:
     assert apart == pytest.approx(wanted, 1e-4)
 
 
+def test_picture_is_mskas() -> None:
+    """Its loader takes pixels from the lower left corner, as shares of the picture, and both axes from -1 to 1."""
+    pose = poses("mska")
+    pixels = pose[..., :2].astype(float) * WIDE
+    came = NORMALISATIONS["picture"](pose, WIDE, find_skeleton("mska"))
+    for t in range(FRAMES):
+        for k in range(79):
+            x, y = pixels[t, k, 0] / WIDE[0], (WIDE[1] - pixels[t, k, 1]) / WIDE[1]
+            assert came[t, k] == pytest.approx([(x - 0.5) / 0.5, (y - 0.5) / 0.5, pose[t, k, 2]], abs=1e-6)
+
+
 @every_form
 def test_a_signer_in_a_mirror_has_the_other_sign_of_x(form: str, points: str) -> None:
     skeleton, pose = find_skeleton(points), poses(points)
@@ -117,7 +134,7 @@ def test_a_shift_moves_what_has_the_origin_of_the_pose(form: str, points: str) -
     moved = jittered.augment(still, np.random.default_rng(3))[..., :2]
     hand = [k for part in ("left_hand", "right_hand") for k in jittered.skeleton.parts[part]]
     assert moved[:, list(jittered.skeleton.centre)].all()
-    assert bool(moved[:, hand].any()) == (form in ("shoulders", "unit"))
+    assert bool(moved[:, hand].any()) == (form in ("shoulders", "unit", "picture"))
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,8 @@ class Downsample(nn.Module):
 
     def forward(self, x: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T, D) and (B, T) bool frames -> (B, T', D) and (B, T') bool."""
-        x = self.conv((x * frames[..., None]).transpose(1, 2)).transpose(1, 2)
+        # Contiguous, or torch.export must know whether one position is left to add or reshape it.
+        x = self.conv((x * frames[..., None]).transpose(1, 2)).transpose(1, 2).contiguous()
         # By index and not by slice, whose length torch.export cannot prove to be the convolution's.
         return x, frames.index_select(1, torch.arange(x.shape[1], device=x.device) * self.stride)
 
