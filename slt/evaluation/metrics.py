@@ -136,39 +136,64 @@ def sentence_chrf(hypothesis: str, reference: str) -> float:
     return float(CHRF().sentence_score(hypothesis, [reference]).score)
 
 
-def compare(
-    systems: Mapping[str, Sequence[Sequence[str]]],
-    references: Sequence[str],
-    *,
-    baseline: str,
-    conventions: Conventions = AS_WRITTEN,
-    metric: str = "bleu",
-    **draws: Any,
-) -> dict[str, Difference]:
-    """Paired bootstrap (Koehn 2004, section 4) of a score of `score`: each system less the baseline, on one draw.
+class Paired:
+    """Scores of several systems on the same sentences and the same resamples of them, for any two to be compared.
 
-    `systems` is name -> hypotheses (N) of each of its runs; a score is the mean over these, in each resample too. The
-    interval and p are of the sentences (and signers); what another seed would change they do not say. p is
-    sacreBLEU's, but that of two equal systems is 1: the share of resamples whose difference lies farther above their
-    mean than the one found.
+    `systems` is name -> hypotheses (N) of each of its runs; a score of `score` is the mean over these, in each resample
+    too. What another seed of a run would change these tests do not say.
     """
-    for hypotheses in (hypotheses for runs in systems.values() for hypotheses in runs):
-        _check(hypotheses, references)
-    drawn = Resamples(len(references), **draws)
-    scores = {
-        name: np.mean(
-            [drawn.values(_counted(list(each), list(references), conventions)[metric]()) for each in runs], axis=0
-        )
-        for name, runs in systems.items()
-    }
-    found = {}
-    for name in systems:
-        if name != baseline:
-            real, *resampled = (scores[name] - scores[baseline]).tolist()
-            sizes = np.abs(resampled)
-            farther = sizes - sizes.mean() >= abs(real)
-            found[name] = Difference(real, *_interval(resampled), float(farther.sum() + 1) / (len(resampled) + 1))
-    return found
+
+    def __init__(
+        self,
+        systems: Mapping[str, Sequence[Sequence[str]]],
+        references: Sequence[str],
+        *,
+        conventions: Conventions = AS_WRITTEN,
+        metric: str = "bleu",
+        **draws: Any,
+    ) -> None:
+        for hypotheses in (hypotheses for runs in systems.values() for hypotheses in runs):
+            _check(hypotheses, references)
+        drawn = Resamples(len(references), **draws)
+        self.scores: dict[str, Counts] = {
+            name: np.mean(
+                [drawn.values(_counted(list(each), list(references), conventions)[metric]()) for each in runs], axis=0
+            )
+            for name, runs in systems.items()
+        }
+
+    def difference(self, name: str, baseline: str) -> Difference:
+        """Paired bootstrap (Koehn 2004, section 4): a system less another.
+
+        The interval and p are of the sentences (and signers). p is sacreBLEU's, but that of two equal systems is 1:
+        the share of resamples whose difference lies farther above their mean than the one found.
+        """
+        real, *resampled = (self.scores[name] - self.scores[baseline]).tolist()
+        sizes = np.abs(resampled)
+        farther = sizes - sizes.mean() >= abs(real)
+        return Difference(real, *_interval(resampled), float(farther.sum() + 1) / (len(resampled) + 1))
+
+    def places(self, level: float) -> dict[str, int]:
+        """Each system's place: one more than there are better ones that the test tells from it, p below `level`.
+
+        Each pair is tested by itself, as for the rank ranges in WMT's findings (Kocmi et al. 2023): several may hold one
+        place, and the first is held by all that no other system is told to be better than.
+        """
+        return {
+            name: 1 + sum(
+                self.scores[other][0] > self.scores[name][0] and self.difference(other, name).p < level
+                for other in self.scores
+            )
+            for name in self.scores
+        }  # fmt: skip
+
+
+def compare(
+    systems: Mapping[str, Sequence[Sequence[str]]], references: Sequence[str], *, baseline: str, **how: Any
+) -> dict[str, Difference]:
+    """Each system's difference to the baseline, all on one draw; `how` is what `Paired` takes."""
+    paired = Paired(systems, references, **how)
+    return {name: paired.difference(name, baseline) for name in systems if name != baseline}
 
 
 def _interval(values: list[float]) -> tuple[float, float]:
