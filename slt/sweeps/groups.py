@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from slt.evaluation.metrics import Difference, Paired
+from slt.evaluation.metrics import paired
+from slt.evaluation.resampling import Difference
 from slt.evaluation.settings import Conventions
 from slt.sweeps.runs import Run
 
@@ -139,7 +140,7 @@ def compare_groups(groups: Sequence[Group]) -> None:
         return
     texts, best = [text for _, text in reference], next(iter(systems))
     draws: dict[str, Any] = {"bootstrap": BOOTSTRAP, "seed": SEED, "signers": signers}
-    paired = Paired(systems, texts, conventions=conventions[0], **draws)
-    for name, place in paired.places(LEVEL).items():
+    tested = paired(systems, texts, conventions=conventions[0], **draws)
+    for name, place in tested.places(LEVEL).items():
         groups[int(name)].place = place
-        groups[int(name)].difference = None if name == best else paired.difference(name, best)
+        groups[int(name)].difference = None if name == best else tested.difference(name, best)

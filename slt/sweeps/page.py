@@ -82,8 +82,8 @@ def write_sweep(folder: Path) -> Sweep:
     environment.filters["score"] = lambda value: "–" if value is None else f"{value:.2f}"
     environment.filters["signed"] = lambda value: f"{value:+.2f}"
     page = environment.get_template("sweep.html").render(
-        title=f"Sweep over {', '.join(sweep.keys) or 'seeds'}", facts=_facts(sweep), sweep=sweep, bootstrap=BOOTSTRAP, level=LEVEL,
-        rows=[_row(run, sweep) for run in sweep.runs], states=STATES, charts=_draw(sweep),
+        title=f"Sweep over {', '.join(sweep.keys) or 'seeds'}", facts=_facts(sweep), sweep=sweep, charts=_draw(sweep),
+        bootstrap=BOOTSTRAP, level=LEVEL, rows=[_row(run, sweep) for run in sweep.runs], states=STATES,
     )  # fmt: skip
     with atomic(folder / "sweep.html") as file:
         file.write(page.encode())

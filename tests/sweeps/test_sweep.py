@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from slt.config import runs
-from slt.models import Translator
 from slt.evaluation.prediction import Prediction, write_predictions
+from slt.models import Translator
 from slt.sweeps.page import close, summary, write_sweep
 from slt.sweeps.status import read_status
 
