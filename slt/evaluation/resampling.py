@@ -128,8 +128,9 @@ class Paired:
         """
         return {
             name: 1 + sum(
-                self.scores[other][0] > self.scores[name][0] and self.difference(other, name).p < level
+                1
                 for other in self.scores
+                if self.scores[other][0] > self.scores[name][0] and self.difference(other, name).p < level
             )
             for name in self.scores
         }  # fmt: skip
