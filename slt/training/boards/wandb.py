@@ -128,28 +128,33 @@ class WandbRun(Telling):
         def send(run: Any) -> None:
             # What `use_artifact` does with an artifact that is not logged yet, except that it also works offline
             # (`use_artifact` refuses there) and does not wait for the server.
-            run._log_artifact(self._artifact(item), is_user_created=True, use_after_commit=True)
+            run._log_artifact(
+                artifact_of(item, upload=self.log_checkpoints), is_user_created=True, use_after_commit=True
+            )
 
         self.tell(send, lost=f"the lineage lacks a {item.kind}")
 
     def makes(self, item: Item, *aliases: str) -> None:
         self.tell(
-            lambda run: run.log_artifact(self._artifact(item), aliases=list(aliases)),
+            lambda run: run.log_artifact(artifact_of(item, upload=self.log_checkpoints), aliases=list(aliases)),
             lost=f"the lineage lacks a {item.kind}",
         )
 
-    def _artifact(self, item: Item) -> Any:
-        """An item as a wandb artifact, not yet logged; files that are not light are only pointed at unless uploaded."""
-        made = self.wandb.Artifact(item.name, type=item.type, metadata={**item.facts, **item.about})
-        if item.facts:
-            with made.new_file(f"{item.kind}.json", mode="w") as file:
-                file.write(item.text)
-        for name, path in sorted(item.files.items()):
-            if self.log_checkpoints or item.light:
-                made.add_file(str(path.resolve()), name=name, policy="immutable", skip_cache=True)
-            else:
-                made.add_reference(path.resolve().as_uri(), name=name)
-        return made
-
     def close(self) -> None:
         self.tell(lambda run: run.finish())
+
+
+def artifact_of(item: Item, *, upload: bool) -> Any:
+    """An item as a wandb artifact, not yet logged; files that are not light are only pointed at unless `upload`."""
+    import wandb
+
+    made = wandb.Artifact(item.name, type=item.type, metadata={**item.facts, **item.about})
+    if item.facts:
+        with made.new_file(f"{item.kind}.json", mode="w") as file:
+            file.write(item.text)
+    for name, path in sorted(item.files.items()):
+        if upload or item.light:
+            made.add_file(str(path.resolve()), name=name, policy="immutable", skip_cache=True)
+        else:
+            made.add_reference(path.resolve().as_uri(), name=name)
+    return made
