@@ -1,4 +1,4 @@
-"""`python -m slt.board wandb.entity=NAME`: save the board's layout, the same for every project, as a view on wandb."""
+"""`python -m slt.board board.entity=NAME`: save the board's layout, the same for every project, as a view on wandb."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from slt.training.workspace import layout
 def board(cfg: DictConfig) -> None:
     """Saves the layout and says where it is."""
     check(cfg)
-    view = layout(entity=cfg.wandb.entity, project=cfg.wandb.project, title=cfg.title)
+    view = layout(entity=cfg.board.entity, project=cfg.board.project, title=cfg.title)
     try:
         view.save()
     except Exception as error:  # wandb has no one kind of error for a server that is away or refuses
-        raise OSError(f"wandb.entity={cfg.wandb.entity}: the layout could not be saved ({error})") from error
+        raise OSError(f"board.entity={cfg.board.entity}: the layout could not be saved ({error})") from error
     print(f"board: {view.url}")
 
 

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from slt.config.checks import check
+from slt.config.checks import board_of, check
 from slt.config.entry import main
 from slt.extraction.captions import Captions
 from slt.extraction.clip import Extraction, build_extractor
@@ -34,7 +34,7 @@ Settings = TypeVar("Settings")
 def run(cfg: DictConfig) -> Outcome:
     """Extract what `cfg` describes and say what came of it, with a board where there is to be one."""
     check(cfg)
-    if cfg.wandb.mode == "disabled":
+    if board_of(cfg).silent:
         return make_corpus(cfg)
     from slt.config import runs  # here: it brings torch, which extraction does without
 

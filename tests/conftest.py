@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import logging
 import multiprocessing
 import os
+import shutil
 import struct
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
@@ -21,6 +24,7 @@ os.environ |= {
     "WANDB_MODE": "offline",
     "WANDB_SILENT": "true",
     "TOKENIZERS_PARALLELISM": "false",
+    "TRACKIO_DIR": tempfile.mkdtemp(),  # which it reads once, when it is imported
 }
 
 import pytest
@@ -33,6 +37,7 @@ import slt.config.checks  # noqa: F401  its working folder is this one, and not 
 from slt.synthetic import corpus_folder
 
 torch.set_num_threads(1)
+atexit.register(shutil.rmtree, os.environ["TRACKIO_DIR"], ignore_errors=True)
 # rouge-score brings absl, whose log handler closes its stream when Hydra sets up logging, unless that stream is the
 # process's own: imported while pytest collects, it would close pytest's capture file and end the session.
 absl_logging.get_absl_handler().python_handler.stream = sys.__stderr__

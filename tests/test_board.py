@@ -24,7 +24,7 @@ def _nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_without_an_entity_or_a_key_it_says_which(entry: Any) -> None:
     ran = entry("board")
     assert ran.status == 1
-    assert "wandb.entity is missing" in ran.err
+    assert "board.entity is missing" in ran.err
     assert "wandb login" in ran.err
 
 
@@ -48,6 +48,6 @@ def test_server_that_refuses_is_one_message(entry: Any, monkeypatch: pytest.Monk
 
     monkeypatch.setenv("WANDB_API_KEY", "0123456789" * 4)
     monkeypatch.setattr(Workspace, "save", refuse)
-    ran = entry("board", "wandb.entity=me")
+    ran = entry("board", "board.entity=me")
     assert ran.status == 1
-    assert "wandb.entity=me: the layout could not be saved (permission denied)" in ran.err
+    assert "board.entity=me: the layout could not be saved (permission denied)" in ran.err

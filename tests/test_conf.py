@@ -47,6 +47,8 @@ def given(option: str, corpus: Path) -> list[str]:
     rooted = option.startswith("dataset/") and option.split("/")[1] not in ("synthetic", "synthetic_hard", "mixture")
     if option == "dataset/asl":
         return [f"dataset.parts.{name}.root={corpus}" for name in ("youtube_asl", "how2sign")]
+    if option == "board/wandb":
+        return ["board.mode=offline"]
     return [f"dataset.root={corpus}"] * rooted + ["dataset.corpus.tier=x"] * (option == "dataset/elan")
 
 

@@ -88,7 +88,7 @@ def test_extraction_is_on_the_board_with_the_corpus_that_training_will_use(sourc
     assert told["run"][0].job_type == "extract"
     (made,) = told["artifact"]
     (item,) = corpus_items(tmp_path / "made")
-    assert (made.type, made.name, made.use_after_commit) == ("dataset", item.artifact(upload=False).name, False)
+    assert (made.type, made.name, made.use_after_commit) == ("dataset", item.name, False)
     sums = {update.key: update.value_json for each in told["summary"] for update in each.update}
     assert (sums["extract/clips"], sums["extract/failed"]) == ("3", "0")
 

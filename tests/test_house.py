@@ -32,6 +32,7 @@ ENTRIES = {
         "board",
         "score",
         "adapt",
+        "rate",
         "__main__",
     )
 }

@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
 from slt.config.runs import backbone_items
+from slt.training.boards.wandb import artifact_of
 from slt.training.checkpoint import load_checkpoint
 from slt.training.record import read_metrics
 
@@ -212,4 +213,4 @@ def test_backbone_joins_its_pretraining_to_the_training_that_starts_from_it(
     assert {name: each.use_after_commit for name, each in told.items()} == {"dataset": True, "backbone": False}
     node = OmegaConf.create({"weights": str(ran.folder / "backbone_hands.safetensors")})
     (item,) = backbone_items(node, OmegaConf.create({"weights": "timm"}), OmegaConf.create({"weights": None}))
-    assert item.artifact(upload=False).digest == told["backbone"].digest
+    assert artifact_of(item, upload=False).digest == told["backbone"].digest

@@ -17,14 +17,15 @@ from typing import Any, TypeVar
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 import slt.config.commands
 import slt.config.film_commands  # noqa: F401  Hydra finds the types by their import
 from slt.evaluation.settings import Conventions, GlossLM
-from slt.settings import value_fault
+from slt.settings import check_values, value_fault
 from slt.text import near
-from slt.training.dashboard import key_fault
+from slt.training.dashboard import Board
 
 # In a checkout `conf/` and `experiments/` stand beside the package; a wheel carries them inside it.
 _PACKAGE = Path(__file__).resolve().parent.parent
@@ -57,14 +58,31 @@ def check(cfg: DictConfig) -> None:
         faults += _check_extract(cfg)
     if "partial_seconds" in cfg:
         faults += _check_demo(cfg)
-    if "title" in cfg and cfg.wandb.entity is None:
+    if "title" in cfg and cfg.board.get("entity") is None:
         faults.append(
-            "wandb.entity is missing: give it, as in wandb.entity=NAME; whose project it is, you or your team"
+            "board.entity is missing: give it, as in board.entity=NAME; whose project it is, you or your team"
         )
-    if key := key_fault(_select(cfg, "wandb.mode")):
-        faults.append(key)
+    if "board" in cfg:
+        faults += _check_board(cfg)
     if faults:
-        raise ValueError("\n  ".join(faults))
+        raise ValueError("\n  ".join(dict.fromkeys(faults)))
+
+
+def _check_board(cfg: DictConfig) -> list[str]:
+    if faults := _check_targets(cfg, "board"):
+        return faults
+    try:
+        fault = board_of(cfg).fault()
+    except ValueError as error:
+        return [str(error)]
+    return [] if fault is None else [fault]
+
+
+def board_of(cfg: DictConfig) -> Board:
+    """The board that `board=` chooses; ValueError for a value that does not fit."""
+    board: Board = instantiate(cfg.board, _convert_="all")
+    check_values(board, "board")
+    return board
 
 
 def _check_train(cfg: DictConfig) -> list[str]:

@@ -7,9 +7,8 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 
-from slt.evaluation.settings import STOPS, TOKENIZERS, Controls
+from slt.evaluation.settings import STOPS, TOKENIZERS, Controls, Drawing
 from slt.settings import choice, keys, not_negative, positive, share
-from slt.training.dashboard import Board as Told
 from slt.training.settings import Choice, Updates
 from slt.training.settings import Profile as Profiled
 
@@ -17,8 +16,19 @@ SPLITS = ("train", "val", "test")
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 
 
-@keys(Told)
-class Wandb: ...
+@keys()
+class Wandb:
+    """The keys of `board=wandb` by their first name (slt/config/moved.py); null = not given."""
+
+    mode: str | None = choice("disabled", "offline", "online")
+    project: str | None
+    entity: str | None
+    group: str | None
+    name: str | None
+    tags: list[str] | None
+    log_tables: bool | None
+    examples: int | None = not_negative()
+    log_checkpoints: bool | None
 
 
 @keys(Profiled)
@@ -58,6 +68,7 @@ class Loop:
     precision: str = choice(*PRECISIONS)
     num_workers: int
     resume: str | None
+    board: Any
     wandb: Wandb
     profile: Profile
     debug: Any = None
@@ -115,6 +126,7 @@ class Eval:
     num_workers: int
     seed: int
     evaluation: Evaluation
+    board: Any
     wandb: Wandb
 
 
@@ -154,6 +166,7 @@ class Export:
     seed: int
     search: ExportSearch
     parity: Parity
+    board: Any
     wandb: Wandb
 
 
@@ -204,6 +217,7 @@ class Check(Reading):
 @keys()
 class Board:
     title: str
+    board: Any
     wandb: Wandb
 
 
@@ -227,6 +241,17 @@ class Score(Reading):
     bootstrap: int = not_negative()
 
 
+@keys(Drawing)
+class Rate:
+    systems: dict[str, str]
+    films: str | None
+    heading: str
+    read: str | None
+    key: str | None
+    inattentive: str = choice("leave_out", "keep")
+    bootstrap: int = positive()
+
+
 @keys()
 class Adapt:
     checkpoint: str
@@ -248,8 +273,9 @@ class Adapt:
     precision: str | None = choice(*PRECISIONS)
     num_workers: int
     evaluation: Evaluation
+    board: Any
     wandb: Wandb
 
 
-for command in (Train, Eval, Export, Pretrain, Check, Board, Score, Adapt):
+for command in (Train, Eval, Export, Pretrain, Check, Board, Score, Rate, Adapt):
     ConfigStore.instance().store(name=f"{command.__name__.lower()}_schema", node=command)

@@ -19,8 +19,8 @@ from slt.training.processes import outside
 log = logging.getLogger(__name__)
 
 # Keys that may change between a run and its continuation.
-FREE = ("resume", "num_workers", "wandb", "final", "evaluation", "backbone", "debug", "deterministic", "profile",
-        "study", "devices", "strategy")  # fmt: skip
+FREE = ("resume", "num_workers", "board", "wandb", "final", "evaluation", "backbone", "debug", "deterministic",
+        "profile", "study", "devices", "strategy")  # fmt: skip
 # What else may be given beside `resume=RUN`: how long, how often it is looked at, where, and where its corpus lies now,
 # whose fingerprint says whether it is the same.
 GIVEN = (*FREE, "max_steps", "eval_every", "log_every", "patience", "device", "compile", "corpora", "dataset.root",
@@ -64,6 +64,8 @@ def continued(cfg: DictConfig, saved: DictConfig, *, source: Path) -> DictConfig
     theirs = _leaves(own)
     now |= _follow(own, cfg, theirs)
     changes, faults = [], []
+    if any(_below(path, "board") for path in given):
+        own.board = cfg.board  # whole: the keys of one board are none of another's
     for path in given:
         value, had = now.get(path, _ABSENT), theirs.get(path, _ABSENT)
         if _same(value, had) or value == "???" or (path == "seed" and value is None):

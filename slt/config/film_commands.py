@@ -68,6 +68,7 @@ class Extract(Reading):
     min_seen: float = not_negative()
     landmarker: Any
     extractor: Any
+    board: Any
     wandb: Wandb
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from slt.config.checks import CONF
 from slt.config.foreign import leaves
 
 MOVED = {
@@ -30,6 +32,7 @@ LATER: dict[str, dict[str, Any]] = {
 }
 
 TRANSLATION = "slt.training.objective.TranslationLoss"  # once the only objective, by these keys of its run
+NO_BOARD, WANDB = "slt.training.dashboard.NoBoard", "slt.training.boards.wandb.WandbBoard"
 KEYS = ("label_smoothing", "gloss_weight", "flat_start")
 
 
@@ -48,3 +51,29 @@ def rename_targets(cfg: DictConfig) -> None:
     if "gloss_weight" in cfg and "objective" not in cfg:
         known = {key: cfg[key] for key in KEYS}
         OmegaConf.update(cfg, "objective", {"_target_": TRANSLATION, **known}, force_add=True)
+    take_wandb(cfg)
+
+
+def take_wandb(cfg: DictConfig) -> None:
+    """Puts what is given as `wandb.KEY` into `board`, which had that name when wandb was the only one.
+
+    `wandb.mode` other than disabled chooses board=wandb; ValueError where another board is chosen beside it.
+    """
+    given = {key: value for key, value in (cfg.get("wandb") or {}).items() if value is not None}
+    if not given:
+        return
+    mode, chosen = given.get("mode"), (cfg.get("board") or {}).get("_target_", NO_BOARD)
+    wanted = mode in ("offline", "online")
+    if not wanted and mode not in (None, "disabled"):
+        return  # which its own check refuses, by the name that it was given
+    hydra = HydraConfig.get() if HydraConfig.initialized() else None
+    if wanted and (chosen not in (NO_BOARD, WANDB) or (hydra and "board=none" in hydra.overrides.task)):
+        board = hydra.runtime.choices.get("board") if hydra else chosen
+        raise ValueError(f"board={board} and wandb.mode={mode}: a run is told to one board; leave one of the two out")
+    if wanted and chosen == NO_BOARD:
+        OmegaConf.update(cfg, "board", OmegaConf.load(CONF / "board" / "wandb.yaml"), merge=False, force_add=True)
+    if wanted or chosen == WANDB:
+        for key, value in given.items():
+            OmegaConf.update(cfg, f"board.{key}", value)
+    for key in given:
+        cfg.wandb[key] = None

@@ -25,10 +25,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from slt.config.build import config_text, read_config
-from slt.config.checks import check, taken
+from slt.config.checks import board_of, check, taken
 from slt.config.continuation import continued, same_run
 from slt.config.foreign import refuse_code
 from slt.config.messages import explain
+from slt.config.moved import NO_BOARD
 from slt.config.screen import ours_alone
 from slt.corpora.clips import Clips
 from slt.corpora.folder import corpus_fingerprints
@@ -36,7 +37,7 @@ from slt.files import atomic
 from slt.sweeps.status import read_status
 from slt.training import lineage, processes
 from slt.training.checkpoint import find_checkpoint, load_checkpoint
-from slt.training.dashboard import Board, Dashboard
+from slt.training.dashboard import Dashboard
 from slt.training.launching import launch
 from slt.training.loop import Run, Trainer
 from slt.training.machine import Compute, choose_device, fix_randomness, profiler
@@ -103,7 +104,7 @@ def _as_one(function: Job, cfg: DictConfig) -> float:
     """The job in one of several processes: only the first prints, and only it has a dashboard."""
     if processes.first():
         return function(cfg)
-    cfg.wandb.mode = "disabled"
+    cfg.board = {"_target_": NO_BOARD}
     with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
         return function(cfg)
 
@@ -155,19 +156,22 @@ def open_dashboard(
 
     `uses` gives what the run builds on, and is only asked where there is a board.
     """
-    board = taken(Board, cfg.wandb)
-    if board.mode == "disabled":
-        return Dashboard(run, {}, board, job_type=job_type)
+    board: Any = board_of(cfg)
+    if board.silent:
+        return Dashboard()
     hydra = HydraConfig.get()
-    if hydra.mode == RunMode.MULTIRUN:
-        group = board.group or _under_outputs(Path(hydra.sweep.dir))
-        board = replace(board, group=group, name=f"{board.name or group}/{hydra.job.num}")
-    chosen = [hydra.runtime.choices.get(group) for group in ("experiments", "debug")]
-    tags = [*board.tags, *(name for name in chosen if name not in (None, "null"))]
-    board = replace(board, name=board.name or _under_outputs(run), tags=tags)
-    config = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(config, dict)
-    dashboard = Dashboard(run, {**config, "run_folder": str(run)}, board, job_type=job_type)
+    if hasattr(board, "group"):  # and name and tags
+        group, name = board.group, board.name or _under_outputs(run)
+        if hydra.mode == RunMode.MULTIRUN:
+            group = group or _under_outputs(Path(hydra.sweep.dir))
+            name = f"{board.name or group}/{hydra.job.num}"
+        chosen = [hydra.runtime.choices.get(group) for group in ("experiments", "debug")]
+        tags = [*board.tags, *(tag for tag in chosen if tag not in (None, "null"))]
+        board = replace(board, group=group, name=name, tags=tags)
+    config: Any = OmegaConf.to_container(cfg, resolve=True)
+    for key in ("board", "wandb"):  # how it is told is nothing of the run
+        config.pop(key)
+    dashboard: Dashboard = board.open(run, {**config, "run_folder": str(run)}, job_type=job_type)
     for item in uses():
         dashboard.uses(item)
     return dashboard

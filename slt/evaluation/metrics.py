@@ -7,58 +7,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache, partial
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from rapidfuzz.distance import Levenshtein
 from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu.metrics.bleu import BLEU, BLEUScore
 from sacrebleu.metrics.chrf import CHRF
 from sacrebleu.metrics.ter import TER
 
+from slt.evaluation.resampling import Counted, Difference, Paired, Resamples, Score
 from slt.evaluation.settings import AS_WRITTEN, Conventions
 from slt.text import clean
 
 LOWER_IS_BETTER = frozenset({"ter", "cer", "wer", "gloss_wer", "gloss_wer_beam", "gloss_wer_lm"})
-
-Counts = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Score:
-    """A corpus score in percent; `low` and `high` bound the 95 % bootstrap interval, None without resampling."""
-
-    value: float
-    low: float | None
-    high: float | None
-    signature: str
-
-    def __str__(self) -> str:
-        interval = "" if self.low is None else f" [{self.low:.2f}, {self.high:.2f}]"
-        return f"{self.value:.2f}{interval}"
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A score less another's on the same sentences, with its 95 % interval and the chance of it being none."""
-
-    value: float
-    low: float
-    high: float
-    p: float
-
-
-@dataclass(frozen=True)
-class _Counted:
-    """A metric whose corpus score follows from the sum of its sentences' counts (N, C)."""
-
-    counts: Counts
-    from_sum: Callable[[list[Any]], float]
-    signature: str
 
 
 def score(
@@ -96,7 +60,7 @@ def score(
 def averaged(values: Sequence[float], signature: str, **draws: Any) -> Score:
     """The mean of a score of each of N sentences that something else computed, on the resamples of `score`."""
     counts = np.stack([np.asarray(values, np.float64), np.ones(len(values))], axis=1)
-    return Resamples(len(values), **draws).score(_Counted(counts, lambda total: total[0] / max(total[1], 1), signature))
+    return Resamples(len(values), **draws).score(Counted(counts, lambda total: total[0] / max(total[1], 1), signature))
 
 
 def gloss_wer(recognised: Sequence[str], references: Sequence[str], **draws: Any) -> Score:
@@ -136,44 +100,36 @@ def sentence_chrf(hypothesis: str, reference: str) -> float:
     return float(CHRF().sentence_score(hypothesis, [reference]).score)
 
 
-def compare(
+def paired(
     systems: Mapping[str, Sequence[Sequence[str]]],
     references: Sequence[str],
     *,
-    baseline: str,
     conventions: Conventions = AS_WRITTEN,
     metric: str = "bleu",
     **draws: Any,
-) -> dict[str, Difference]:
-    """Paired bootstrap (Koehn 2004, section 4) of a score of `score`: each system less the baseline, on one draw.
+) -> Paired:
+    """A score of `score` of several systems on one draw.
 
-    `systems` is name -> hypotheses (N) of each of its runs; a score is the mean over these, in each resample too. The
-    interval and p are of the sentences (and signers); what another seed would change they do not say. p is
-    sacreBLEU's, but that of two equal systems is 1: the share of resamples whose difference lies farther above their
-    mean than the one found.
+    `systems` is name -> hypotheses (N) of each of its runs; a score is the mean over these, in each resample too. What
+    another seed of a run would change the tests do not say.
     """
     for hypotheses in (hypotheses for runs in systems.values() for hypotheses in runs):
         _check(hypotheses, references)
     drawn = Resamples(len(references), **draws)
-    scores = {
+    return Paired({
         name: np.mean(
             [drawn.values(_counted(list(each), list(references), conventions)[metric]()) for each in runs], axis=0
         )
         for name, runs in systems.items()
-    }
-    found = {}
-    for name in systems:
-        if name != baseline:
-            real, *resampled = (scores[name] - scores[baseline]).tolist()
-            sizes = np.abs(resampled)
-            farther = sizes - sizes.mean() >= abs(real)
-            found[name] = Difference(real, *_interval(resampled), float(farther.sum() + 1) / (len(resampled) + 1))
-    return found
+    })  # fmt: skip
 
 
-def _interval(values: list[float]) -> tuple[float, float]:
-    low, high = np.percentile(values, (2.5, 97.5))
-    return float(low), float(high)
+def compare(
+    systems: Mapping[str, Sequence[Sequence[str]]], references: Sequence[str], *, baseline: str, **how: Any
+) -> dict[str, Difference]:
+    """Each system's difference to the baseline by the paired bootstrap; `how` is what `paired` takes."""
+    found = paired(systems, references, **how)
+    return {name: found.difference(name, baseline) for name in systems if name != baseline}
 
 
 def _check(hypotheses: Sequence[str], references: Sequence[str]) -> None:
@@ -191,57 +147,15 @@ def _check(hypotheses: Sequence[str], references: Sequence[str]) -> None:
         raise ValueError(f"scores: expected references with text, reference {empty[0]} (from 0) is empty; leave it out")
 
 
-class Resamples:
-    """How often each of B resamples drew each of N clips, (B, N): the same ones for every metric and system."""
-
-    def __init__(self, clips: int, bootstrap: int, seed: int, signers: Sequence[str] | None = None) -> None:
-        if bootstrap < 0:
-            raise ValueError(f"bootstrap: expected a number of resamples, 0 or more, got {bootstrap}")
-        if signers is not None and len(signers) != clips:
-            raise ValueError(f"scores: expected the signer of each of {clips} clips, got {len(signers)} signers")
-        named = signers is not None and all(signers) and len(set(signers)) > 1
-        generator = np.random.default_rng(seed)
-        draw = _two_stages(list(signers or ()), generator) if named else lambda: generator.integers(clips, size=clips)
-        self.drawn: Counts = np.zeros((bootstrap, clips))
-        for row in self.drawn:
-            row[:] = np.bincount(draw(), minlength=clips)
-        self.about = f"|bs:{'signers,' if named else ''}clips:{bootstrap}|seed:{seed}" if bootstrap else ""
-
-    def score(self, metric: _Counted) -> Score:
-        """The metric's corpus score with its interval."""
-        value, *resampled = self.values(metric)
-        low, high = _interval(resampled) if resampled else (None, None)
-        return Score(value, low, high, metric.signature + self.about)
-
-    def values(self, metric: _Counted) -> list[float]:
-        """The metric's corpus score, then those of the resamples."""
-        sums = np.vstack([metric.counts.sum(0), self.drawn @ metric.counts])
-        return [metric.from_sum(total) for total in sums.tolist()]
-
-
-def _two_stages(signers: list[str], generator: np.random.Generator) -> Callable[[], npt.NDArray[np.int64]]:
-    """Draws as many signers as there are, then of each one drawn as many clips as that one has."""
-    place = np.unique(signers, return_inverse=True)[1]
-    clips, sizes = np.argsort(place, kind="stable"), np.bincount(place)  # clips signer by signer
-    begins = np.cumsum(sizes) - sizes
-
-    def draw() -> npt.NDArray[np.int64]:
-        who = generator.integers(len(sizes), size=len(sizes))
-        each = np.repeat(who, sizes[who])
-        return np.asarray(clips[begins[each] + generator.integers(sizes[each])])
-
-    return draw
-
-
 def _counted(
     hypotheses: list[str], references: list[str], conventions: Conventions
-) -> dict[str, Callable[[], _Counted]]:
+) -> dict[str, Callable[[], Counted]]:
     written = hypotheses, references
     ours, theirs = pair = conventions.prepare(hypotheses), conventions.prepare(references)
     case, beside = conventions.lowercase, conventions.signature
     usual = cache(lambda: _sacre(bleu_metric(conventions), pair, beside))
     plain = {} if conventions == AS_WRITTEN else {"bleu_13a": lambda: _sacre(bleu_metric(AS_WRITTEN), written)}
-    counted: dict[str, Callable[[], _Counted]] = {
+    counted: dict[str, Callable[[], Counted]] = {
         "bleu": usual,
         **{f"bleu{n}": partial(lambda n: _up_to(n, usual()), n) for n in (1, 2, 3, 4)},
         **plain,
@@ -256,17 +170,17 @@ def _counted(
     return counted
 
 
-def _sacre(metric: BLEU | CHRF | TER, pair: tuple[list[str], list[str]], beside: str = "") -> _Counted:
+def _sacre(metric: BLEU | CHRF | TER, pair: tuple[list[str], list[str]], beside: str = "") -> Counted:
     """Counts of each sentence and the score of their sum, both sacreBLEU's own, as its bootstrap does."""
     hypotheses, references = pair
     counts = np.array(metric._extract_corpus_statistics(hypotheses, [references]), dtype=np.float64)
     # Recomputed from sums, a resample costs some microseconds: the n-grams are counted once.
-    return _Counted(
+    return Counted(
         counts, lambda total: float(metric._compute_score_from_stats(total).score), f"{metric.get_signature()}{beside}"
     )
 
 
-def _up_to(n: int, four: _Counted) -> _Counted:
+def _up_to(n: int, four: Counted) -> Counted:
     """BLEU-n out of BLEU-4's counts: lengths of hypothesis and reference, 4 matches, 4 totals."""
 
     def from_sum(total: list[Any]) -> float:
@@ -276,7 +190,7 @@ def _up_to(n: int, four: _Counted) -> _Counted:
         return float(found.score)
 
     # The order is ours to add: sacreBLEU's signature does not tell BLEU-2 from BLEU-4.
-    return _Counted(four.counts, from_sum, f"{four.signature}|order:{n}")
+    return Counted(four.counts, from_sum, f"{four.signature}|order:{n}")
 
 
 def _words(texts: Sequence[str]) -> list[list[str]]:
@@ -292,14 +206,14 @@ def _edits(
     hypotheses: Sequence[Sequence[str]],
     references: Sequence[Sequence[str]],
     conventions: Conventions = AS_WRITTEN,
-) -> _Counted:
+) -> Counted:
     counts = [
         (Levenshtein.distance(hypothesis, reference), len(reference))
         for hypothesis, reference in zip(hypotheses, references, strict=True)
     ]
     case = "lc" if conventions.lowercase else "mixed"
     signature = f"nrefs:1|case:{case}|unit:{unit}|norm:nfc|avg:corpus|rapidfuzz:{version('rapidfuzz')}"
-    return _Counted(
+    return Counted(
         np.array(counts, dtype=np.float64),
         lambda total: 100 * total[0] / max(total[1], 1),  # a resample may hold no clip that has glosses
         signature + conventions.signature,
@@ -313,11 +227,11 @@ class UnicodeWords:
         return re.findall(r"\w+", clean(text).lower())
 
 
-def _rouge_l(hypotheses: list[str], references: list[str], beside: str) -> _Counted:
+def _rouge_l(hypotheses: list[str], references: list[str], beside: str) -> Counted:
     scorer = RougeScorer(["rougeL"], tokenizer=UnicodeWords())
     counts = [
         (scorer.score(reference, hypothesis)["rougeL"].fmeasure, 1.0)
         for hypothesis, reference in zip(hypotheses, references, strict=True)
     ]
     signature = f"nrefs:1|case:lc|tok:unicode-words|f:1|avg:sentence|rouge_score:{version('rouge_score')}{beside}"
-    return _Counted(np.array(counts), lambda total: 100 * total[0] / total[1], signature)
+    return Counted(np.array(counts), lambda total: 100 * total[0] / total[1], signature)

@@ -105,3 +105,13 @@ class Scoring(Controls):
 
     seed: int
     drop: Sequence[str] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """How much is rated, and what is put between it to see whether a rater pays attention."""
+
+    clips: int = positive()
+    repeats: int = not_negative()
+    spoiled: int = not_negative()
+    seed: int

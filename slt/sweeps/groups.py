@@ -9,13 +9,27 @@ from typing import Any
 
 import numpy as np
 
-from slt.evaluation.metrics import Difference, compare
+from slt.evaluation.metrics import paired
+from slt.evaluation.resampling import Difference
 from slt.evaluation.settings import Conventions
 from slt.sweeps.runs import Run
 
 BOOTSTRAP, SEED = 1000, 1  # resamples and their seed: the same page from the same runs
+LEVEL = 0.05  # a p below it tells two settings apart
 # Keys that do not make two runs two experiments.
-IGNORED = ("seed", "experiments", "sweep", "study", "device", "num_workers", "resume", "wandb", "debug", "hydra")
+IGNORED = (
+    "seed",
+    "experiments",
+    "sweep",
+    "study",
+    "device",
+    "num_workers",
+    "resume",
+    "wandb",
+    "board",
+    "debug",
+    "hydra",
+)
 # 97.5 % quantiles of Student's t for 1 to 30 degrees of freedom (any textbook's table).
 STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
            2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045,
@@ -36,7 +50,8 @@ class Mean:
 class Group:
     """Runs of one setting, whatever their seed and state: the keys that tell groups apart, their values and a label.
 
-    `difference` is that of the final score to the best group's; None where sentences cannot be compared.
+    `difference` is that of the final score to the best group's, `place` its own among the groups by the paired test of
+    all pairs (`Paired.places`); None where sentences cannot be compared.
     """
 
     keys: tuple[str, ...]
@@ -44,6 +59,7 @@ class Group:
     label: str
     runs: list[Run] = field(default_factory=list)
     difference: Difference | None = None
+    place: int | None = None
 
     @property
     def finished(self) -> list[Run]:
@@ -105,7 +121,10 @@ def ranked(groups: Sequence[Group], objective: str) -> list[Group]:
 
 
 def compare_groups(groups: Sequence[Group]) -> None:
-    """Sets each group's difference to the first one that has translations, the best first, by that one's rules."""
+    """Sets each group's place, and its difference to the first one that has translations, by that one's rules.
+
+    The groups come the best first.
+    """
     reference: list[tuple[str, str]] = []
     signers: list[str] = []
     systems: dict[str, list[list[str]]] = {}
@@ -121,6 +140,7 @@ def compare_groups(groups: Sequence[Group]) -> None:
         return
     texts, best = [text for _, text in reference], next(iter(systems))
     draws: dict[str, Any] = {"bootstrap": BOOTSTRAP, "seed": SEED, "signers": signers}
-    found = compare(systems, texts, baseline=best, conventions=conventions[0], **draws)
-    for name, difference in found.items():
-        groups[int(name)].difference = difference
+    tested = paired(systems, texts, conventions=conventions[0], **draws)
+    for name, place in tested.places(LEVEL).items():
+        groups[int(name)].place = place
+        groups[int(name)].difference = None if name == best else tested.difference(name, best)

@@ -18,7 +18,7 @@ from slt.drawing.charts import inline, look
 from slt.drawing.page import templates
 from slt.files import atomic
 from slt.sweeps.grid import read_plan
-from slt.sweeps.groups import BOOTSTRAP, Group, compare_groups, differing, grouped, ranked
+from slt.sweeps.groups import BOOTSTRAP, LEVEL, Group, compare_groups, differing, grouped, ranked
 from slt.sweeps.plots import learning_curves, parallel_coordinates, score_bars
 from slt.sweeps.runs import Run, read_sweep, write_table
 from slt.sweeps.status import STATES, read_status
@@ -63,6 +63,11 @@ class Sweep:
         return [name for name in (self.objective, self.final) if name]
 
     @property
+    def not_told_apart(self) -> list[str]:
+        """The settings in the first place of the paired test, where that is said of any."""
+        return [group.label for group in self.groups if group.place == 1]
+
+    @property
     def states(self) -> dict[str, int]:
         """State -> jobs in it, in the order of `STATES`, the ones that there are."""
         counts = Counter(run.status.state for run in self.runs)
@@ -77,8 +82,8 @@ def write_sweep(folder: Path) -> Sweep:
     environment.filters["score"] = lambda value: "–" if value is None else f"{value:.2f}"
     environment.filters["signed"] = lambda value: f"{value:+.2f}"
     page = environment.get_template("sweep.html").render(
-        title=f"Sweep over {', '.join(sweep.keys) or 'seeds'}", facts=_facts(sweep), sweep=sweep, bootstrap=BOOTSTRAP,
-        rows=[_row(run, sweep) for run in sweep.runs], states=STATES, charts=_draw(sweep),
+        title=f"Sweep over {', '.join(sweep.keys) or 'seeds'}", facts=_facts(sweep), sweep=sweep, charts=_draw(sweep),
+        bootstrap=BOOTSTRAP, level=LEVEL, rows=[_row(run, sweep) for run in sweep.runs], states=STATES,
     )  # fmt: skip
     with atomic(folder / "sweep.html") as file:
         file.write(page.encode())
@@ -150,6 +155,8 @@ def _write_csv(path: Path, sweep: Sweep) -> None:
             mean = group.mean(name)
             for end, value in (("", "value"), ("_low", "low"), ("_high", "high")):
                 beside[f"{name}_mean{end}"] = mean and getattr(mean, value)
+        if group.place:
+            beside["place"] = group.place
         if group.difference:
             d = group.difference
             beside |= {"difference": d.value, "difference_low": d.low, "difference_high": d.high, "p": d.p}
@@ -204,5 +211,7 @@ def summary(sweep: Sweep) -> str:
     if found := best.mean(sweep.objective):
         interval = "" if found.low is None else f" ({found.low:.2f} to {found.high:.2f})"
         lines.append(f"  best: {best.label}, {sweep.objective} {found.value:.2f}{interval}, {found.n} seeds")
+    if tied := sweep.not_told_apart:
+        lines.append(f"  the paired test on {sweep.final} finds none better than: {'; '.join(tied)}")
     lines += [f"table: {folder / 'sweep.csv'}", f"page: {folder / 'sweep.html'}", f"sweep folder: {folder}"]
     return "\n".join(lines)

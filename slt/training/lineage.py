@@ -1,4 +1,4 @@
-"""What runs hand to one another as wandb knows it, artifacts: corpora, backbones, checkpoints, predictions, exports.
+"""What runs hand to one another, which boards know as artifacts: corpora, backbones, checkpoints, predictions, exports.
 
 An artifact's name ends in the first digits of what it holds, so that the lineage joins up without asking a server.
 """
@@ -24,27 +24,22 @@ class Item:
     files: Mapping[str, Path] = field(default_factory=dict)  # name within the artifact -> file
     facts: Mapping[str, Any] = field(default_factory=dict)  # stand for it where its files are too many: a corpus
     about: Mapping[str, Any] = field(default_factory=dict)  # shown beside it; they do not tell one item from another
-    light: bool = False  # its files are small and always uploaded; others only with `wandb.log_checkpoints`
+    light: bool = False  # its files are small and always uploaded; others only with `board.log_checkpoints`
 
-    def artifact(self, *, upload: bool) -> Any:
-        """As a wandb artifact, not yet logged; files that are not light are only pointed at unless `upload`."""
-        import wandb
+    @property
+    def type(self) -> str:
+        return TYPES.get(self.kind, self.kind)
 
-        text = json.dumps(self.facts, sort_keys=True)
-        parts = [text, *(f"{name} {sha256(path)}" for name, path in sorted(self.files.items()))]
-        digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()
-        made = wandb.Artifact(
-            f"{self.kind}-{digest[:12]}", type=TYPES.get(self.kind, self.kind), metadata={**self.facts, **self.about}
-        )
-        if self.facts:
-            with made.new_file(f"{self.kind}.json", mode="w") as file:
-                file.write(text)
-        for name, path in sorted(self.files.items()):
-            if upload or self.light:
-                made.add_file(str(path.resolve()), name=name, policy="immutable", skip_cache=True)
-            else:
-                made.add_reference(path.resolve().as_uri(), name=name)
-        return made
+    @property
+    def text(self) -> str:
+        """The facts that stand for it, as JSON."""
+        return json.dumps(self.facts, sort_keys=True)
+
+    @property
+    def name(self) -> str:
+        """`kind-digest`, of its facts and what its files hold."""
+        parts = [self.text, *(f"{name} {sha256(path)}" for name, path in sorted(self.files.items()))]
+        return f"{self.kind}-{hashlib.sha256(chr(10).join(parts).encode()).hexdigest()[:12]}"
 
 
 def signer_marks(signers: Iterable[str]) -> list[str]:

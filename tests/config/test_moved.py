@@ -28,3 +28,13 @@ def test_poses_of_before_are_normalised_by_the_shoulders_and_others_as_they_say(
     cfg = OmegaConf.create({"dataset": {"streams": {"old": old, "new": new}}})
     rename_targets(cfg)
     assert [instantiate(cfg.dataset.streams[name]).normalise for name in ("old", "new")] == ["shoulders", "unit"]
+
+
+def test_a_run_of_when_wandb_was_the_only_board_is_told_to_it_as_then() -> None:
+    cfg = OmegaConf.create({"wandb": {"mode": "offline", "project": "signs", "tags": ["a"], "entity": None}})
+    rename_targets(cfg)
+    assert cfg.board._target_ == "slt.training.boards.wandb.WandbBoard"
+    assert (cfg.board.mode, cfg.board.project, cfg.board.tags, cfg.board.examples) == ("offline", "signs", ["a"], 6)
+    silent = OmegaConf.create({"wandb": {"mode": "disabled", "project": "signs"}})
+    rename_targets(silent)
+    assert "board" not in silent

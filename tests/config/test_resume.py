@@ -281,14 +281,16 @@ def begun(entry: Any, tiny: list[str], tmp_path_factory: pytest.TempPathFactory)
 
 
 def test_a_run_goes_on_by_its_own_configuration_with_what_may_be_given_beside(entry: Any, begun: Path) -> None:
-    on = entry("train", f"resume={begun}", "max_steps=3", "eval_every=2", "evaluation.num_beams=3")
+    on = entry("train", f"resume={begun}", "max_steps=3", "eval_every=2", "evaluation.num_beams=3", "board=tensorboard")
     assert on.status == 0, on.err
     mine, its = (OmegaConf.to_container(OmegaConf.load(run / "config.yaml")) for run in (on.folder, begun))
-    changed = {"resume": str(begun), "max_steps": 3, "eval_every": 2}
+    board = {"_target_": "slt.training.boards.tensorboard.TensorBoard", "log_tables": True, "examples": 6}
+    changed = {"resume": str(begun), "max_steps": 3, "eval_every": 2, "board": board}
     assert mine == its | changed | {"evaluation": its["evaluation"] | {"num_beams": 3}}
     assert [step for step, _ in read_metrics(on.folder / "metrics.csv")["train/loss"]] == [1, 2, 3]
-    again = entry("train", f"resume={on.folder}", "max_steps=4", "seed=null")
-    assert (again.status, OmegaConf.load(again.folder / "config.yaml").seed) == (0, 5)
+    again = entry("train", f"resume={on.folder}", "max_steps=4", "seed=null", "board=none")
+    cfg = OmegaConf.load(again.folder / "config.yaml")
+    assert (again.status, cfg.seed, [*cfg.board]) == (0, 5, ["_target_"]), again.err
 
 
 def test_what_contradicts_the_run_is_refused_with_both_values(entry: Any, begun: Path) -> None:

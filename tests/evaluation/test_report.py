@@ -15,6 +15,7 @@ from slt.evaluation.floors import ConstantBaseline
 from slt.evaluation.leaks import leak_report
 from slt.evaluation.metrics import score
 from slt.evaluation.prediction import Prediction
+from slt.evaluation.rating import read_strips
 from slt.evaluation.report import Shown, write_report
 
 PREDICTIONS = [
@@ -91,6 +92,15 @@ def test_the_page_says_when_filmstrips_are_capped(tmp_path):
     text = page(tmp_path, strips={p.id: np.full((40, 90, 3), 9, np.uint8) for p in PREDICTIONS[:2]})
     assert text.count("data:image/webp;base64,") == 2
     assert "Filmstrips of 2 of 5 clips" in text
+
+
+def test_filmstrips_are_read_back_from_the_page_for_that_of_raters(tmp_path):
+    page(tmp_path)
+    found = read_strips(tmp_path / "report.html")
+    assert [*found] == [p.id for p in sorted(PREDICTIONS, key=lambda p: (p.score, p.id))]
+    assert {(each.width, each.height, each.source[:23]) for each in found.values()} == {
+        (90, 40, "data:image/webp;base64,")
+    }
 
 
 def test_scores_stand_with_interval_signature_and_floors(tmp_path):

@@ -10,7 +10,7 @@ import yaml
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.significance import PairedTest
 
-from slt.evaluation.metrics import bleu, compare
+from slt.evaluation.metrics import bleu, compare, paired
 from slt.evaluation.prediction import Prediction, write_predictions
 from slt.sweeps.groups import STUDENT, compare_groups, differing, grouped, label_of, mean, ranked
 from slt.sweeps.runs import read_run
@@ -59,6 +59,13 @@ def test_a_system_of_several_seeds_scores_their_mean():
 def test_equal_systems_differ_by_nothing_and_with_certainty():
     found = compare({"a": [REFERENCES], "b": [REFERENCES]}, REFERENCES, baseline="a", bootstrap=50, seed=1)["b"]
     assert (found.value, found.low, found.high, found.p) == (0, 0, 0, 1)
+
+
+def test_a_place_is_lost_only_to_systems_that_the_paired_test_tells_apart():
+    near, as_near, far = worsened(0.10, 1), worsened(0.10, 5), worsened(0.6, 2)
+    found = paired({"a": [near], "b": [as_near], "c": [far]}, REFERENCES, bootstrap=300, seed=1)
+    assert found.difference("a", "b").p > 0.05 > found.difference("c", "a").p
+    assert found.places(0.05) == {"a": 1, "b": 1, "c": 3}
 
 
 def test_runs_are_grouped_by_what_differs_but_the_seed(write_run):

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from slt.config import runs
+from slt.evaluation.prediction import Prediction, write_predictions
 from slt.models import Translator
-from slt.sweeps.page import close, write_sweep
+from slt.sweeps.page import close, summary, write_sweep
 from slt.sweeps.status import read_status
 
 ONE = ("final=null", "max_steps=1", "eval_every=1")
@@ -156,3 +157,20 @@ def test_a_page_over_broken_and_running_jobs_lists_each_with_its_state(swept, ca
     assert [row["state"] for row in table(swept.folder)] == ["unknown", "killed", "unknown", "waiting"]
     assert close(swept.folder) == 1
     assert "job 3, temporal.num_heads=3 seed=2, waiting" in capfd.readouterr().out
+
+
+def test_page_table_and_terminal_mark_the_settings_that_the_paired_test_does_not_tell_from_the_best(
+    write_run, tmp_path
+):
+    said = [f"the {word} sees a tree at noon" for word in ("cat", "dog", "owl", "fox", "cow", "hen", "ant", "bee")]
+    for job, wrong in enumerate((0, 1, 8)):
+        folder = write_run(f"swept/{job}", f"x={job}", bleu=9.0 - job)
+        guessed = ["a sea at last"] * wrong + said[wrong:]
+        pairs = zip(said, guessed, strict=True)
+        write_predictions(folder / "predictions.tsv", [Prediction(r, r, h, 0.0) for r, h in pairs])
+    sweep = write_sweep(tmp_path / "swept")
+    assert [row["place"] for row in table(sweep.folder)] == ["1", "1", "3"]
+    page = (sweep.folder / "sweep.html").read_text()
+    assert page.count('<b class="first">1st</b></td>') == 2
+    assert "2\nof 3 settings may be the best" in page
+    assert "the paired test on test/bleu finds none better than: x=0; x=1" in summary(sweep)

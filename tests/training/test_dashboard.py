@@ -18,7 +18,8 @@ import wandb
 
 from slt.evaluation.prediction import Prediction
 from slt.training import lineage
-from slt.training.dashboard import COLUMNS, Board, Dashboard, key_fault
+from slt.training.boards.wandb import WandbBoard, WandbRun
+from slt.training.dashboard import COLUMNS, Dashboard
 
 KEY = "0123456789" * 4
 OPTIONS: dict[str, Any] = {
@@ -30,7 +31,8 @@ Open = Callable[..., Dashboard]
 
 def opened(folder: Path, **changes: Any) -> Dashboard:
     folder.mkdir(exist_ok=True)
-    return Dashboard(folder, {"seed": 4, "optimizer": {"lr": 0.5}}, Board(**OPTIONS | changes), job_type="train")
+    config = {"seed": 4, "optimizer": {"lr": 0.5}}
+    return WandbBoard(**OPTIONS | changes).open(folder, config, job_type="train")
 
 
 @pytest.fixture
@@ -52,7 +54,6 @@ def tell(board: Dashboard, folder: Path) -> None:
     board.translations("val/examples", 4, second, {})
     board.picture(4, "val/neighbours", strip)
     board.summary({"test/bleu": 12.5, "val/bleu": 8.5})
-    board.table("sweep", ["job", "val/bleu"], [[0, 7.5], [1, 5.5]])
     board.makes(lineage.predictions(folder, split="test"))
     board.checkpoints(folder / "checkpoints", score=7.5)
     board.close()
@@ -147,10 +148,6 @@ def test_translations_are_one_table_that_grows_with_filmstrips(told: Any) -> Non
     assert sum(name.endswith(".png") for name in files) == 1  # the same picture is kept once
 
 
-def test_any_table_can_be_shown_such_as_that_of_a_sweep(told: Any) -> None:
-    assert table(told[1], "sweep")[0]["data"] == [[0, 7.5], [1, 5.5]]
-
-
 def test_inputs_are_artifacts_that_are_used_and_outputs_that_are_made(told: Any) -> None:
     found = artifacts(told[1])
     assert {name: each.type for name, each in found.items() if each.type in ("model", "dataset", "predictions")} == {
@@ -193,13 +190,14 @@ def test_no_key_is_in_any_file(told: Any) -> None:
 def test_disabled_does_nothing_writes_nothing_and_needs_no_wandb(tmp_path: Path) -> None:
     code = (
         "import sys, pathlib; sys.modules['wandb'] = None\n"
-        "from slt.training.dashboard import Board, Dashboard, key_fault\n"
+        "from slt.training.boards.wandb import WandbBoard\n"
         "from slt.training import lineage; folder = pathlib.Path(sys.argv[1])\n"
-        "board = Dashboard(folder, {}, Board(mode='disabled', project='p', entity=None, group=None, name=None, "
-        "tags=[], log_tables=True, examples=3, log_checkpoints=True), job_type='eval')\n"
+        "chosen = WandbBoard(mode='disabled', project='p', entity=None, group=None, name=None, "
+        "tags=[], log_tables=True, examples=3, log_checkpoints=True)\n"
+        "board = chosen.open(folder, {}, job_type='eval')\n"
         "board.log(1, {'train/loss': 1.0}); board.translations('a/b', 1, [], {}); board.summary({'test/bleu': 1.0})\n"
         "board.uses(lineage.checkpoint(folder / 'absent.pt')); board.makes(lineage.exported(folder)); board.close()\n"
-        "assert board.examples == 0 and key_fault('disabled') is None and key_fault('offline') is None"
+        "assert board.examples == 0 and chosen.fault() is None and chosen.silent"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
     assert list(tmp_path.iterdir()) == []
@@ -267,8 +265,8 @@ def test_server_that_goes_away_stops_nothing_and_is_said_once(
         def __getattr__(self, name: str) -> Any:
             raise error
 
-    board = dashboard(mode="disabled")
-    board.run = Gone()
+    board: Any = WandbRun.__new__(WandbRun)
+    board.run, board.log_tables, board.log_checkpoints, board.rows, board.logged = Gone(), True, False, {}, set()
     for step in range(3):
         board.log(step, {"train/loss": 2.5})
     board.translations("test/translations", 3, [], {})
@@ -305,7 +303,7 @@ def test_online_without_a_key_is_told_before_anything_begins(
 @pytest.mark.usefixtures("offline")
 def test_key_that_cannot_be_one_is_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "tooshort")
-    fault = key_fault("online") or ""
+    fault = WandbBoard(**OPTIONS | {"mode": "online"}).fault() or ""
     assert "WANDB_API_KEY invalid" in fault
     assert "tooshort" not in fault
 
@@ -315,7 +313,7 @@ def test_key_in_the_environment_is_enough_and_no_server_is_asked(monkeypatch: py
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     with socket.create_server(("127.0.0.1", 0)) as server:
         monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{server.getsockname()[1]}")
-        assert key_fault("online") is None
+        assert WandbBoard(**OPTIONS | {"mode": "online"}).fault() is None
         server.setblocking(False)
         with pytest.raises(BlockingIOError):
             server.accept()

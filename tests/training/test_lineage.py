@@ -9,6 +9,7 @@ import pytest
 
 from slt.corpora import layout
 from slt.training import lineage
+from slt.training.boards.wandb import artifact_of
 
 
 @pytest.fixture(autouse=True)
@@ -17,7 +18,7 @@ def _staged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def named(item: lineage.Item, *, upload: bool = False) -> tuple[str, str]:
-    made: Any = item.artifact(upload=upload)
+    made: Any = artifact_of(item, upload=upload)
     return made.name, made.digest
 
 
@@ -41,7 +42,7 @@ def test_uploaded_or_only_pointed_at_it_is_the_same_artifact(tmp_path: Path) -> 
 def test_corpus_is_known_by_its_fingerprint_wherever_it_lies(tmp_path: Path) -> None:
     one, two = (lineage.dataset(Path(place), fingerprint="f1", extractor="e1") for place in ("/data/a", "/scratch/b"))
     assert named(one) == named(two) != named(lineage.dataset(Path("/data/a"), fingerprint="f2", extractor="e1"))
-    assert one.artifact(upload=False).metadata == {"fingerprint": "f1", "extractor": "e1", "root": "/data/a"}
+    assert artifact_of(one, upload=False).metadata == {"fingerprint": "f1", "extractor": "e1", "root": "/data/a"}
 
 
 def test_backbone_is_its_weights_with_what_stands_beside_them(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from slt.training.dashboard import SPLITS, SUMMARY
+from slt.training.boards.wandb import SPLITS, SUMMARY
 from slt.training.workspace import layout
 
 pytest.importorskip("wandb_workspaces", reason='wandb-workspaces is absent: pip install "slt[board]"')
