@@ -7,7 +7,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 
 from slt.config.commands import ExportSearch, Reading, Wandb
-from slt.settings import choice, keys, not_negative, positive
+from slt.settings import choice, keys, not_negative, positive, share
 
 POINTS = ("body", "body_hands", "holistic", "wholebody")  # of a pose
 
@@ -118,6 +118,7 @@ class Demo:
     segments: str | None = choice("whole", "auto")
     whole_seconds: float = not_negative()
     segment: Segment
+    abstain: float | None = share()
     draw: bool
     partial_seconds: float = not_negative()
     queue: int = positive()

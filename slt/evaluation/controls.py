@@ -59,6 +59,23 @@ class Frozen(Dataset[Sample]):
         return replace(sample, streams=held(sample.streams), seen=held(sample.seen))
 
 
+class Wordless(Dataset[Sample]):
+    """Clips that only show something: what another corpus says of its own may be longer than a model writes."""
+
+    def __init__(self, clips: Clips) -> None:
+        self.clips, self.lengths = clips, clips.lengths
+
+    @property
+    def before(self) -> NDArray[np.int64]:
+        return self.clips.before
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, index: int) -> Sample:
+        return replace(self.clips[index], text="", gloss="")
+
+
 def partners(clips: Clips) -> NDArray[np.int64]:
     """For each clip another, (N,): the nearest by length whose sentence differs, where there is one.
 
