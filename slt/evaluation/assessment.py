@@ -9,7 +9,7 @@ from typing import Any
 from slt.corpora.clips import Clips
 from slt.evaluation.breakdown import KINDS, Groups, Variety, by_group, scored, worst
 from slt.evaluation.calibration import FOREIGN, NOBODY, STILL, Calibration, calibration
-from slt.evaluation.controls import Frozen, Swapped, Wordless
+from slt.evaluation.controls import Foreign, Frozen, Swapped
 from slt.evaluation.floors import ConstantBaseline, constant_floor
 from slt.evaluation.leaks import Leaks, leak_report
 from slt.evaluation.metrics import Score
@@ -102,7 +102,7 @@ def score_split(
         unlike["shuffled"] = run(Swapped(clips), "shuffled")[0]
     if scoring.frozen:
         unlike["frozen"] = run(Frozen(clips), "frozen")[0]
-    beyond = [] if foreign is None or model.confidence is None else run(Wordless(foreign), FOREIGN)[0]
+    beyond = [] if foreign is None or model.confidence is None else run(Foreign(foreign, clips.texts[0]), FOREIGN)[0]
     if not processes.first():
         return None
     predictions = _named(predictions, clips)

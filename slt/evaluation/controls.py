@@ -59,11 +59,11 @@ class Frozen(Dataset[Sample]):
         return replace(sample, streams=held(sample.streams), seen=held(sample.seen))
 
 
-class Wordless(Dataset[Sample]):
-    """Clips that only show something: what another corpus says of its own may be longer than a model writes."""
+class Foreign(Dataset[Sample]):
+    """Another corpus' clips, of which only what they show counts: all say `text`, which the model can write."""
 
-    def __init__(self, clips: Clips) -> None:
-        self.clips, self.lengths = clips, clips.lengths
+    def __init__(self, clips: Clips, text: str) -> None:
+        self.clips, self.lengths, self.text = clips, clips.lengths, text
 
     @property
     def before(self) -> NDArray[np.int64]:
@@ -73,7 +73,7 @@ class Wordless(Dataset[Sample]):
         return len(self.clips)
 
     def __getitem__(self, index: int) -> Sample:
-        return replace(self.clips[index], text="", gloss="")
+        return replace(self.clips[index], text=self.text, gloss="")
 
 
 def partners(clips: Clips) -> NDArray[np.int64]:
