@@ -18,7 +18,8 @@ from slt.models.search import Found, Search
 
 PACE = "pace"
 # Five times the same in a row and ten characters of it, as in `resporatorararararara`: no sentence goes on like that.
-LOOP = re.compile(r"(?=.{10})(.{1,40}?)\1{4,}", re.DOTALL)
+LOOP = re.compile(r"(.{1,40}?)\1{4,}", re.DOTALL)
+SIGNALS = ("log_prob", "least", "ahead", "agreement", PACE, "seen")
 
 
 def signals(found: Sequence[Found], *, seen: float, frames: int) -> dict[str, float]:
@@ -37,10 +38,11 @@ def signals(found: Sequence[Found], *, seen: float, frames: int) -> dict[str, fl
     """
     best, *others = found
     totals = [sum(one.log_probs) for one in found]
+    top = max(totals)  # a shorter sentence may be far likelier as a whole
     return {
         "log_prob": totals[0] / len(best.ids),
         "least": min(best.log_probs),
-        "ahead": -math.log(sum(math.exp(total - totals[0]) for total in totals)),
+        "ahead": totals[0] - top - math.log(sum(math.exp(total - top) for total in totals)),
         "agreement": sum(_shared(best.ids, one.ids) for one in others) / len(others) if others else 1.0,
         PACE: math.log(len(best.ids) / max(frames, 1)),
         "seen": seen,
@@ -53,8 +55,7 @@ def _shared(ours: Sequence[int], theirs: Sequence[int]) -> float:
 
 def loops(text: str) -> bool:
     """Whether a sentence repeats itself without end."""
-    found = LOOP.search(text)
-    return found is not None and len(found.group()) >= 10
+    return any(len(found.group()) >= 10 for found in LOOP.finditer(text))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +88,8 @@ class Confidence:
         numbers = [self.bias, *(x for each in self.signals.values() for x in (each.centre, each.scale, each.weight))]
         if not np.isfinite(numbers).all() or any(each.scale <= 0 for each in self.signals.values()):
             raise ValueError("confidence: expected finite numbers and scales above 0")
+        if strange := set(self.signals) - set(SIGNALS):
+            raise ValueError(f"confidence: expected signals of {', '.join(SIGNALS)}, came {', '.join(strange)}")
 
     @classmethod
     def of(cls, values: Mapping[str, Any] | None) -> Confidence | None:

@@ -32,13 +32,18 @@ def test_signals_are_of_the_best_sentence_and_of_those_beside_it() -> None:
     assert (told["pace"], told["seen"]) == (math.log(0.1), 0.5)
 
 
+def test_far_likelier_shorter_sentence_beside_the_best_is_no_overflow() -> None:
+    told = signals([found("a" * 900, *[-1.0] * 900), found("b", -1.1)], seen=1.0, frames=9)
+    assert told["ahead"] == pytest.approx(-898.9)
+
+
 def test_greedy_sentence_has_signals_too() -> None:
     told = signals([found("ab", -0.1, -0.5)], seen=1.0, frames=0)
     assert (told["ahead"], told["agreement"]) == (0.0, 1.0)
 
 
 @pytest.mark.parametrize(
-    "text", ["resporatorararararararara", "no sé no sé no sé no sé no sé ", "......................"]
+    "text", ["aaaaa resporatorararararararara", "no sé no sé no sé no sé no sé ", "......................"]
 )
 def test_a_sentence_that_goes_round_loops_and_is_not_good(text: str) -> None:
     assert loops(text)
