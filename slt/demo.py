@@ -68,6 +68,7 @@ def demo(cfg: DictConfig) -> int:
     opened = open_translator(
         Path(cfg.model), **options, search=settings.search, rebuild=partial(rebuild, trust=cfg.trust)
     )
+    opened.translator.refuse_abstaining(settings.abstain, **settings.search)
     extractor = build_extractor(cfg, opened)
     print(f"model: {opened.about}", flush=True)
     using: dict[str, Any] = {"translator": opened.translator, "extractor": extractor, "settings": settings}

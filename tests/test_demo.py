@@ -21,6 +21,7 @@ from slt.corpora.layout import write_table
 from slt.evaluation.prediction import read_predictions
 from slt.extraction.regions import Extractor
 from slt.inference.session import Reading
+from slt.models.confidence import Confidence
 from slt.models.signature import read_manifest, write_manifest
 
 pytest.importorskip("av", reason='PyAV is absent: pip install "slt[media]"')
@@ -77,6 +78,21 @@ def test_the_best_sentences_are_printed_where_more_than_one_is_asked_for(entry, 
     assert ran.status == 0, ran.err
     assert len(captions(ran.out)) == 1
     assert re.findall(r"^ +(\d)\. .* \(-\d", ran.out, re.MULTILINE) == ["2", "3"]
+
+
+def test_what_a_model_is_not_sure_of_is_not_understood_below_abstain(entry, folder, film, tmp_path):
+    message = told(entry("demo", f"model={folder}", f"source={film}", *QUICK, "abstain=0.5"))
+    assert "does not say how sure it is" in message
+    unsure = tmp_path / "unsure"
+    shutil.copytree(folder, unsure)
+    confidence = Confidence(good_chrf=60.0, num_beams=3, length_penalty=1.0, bias=-2.0, signals={})
+    write_manifest(unsure, replace(read_manifest(folder), confidence=confidence))
+    ran = entry("demo", f"model={unsure}", f"source={film}", *QUICK, "draw=false", "abstain=0.5", "search.nbest=2")
+    assert ran.status == 0, ran.err
+    assert "[00:00.0 - 00:02.0]  [not understood]  (confidence 0.12)" in ran.out
+    assert "[not understood]" in (tmp_path / "out" / "a.srt").read_text(encoding="utf-8")
+    message = told(entry("demo", f"model={unsure}", f"source={film}", *QUICK, "abstain=0.5", "search.num_beams=1"))
+    assert "that of num_beams=3" in message
 
 
 def test_without_out_all_goes_to_the_folder_of_the_run(entry, folder, film):

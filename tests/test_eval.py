@@ -29,7 +29,8 @@ _made: list[Path] = []
 def run(entry: Any, tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run of 12 steps, trained once for all tests."""
     if not _made:
-        ran = entry("train", *tiny, "max_steps=12", "eval_every=12", "optimizer.lr=0.01", "schedule.warmup_steps=2")
+        ran = entry("train", *tiny, "max_steps=12", "eval_every=12", "optimizer.lr=0.01", "schedule.warmup_steps=2",
+                    "good_chrf=20")  # fmt: skip
         assert ran.status == 0, ran.err
         _made.append(Path(shutil.copytree(ran.folder, tmp_path_factory.mktemp("trained") / "run")))
     return _made[0]
@@ -56,7 +57,10 @@ def test_run_folder_and_file_give_what_the_end_of_training_gave_each_time(
     ran = evaluate(checkpoint=run / given)
     assert (ran.folder / "predictions.tsv").read_bytes() == (run / "predictions.tsv").read_bytes()
     mine, theirs = scores(ran.folder), scores(run)
-    assert all(mine[key] == theirs[key] for key in ("scores", "loss", "neighbour", "controls", "groups", "leaks"))
+    assert all(
+        mine[key] == theirs[key]
+        for key in ("scores", "loss", "neighbour", "controls", "groups", "leaks", "calibration")
+    )
     assert ran.folder.parts[-4:-2] == ("outputs", "eval")
     assert ran.named_folder
     there = {str(path.relative_to(ran.folder)) for path in ran.folder.rglob("*") if path.is_file()}
@@ -64,6 +68,34 @@ def test_run_folder_and_file_give_what_the_end_of_training_gave_each_time(
         "config.yaml", ".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml", "eval.log", "origin.json",
         "scores.json", "predictions.tsv", "report.html", "status.json",
     }  # fmt: skip
+
+
+def test_a_confidence_of_training_is_held_against_the_split_and_against_another_corpus(
+    evaluate: Callable[..., Any], corpus: Path, run: Path
+) -> None:
+    ran = evaluate("evaluation.abstain=0.3", f"foreign={corpus}", "evaluation.shuffled=false")
+    found = scores(ran.folder)["calibration"]
+    assert found["event"] == "sentence chrF2 of 20 or more"
+    assert {"ece", "area"} <= found["confidence"].keys()
+    assert [*found["left"]] == ["90 %", "70 %", "50 %", "abstain"]
+    assert [*found["left"]["abstain"]["refused"]] == ["nobody signing", "a still person", "another corpus"]
+    # the same corpus again is refused as often as the split itself
+    left = found["left"]["abstain"]
+    assert left["refused"]["another corpus"] == pytest.approx(100 - left["coverage"])
+    assert "calibration error" in ran.out
+    assert "risk against coverage" in (ran.folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_checkpoint_of_before_has_no_confidence_and_refuses_to_refuse(
+    evaluate: Callable[..., Any], run: Path, tmp_path: Path
+) -> None:
+    payload = load_checkpoint(run / "checkpoints" / "best.pt")
+    del payload["confidence"]
+    torch.save(payload, tmp_path / "before.pt")
+    quick = ("evaluation.blanked=false", "evaluation.shuffled=false", "evaluation.frozen=false")
+    assert scores(evaluate(*quick, checkpoint=tmp_path / "before.pt").folder)["calibration"] is None
+    message = the_message(evaluate("evaluation.abstain=0.5", checkpoint=tmp_path / "before.pt"))
+    assert "abstain=0.5: this model does not say how sure it is" in message
 
 
 def test_conventions_of_the_corpus_are_those_of_training_and_come_back_from_the_checkpoint(

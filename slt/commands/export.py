@@ -15,6 +15,7 @@ from slt.config.checks import check
 from slt.corpora.provenance import refuse_other_extractor
 from slt.exporting.folder import Comparison, export_folder
 from slt.files import rebuilding
+from slt.models.confidence import Confidence
 from slt.models.search import Search
 from slt.models.trained import Trained, extractor_settings
 from slt.training import lineage
@@ -46,6 +47,7 @@ def open_run(
             extractor_settings=extractor_settings(Path(root), payload.get("extractor")),
             search=Search(**(default | {"max_tokens": longest} | given)), precision=cfg.precision,
             seen={"corpus": payload.get("corpus"), "signers": payload.get("signers", [])},
+            confidence=Confidence.of(payload.get("confidence")),
         )  # fmt: skip
     return trained, cfg
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from slt.config.checks import check, taken
 from slt.corpora.clips import Clips
 from slt.drawing.charts import save_curves
 from slt.evaluation.assessment import score_split
+from slt.evaluation.confidence import learn_confidence
 from slt.evaluation.metrics import LOWER_IS_BETTER
 from slt.evaluation.report import Shown
 from slt.evaluation.results import Examples, write_results
@@ -25,7 +27,7 @@ from slt.models.tokenizer import Tokenize
 from slt.models.trained import Model
 from slt.streams.batch import Batching
 from slt.training.batches import TrainBatches, evaluation_batches
-from slt.training.checkpoint import begin_with, load_checkpoint, load_weights
+from slt.training.checkpoint import begin_with, load_checkpoint, load_weights, save_checkpoint
 from slt.training.dashboard import Dashboard
 from slt.training.loop import Run, Trainer, parameter_groups
 from slt.training.processes import first
@@ -79,8 +81,8 @@ def train(cfg: DictConfig) -> float:
     if first():
         save_curves(run.record.curves, folder / "curves.png")
     # A profile is of updates, not of a model, and a stage without sentences ends with its validation.
-    if cfg.final and not cfg.profile.steps and objective.translates:
-        score_best(cfg, model, splits, run, dashboard)
+    if not cfg.profile.steps and objective.translates:
+        examine(cfg, model, splits, run, dashboard)
     dashboard.checkpoints(run.folder, **{f"val/{cfg.select}": trainer.best})
     dashboard.close()
     return trainer.best
@@ -100,15 +102,31 @@ def new_model(cfg: DictConfig, splits: Mapping[str, Clips], shapes: build.Shapes
     return build.as_model(cfg, translator, tokenizer, labels, cfg.evaluation)
 
 
-def score_best(cfg: DictConfig, model: Model, splits: Mapping[str, Clips], run: Run, dashboard: Dashboard) -> None:
-    """Scores the best checkpoint of a run on `cfg.final`."""
-    folder, clips, train = run.folder.parent, splits[cfg.final], splits["train"]
+def examine(cfg: DictConfig, model: Model, splits: Mapping[str, Clips], run: Run, dashboard: Dashboard) -> None:
+    """Fits the confidence of the best checkpoint on `cfg.val`, keeps it there, and scores it on `cfg.final`."""
+    if cfg.good_chrf is None and cfg.final is None:
+        return
     best = load_checkpoint(run.folder / "best.pt")
-    load_weights(model.translator.to(run.compute.device), best["model"], source=folder)
+    load_weights(model.translator.to(run.compute.device), best["model"], source=run.folder.parent)
+    batching = taken(Batching, cfg)
+    if cfg.good_chrf is not None:
+        confidence = learn_confidence(model, splits[cfg.val], batching, run.compute, good_chrf=cfg.good_chrf)
+        model = replace(model, confidence=confidence)
+        if first():
+            save_checkpoint(run.folder / "best.pt", {**best, "confidence": asdict(confidence)})
+    if cfg.final is not None:
+        score_best(cfg, model, splits, run, dashboard, step=best["step"])
+
+
+def score_best(
+    cfg: DictConfig, model: Model, splits: Mapping[str, Clips], run: Run, dashboard: Dashboard, *, step: int
+) -> None:
+    """Scores the model of the best checkpoint, made at a step, on `cfg.final`."""
+    folder, clips, train = run.folder.parent, splits[cfg.final], splits["train"]
     scoring = taken(Scoring, cfg.evaluation, seed=cfg.seed)
     if found := score_split(model, clips, train, taken(Batching, cfg), scoring, run.compute):
         write_results(
             found, clips, folder, strips=scoring.report_strips, dashboard=dashboard,
-            about={"checkpoint": "checkpoints/best.pt", "corpus": train.fingerprint, "step": best["step"]},
+            about={"checkpoint": "checkpoints/best.pt", "corpus": train.fingerprint, "step": step},
             shown=Shown(run.record.curves, OmegaConf.to_yaml(cfg, resolve=True)),
         )  # fmt: skip

@@ -24,6 +24,7 @@ from slt.corpora.clips import Clips
 from slt.files import rebuilding
 from slt.models import MultiStreamEncoder, Translator
 from slt.models.backbones import check_stream
+from slt.models.confidence import Confidence
 from slt.models.decoder import language_id
 from slt.models.search import Search
 from slt.models.tokenizer import add_languages, check_lengths, tokenizer_files, tokenizer_from_files
@@ -160,10 +161,18 @@ def build_optimizer(node: DictConfig, groups: list[dict[str, Any]]) -> torch.opt
 
 
 def as_model(
-    trained: DictConfig, translator: Translator, tokenizer: Any, glosses: Sequence[str], search: DictConfig
+    trained: DictConfig,
+    translator: Translator,
+    tokenizer: Any,
+    glosses: Sequence[str],
+    search: DictConfig,
+    *,
+    confidence: Confidence | None = None,
 ) -> Model:
     beams = taken(Search, search, max_tokens=trained.decoder.max_tokens)
-    return Model(translator=translator, tokenizer=tokenizer, search=beams, glosses=tuple(glosses))
+    return Model(
+        translator=translator, tokenizer=tokenizer, search=beams, glosses=tuple(glosses), confidence=confidence
+    )
 
 
 def config_text(cfg: DictConfig) -> str:

@@ -95,6 +95,11 @@ def _check_train(cfg: DictConfig) -> list[str]:
     measures = locate(cfg.objective._target_).measures
     if cfg.select is not None and cfg.select not in measures:
         faults.append(f"select={cfg.select}: expected one of {', '.join(measures)}, the metrics of this objective")
+    if cfg.evaluation.abstain is not None and cfg.good_chrf is None:
+        faults.append(
+            f"evaluation.abstain={cfg.evaluation.abstain}: without a confidence none is below it; set good_chrf, as in "
+            "good_chrf=60"
+        )
     if OmegaConf.is_missing(cfg, "dataset"):
         return faults
     for name in cfg.dataset.streams:

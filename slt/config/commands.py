@@ -96,6 +96,7 @@ class Train(Loop):
     backbone_lr: float | None
     decoder_lr: float | None
     val: str = choice(*SPLITS)
+    good_chrf: float | None = positive()
     final: str | None = choice(*SPLITS)
     evaluation: Evaluation
     study: Study | None = None
@@ -119,6 +120,7 @@ class Eval:
     other_extractor: bool
     trust: list[str]
     streams: Dropped
+    foreign: str | None
     device: str
     precision: str | None = choice(*PRECISIONS)
     batch_size: int | None = positive()

@@ -8,7 +8,7 @@ from hydra.core.config_store import ConfigStore
 
 from slt.config.commands import ExportSearch, Reading, Wandb
 from slt.inference.settings import Segmentation
-from slt.settings import choice, keys, not_negative, positive
+from slt.settings import choice, keys, not_negative, positive, share
 
 POINTS = ("body", "body_hands", "holistic", "wholebody")  # of a pose
 
@@ -110,6 +110,7 @@ class Demo:
     segments: str | None = choice("whole", "auto")
     whole_seconds: float = not_negative()
     segment: Segment
+    abstain: float | None = share()
     draw: bool
     partial_seconds: float = not_negative()
     queue: int = positive()

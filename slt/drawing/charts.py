@@ -82,6 +82,33 @@ def _panels(width: float, height: float) -> Figure:
     return figure
 
 
+def draw_against(title: str, lines: Mapping[str, Curve], *, axis: str, upright: str, dotted: str | None = None) -> str:
+    """Draws lines of (x, y) pairs in percent against each other: SVG text as of `draw_curves`.
+
+    `axis` says what x is and `upright` what y is; the line named `dotted` is one to compare with.
+    """
+    with look(title):
+        figure = Figure(figsize=(4.4, 3.0), layout="constrained")
+        axes = figure.add_subplot()
+        for (name, line), colour in zip(lines.items(), LINES, strict=False):
+            x, y = zip(*line, strict=True)
+            marker = "o" if name != dotted and len(line) < 30 else None
+            how: Any = {"color": INK, "linestyle": ":"} if name == dotted else {"color": colour}
+            axes.plot(x, y, label=name, linewidth=1.6, marker=marker, markersize=4, clip_on=False, **how)
+        axes.set_title(title)
+        axes.set_xlabel(axis)
+        axes.set_ylabel(upright)
+        axes.set_xlim(0, 100)
+        axes.set_ylim(bottom=0)
+        axes.legend(frameon=False)
+        plain(axes)
+        ends = "; ".join(
+            f"{name}: {line[0][1]:.4g} at {line[0][0]:.4g} to {line[-1][1]:.4g} at {line[-1][0]:.4g}"
+            for name, line in lines.items()
+        )
+        return inline(figure, f"{title}, {upright} by {axis}: {ends}")
+
+
 def draw_histogram(
     title: str, values: Sequence[float], *, axis: str, counted: str, limits: tuple[float, float] | None, bins: int
 ) -> str:

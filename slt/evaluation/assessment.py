@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from slt.corpora.clips import Clips
 from slt.evaluation.breakdown import KINDS, Groups, Variety, by_group, scored, worst
-from slt.evaluation.controls import Frozen, Swapped
+from slt.evaluation.calibration import FOREIGN, NOBODY, STILL, Calibration, calibration
+from slt.evaluation.controls import Foreign, Frozen, Swapped
 from slt.evaluation.floors import ConstantBaseline, constant_floor
 from slt.evaluation.leaks import Leaks, leak_report
 from slt.evaluation.metrics import Score
@@ -17,6 +18,7 @@ from slt.evaluation.prediction import Prediction, spread
 from slt.evaluation.recognition import Language
 from slt.evaluation.settings import Conventions, GlossLM, Scoring
 from slt.evaluation.translation import translate
+from slt.models.confidence import refuse_abstaining
 from slt.models.tokenizer import Tokenize
 from slt.models.trained import Model
 from slt.streams.batch import Batching
@@ -39,6 +41,7 @@ class Assessment:
     groups: Groups
     variety: Variety
     leaks: Leaks
+    calibration: Calibration | None = None  # where the model has no confidence
 
     @property
     def blanked(self) -> dict[str, dict[str, Score]]:
@@ -61,6 +64,7 @@ class Assessment:
             name = worst(groups)
             group = groups[name]
             lines += [f"  BLEU, worst by {KINDS[kind]}: {group.scores['bleu']}  ({name}, {group.clips} clips)"]
+        lines += [f"  {line}" for line in ([] if self.calibration is None else self.calibration.lines())]
         for p in spread(self.predictions, examples):
             lines += [f"  {p.id}", f"    reference:   {p.reference}", f"    translation: {p.hypothesis}"]
         return "\n".join(lines)
@@ -73,11 +77,15 @@ def score_split(
     batching: Batching,
     scoring: Scoring,
     compute: Compute,
+    *,
+    foreign: Clips | None = None,
 ) -> Assessment | None:
     """Translates a split and scores it as its corpus is scored; `train` is for the floors and the leaks.
 
+    A model with a confidence is asked whether it would refuse `foreign`, clips of another corpus, as it should.
     Several processes translate their clips each; the first scores all the sentences, the others get None.
     """
+    refuse_abstaining(scoring.abstain, model.confidence, model.search)
     tokenize = Tokenize(model.tokenizer, model.search.max_tokens)
 
     def run(shown: Any, label: str, drop: Collection[str] = scoring.drop, **signs: Any) -> Any:
@@ -94,11 +102,10 @@ def score_split(
         unlike["shuffled"] = run(Swapped(clips), "shuffled")[0]
     if scoring.frozen:
         unlike["frozen"] = run(Frozen(clips), "frozen")[0]
+    beyond = [] if foreign is None or model.confidence is None else run(Foreign(foreign, clips.texts[0]), FOREIGN)[0]
     if not processes.first():
         return None
-    signer = dict(zip(clips.ids, clips.columns["signer"], strict=True)) if "signer" in clips.columns else {}
-    corpus = dict(zip(clips.ids, clips.columns["corpus"], strict=True)) if "corpus" in clips.columns else {}
-    predictions = [replace(p, signer=signer.get(p.id, ""), corpus=corpus.get(p.id, "")) for p in predictions]
+    predictions = _named(predictions, clips)
     rules: dict[str, Any] = {"conventions": Conventions.of(clips.scoring), "seed": scoring.seed}
     draws = rules | {"bootstrap": scoring.bootstrap}
     same = draws | {"signers": [p.signer for p in predictions]}
@@ -110,4 +117,25 @@ def score_split(
         controls={name: scored(each, bootstrap=0, **rules) for name, each in unlike.items()},
         groups=by_group(predictions, **draws), variety=Variety.of(predictions),
         leaks=leak_report(*({**each.columns, "text": list(each.texts)} for each in (clips, train)), examples=5),
+        calibration=_calibration(model, predictions, unlike, beyond, abstain=scoring.abstain, **draws),
     )  # fmt: skip
+
+
+def _named(predictions: Sequence[Prediction], clips: Clips) -> list[Prediction]:
+    """The predictions with what the corpus says of their clips."""
+    known = {key: dict(zip(clips.ids, clips.columns[key], strict=True))
+             for key in ("signer", "corpus") if key in clips.columns}  # fmt: skip
+    return [replace(p, **{key: its.get(p.id, "") for key, its in known.items()}) for p in predictions]
+
+
+def _calibration(
+    model: Model,
+    predictions: Sequence[Prediction],
+    unlike: Mapping[str, Sequence[Prediction]],
+    beyond: Sequence[Prediction],
+    **rules: Any,
+) -> Calibration | None:
+    if model.confidence is None or predictions[0].confidence is None:
+        return None
+    refused = {NOBODY: unlike.get(f"{WITHOUT}{ALL}", ()), STILL: unlike.get("frozen", ()), FOREIGN: beyond}
+    return calibration(predictions, refused, model.confidence, **rules)

@@ -59,6 +59,23 @@ class Frozen(Dataset[Sample]):
         return replace(sample, streams=held(sample.streams), seen=held(sample.seen))
 
 
+class Foreign(Dataset[Sample]):
+    """Another corpus' clips, of which only what they show counts: all say `text`, which the model can write."""
+
+    def __init__(self, clips: Clips, text: str) -> None:
+        self.clips, self.lengths, self.text = clips, clips.lengths, text
+
+    @property
+    def before(self) -> NDArray[np.int64]:
+        return self.clips.before
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, index: int) -> Sample:
+        return replace(self.clips[index], text=self.text, gloss="")
+
+
 def partners(clips: Clips) -> NDArray[np.int64]:
     """For each clip another, (N,): the nearest by length whose sentence differs, where there is one.
 

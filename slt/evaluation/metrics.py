@@ -60,7 +60,12 @@ def score(
 def averaged(values: Sequence[float], signature: str, **draws: Any) -> Score:
     """The mean of a score of each of N sentences that something else computed, on the resamples of `score`."""
     counts = np.stack([np.asarray(values, np.float64), np.ones(len(values))], axis=1)
-    return Resamples(len(values), **draws).score(Counted(counts, lambda total: total[0] / max(total[1], 1), signature))
+    return summed(counts, lambda total: total[0] / max(total[1], 1), signature, **draws)
+
+
+def summed(counts: Counts, from_sum: Callable[[list[Any]], float], signature: str, **draws: Any) -> Score:
+    """A score that follows from the sum of counts (N, C) of each of N sentences, on the resamples of `score`."""
+    return Resamples(len(counts), **draws).score(Counted(counts, from_sum, signature))
 
 
 def gloss_wer(recognised: Sequence[str], references: Sequence[str], **draws: Any) -> Score:

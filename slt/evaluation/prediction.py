@@ -35,6 +35,8 @@ class Prediction:
     gloss: str = ""
     recognised: Mapping[str, str] = field(default_factory=dict)  # name of their score, `gloss_wer` -> glosses
     seen: float = 1.0  # share of the frames in which its streams were seen, the mean over streams
+    signals: Mapping[str, float] = field(default_factory=dict)  # what its search tells of it (slt.models.confidence)
+    confidence: float | None = None  # the probability that it is good; None where the model cannot say
 
     @classmethod
     def of(cls, id: str, reference: str, nbest: Sequence[tuple[str, float]], **beside: Any) -> Prediction:

@@ -15,10 +15,11 @@ import numpy.typing as npt
 from markupsafe import Markup, escape
 from PIL import Image
 
-from slt.drawing.charts import Curve, draw_curves
+from slt.drawing.charts import Curve, draw_against, draw_curves
 from slt.drawing.page import templates
 from slt.evaluation.assessment import Assessment
 from slt.evaluation.breakdown import KINDS, worst
+from slt.evaluation.calibration import Calibration
 from slt.evaluation.metrics import LOWER_IS_BETTER, Score
 from slt.evaluation.prediction import Prediction
 from slt.files import atomic
@@ -82,6 +83,7 @@ def write_report(
             beside=_table({"the model": found.scores, **floors}),
             groups=groups,
             leaks=found.leaks.items(),
+            trust=None if found.calibration is None else _trust(found.calibration),
             clips=[_clip(p, strips.get(p.id)) for p in sorted(found.predictions, key=lambda p: (p.score, p.id))],
             strip_count=len(strips),
             charts=[Markup(svg) for svg in draw_curves(shown.curves).values()],
@@ -91,6 +93,30 @@ def write_report(
     )
     with atomic(path) as file:
         file.write(page.encode())
+
+
+def _trust(found: Calibration) -> dict[str, Any]:
+    """What the section on confidence shows."""
+    ends = [(0.0, 0.0), (100.0, 100.0)]
+    risks = {"by confidence": found.curve, "least possible": found.least_curve}
+    reliable = {"a tenth of the clips each": [(100 * sure, good) for sure, good, _ in found.bins], "as said": ends}
+    return {
+        "event": found.event,
+        "numbers": {"its confidence": found.confidence, "its bare probability": found.probability},
+        "least": found.least_area,
+        "good": found.good,
+        "left": found.left,
+        "table": _table({name: left.scores for name, left in found.left.items()}),
+        "refused": [*next(iter(found.left.values())).refused],
+        "charts": [
+            Markup(svg)
+            for svg in (
+                draw_against("risk against coverage", risks, axis="clips shown, %", upright="not good among them, %",
+                             dotted="least possible"),
+                draw_against("said and true", reliable, axis="confidence, %", upright="good, %", dotted="as said"),
+            )
+        ],
+    }  # fmt: skip
 
 
 def _table(scores: Mapping[str, Mapping[str, Score]]) -> dict[str, Any]:
@@ -110,6 +136,7 @@ def _clip(prediction: Prediction, strip: Picture | None) -> dict[str, Any]:
     return {
         "id": prediction.id,
         "score": prediction.score,
+        "confidence": prediction.confidence,
         "reference": reference,
         "hypothesis": hypothesis,
         "nbest": prediction.nbest[1:],

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from slt.settings import check_values, choice, not_negative, positive, switch
+from slt.settings import check_values, choice, not_negative, positive, share, switch
 from slt.text import clean, near
 
 TOKENIZERS = ("13a", "intl", "zh", "char", "none")  # sacreBLEU's names
@@ -95,6 +95,7 @@ class Controls:
     blanked: bool
     shuffled: bool
     frozen: bool
+    abstain: float | None = share()  # confidence below which a sentence is refused; None = none is
     neighbour: int | None = positive()  # training clips looked at for the floor; None = no such floor
     report_strips: int
 

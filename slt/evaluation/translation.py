@@ -16,6 +16,7 @@ from slt.evaluation.metrics import bleu, chrf
 from slt.evaluation.prediction import Prediction
 from slt.evaluation.recognition import Language, recognise
 from slt.evaluation.settings import AS_WRITTEN, Conventions
+from slt.models.confidence import signals
 from slt.models.heads import agreed, sign_scores, told
 from slt.models.search import Search
 from slt.models.tokenizer import decode, languages
@@ -89,7 +90,7 @@ def _translated(
         first = languages(model.tokenizer, batch.languages)
         read = told(translator.heads, memory)
         logits = translator.decoder(read, present, batch.tokens, **said)
-        found = translator.decoder.generate(read, present, search, first, **said)
+        found = translator.decoder.generate(read, present, replace(search, nbest=None), first, **said)
         signs = None
         if any(batch.glosses) and (scores := sign_scores(translator.heads, memory, present, features)):
             signs = recognise(agreed([*scores.values()]), present, model.glosses, **recognised)
@@ -98,11 +99,16 @@ def _translated(
     assert mask is not None
     loss = functional.cross_entropy(logits[mask].float(), batch.tokens[mask], reduction="sum").item()
     predictions = []
+    frames = batch.frames.sum(1).tolist()
     for i, (name, text, seen) in enumerate(zip(batch.ids, batch.texts, seen_share(batch), strict=True)):
-        sentences = decode(model.tokenizer, [one.ids for one in found[i]])
-        beam = zip(sentences, (one.score for one in found[i]), strict=True)
-        glosses = {} if signs is None else {"gloss": batch.glosses[i], "recognised": signs[i]}
-        predictions.append(Prediction.of(name, text, list(beam), seen=seen, **glosses))
+        kept = found[i][: search.nbest]
+        sentences = decode(model.tokenizer, [one.ids for one in kept])
+        beam = list(zip(sentences, (one.score for one in kept), strict=True))
+        beside: dict[str, Any] = {} if signs is None else {"gloss": batch.glosses[i], "recognised": signs[i]}
+        beside["signals"] = signals(found[i], seen=seen, frames=frames[i])
+        if model.confidence is not None and model.confidence.fits(search):
+            beside["confidence"] = model.confidence(beside["signals"], sentences[0])
+        predictions.append(Prediction.of(name, text, beam, seen=seen, **beside))
     return predictions, loss, int(mask.sum())
 
 

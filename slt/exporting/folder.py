@@ -132,7 +132,8 @@ def _manifest(trained: Trained, name: str, specs: dict[str, GraphSpec], opset: i
         name=name, streams=trained.streams, graphs=specs, normalisation=normalisation, fps=trained.fps,
         max_frames=trained.max_frames, extractor=trained.extractor, extractor_settings=trained.extractor_settings,
         tokens=trained.tokens, num_layers=len(specs["cross"].outputs) // 2, search=trained.search, precision=precision,
-        opset=opset, versions={library: version for library, version in there.items() if version}, parity={},
+        confidence=trained.confidence, opset=opset, parity={},
+        versions={library: version for library, version in there.items() if version},
     )  # fmt: skip
 
 

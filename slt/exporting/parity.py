@@ -161,7 +161,7 @@ def compare_graphs(
         if batch.tokens is not None:
             with torch.inference_mode():
                 wanted = decoder(out, present, batch.tokens).numpy()
-            encoded = Encoded(cross_of(sessions["cross"], memory), there)
+            encoded = Encoded(cross_of(sessions["cross"], memory), there, looks=[])
             step = Step(sessions["decoder"], encoded, files["decoder"])
             _compare_decoder(step, largest["decoder"], batch, wanted, trained.tokens.start, title)
     return {graph: one.value for graph, one in largest.items()}

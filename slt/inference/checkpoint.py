@@ -8,6 +8,7 @@ from __future__ import annotations
 import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 from slt.files import rebuilding
-from slt.inference.onnx import Array, Hypothesis, Inputs, OnnxTranslator, SentenceTranslator
+from slt.inference.onnx import Array, Hypothesis, Inputs, Look, OnnxTranslator, SentenceTranslator
 from slt.models.tokenizer import decode
 from slt.models.trained import Trained
 from slt.training.machine import Compute
@@ -66,24 +67,22 @@ class CheckpointTranslator(SentenceTranslator):
         self.compute = Compute(self.device, precision or trained.precision)
         self.translator = trained.translator.to(self.device).eval()
         self.streams, self.search, self.extractor = trained.streams, trained.search, trained.extractor
-        self.fps, self.max_frames = trained.fps, trained.max_frames
+        self.fps, self.max_frames, self.confidence = trained.fps, trained.max_frames, trained.confidence
 
     @torch.inference_mode()
-    def encode(self, clips: Sequence[Inputs]) -> tuple[Tensor, Tensor]:
-        """Run the encoder on B clips -> (B, T', D) and the (B, T') bool mask."""
+    def encode(self, clips: Sequence[Inputs]) -> tuple[Tensor, Tensor, list[Look]]:
+        """Run the encoder on B clips -> (B, T', D), the (B, T') bool mask, and how much was seen of each."""
         streams, seen, frames = self.padded(clips)
         shown, marks = (
             {name: torch.from_numpy(x).to(self.device) for name, x in each.items()} for each in (streams, seen)
         )
         with self.compute.autocast():
-            return self.translator.read(shown, marks, torch.from_numpy(frames).to(self.device))
+            memory, present = self.translator.read(shown, marks, torch.from_numpy(frames).to(self.device))
+        return memory, present, Look.all(seen, frames)
 
-    def write(self, encoded: tuple[Tensor, Tensor], **options: Any) -> list[list[Hypothesis]]:
+    def write(self, encoded: tuple[Tensor, Tensor, list[Look]], **options: Any) -> list[list[Hypothesis]]:
         wanted = self.asked(**options)
         with torch.inference_mode(), self.compute.autocast():
-            found = self.translator.decoder.generate(*encoded, wanted)
+            found = self.translator.decoder.generate(*encoded[:2], replace(wanted, nbest=None))
         texts = [decode(self.trained.tokenizer, [one.ids for one in sentences]) for sentences in found]
-        return [
-            [Hypothesis(text, one.score, one.ids) for text, one in zip(said, sentences, strict=True)]
-            for said, sentences in zip(texts, found, strict=True)
-        ]
+        return self.hypotheses(found, texts, encoded[2], wanted)

@@ -247,7 +247,7 @@ class Speaker:
             caption = future.result()
             if partial and segment.number < self._session.segmenter.number:
                 continue  # it has ended meanwhile, and its last word comes
-            self._view.say(caption.text, partial=partial)
+            self._view.say(caption.shown, partial=partial)
             self._on_caption(caption, partial)
             if not partial:
                 self._session.latency.add(CAPTION, time.perf_counter() - self._origin - segment.moved)

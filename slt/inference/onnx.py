@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from slt.files import rebuilding
+from slt.models.confidence import Confidence, refuse_abstaining, signals
 from slt.models.search import Floats, Found, Ids, Search, likeliest, search
 from slt.models.signature import FILE, StreamSpec, read_manifest
 from slt.streams.sample import Inputs, pad_clips
@@ -27,11 +28,15 @@ SMALL = 16 * 2**20  # bytes of a graph
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """A sentence, its score (log-probability over the length to the power of the length penalty) and its tokens."""
+    """A sentence, its score (log-probability over the length to the power of the length penalty) and its tokens.
+
+    The best one of a clip has a `confidence` too, the probability that it is good, where the model says it.
+    """
 
     text: str
     score: float
     ids: tuple[int, ...]
+    confidence: float | None = None
 
 
 class SentenceTranslator:
@@ -42,6 +47,7 @@ class SentenceTranslator:
         fps, max_frames: which frames of a clip it wants (`slt.streams.sample`); None = all.
         extractor: fingerprint of what cut the crops it was trained on; None = not known.
         search: as in the evaluation of training.
+        confidence: how sure a sentence is; None where the training did not find out.
     """
 
     streams: tuple[StreamSpec, ...]
@@ -49,6 +55,7 @@ class SentenceTranslator:
     max_frames: int | None
     extractor: str | None
     search: Search
+    confidence: Confidence | None
 
     def translate(self, clip: Inputs, **options: Any) -> list[Hypothesis]:
         """Return the sentences of a clip, best first; options as in `asked`.
@@ -83,11 +90,44 @@ class SentenceTranslator:
             )
         return found
 
+    def refuse_abstaining(self, abstain: float | None, **options: Any) -> None:
+        """Raise ValueError where sentences of this search cannot be refused for want of confidence; None is no wish."""
+        refuse_abstaining(abstain, self.confidence, self.asked(**options))
+
+    def hypotheses(
+        self, found: Sequence[Sequence[Found]], texts: Sequence[Sequence[str]], looks: Sequence[Look], wanted: Search
+    ) -> list[list[Hypothesis]]:
+        """Return what was found in each of B clips as sentences, as many as are wanted, and how sure the best is."""
+        sure = self.confidence is not None and self.confidence.fits(wanted)
+        said = []
+        for each, own, look in zip(found, texts, looks, strict=True):
+            kept = [Hypothesis(text, one.score, one.ids) for text, one in zip(own, each, strict=True)]
+            if sure:
+                assert self.confidence is not None
+                told = signals(each, seen=look.seen, frames=look.frames)
+                kept[0] = replace(kept[0], confidence=self.confidence(told, kept[0].text))
+            said.append(kept[: wanted.nbest])
+        return said
+
     def padded(self, clips: Sequence[Inputs]) -> tuple[dict[str, Array], dict[str, Array], Array]:
         """Check and pad B clips: streams (B, T, ...), seen marks (B, T) and frames (B, T)."""
         for clip in clips:
             check_inputs(clip, self.streams, self.max_frames)
         return pad_clips(clips)
+
+
+class Look(NamedTuple):
+    """How much there was to see in a clip: its frames, and in which share of them, over streams, these were seen."""
+
+    frames: int
+    seen: float
+
+    @classmethod
+    def all(cls, seen: Mapping[str, Array], frames: Array) -> list[Look]:
+        """Return those of B padded clips."""
+        counts = frames.sum(1)
+        shares = np.mean([marks.sum(1) for marks in seen.values()], axis=0) / counts
+        return [cls(int(count), float(share)) for count, share in zip(counts, shares, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -96,6 +136,7 @@ class Encoded:
 
     cross: dict[str, Array]
     present: NDArray[np.bool_]
+    looks: list[Look]
 
 
 class OnnxTranslator(SentenceTranslator):
@@ -127,6 +168,7 @@ class OnnxTranslator(SentenceTranslator):
         self.folder = Path(folder)
         self.manifest = manifest = read_manifest(self.folder)
         self.streams, self.search, self.extractor = manifest.streams, manifest.search, manifest.extractor
+        self.confidence = manifest.confidence
         self.fps, self.max_frames = manifest.fps, manifest.max_frames
         with rebuilding(self.folder / "tokenizer.json"):
             self.tokenizer: Any = Tokenizer.from_file(str(self.folder / "tokenizer.json"))
@@ -150,10 +192,11 @@ class OnnxTranslator(SentenceTranslator):
 
     def encode(self, clips: Sequence[Inputs]) -> Encoded:
         """Run the encoder on B clips, and what of the decoder depends on them alone."""
-        given = feeds(*self.padded(clips))
+        streams, seen, frames = self.padded(clips)
+        given = feeds(streams, seen, frames)
         with rebuilding(self.folder / FILE):  # which says what the graphs take and give
             memory, present = self._memory(given)
-            return Encoded(cross_of(self._sessions["cross"], memory), present)
+            return Encoded(cross_of(self._sessions["cross"], memory), present, Look.all(seen, frames))
 
     def _memory(self, given: Mapping[str, Array]) -> tuple[Array, Array]:
         """What the encoder makes of its inputs: (B, T', D) and present (B, T')."""
@@ -163,12 +206,12 @@ class OnnxTranslator(SentenceTranslator):
     def write(self, encoded: Encoded, **options: Any) -> list[list[Hypothesis]]:
         wanted = self.asked(**options)
         step = Step(self._sessions["decoder"], encoded, self.folder / FILE)
-        found = search(step, len(encoded.present), self.manifest.tokens, wanted)
-        return [[self._hypothesis(one) for one in sentences] for sentences in found]
+        found = search(step, len(encoded.present), self.manifest.tokens, replace(wanted, nbest=None))
+        texts = [[self._text(one) for one in sentences] for sentences in found]
+        return self.hypotheses(found, texts, encoded.looks, wanted)
 
-    def _hypothesis(self, found: Found) -> Hypothesis:
-        text = self.tokenizer.decode(list(found.ids), skip_special_tokens=True)
-        return Hypothesis(clean(text), found.score, found.ids)
+    def _text(self, found: Found) -> str:
+        return clean(self.tokenizer.decode(list(found.ids), skip_special_tokens=True))
 
 
 def feeds(streams: Mapping[str, Any], seen: Mapping[str, Any], frames: Any) -> dict[str, Any]:

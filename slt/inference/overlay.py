@@ -83,7 +83,7 @@ def sentence_at(captions: Sequence[Caption], seconds: float) -> str:
     """Return the sentence on show at a second of a film, "" where there is none."""
     for caption in reversed(captions):
         if caption.start - 1e-6 <= seconds:
-            return caption.text if seconds < caption.end - 1e-6 else ""
+            return caption.shown if seconds < caption.end - 1e-6 else ""
     return ""
 
 

@@ -33,13 +33,14 @@ class Reading:
     whole_seconds: float
     segmentation: Segmentation
     search: Mapping[str, Any]
+    abstain: float | None  # captions of a lower confidence are not understood
     box: Box | None  # where the signer is, for an extractor that is told so; pixels
     draw: bool  # write the annotated film
 
     @classmethod
     def of(cls, keys: Mapping[str, Any]) -> Reading:
         """Return what the keys of `conf/demo.yaml` say."""
-        same = ("fps", "max_fps", "segments", "whole_seconds", "draw", "search")
+        same = ("fps", "max_fps", "segments", "whole_seconds", "draw", "search", "abstain")
         box = None if keys["box"] is None else tuple(keys["box"])
         return cls(**{key: keys[key] for key in same}, segmentation=Segmentation(**keys["segment"]), box=box)
 
@@ -61,6 +62,7 @@ class Session:
 
     def __init__(self, translator: SentenceTranslator, extractor: Extractor, reading: Reading, source: Source) -> None:
         self.translator, self.search, self.fps = translator, reading.search, source.fps
+        self._abstain = reading.abstain
         self.latency = Latency()
         self.segmenter = reading.segmenter(source.path, source.look_seconds, source.fps)
         self._extractor = extractor
@@ -89,4 +91,5 @@ class Session:
             )
             encoded = translator.encode([clip])
         with self.latency.timed("decoder"):
-            return Caption(segment.start, segment.end, tuple(translator.write(encoded, **self.search)[0]))
+            sentences = tuple(translator.write(encoded, **self.search)[0])
+        return Caption(segment.start, segment.end, sentences, self._abstain)

@@ -12,20 +12,41 @@ from typing import IO
 
 from slt.files import atomic
 from slt.inference.onnx import Hypothesis
+from slt.models.confidence import loops
 
 # Two such lines are what a reader of subtitles takes in at once; longer sentences get a third.
 LINE = 42
 # What stands in place of a sentence that a model left empty: SRT and WebVTT have no empty caption.
 NOTHING = "…"
+# What stands before the sentences of a segment that a model is not sure enough of.
+NOT_UNDERSTOOD = "[not understood]"
 
 
 @dataclass(frozen=True)
 class Caption:
-    """A segment of a film and its sentences."""
+    """A segment of a film and its sentences; below a confidence of `abstain` it does not count as understood."""
 
     start: float  # seconds
     end: float
     hypotheses: tuple[Hypothesis, ...]  # best first
+    abstain: float | None = None
+
+    @property
+    def confidence(self) -> float | None:
+        """The probability that the best sentence is good; None where the model does not say."""
+        return self.hypotheses[0].confidence if self.hypotheses else None
+
+    @property
+    def understood(self) -> bool:
+        return self.abstain is None or self.confidence is None or self.confidence >= self.abstain
+
+    @property
+    def shown(self) -> str:
+        """What a viewer reads: the best sentence, or that it was not understood, and what it may be."""
+        if self.understood:
+            return self.text
+        maybe = dict.fromkeys(composed(one.text).strip() for one in self.hypotheses if not loops(one.text))
+        return f"{NOT_UNDERSTOOD} {' / '.join(filter(None, maybe))}".strip()
 
     @property
     def text(self) -> str:
@@ -38,15 +59,21 @@ def composed(text: str) -> str:
 
 
 def describe(caption: Caption) -> str:
-    """Return a caption as it is printed: its times, sentence and score, then the other sentences of the n-best."""
+    """Return a caption as it is printed: its times, sentence, score and confidence, then the others of the n-best.
+
+    Of one that was not understood all are others.
+    """
     head = f"[{clock(caption.start)} - {clock(caption.end)}]"
     if not caption.hypotheses:
         return f"{head}  {caption.text}"
-    lines = [f"{head}  {caption.text}  ({caption.hypotheses[0].score:.2f})"]
-    lines += [
-        f"{'':>{len(head)}}  {place}. {composed(one.text)}  ({one.score:.2f})"
-        for place, one in enumerate(caption.hypotheses[1:], 2)
-    ]
+    sure = [] if caption.confidence is None else [f"confidence {caption.confidence:.2f}"]
+    others = list(enumerate(caption.hypotheses, 1))
+    if caption.understood:
+        score = f"{others.pop(0)[1].score:.2f}"
+        lines = [f"{head}  {caption.text}  ({', '.join([score, *sure])})"]
+    else:
+        lines = [f"{head}  {NOT_UNDERSTOOD}  ({', '.join(sure)})"]
+    lines += [f"{'':>{len(head)}}  {place}. {composed(one.text)}  ({one.score:.2f})" for place, one in others]
     return "\n".join(lines)
 
 
@@ -71,8 +98,8 @@ class Subtitles:
         self.count += 1
         # SRT has no mark of its encoding; UTF-8 without a byte order mark is what players read. In WebVTT `&`, `<` and
         # `>` are markup.
-        srt = f"{self.count}\n{_block(caption, caption.text, ',')}"
-        vtt = _block(caption, html.escape(caption.text, quote=False), ".")
+        srt = f"{self.count}\n{_block(caption, caption.shown, ',')}"
+        vtt = _block(caption, html.escape(caption.shown, quote=False), ".")
         for file, text in ((self._srt, srt), (self._vtt, vtt)):
             file.write(text.encode())
             file.flush()

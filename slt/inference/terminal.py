@@ -120,7 +120,7 @@ def _say(caption: Caption, partial: bool) -> None:
     if not partial:
         print(f"{erase}{describe(caption)}", flush=True)
     elif erase:
-        print(erase + f"[{clock(caption.start)} - ...]  {caption.text} …"[:100], end="", flush=True)
+        print(erase + f"[{clock(caption.start)} - ...]  {caption.shown} …"[:100], end="", flush=True)
 
 
 class Window:

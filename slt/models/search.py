@@ -67,6 +67,7 @@ class Found(NamedTuple):
 
     score: float
     ids: tuple[int, ...]
+    log_probs: tuple[float, ...]  # of each token
 
 
 class Step(Protocol):
@@ -110,6 +111,7 @@ class _Beams:
 
     Attributes:
         written: (B', K, L) the tokens of the running ones, best first, of the B' clips that are not done.
+        log_probs: (B', K, L) of each of their tokens.
         scores: (B', K) their summed log-probabilities.
         found: for each of all B clips its finished ones, best first, at most K.
     """
@@ -119,6 +121,7 @@ class _Beams:
         self.found: list[list[Found]] = [[] for _ in range(clips)]
         self.clips = np.arange(clips)  # (B',) which are not done
         self.written = np.zeros((clips, 1, 0), np.int64)  # one row a clip at first: K alike would be K times the same
+        self.log_probs = np.zeros((clips, 1, 0), np.float32)
         self.scores = np.zeros((clips, 1), np.float32)
 
     def extend(self, log_probs: Floats, ids: Ids, length: int) -> Ids:
@@ -135,27 +138,34 @@ class _Beams:
         scores, tokens = total[clip, chosen], ids.reshape(len(self.clips), -1)[clip, chosen]
         parents = chosen // candidates
         written = np.concatenate([self.written[clip, parents], tokens[:, :, None]], axis=2)
+        each = log_probs.reshape(len(self.clips), -1)[clip, chosen]
+        each = np.concatenate([self.log_probs[clip, parents], each[:, :, None]], axis=2)
         last = length == self.options.max_tokens
         ended = np.isfinite(scores) & (last | (tokens == self.eos))  # not finite: what a forced token rules out
         # An end counts only among the best K: one that a beam of K would not have kept was never written.
-        self._finish(written, self._final(scores, length), ended[:, :beams])
+        self._finish(written, each, self._final(scores, length), ended[:, :beams])
         if last:
             return np.zeros(0, np.int64)
         running = np.argsort(tokens == self.eos, axis=1, kind="stable")[:, :beams]  # scores are sorted already
         self.scores, self.written = scores[clip, running], written[clip, running]
+        self.log_probs = each[clip, running]
         rows = parents[clip, running] + before * clip
         going = self._going(length)
-        self.clips, self.scores, self.written = self.clips[going], self.scores[going], self.written[going]
+        self.clips, self.scores = self.clips[going], self.scores[going]
+        self.written, self.log_probs = self.written[going], self.log_probs[going]
         return np.asarray(rows[going].reshape(-1))
 
     def _final(self, scores: Floats, length: int) -> Floats:
         return np.asarray(scores / np.float32(length**self.options.length_penalty), np.float32)
 
-    def _finish(self, written: Ids, scores: Floats, ended: NDArray[np.bool_]) -> None:
-        """Put what has ended (B', K) among the K best finished of its clip."""
+    def _finish(self, written: Ids, each: Floats, scores: Floats, ended: NDArray[np.bool_]) -> None:
+        """Put what has ended (B', K) among the K best finished of its clip; `each` are log-probabilities of tokens."""
         for row in np.flatnonzero(ended.any(1)):
             found = self.found[self.clips[row]]
-            found += [Found(float(scores[row, k]), tuple(written[row, k].tolist())) for k in np.flatnonzero(ended[row])]
+            found += [
+                Found(float(scores[row, k]), tuple(written[row, k].tolist()), tuple(each[row, k].tolist()))
+                for k in np.flatnonzero(ended[row])
+            ]
             found.sort(key=lambda one: -one.score)  # stable: of equals the one found first
             del found[self.options.num_beams :]
 
@@ -173,6 +183,7 @@ class _Beams:
 def _greedy(step: Step, clips: int, tokens: Tokens, options: Search) -> list[Found]:
     """Take the likeliest token until the end token, for B clips."""
     ids: list[list[int]] = [[] for _ in range(clips)]
+    each: list[list[float]] = [[] for _ in range(clips)]
     totals = np.zeros(clips)
     running, last, order = np.arange(clips), np.full(clips, tokens.start, np.int64), np.arange(clips)
     for length in range(1, options.max_tokens + 1):
@@ -182,16 +193,17 @@ def _greedy(step: Step, clips: int, tokens: Tokens, options: Search) -> list[Fou
         last = best[:, 0]
         # transformers' score leaves pads out wherever they stand, so one that the model wrote itself does not count.
         totals[running] += np.where(last == tokens.pad, 0, log_probs[:, 0])
-        for clip, token in zip(running, last.tolist(), strict=True):
+        for clip, token, log_prob in zip(running, last.tolist(), log_probs[:, 0].tolist(), strict=True):
             ids[clip].append(token)
+            each[clip].append(log_prob)
         order = np.flatnonzero(last != tokens.eos)
         running, last = running[order], last[order]
         if not len(order):
             break
     lengths = [max(1, sum(token != tokens.pad for token in row)) for row in ids]
     return [
-        Found(float(total) / length**options.length_penalty, tuple(row))
-        for total, length, row in zip(totals, lengths, ids, strict=True)
+        Found(float(total) / length**options.length_penalty, tuple(row), tuple(own))
+        for total, length, row, own in zip(totals, lengths, ids, each, strict=True)
     ]
 
 

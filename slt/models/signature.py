@@ -17,6 +17,8 @@
 - `tokens`: {`start`, `eos`, `pad`, `forced_bos` or null}.
 - `num_layers`: of the decoder.
 - `search`: {`num_beams`, `length_penalty`, `max_tokens`}, what is done where the caller does not say otherwise.
+- `confidence`: {`good_chrf`, `num_beams`, `length_penalty`, `bias`, `signals`: name -> {`centre`, `scale`, `weight`}},
+  see `slt.models.confidence`; null of a run that does not say how sure it is. Folders of before have no such key.
 - `precision`: fp32 | fp16 | int8; `opset`; `versions`: library -> version.
 - `parity`: what was compared at the export, and the largest differences.
 - `files`: path in the folder -> sha256, of every file but the manifest.
@@ -37,6 +39,7 @@ from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from slt.files import sha256
+from slt.models.confidence import Confidence
 from slt.models.search import Search, Tokens
 from slt.streams.sample import StreamSpec
 
@@ -81,6 +84,7 @@ class Manifest:
     opset: int
     versions: dict[str, str]
     parity: dict[str, Any]
+    confidence: Confidence | None = None
     files: dict[str, str] = field(default_factory=dict)
     format: int = FORMAT
 
@@ -160,6 +164,8 @@ def _build(kind: Any, value: Any, where: str) -> Any:
         hints = get_type_hints(kind)
         if kind is StreamSpec:  # before 'normalise' was a choice
             value = {"normalise": None} | dict(value)
+        if kind is Manifest:
+            value = {"confidence": None} | dict(value)
         if kind is Search:
             hints.pop("nbest")
         if set(value) != set(hints):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from slt.files import parse_json
+from slt.models.confidence import Confidence
 from slt.models.search import Search, Tokens
 from slt.models.signature import StreamSpec
 from slt.models.translator import Translator
@@ -14,12 +15,16 @@ from slt.models.translator import Translator
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """A translator with what its sentences need: their tokenizer, their search, and the glosses of its gloss head."""
+    """A translator with what its sentences need: tokenizer, search, glosses of its gloss head, and how sure they are.
+
+    Without `confidence` nobody has said how sure.
+    """
 
     translator: Translator
     tokenizer: Any
     search: Search
     glosses: tuple[str, ...] = ()
+    confidence: Confidence | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,7 +25,7 @@ from slt.training.machine import Compute
 
 OPTIONS: dict[str, Any] = {
     "bootstrap": 10, "gloss_beam": 3, "blanked": True, "shuffled": True, "frozen": True, "neighbour": 10, "seed": 1,
-    "report_strips": 2, "gloss_lm": None,
+    "report_strips": 2, "gloss_lm": None, "abstain": None,
 }  # fmt: skip
 SEARCH = Search(num_beams=2, length_penalty=1.0, nbest=2, max_tokens=64)
 FOUND: dict[str, Any] = {}
@@ -153,7 +153,7 @@ def test_examination_writes_everything_tells_the_dashboard_and_prints(
     content = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))
     assert {
         "scores", "loss", "floor", "neighbour", "controls", "blanked", "groups", "worst", "variety", "leaks",
-        "checkpoint", "corpus", "step",
+        "calibration", "checkpoint", "corpus", "step",
     } == content.keys()  # fmt: skip
     assert content["scores"]["bleu"]["value"] == found.scores["bleu"].value
     assert [p.hypothesis for p in read_predictions(tmp_path / "predictions.tsv")] == [

@@ -11,12 +11,14 @@ import numpy as np
 from slt.drawing.charts import draw_curves
 from slt.evaluation.assessment import Assessment
 from slt.evaluation.breakdown import Variety, by_group
+from slt.evaluation.calibration import STILL, calibration
 from slt.evaluation.floors import ConstantBaseline
 from slt.evaluation.leaks import leak_report
 from slt.evaluation.metrics import score
 from slt.evaluation.prediction import Prediction
 from slt.evaluation.rating import read_strips
 from slt.evaluation.report import Shown, write_report
+from slt.models.confidence import Confidence, Weighed
 
 PREDICTIONS = [
     Prediction.of(f"clip_{i}", f"el <b>niño</b> {i} & más", [(f"el niño {i}", -0.5), ("la <i>niña</i>", -2.0)][: i + 1])
@@ -53,6 +55,22 @@ class Balanced(HTMLParser):
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
+
+
+def test_a_confidence_is_shown_beside_the_truth_and_with_what_is_left(tmp_path):
+    signal = {"seen": Weighed(centre=0.0, scale=1.0, weight=1.0)}
+    confidence = Confidence(good_chrf=50.0, num_beams=1, length_penalty=1.0, bias=0.0, signals=signal)
+    sure = [replace(p, signals={"log_prob": -1.0}, confidence=n / 5) for n, p in enumerate(PREDICTIONS)]
+    found = calibration(sure, {STILL: sure[:1]}, confidence, abstain=None, bootstrap=0, seed=0)
+    text = page(tmp_path, calibration=found, predictions=sure)
+    assert text.count('<svg role="img"') == 3
+    assert 'aria-label="risk against coverage, ' in text
+    assert "Refused: a still person, %" in text
+    assert "confidence 0.80" in text
+    assert "knows of its own errors" not in page(tmp_path)
+    parser = Balanced()
+    parser.feed(text)
+    assert parser.open == []
 
 
 def test_the_page_asks_for_nothing_from_outside(tmp_path):

@@ -123,7 +123,7 @@ def test_validation_scores_by_the_conventions_of_the_corpus(
     build: Any, batches: Any, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, whole = build(), next(iter(batches(12)))
-    found = [[Found(0.0, tuple(row))] for row in whole.tokens.tolist()]
+    found = [[Found(0.0, tuple(row), (0.0,) * len(row))] for row in whole.tokens.tolist()]
     monkeypatch.setattr(model.decoder, "generate", lambda *_: found)
     whole.texts = [text.upper() for text in whole.texts]
     lower = validate(of(model, tokenizer), [whole], CPU, conventions=Conventions(lowercase=True))
@@ -134,7 +134,7 @@ def test_validation_scores_by_the_conventions_of_the_corpus(
 
 def test_perfect_model_scores_100(build: Any, batches: Any, tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     model, whole = build(), next(iter(batches(12)))
-    found = [[Found(0.0, tuple(row))] for row in whole.tokens.tolist()]
+    found = [[Found(0.0, tuple(row), (0.0,) * len(row))] for row in whole.tokens.tolist()]
     monkeypatch.setattr(model.decoder, "generate", lambda *_: found)
     scores = validate(of(model, tokenizer), [whole], CPU)
     assert (scores["val/bleu"], scores["val/chrf"]) == (pytest.approx(100), pytest.approx(100))

@@ -26,6 +26,7 @@ SEGMENTATION = Segmentation(raised=0.35, moving=0.8, staying=0.5, window=0.2, st
                             still_seconds=0.8, margin=0.3, min_seconds=0.4, max_seconds=6)  # fmt: skip
 SEARCH = {"num_beams": 2, "length_penalty": None, "max_tokens": None, "nbest": 2}
 READING = Reading(fps=None, max_fps=30, segments=None, whole_seconds=20, segmentation=SEGMENTATION, search=SEARCH,
+                  abstain=None,
                   box=None, draw=True)  # fmt: skip
 # So long a queue drops nothing, however busy the machine of the tests is; what is dropped has tests of its own.
 LIVE = Live(partial_seconds=0.5, queue=1000, headless=True, panel=False, record=None)

@@ -93,7 +93,7 @@ def test_the_text_is_what_transformers_decodes(translator, clip, words):
         assert one.text == decode(words, [list(one.ids)])[0]
     blank, letter, end = (words.convert_tokens_to_ids(piece) for piece in ("▁", "n", "</s>"))
     ids = (blank, blank, letter, blank, blank, letter, end)
-    assert translator._hypothesis(Found(0.0, ids)).text == decode(words, [list(ids)])[0] == "n n"
+    assert translator._text(Found(0.0, ids, (0.0,) * len(ids))) == decode(words, [list(ids)])[0] == "n n"
 
 
 def test_a_stream_that_was_not_seen_cannot_matter(translator, clip):

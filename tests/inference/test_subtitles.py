@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from slt.inference.onnx import Hypothesis
+from slt.inference.overlay import sentence_at
 from slt.inference.subtitles import Caption, Subtitles, clock, describe, write_subtitles
 
 
@@ -111,6 +112,20 @@ def test_a_caption_is_printed_with_its_times_its_score_and_the_other_sentences()
         "[00:00.0 - 00:07.1]  ¿Qué?  (-0.25)\n                     2. Qué.  (-0.50)"
     )
     assert describe(caption(0, 7.1)) == "[00:00.0 - 00:07.1]  …"
+
+
+def test_below_abstain_a_caption_says_that_it_was_not_understood_and_what_it_may_be(files):
+    texts = {"¿Qué?": 0.3, "rararararararara": None, "Qué.": None}
+    said = [Hypothesis(text, -0.2, (1,), sure) for text, sure in texts.items()]
+    sure, unsure, always = (Caption(0, 1, tuple(said), abstain) for abstain in (0.3, 0.4, None))
+    assert [one.shown for one in (sure, unsure, always)] == ["¿Qué?", "[not understood] ¿Qué? / Qué.", "¿Qué?"]
+    assert (unsure.text, unsure.confidence, unsure.understood) == ("¿Qué?", 0.3, False)
+    assert describe(unsure).startswith("[00:00.0 - 00:01.0]  [not understood]  (confidence 0.30)\n")
+    assert [line.split()[0] for line in describe(unsure).split("\n")[1:]] == ["1.", "2.", "3."]
+    assert describe(sure).split("\n")[0].endswith("¿Qué?  (-0.20, confidence 0.30)")
+    write_subtitles([unsure], **files)
+    assert all("[not understood] ¿Qué? / Qué." in file.read_text(encoding="utf-8") for file in files.values())
+    assert sentence_at([unsure], 0.5) == unsure.shown
 
 
 CLOCKS = [(0, "00:00.0"), (59.96, "01:00.0"), (62.5, "01:02.5"), (3600, "1:00:00.0"), (36061.26, "10:01:01.3")]

@@ -182,7 +182,7 @@ def test_where_the_only_token_is_forced_there_is_one_sentence():
         alike, 2, Tokens(start=2, eos=3, pad=0, forced_bos=7),
         Search(num_beams=3, length_penalty=1.0, max_tokens=1, nbest=3),
     )  # fmt: skip
-    assert came == [[(0.0, (7,))], [(0.0, (7,))]]
+    assert came == [[(0.0, (7,), (0.0,))]] * 2
 
 
 @pytest.mark.parametrize(
