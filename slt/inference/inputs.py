@@ -40,6 +40,11 @@ def inputs_from_regions(
     return inputs
 
 
+def seen_shares(clip: Inputs) -> dict[str, float]:
+    """Return stream -> share of a clip's frames in which it was seen, in [0, 1]."""
+    return {name: float(marks.mean()) for name, marks in clip.seen.items()}
+
+
 def _reader(spec: StreamSpec) -> Stream:
     if spec.points is not None:
         return Landmarks(

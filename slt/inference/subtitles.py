@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import html
+import math
 import textwrap
 import unicodedata
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
@@ -21,11 +22,25 @@ NOTHING = "…"
 
 @dataclass(frozen=True)
 class Caption:
-    """A segment of a film and its sentences."""
+    """A segment of a film and its sentences: the one caption that films, cameras, corpora and `slt.load` give."""
 
-    start: float  # seconds
+    start: float  # seconds from where the source begins
     end: float
     hypotheses: tuple[Hypothesis, ...]  # best first
+    seen: Mapping[str, float] = field(default_factory=dict)  # stream -> share of the segment's frames that show it
+
+    @property
+    def score(self) -> float:
+        """The best sentence's, log-probability over length (see `Hypothesis`); minus infinity where there is none."""
+        return self.hypotheses[0].score if self.hypotheses else -math.inf
+
+    @property
+    def alternatives(self) -> tuple[Hypothesis, ...]:
+        """The other sentences of the n-best, best first."""
+        return self.hypotheses[1:]
+
+    def __str__(self) -> str:
+        return describe(self)
 
     @property
     def text(self) -> str:
@@ -42,10 +57,10 @@ def describe(caption: Caption) -> str:
     head = f"[{clock(caption.start)} - {clock(caption.end)}]"
     if not caption.hypotheses:
         return f"{head}  {caption.text}"
-    lines = [f"{head}  {caption.text}  ({caption.hypotheses[0].score:.2f})"]
+    lines = [f"{head}  {caption.text}  ({caption.score:.2f})"]
     lines += [
         f"{'':>{len(head)}}  {place}. {composed(one.text)}  ({one.score:.2f})"
-        for place, one in enumerate(caption.hypotheses[1:], 2)
+        for place, one in enumerate(caption.alternatives, 2)
     ]
     return "\n".join(lines)
 

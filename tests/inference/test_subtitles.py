@@ -59,6 +59,14 @@ def files(tmp_path):
     return {"srt": tmp_path / "a.srt", "vtt": tmp_path / "a.vtt"}
 
 
+def test_a_caption_has_its_best_sentence_its_score_and_the_others():
+    said = caption(0, 1, "uno", "dos", "tres")
+    assert (said.text, said.score, [one.text for one in said.alternatives]) == ("uno", -0.25, ["dos", "tres"])
+    assert str(said) == describe(said)
+    nothing = caption(0, 1)
+    assert (nothing.score, nothing.alternatives) == (float("-inf"), ())
+
+
 def test_both_files_to_the_letter(files):
     write_subtitles(CAPTIONS, **files)
     assert files["srt"].read_bytes().decode() == SRT
