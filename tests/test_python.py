@@ -242,9 +242,9 @@ def test_keys_are_checked_like_those_of_the_command(folder: Path, keys: Any, mes
 
 
 def test_another_extractor_than_that_of_the_training_clips_is_refused_by_name(folder: Path, film: Path) -> None:
-    with slt.load(folder, **QUICK | {"other_extractor": False}) as loaded:
-        with pytest.raises(ValueError, match=r"a\.mp4: extracted by .* was trained on clips of 0123456789abcdef"):
-            loaded.translate(film)
+    loaded = slt.load(folder, **QUICK | {"other_extractor": False})
+    with loaded, pytest.raises(ValueError, match=r"a\.mp4: extracted by .* was trained on clips of 0123456789abcdef"):
+        loaded.translate(film)
 
 
 # ---------------------------------------------------------------- streams and scores
@@ -257,8 +257,8 @@ def test_the_streams_of_a_film_are_those_of_the_command(entry: Any, film: Path, 
     }  # fmt: skip
     assert (streams.fps, streams.duration, streams.skeleton, streams.size) == (10, 4, "mediapipe_75", (64, 48))
     assert {name: marks.mean() for name, marks in streams.seen.items()} == dict.fromkeys(streams.streams, 1)
-    ran = entry("extract", f"source={film.parent}", "out=made", f"landmarker._target_={STUB['_target_']}", "report=false",
-                "+landmarker.signing=[[0.3,1.3],[2.3,3.3]]", "extractor.crop_size=8", "signer=largest",
+    ran = entry("extract", f"source={film.parent}", "out=made", f"landmarker._target_={STUB['_target_']}",
+                "report=false", "+landmarker.signing=[[0.3,1.3],[2.3,3.3]]", "extractor.crop_size=8", "signer=largest",
                 "captions.format=none", "split.by=all_train", "pose_format=false")  # fmt: skip
     assert ran.status == 0, ran.err
     with np.load("made/pose/a.npz") as file:

@@ -11,6 +11,7 @@ from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from huggingface_hub.utils import validate_repo_id
 
+from slt.exporting.card import FILE as CARD
 from slt.models.signature import FILE, read_manifest, write_manifest
 
 SCHEME = "hf://"
@@ -69,6 +70,7 @@ def push(folder: Path, name: str, *, private: bool) -> str:
         sent = Path(scratch) / folder.name
         shutil.copytree(folder, sent, ignore=shutil.ignore_patterns(*EXECUTES, FILE), copy_function=_linked)
         write_manifest(sent, manifest)
+        _address(sent / CARD, name)
         try:
             api = HfApi(library_name="slt")
             made = api.create_repo(name, private=private, exist_ok=True)
@@ -81,6 +83,15 @@ def push(folder: Path, name: str, *, private: bool) -> str:
                 f"python -m slt.export out={folder} push={name}"
             ) from error
     return str(made)
+
+
+def _address(path: Path, name: str) -> None:
+    """Put the repository's name in its card's examples; a new file, because the old one is linked."""
+    if path.is_file():
+        text = path.read_text(encoding="utf-8")
+        path.unlink()
+        path.write_text(text.replace('load("FOLDER")', f'load("{SCHEME}{name}")').replace('"FOLDER"', f'"{name}"'),
+                        encoding="utf-8")  # fmt: skip
 
 
 def _linked(source: str, target: str) -> Any:
