@@ -60,7 +60,8 @@ def card(manifest: Manifest, facts: Facts) -> str:
     )  # fmt: skip
     scores = facts.scores.get("scores", {})
     return about.get_template("card.md").render(
-        header=_header(manifest, facts, scores), manifest=manifest, facts=facts, corpus=dict.fromkeys(STATED, "") | dict(facts.corpus),
+        header=_header(manifest, facts, scores), manifest=manifest, facts=facts,
+        corpus=dict.fromkeys(STATED, "") | dict(facts.corpus),
         shown={name: scores[name] for name in SHOWN if name in scores}, lower=LOWER_IS_BETTER,
         risk=_risk(facts.scores.get("calibration")),
     )  # fmt: skip

@@ -33,8 +33,9 @@ def facts(**given: Any) -> Facts:
 def test_what_is_not_known_is_said_not_to_be() -> None:
     text = card(MANIFEST, facts())
     for said in ("its name is not stated", "does not state whether the people in it agreed", "Licence of the data: not",
-                 "clips: not stated", "signers: not stated", "has not been scored", "Risk against coverage has not been",
-                 "Time: not known", "Energy: not measured", "The licence of this model is not stated"):  # fmt: skip
+                 "clips: not stated", "signers: not stated", "has not been scored",
+                 "Risk against coverage has not been", "Time: not known", "Energy: not measured",
+                 "The licence of this model is not stated"):  # fmt: skip
         assert said in text
 
 
@@ -44,7 +45,8 @@ def test_what_is_known_is_in_the_card_and_in_the_hub_s_header() -> None:
         corpus=corpus, clips=40, signers=3, consent={"yes": 39, "": 1}, scores=SCORES, licence="cc-by-nc-4.0",
         seconds=7200.0, energy={"package-0": 3.6e6}, processor="A processor", gpus=("A GPU",), scored="test",
     ))  # fmt: skip
-    for said in ("yes: 39 clips, nothing said: 1 clips", "signed: LSA", "written: es", "| bleu | 12.30 | 10.00 to 14.50 |",
+    for said in ("yes: 39 clips, nothing said: 1 clips", "signed: LSA", "written: es",
+                 "| bleu | 12.30 | 10.00 to 14.50 |",
                  "| wer (lower is better) | 12.30 | not computed | `a\\|b` |", "constant sentence | 1.50 |",
                  "| control: without face | 2.50 |", "| worst by signer: one of them | 3.50 |", "| error | 0.0421 |",
                  "| risk at 90 | 0.5 |", "7200 s (2.00 h)", "A processor and A GPU", "1.0000 kWh (package-0)",
