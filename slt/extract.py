@@ -6,6 +6,7 @@ extracted but clips that failed and are listed.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from functools import partial
@@ -15,6 +16,7 @@ from typing import Any, TypeVar
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from slt import Command
 from slt.config.checks import board_of, check
 from slt.config.entry import main
 from slt.extraction.captions import Captions
@@ -138,3 +140,5 @@ def extract(cfg: DictConfig) -> int:
 
 if __name__ == "__main__":
     extract()
+else:
+    sys.modules[__name__].__class__ = Command

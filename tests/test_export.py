@@ -9,12 +9,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import numpy as np
 import onnx
 import pytest
 import torch
 from bench.landmarker_stub import write_film
+from omegaconf import OmegaConf
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
+import slt
 from slt.commands.export import open_run
 from slt.exporting import folder as folders
 from slt.inference import OnnxTranslator
@@ -22,6 +26,7 @@ from slt.inference.checkpoint import CheckpointTranslator, TorchScriptTranslator
 from slt.inference.onnx import feeds
 from slt.models.signature import read_manifest
 from slt.streams.sample import pad_clips
+from slt.training.checkpoint import find_checkpoint, load_checkpoint
 
 LIGHT = ("parity.batches=3", "parity.limit=3")
 SIZES = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2,
@@ -98,7 +103,7 @@ def test_folder_is_whole_and_says_what_it_is(exported: Path, run: Path) -> None:
     there = {path.relative_to(exported).as_posix() for path in exported.rglob("*") if path.is_file()}
     assert {"encoder_plain.onnx", "encoder_plain.ts", "encoder_plain.pt2", "cross_plain.onnx", "decoder_plain.onnx",
             "tokenizer.json", "tokenizer/tokenizer_config.json"} < there  # fmt: skip
-    assert set(manifest.files) == there - {"manifest.json"}
+    assert set(manifest.files) == there - {"manifest.json", "README.md"}
     assert [stream.name for stream in manifest.streams] == ["face", "left_hand", "right_hand", "pose"]
     assert manifest.streams[3].points == "upper_body"
     assert manifest.streams[0].folder == "face"
@@ -241,6 +246,103 @@ def test_nothing_given_away_names_a_folder_of_the_machine(exported: Path, run: P
             with zipfile.ZipFile(path) as archive:
                 found += [archive.read(name) for name in archive.namelist()]
         assert [folder for folder in here if any(f"{folder}/".encode() in data for data in found)] == [], path.name
+
+
+def test_the_weights_of_a_folder_are_the_checkpoint_and_nothing_in_them_runs(exported: Path, run: Path) -> None:
+    wanted, found = (load_checkpoint(find_checkpoint(each, "best.pt")) for each in (run, exported))
+    assert wanted.keys() == found.keys()
+    assert wanted["model"].keys() == found["model"].keys()
+    assert all(torch.equal(x, found["model"][name]) for name, x in wanted["model"].items())
+    assert {key: found[key] for key in ("shapes", "signers", "data", "step")} == {
+        key: wanted[key] for key in ("shapes", "signers", "data", "step")}  # fmt: skip
+    assert found["data"]["clips"] == 12
+    with slt.load(exported, encoder="torch") as loaded, slt.load(run) as before:
+        assert loaded.about.startswith("weights of")
+        assert loaded.translator.trained.name == exported.name
+        clip = before.clips(OmegaConf.load(run / "config.yaml").dataset.root, "test")[0]
+        assert np.array_equal(loaded.encode(clip), before.encode(clip))
+
+
+def test_transformers_reads_the_decoder_and_the_tokenizer_of_a_folder(exported: Path, run: Path) -> None:
+    ours = open_run(run)[0]
+    theirs, told = AutoModelForSeq2SeqLM.from_pretrained(exported, subfolder="decoder", output_loading_info=True)
+    assert not told["missing_keys"]
+    assert not told["unexpected_keys"]
+    state = ours.translator.decoder.model.state_dict()
+    assert all(torch.equal(state[name], x) for name, x in theirs.state_dict().items())
+    words = AutoTokenizer.from_pretrained(exported, subfolder="tokenizer")
+    assert words("¿Dónde está?")["input_ids"] == ours.tokenizer("¿Dónde está?")["input_ids"]
+
+
+def test_damaged_weights_are_refused_by_their_file(exported: Path, tmp_path: Path) -> None:
+    broken = Path(shutil.copytree(exported, tmp_path / "broken"))
+    (broken / "decoder" / "model.safetensors").write_bytes(b"no tensors")
+    with pytest.raises(ValueError, match=r"model\.safetensors: truncated or no safetensors"):
+        open_run(broken)
+    with pytest.raises(ValueError, match="sha256 .* expected"):
+        slt.load(broken, encoder="torch")
+
+
+def test_a_folder_is_pushed_with_its_card_and_opened_again_by_its_name(
+    entry: Any, exported: Path, hub: Path, inputs: list[Any]
+) -> None:
+    ran = entry("export", f"out={exported}", "push=me/tiny")
+    assert ran.status == 0, ran.err
+    assert "pushed: https://huggingface.co/me/tiny" in ran.out
+    with slt.load("hf://me/tiny") as loaded, slt.load(exported) as here:
+        assert str(loaded.translator.folder).startswith(str(hub))
+        assert [str(one) for one in loaded.translate(inputs)] == [str(one) for one in here.translate(inputs)]
+    sent = loaded.translator.folder
+    assert not [path for path in sent.rglob("*") if path.suffix in {".ts", ".pt2", ".pt", ".bin", ".pkl", ".py"}]
+    assert 'slt.load("hf://me/tiny")' in (sent / "README.md").read_text(encoding="utf-8")
+    assert (exported / "encoder_plain.ts").is_file()
+    assert read_manifest(exported)
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that stands for the hub: what is uploaded lies there as the library keeps what it has fetched."""
+
+    def create(self: Any, name: str, **_: Any) -> str:
+        return f"https://huggingface.co/{name}"
+
+    def upload(self: Any, *, repo_id: str, folder_path: Path, **_: Any) -> None:
+        place, commit = tmp_path / "hub" / f"models--{repo_id.replace('/', '--')}", "0" * 40
+        shutil.copytree(folder_path, place / "snapshots" / commit)
+        (place / "refs").mkdir()
+        (place / "refs" / "main").write_text(commit, encoding="utf-8")
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "create_repo", create)
+    monkeypatch.setattr(huggingface_hub.HfApi, "upload_folder", upload)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    return tmp_path / "hub"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["push=me"], "push=me: OWNER/NAME of a repository expected"),
+        (["push=me/../x"], "push=me/../x: OWNER/NAME of a repository expected"),
+        ([], "checkpoint is missing"),
+        (["push=me/tiny"], "nowhere/manifest.json: no such folder"),
+    ],
+)
+def test_what_cannot_be_pushed_is_said_before_any_work(entry: Any, overrides: list[str], said: str) -> None:
+    assert said in the_message(entry("export", "out=nowhere", *overrides))
+
+
+def test_a_push_that_fails_leaves_the_folder_and_says_how_to_send_it(entry: Any, exported: Path) -> None:
+    message = the_message(entry("export", f"out={exported}", "push=me/tiny"))  # offline, as all tests are
+    assert f"python -m slt.export out={exported} push=me/tiny" in message
+    assert read_manifest(exported)
+    assert not [*exported.parent.glob("slt-push-*")]
+
+
+def test_a_model_that_is_not_on_the_hub_is_told(hub: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="model=hf://me/nothing: it is not in the hub's cache"):
+        slt.load("hf://me/nothing")
+    with pytest.raises(ValueError, match="model=hf://me: OWNER/NAME"):
+        slt.load("hf://me")
 
 
 def test_the_split_compared_is_the_run_s_own_and_a_missing_one_is_named_with_its_key(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from sacrebleu.metrics.bleu import BLEUScore
 
 from slt.config import runs
 from slt.config.checks import check
@@ -19,39 +21,85 @@ from slt.files import existing
 TESTED = ("bleu", "chrf")  # against a baseline
 
 
+@dataclass(frozen=True)
+class Scored(Mapping[str, Score]):
+    """What sentences score: a mapping from a score's name, as bleu, to it.
+
+    Attributes:
+        scores: of the hypotheses, see `slt.evaluation.metrics.score`.
+        terms: what BLEU is made of: `precisions` of 1- to 4-grams in percent, `bp`, `sys_len`, `ref_len`.
+        baseline: the scores of the baseline; empty without one.
+        differences: bleu and chrf -> how far the hypotheses are above the baseline; empty without one.
+    """
+
+    scores: Mapping[str, Score]
+    terms: BLEUScore
+    baseline: Mapping[str, Score]
+    differences: Mapping[str, Difference]
+
+    def __getitem__(self, name: str) -> Score:
+        return self.scores[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.scores)
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+
 def score(cfg: DictConfig) -> float:
     """Scores, and returns BLEU."""
-    if cfg.dataset is not None:  # of a dataset nothing else is asked for, such as where it lies
-        cfg.dataset = {"scoring": OmegaConf.to_container(cfg.dataset, resolve=False).get("scoring")}  # type: ignore[union-attr]
+    cfg = narrowed(cfg)
     check(cfg)
-    if cfg.baseline is not None and cfg.bootstrap == 0:
-        raise ValueError("bootstrap=0: no resamples to test baseline with; expected 1 or more, as in bootstrap=1000")
     folder, conventions = runs.begin_run(cfg), conventions_of(cfg)
     files = {name: Path(cfg[name]) for name in ("references", "hypotheses", "baseline") if cfg[name] is not None}
     said = read_aligned(files)
-    draws: dict[str, Any] = {"conventions": conventions, "bootstrap": cfg.bootstrap, "seed": cfg.seed}
-    found = {name: metrics.score(said[name], said["references"], **draws) for name in said if name != "references"}
-    for name, file in cfg.sentence_scores.items():
-        values = read_numbers(Path(file), len(said["references"]))
-        drawn = {"bootstrap": cfg.bootstrap, "seed": cfg.seed}
-        found["hypotheses"][str(name)] = metrics.averaged(values, f"avg:sentence|file:{Path(file).name}", **drawn)
-    terms = metrics.bleu_terms(said["hypotheses"], said["references"], conventions)
+    counts = {
+        str(name): read_numbers(Path(file), len(said["references"])) for name, file in cfg.sentence_scores.items()
+    }
+    found = score_sentences(said, conventions=conventions, bootstrap=cfg.bootstrap, seed=cfg.seed)
+    drawn = {"bootstrap": cfg.bootstrap, "seed": cfg.seed}
+    scores = dict(found) | {
+        name: metrics.averaged(values, f"avg:sentence|file:{Path(cfg.sentence_scores[name]).name}", **drawn)
+        for name, values in counts.items()
+    }
     print(f"{files['hypotheses']}: {len(said['references'])} sentences beside {files['references']}")
-    print("\n".join(table(found["hypotheses"])))
+    print("\n".join(table(scores)))
+    terms = found.terms
     parts = "/".join(f"{value:.2f}" for value in terms.precisions)
     print(f"  BLEU: n-grams {parts}, brevity {terms.bp:.3f}, {terms.sys_len} tokens for {terms.ref_len}")
     beside: dict[str, Any] = {
         "precisions": terms.precisions, "brevity": terms.bp, "tokens": [terms.sys_len, terms.ref_len],
         "conventions": conventions, "files": {name: str(path) for name, path in files.items()},
     }  # fmt: skip
-    if "baseline" in said:
-        tested = {name: difference(said, metric=name, **draws) for name in TESTED}
+    if found.differences:
         print(f"against {files['baseline']}, paired bootstrap:")
-        print("\n".join(f"  {name:10s} {told(tested[name], found['baseline'][name])}" for name in TESTED))
-        beside |= {"baseline": found["baseline"], "differences": tested}
-    write_scores(folder / "scores.json", found["hypotheses"], **beside)
+        print("\n".join(f"  {name:10s} {told(each, found.baseline[name])}" for name, each in found.differences.items()))
+        beside |= {"baseline": dict(found.baseline), "differences": dict(found.differences)}
+    write_scores(folder / "scores.json", scores, **beside)
     print(f"scores: {folder / 'scores.json'}")
-    return found["hypotheses"]["bleu"].value
+    return found["bleu"].value
+
+
+def narrowed(cfg: DictConfig) -> DictConfig:
+    """The configuration with nothing of its dataset but how it is scored: where it lies need not be said."""
+    if cfg.dataset is not None:
+        cfg.dataset = {"scoring": OmegaConf.to_container(cfg.dataset, resolve=False).get("scoring")}  # type: ignore[union-attr]
+    return cfg
+
+
+def score_sentences(
+    said: Mapping[str, Sequence[str]], *, conventions: Conventions, bootstrap: int, seed: int
+) -> Scored:
+    """Scores `hypotheses` against `references` and, where there is one, tests them against a `baseline`."""
+    if "baseline" in said and bootstrap == 0:
+        raise ValueError("bootstrap=0: no resamples to test baseline with; expected 1 or more, as in bootstrap=1000")
+    draws: dict[str, Any] = {"conventions": conventions, "bootstrap": bootstrap, "seed": seed}
+    references = said["references"]
+    found = {name: metrics.score(said[name], references, **draws) for name in said if name != "references"}
+    terms = metrics.bleu_terms(said["hypotheses"], references, conventions)
+    tested = {name: difference(said, metric=name, **draws) for name in TESTED} if "baseline" in said else {}
+    return Scored(found["hypotheses"], terms, found.get("baseline", {}), tested)
 
 
 def conventions_of(cfg: DictConfig) -> Conventions:
@@ -68,6 +116,12 @@ def read_aligned(files: Mapping[str, Path]) -> dict[str, list[str]]:
     Raises ValueError for another number of lines and for an empty reference, FileNotFoundError for no file.
     """
     said = {name: read_sentences(path) for name, path in files.items()}
+    refuse_unaligned(said, files)
+    return said
+
+
+def refuse_unaligned(said: Mapping[str, Sequence[str]], files: Mapping[str, Path | str]) -> None:
+    """Refuse other numbers of sentences than of `references`, and an empty one among these; `files` are their names."""
     path, references = files["references"], said["references"]
     for name, sentences in said.items():
         if len(sentences) != len(references):
@@ -80,7 +134,6 @@ def read_aligned(files: Mapping[str, Path]) -> dict[str, list[str]]:
     if empty := [line for line, text in enumerate(references, start=1) if not text.strip()]:
         more = f" ({len(empty)} such lines)" if len(empty) > 1 else ""
         raise ValueError(f"{path}, line {empty[0]}: the reference is empty{more}; leave the line out of all files")
-    return said
 
 
 def read_sentences(path: Path) -> list[str]:
@@ -106,7 +159,7 @@ def read_numbers(path: Path, count: int) -> list[float]:
     return numbers
 
 
-def difference(said: Mapping[str, list[str]], *, metric: str, **draws: Any) -> Difference:
+def difference(said: Mapping[str, Sequence[str]], *, metric: str, **draws: Any) -> Difference:
     """What the hypotheses score above the baseline."""
     systems = {name: [said[name]] for name in ("hypotheses", "baseline")}
     return metrics.compare(systems, said["references"], baseline="baseline", metric=metric, **draws)["hypotheses"]

@@ -21,6 +21,7 @@ from slt.config.checks import locate, taken
 from slt.config.foreign import leaves, refuse_code, refuse_depth
 from slt.config.moved import rename_targets
 from slt.corpora.clips import Clips
+from slt.corpora.provenance import stated_of
 from slt.files import rebuilding
 from slt.models import MultiStreamEncoder, Translator
 from slt.models.backbones import check_stream
@@ -222,6 +223,7 @@ def carried(
         "corpus": clips.fingerprint,
         "extractor": clips.extractor,
         "signers": lineage.signer_marks(clips.signers),
+        "data": stated_of(clips.root, clips.columns, len(clips)),
     }
 
 

@@ -157,8 +157,11 @@ class Parity:
 
 @keys()
 class Export:
-    checkpoint: str
+    checkpoint: str | None
     out: str
+    push: str | None
+    private: bool
+    licence: str | None
     name: str | None
     precision: str = choice("fp32", "fp16", "int8")
     program: bool

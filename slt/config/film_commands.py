@@ -98,7 +98,7 @@ class Demo:
     out: str | None
     ui: str = choice("screen", "web")
     live: bool
-    encoder: str = choice("onnx", "ts")
+    encoder: str = choice("onnx", "ts", "torch")
     tokenizer: str | None
     device: str
     threads: int | None = positive()

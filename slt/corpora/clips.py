@@ -130,7 +130,7 @@ class Clips(Dataset[Sample]):
         mirror = self.augment is not None and rng.random() < self.augment.mirror
         dropped = self._choose_dropped(rng)
         sample = Sample(id=self.ids[index], text=self.texts[index], gloss=self.gloss(index), streams={}, seen={},
-                        **self.said_before(int(index)))  # fmt: skip
+                        seconds=self.seconds(int(index)), **self.said_before(int(index)))  # fmt: skip
         for name, reader in self.streams.items():
             source = self.streams[reader.mirror] if mirror and reader.mirror else reader
             array, seen = self._read(source, parts)
@@ -172,6 +172,11 @@ class Clips(Dataset[Sample]):
     def gloss(self, index: int) -> str:
         """Return the glosses of a clip; "" where the corpus has none."""
         return str(self.columns["gloss"][index]) if "gloss" in self.columns else ""
+
+    def seconds(self, index: int) -> float | None:
+        """Return how long a clip is, by its frames and the column `fps`; None where the corpus does not say that."""
+        stated = str(self.columns["fps"][index]) if "fps" in self.columns else ""
+        return int(self.frame_counts[index]) / self._number(index, "fps") if stated else None
 
     @property
     def before(self) -> NDArray[np.int64]:

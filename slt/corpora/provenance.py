@@ -1,11 +1,32 @@
-"""Which extractor cut the crops a model was trained on, held against the one that cuts what it is to read now."""
+"""Where clips come from: what a corpus states of itself, and which extractor cut the crops of a model's training."""
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from slt.files import read_json
 
 log = logging.getLogger(__name__)
+
+
+# What `corpus.json` may state of a corpus, each a text: `signed` and `language` are the signed and the written one.
+STATED = ("name", "signed", "language", "licence", "license", "consent", "url")
+
+
+def stated_of(root: Path, columns: Mapping[str, Sequence[str]], clips: int) -> dict[str, Any]:
+    """Return what a corpus says of its training clips: `clips`, `consent` (what its column says -> clips), `corpus`.
+
+    A checkpoint carries it, so that a model's card can say it wherever the corpus is by then.
+    """
+    path = root / "corpus.json"
+    found = read_json(path) if path.is_file() else {}
+    corpus = {key: found[key] for key in STATED if isinstance(found.get(key), str)}
+    consent = Counter(str(said).strip() for said in columns.get("consent", ()))
+    return {"clips": clips, "consent": dict(consent), "corpus": corpus}
 
 
 def refuse_other_extractor(trained: str | None, came: str | None, *, where: str, allowed: bool) -> None:

@@ -18,7 +18,7 @@ from sacrebleu.metrics.bleu import BLEU, BLEUScore
 from sacrebleu.metrics.chrf import CHRF
 from sacrebleu.metrics.ter import TER
 
-from slt.evaluation.resampling import Counted, Difference, Paired, Resamples, Score
+from slt.evaluation.resampling import Counted, Counts, Difference, Paired, Resamples, Score
 from slt.evaluation.settings import AS_WRITTEN, Conventions
 from slt.text import clean
 

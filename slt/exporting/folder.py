@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +12,8 @@ from typing import Any
 
 from slt.evaluation.metrics import bleu
 from slt.exporting import graphs, parity
+from slt.exporting.card import FILE as CARD
+from slt.exporting.card import Facts, card
 from slt.exporting.precision import PRECISIONS, Converted, convert
 from slt.exporting.tokens import write_tokenizer
 from slt.files import write_json
@@ -22,6 +24,7 @@ from slt.models.signature import GraphSpec, Manifest, write_manifest
 from slt.models.trained import Trained
 from slt.streams.normalise import NORMALISATIONS
 from slt.training import lineage
+from slt.training.weights import write_weights
 
 LIBRARIES = ("slt", "torch", "transformers", "timm", "tokenizers", "onnx", "onnxruntime", "onnxscript", "numpy")
 
@@ -42,6 +45,19 @@ class Comparison:
     seed: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class Beside:
+    """What stands beside the graphs: the checkpoint itself, and what its card says.
+
+    Attributes:
+        payload: of `load_checkpoint`.
+        facts: of the card.
+    """
+
+    payload: Mapping[str, Any]
+    facts: Facts
+
+
 def export_folder(
     trained: Trained,
     out: Path,
@@ -51,6 +67,7 @@ def export_folder(
     precision: str,
     program: bool,
     say: Callable[[str], None],
+    beside: Beside | None = None,
 ) -> Manifest:
     """Export a trained translator, prove that it is the same, and put it at `out`, which must not be there.
 
@@ -62,6 +79,7 @@ def export_folder(
         precision: of the ONNX graphs: fp32, fp16 or int8; TorchScript stays fp32.
         program: also write the encoder as a torch.export program.
         say: takes lines of the report.
+        beside: weights and card; None = neither is written.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision={precision}: expected one of {', '.join(PRECISIONS)}")
@@ -69,6 +87,8 @@ def export_folder(
         specs, opset = _write_graphs(trained, folder, name, program)
         write_tokenizer(folder, trained.tokenizer)
         write_json(folder / lineage.FILE, trained.seen)
+        if beside is not None:
+            write_weights(folder, beside.payload, trained.translator)
         files = {graph: folder / f"{graph}_{name}.onnx" for graph in specs}
         files["torchscript"] = folder / f"encoder_{name}.ts"
         asked = compared.batches, compared.seed
@@ -85,6 +105,8 @@ def export_folder(
         write_manifest(folder, manifest)
         found |= _compare_sentences(trained, folder, compared, precision, say)
         manifest = write_manifest(folder, replace(manifest, parity=found))
+        if beside is not None:  # after the manifest, which does not list it: cards are edited, on the hub too
+            (folder / CARD).write_text(card(manifest, beside.facts), encoding="utf-8")
     return manifest
 
 

@@ -19,7 +19,8 @@ from slt.extraction import records
 from slt.extraction.footage import frames_at, known_by, probe, read_frames
 from slt.extraction.poses import read_keypoints
 from slt.extraction.records import Record, writing
-from slt.extraction.regions import Extractor
+from slt.extraction.regions import Extractor, Regions
+from slt.extraction.signers import Signer
 from slt.extraction.source import Box, Source
 from slt.extraction.video import Film, target_rate
 from slt.extraction.writer import ClipWriter
@@ -138,21 +139,41 @@ def cut_of(source: Source) -> dict[str, Any]:
 
 
 def extract_clip(source: Source, extractor: Extractor, job: Job) -> Record:
-    film = probe(source)
-    rate = target_rate(film, job.how.fps, job.how.max_fps)
-    pictures = partial(frames_at, source)
-    box = None if source.box is None else box_in(source, next(pictures([0.0]))[1].shape[1])
-    signer = extractor.find_signer(pictures, duration=_duration(source, film, rate), box=box)
     notes: list[str] = []
+    looked = look(source, extractor, fps=job.how.fps, max_fps=job.how.max_fps, notes=notes)
     scratch = job.scratch / "clips"  # of its own: beside it stand records on their way, named by ids as well
-    opened = job.writer.clip(source.video_id, fps=rate, scratch=scratch, fingerprint=job.maker["fingerprint"])
+    opened = job.writer.clip(source.video_id, fps=looked.fps, scratch=scratch, fingerprint=job.maker["fingerprint"])
     with opened as clip:
-        for regions in extractor.stream(read_frames(source, fps=rate, notes=notes), fps=rate, signer=signer):
+        for regions in looked.regions:
             clip.add(regions)
+    signer = looked.signer
     edges = [float(edge) for edge in signer.box] if signer.box is not None else None
     who = {"certainty": round(signer.certainty, 4), "persons": signer.persons, "unsure": signer.unsure, "box": edges}
     said = {"notes": notes} if notes else {}
-    return {"fps": round(rate, 6), "film_fps": round(film.fps, 6), **clip.summary(), "signer": who} | said
+    return {"fps": round(looked.fps, 6), "film_fps": round(looked.film.fps, 6), **clip.summary(), "signer": who} | said
+
+
+@dataclass(frozen=True)
+class Looked:
+    """A clip whose signer is chosen and whose frames are about to be extracted."""
+
+    film: Film
+    fps: float  # at which it is read
+    signer: Signer
+    regions: Iterator[Regions]  # T frames, each extracted when it is asked for
+
+
+def look(
+    source: Source, extractor: Extractor, *, fps: float | None, max_fps: float, notes: list[str] | None = None
+) -> Looked:
+    """Choose the signer of a clip and begin to extract it, at `fps`, or at its film's own rate up to `max_fps`."""
+    film = probe(source)
+    rate = target_rate(film, fps, max_fps)
+    pictures = partial(frames_at, source)
+    box = None if source.box is None else box_in(source, next(pictures([0.0]))[1].shape[1])
+    signer = extractor.find_signer(pictures, duration=_duration(source, film, rate), box=box)
+    frames = read_frames(source, fps=rate, notes=[] if notes is None else notes)
+    return Looked(film, rate, signer, extractor.stream(frames, fps=rate, signer=signer))
 
 
 def _duration(source: Source, film: Film, rate: float) -> float:

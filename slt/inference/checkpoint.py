@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from slt.files import rebuilding
-from slt.inference.onnx import Array, Hypothesis, Inputs, Look, OnnxTranslator, SentenceTranslator
+from slt.inference.onnx import Array, Hypothesis, Inputs, Look, OnnxTranslator, SentenceTranslator, feeds
 from slt.models.tokenizer import decode
 from slt.models.trained import Trained
 from slt.training.machine import Compute
@@ -47,7 +47,8 @@ class TorchScriptTranslator(OnnxTranslator):
         self._inputs = [tensor.name for tensor in self.manifest.graphs["encoder"].inputs]
         del self._sessions["encoder"]
 
-    def _memory(self, given: Mapping[str, Array]) -> tuple[Array, Array]:
+    def _memory(self, padded: tuple[dict[str, Array], dict[str, Array], Array]) -> tuple[Array, Array]:
+        given = feeds(*padded)
         with rebuilding(self.folder / f"encoder_{self.manifest.name}.ts"), torch.inference_mode():
             memory, present = self.encoder(*(torch.from_numpy(given[name]).to(self.device) for name in self._inputs))
         return memory.cpu().numpy(), present.cpu().numpy()
@@ -69,16 +70,23 @@ class CheckpointTranslator(SentenceTranslator):
         self.streams, self.search, self.extractor = trained.streams, trained.search, trained.extractor
         self.fps, self.max_frames, self.confidence = trained.fps, trained.max_frames, trained.confidence
 
-    @torch.inference_mode()
+    def _memory(self, padded: tuple[dict[str, Array], dict[str, Array], Array]) -> tuple[Array, Array]:
+        memory, present = self._encoded(padded)
+        return memory.float().cpu().numpy(), present.cpu().numpy()
+
     def encode(self, clips: Sequence[Inputs]) -> tuple[Tensor, Tensor, list[Look]]:
         """Run the encoder on B clips -> (B, T', D), the (B, T') bool mask, and how much was seen of each."""
-        streams, seen, frames = self.padded(clips)
+        padded = self.padded(clips)
+        return *self._encoded(padded), Look.all(*padded[1:])
+
+    @torch.inference_mode()
+    def _encoded(self, padded: tuple[dict[str, Array], dict[str, Array], Array]) -> tuple[Tensor, Tensor]:
+        streams, seen, frames = padded
         shown, marks = (
             {name: torch.from_numpy(x).to(self.device) for name, x in each.items()} for each in (streams, seen)
         )
         with self.compute.autocast():
-            memory, present = self.translator.read(shown, marks, torch.from_numpy(frames).to(self.device))
-        return memory, present, Look.all(seen, frames)
+            return self.translator.read(shown, marks, torch.from_numpy(frames).to(self.device))
 
     def write(self, encoded: tuple[Tensor, Tensor, list[Look]], **options: Any) -> list[list[Hypothesis]]:
         wanted = self.asked(**options)

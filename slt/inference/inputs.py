@@ -34,13 +34,19 @@ def inputs_from_regions(
     index = frame_index(len(regions), frame_step(round(clip_fps, 6), fps), max_frames)
     inputs = Inputs({}, {})
     for spec in streams:
-        reader = _reader(spec)
+        reader = reader_of(spec)
         array, seen = reader.from_regions(spec.name, regions, index)
         inputs.streams[spec.name], inputs.seen[spec.name] = reader.finish(array, seen), seen
     return inputs
 
 
-def _reader(spec: StreamSpec) -> Stream:
+def seen_shares(clip: Inputs) -> dict[str, float]:
+    """Return stream -> share of a clip's frames in which it was seen, in [0, 1]."""
+    return {name: float(marks.mean()) for name, marks in clip.seen.items()}
+
+
+def reader_of(spec: StreamSpec) -> Stream:
+    """Return what reads a stream of a model from a corpus, nothing augmented."""
     if spec.points is not None:
         return Landmarks(
             folder=spec.folder, points=spec.points, normalise=spec.normalise or "shoulders", jitter=0, noise=0

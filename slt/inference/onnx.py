@@ -77,6 +77,15 @@ class SentenceTranslator:
         """Search the sentences of each encoded clip, best first; options as in `asked`."""
         raise NotImplementedError
 
+    def features(self, clips: Sequence[Inputs]) -> list[NDArray[np.float32]]:
+        """Return what the encoder makes of each of B clips, (T', D) each: what the decoder reads of it."""
+        memory, present = self._memory(self.padded(clips))
+        return [np.asarray(one[there], np.float32) for one, there in zip(memory, present, strict=True)]
+
+    def _memory(self, padded: tuple[dict[str, Array], dict[str, Array], Array]) -> tuple[Array, Array]:
+        """What the encoder makes of what `padded` gave: (B, T', D) and present (B, T')."""
+        raise NotImplementedError
+
     def asked(self, **options: Any) -> Search:
         """Return the model's search with the values of a `Search` that are given; `nbest` is the caller's alone.
 
@@ -192,15 +201,13 @@ class OnnxTranslator(SentenceTranslator):
 
     def encode(self, clips: Sequence[Inputs]) -> Encoded:
         """Run the encoder on B clips, and what of the decoder depends on them alone."""
-        streams, seen, frames = self.padded(clips)
-        given = feeds(streams, seen, frames)
+        padded = self.padded(clips)
         with rebuilding(self.folder / FILE):  # which says what the graphs take and give
-            memory, present = self._memory(given)
-            return Encoded(cross_of(self._sessions["cross"], memory), present, Look.all(seen, frames))
+            memory, present = self._memory(padded)
+            return Encoded(cross_of(self._sessions["cross"], memory), present, Look.all(*padded[1:]))
 
-    def _memory(self, given: Mapping[str, Array]) -> tuple[Array, Array]:
-        """What the encoder makes of its inputs: (B, T', D) and present (B, T')."""
-        memory, present = self._sessions["encoder"].run(["memory", "present"], given)
+    def _memory(self, padded: tuple[dict[str, Array], dict[str, Array], Array]) -> tuple[Array, Array]:
+        memory, present = self._sessions["encoder"].run(["memory", "present"], feeds(*padded))
         return memory, present
 
     def write(self, encoded: Encoded, **options: Any) -> list[list[Hypothesis]]:

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 from slt.corpora.provenance import refuse_other_extractor
 from slt.extraction.regions import STREAMS, Extractor
 from slt.inference.onnx import OnnxTranslator, SentenceTranslator
-from slt.models.signature import FILE
+from slt.models.signature import FILE, read_manifest
 from slt.workers import cores
 
 if TYPE_CHECKING:
@@ -45,23 +45,25 @@ def open_translator(
 
     Args:
         model: exported folder, run folder or .pt file.
-        encoder: of an exported folder: "onnx" or "ts" (TorchScript).
+        encoder: of an exported folder: "onnx", "ts" (TorchScript) or "torch" (the whole model by its weights).
         tokenizer: folder or hub name of a Hugging Face tokenizer in place of the model's own.
         device: "auto", "cpu", "cuda" or "cuda:N"; with onnxruntime "auto" is the CPU.
         threads: of onnxruntime; None = one a core.
         search: keywords of `SentenceTranslator.write`, looked at before a film is.
         rebuild: makes a model of a checkpoint.
     """
-    if (model / FILE).is_file():
+    exported = (model / FILE).is_file()
+    if exported and encoder != "torch":
         return _exported(model, encoder, tokenizer, device, threads, search)
     if not model.exists():
         raise FileNotFoundError(f"model={model}: no such folder or file")
-    if model.is_dir() and not _is_run(model):
+    if model.is_dir() and not exported and not _is_run(model):
         raise ValueError(
             f"model={model}: neither an exported folder ({FILE} is missing; `python -m slt.export checkpoint=RUN "
             "out=FOLDER` makes one) nor a run (no checkpoints/best.pt)"
         )
-    if encoder != "onnx":
+    manifest = read_manifest(model) if exported else None  # holds every file against its digest
+    if manifest is None and encoder != "onnx":
         raise ValueError(f"encoder={encoder}: only an exported folder has one; {model} is a checkpoint")
     from slt.inference.checkpoint import CheckpointTranslator
     from slt.training.machine import choose_device  # here: an exported folder needs no torch
@@ -75,7 +77,9 @@ def open_translator(
         chosen = load_tokenizer(tokenizer)
         _refuse_tokenizer(tokenizer, trained.tokenizer.get_vocab(), chosen.get_vocab())
         translator.trained = replace(trained, tokenizer=chosen)
-    return Opened(translator, trained.extractor_settings, f"checkpoint {model} ({translator.device})")
+    settings = trained.extractor_settings if manifest is None else manifest.extractor_settings
+    what = "checkpoint " if manifest is None else "weights of "
+    return Opened(translator, settings, f"{what}{model} ({translator.device})")
 
 
 def _is_run(folder: Path) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 from slt.extraction.geometry import Box
 from slt.extraction.regions import Extractor, Regions
 from slt.extraction.video import Picture
-from slt.inference.inputs import inputs_from_regions
+from slt.inference.inputs import inputs_from_regions, seen_shares
 from slt.inference.latency import Latency
 from slt.inference.onnx import SentenceTranslator
 from slt.inference.segments import Segment, Segmenter, keep_model_crops
@@ -79,7 +79,7 @@ class Session:
         return self.segmenter.add(keep_model_crops(frame, self.translator.streams))
 
     def translate(self, segment: Segment) -> Caption:
-        """Translate a segment; the caption has its sentences, best first."""
+        """Translate a segment; the caption has its sentences, best first, and what was seen."""
         translator = self.translator
         with self.latency.timed("encoder"):
             clip = inputs_from_regions(
@@ -91,5 +91,5 @@ class Session:
             )
             encoded = translator.encode([clip])
         with self.latency.timed("decoder"):
-            sentences = tuple(translator.write(encoded, **self.search)[0])
-        return Caption(segment.start, segment.end, sentences, self._abstain)
+            found = tuple(translator.write(encoded, **self.search)[0])
+        return Caption(segment.start, segment.end, found, seen_shares(clip), self._abstain)

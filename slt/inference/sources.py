@@ -89,6 +89,28 @@ class FilmSource(Source):
         pass
 
 
+class FramesSource(Source):
+    """Pictures in memory, or what stands for them: T of them at `fps` frames a second."""
+
+    def __init__(self, frames: Any, *, fps: float, name: str) -> None:
+        self.path, self.name, self.fps = Path(name), name, fps
+        self.frames, self.look_seconds = frames, len(frames) / fps
+
+    def pictures(self, seconds: Sequence[float]) -> Iterator[tuple[float, Picture]]:
+        places = [min(int(second * self.fps + 1e-6), len(self.frames) - 1) for second in seconds]
+        return ((place / self.fps, self.frames[place]) for place in places)
+
+    def timed(self) -> Iterator[tuple[float, Any]]:
+        """Give each with its second."""
+        return ((n / self.fps, frame) for n, frame in enumerate(self.frames))
+
+    def shots(self, stop: threading.Event, ready: threading.Event) -> Iterator[Shot]:
+        raise NotImplementedError  # what is in memory has come already
+
+    def close(self) -> None:
+        pass
+
+
 def film_length(film: Film, rate: float, limit: float = math.inf) -> float:
     """Return the seconds of a film; one that does not say them (a recorded stream) is read to its end, or `limit`."""
     if film.duration is not None:
@@ -105,6 +127,7 @@ class LiveCamera(Source):
 
     def __init__(self, name: str, fps: float) -> None:
         self.name, self.fps, self.look_seconds = name, fps, LOOK_SECONDS
+        self.ended = threading.Event()  # set by whoever wants no more of its pictures
 
     @abstractmethod
     def _grabs(self) -> Iterator[tuple[float, Callable[[], Picture]]]:
@@ -127,7 +150,7 @@ class LiveCamera(Source):
     def shots(self, stop: threading.Event, ready: threading.Event) -> Iterator[Shot]:
         origin, earliest = None, -0.25 / self.fps
         for taken, retrieve in self._grabs():
-            if stop.is_set():
+            if stop.is_set() or self.ended.is_set():
                 return
             origin = taken if origin is None else origin
             seconds = taken - origin

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import html
+import math
 import textwrap
 import unicodedata
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
@@ -24,11 +25,15 @@ NOT_UNDERSTOOD = "[not understood]"
 
 @dataclass(frozen=True)
 class Caption:
-    """A segment of a film and its sentences; below a confidence of `abstain` it does not count as understood."""
+    """A segment of a film and its sentences: the one caption that films, cameras, corpora and `slt.load` give.
 
-    start: float  # seconds
+    Below a confidence of `abstain` it does not count as understood.
+    """
+
+    start: float  # seconds from where the source begins
     end: float
     hypotheses: tuple[Hypothesis, ...]  # best first
+    seen: Mapping[str, float] = field(default_factory=dict)  # stream -> share of the segment's frames that show it
     abstain: float | None = None
 
     @property
@@ -47,6 +52,19 @@ class Caption:
             return self.text
         maybe = dict.fromkeys(composed(one.text).strip() for one in self.hypotheses if not loops(one.text))
         return f"{NOT_UNDERSTOOD} {' / '.join(filter(None, maybe))}".strip()
+
+    @property
+    def score(self) -> float:
+        """The best sentence's, log-probability over length (see `Hypothesis`); minus infinity where there is none."""
+        return self.hypotheses[0].score if self.hypotheses else -math.inf
+
+    @property
+    def alternatives(self) -> tuple[Hypothesis, ...]:
+        """The other sentences of the n-best, best first."""
+        return self.hypotheses[1:]
+
+    def __str__(self) -> str:
+        return describe(self)
 
     @property
     def text(self) -> str:

@@ -45,6 +45,7 @@ class Sample(Inputs):
     language: str = ""  # that the decoder is told to write; "" = it is not told
     context: str = ""  # the sentence before it in its film; "" = none, or not told
     previous: str = ""  # the id of the clip of that sentence
+    seconds: float | None = None  # that it lasts in its film, whatever is augmented; None = the corpus does not say
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -117,7 +117,8 @@ def places_in(skeleton: Skeleton) -> NDArray[np.int64]:
     """Return where MediaPipe's 75 points stand in a skeleton that holds them, or in COCO-WholeBody; -1 = nowhere."""
     coco = "feet" in skeleton.parts
     body = {COCO.get(name, name) if coco else name: n for n, name in enumerate(skeleton.points)}
-    return place_points(body, {side: skeleton.parts[f"{side.lower()}_hand"] for side in SIDES})
+    hands = {side: skeleton.parts[part] for side in SIDES if (part := f"{side.lower()}_hand") in skeleton.parts}
+    return place_points(body, hands)
 
 
 def missing_points(places: NDArray[np.int64]) -> list[str]:

@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from slt.training import weights
+
 log = logging.getLogger(__name__)
 
 FORMAT = 1
@@ -42,6 +44,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """Reads a checkpoint onto the CPU; refuses what is damaged, or holds more than tensors and plain values."""
     if not path.is_file():
         raise FileNotFoundError(f"checkpoint={path}: no such file; give a run folder or a .pt file")
+    if path.name == weights.WEIGHTS:
+        return _checked(weights.read_weights(path.parent), path)
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
@@ -58,19 +62,25 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     except Exception as error:  # torch's reader meets damaged bytes with any error there is, EOFError without a word
         why = next(iter(str(error).splitlines()), type(error).__name__)
         raise ValueError(f"{path}: truncated or not a checkpoint ({why})") from error
+    return _checked(payload, path)
+
+
+def _checked(payload: Any, path: Path) -> dict[str, Any]:
     found = payload.get("format") if isinstance(payload, dict) else type(payload).__name__
     if not isinstance(found, type(FORMAT)) or found != FORMAT:
         raise ValueError(f"{path}: not a checkpoint of this suite: expected format {FORMAT}, found {found}")
     for before, now in MOVED.items():
         for name in [name for name in payload.get("model", ()) if name.startswith(before)]:
             payload["model"][now + name.removeprefix(before)] = payload["model"].pop(name)
-    return payload
+    return payload  # type: ignore[no-any-return]
 
 
 def find_checkpoint(run: Path, name: str) -> Path:
-    """The checkpoint file for a run folder or a file."""
+    """The checkpoint file for a run folder, an exported folder or a file."""
     if run.is_file():
         return run
+    if (run / weights.FILE).is_file():
+        return run / weights.WEIGHTS
     path = run / "checkpoints" / name
     if not path.is_file():
         what = "no such file or folder" if not run.exists() else f"it has no checkpoints/{name}"

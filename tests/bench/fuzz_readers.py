@@ -174,7 +174,7 @@ def read_weights(root: Path, *, file: str) -> None:
 
 
 def read_export(root: Path, *, encoder: str) -> None:
-    from slt.demo import build_extractor, rebuild
+    from slt.commands.film import build_extractor, rebuild
     from slt.inference.onnx import Inputs
     from slt.inference.open import open_translator
 

@@ -35,8 +35,8 @@ from hydra import compose, initialize_config_dir
 from memory import loop
 from omegaconf import OmegaConf
 
+from slt.commands.film import build_extractor, rebuild
 from slt.config.checks import CONF
-from slt.demo import build_extractor, rebuild
 from slt.extraction.mediapipe_models import cache_folder, prepare_models
 from slt.extraction.video import probe, read_frames, target_rate
 from slt.inference.latency import CAPTION

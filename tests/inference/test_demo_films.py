@@ -43,6 +43,7 @@ def test_a_short_film_is_one_sentence_in_three_files(film, tmp_path):
     result = run(film, tmp_path / "out")
     assert [(one.start, one.end, one.text) for one in result.segments] == [(0, pytest.approx(4), "¿40 años?")]
     assert [one.score for one in result.segments[0].hypotheses] == [-0.5, -1.0]
+    assert result.segments[0].seen == {"face": 1, "pose": 1}
     assert result.duration == 4
     assert {name: (marks.dtype, marks.tolist()) for name, marks in result.seen.items()} == {
         name: (np.uint8, [1] * 40) for name in ("face", "left_hand", "right_hand", "pose")

@@ -60,6 +60,14 @@ def files(tmp_path):
     return {"srt": tmp_path / "a.srt", "vtt": tmp_path / "a.vtt"}
 
 
+def test_a_caption_has_its_best_sentence_its_score_and_the_others():
+    said = caption(0, 1, "uno", "dos", "tres")
+    assert (said.text, said.score, [one.text for one in said.alternatives]) == ("uno", -0.25, ["dos", "tres"])
+    assert str(said) == describe(said)
+    nothing = caption(0, 1)
+    assert (nothing.score, nothing.alternatives) == (float("-inf"), ())
+
+
 def test_both_files_to_the_letter(files):
     write_subtitles(CAPTIONS, **files)
     assert files["srt"].read_bytes().decode() == SRT
@@ -117,7 +125,7 @@ def test_a_caption_is_printed_with_its_times_its_score_and_the_other_sentences()
 def test_below_abstain_a_caption_says_that_it_was_not_understood_and_what_it_may_be(files):
     texts = {"¿Qué?": 0.3, "rararararararara": None, "Qué.": None}
     said = [Hypothesis(text, -0.2, (1,), sure) for text, sure in texts.items()]
-    sure, unsure, always = (Caption(0, 1, tuple(said), abstain) for abstain in (0.3, 0.4, None))
+    sure, unsure, always = (Caption(0, 1, tuple(said), abstain=abstain) for abstain in (0.3, 0.4, None))
     assert [one.shown for one in (sure, unsure, always)] == ["¿Qué?", "[not understood] ¿Qué? / Qué.", "¿Qué?"]
     assert (unsure.text, unsure.confidence, unsure.understood) == ("¿Qué?", 0.3, False)
     assert describe(unsure).startswith("[00:00.0 - 00:01.0]  [not understood]  (confidence 0.30)\n")
