@@ -118,10 +118,10 @@ def onnx_runner(graph: graphs.Exportable, path: Path) -> Callable[..., list[Tens
     ]
 
 
-def assert_graphs_teacher_forced(decoder: TextSeq2SeqDecoder, wanted: Tensor, folder: Path) -> None:
-    """The exportable form of step and cross-attention, and its ONNX and TorchScript, give `wanted`, (B, L, V)."""
+def assert_graphs_teacher_forced(decoder: TextSeq2SeqDecoder, wanted: Tensor, folder: Path, *, onnx: bool) -> None:
+    """The exportable form of step and cross-attention, and with `onnx` its ONNX, give `wanted`, (B, L, V)."""
     made = graphs.decoder_graphs(decoder)
-    for runner in (lambda graph, _: graph.module, onnx_runner):
+    for runner in (lambda graph, _: graph.module, onnx_runner)[: 1 + onnx]:
         step, cross = (runner(made[name], folder / f"{name}.graph") for name in ("decoder", "cross"))
         np.testing.assert_allclose(stepwise(decoder, step, cross), wanted, atol=5e-5)
 
@@ -142,7 +142,8 @@ def test_a_published_model_is_the_same_before_saving_after_loading_and_in_its_gr
     with torch.no_grad():
         wanted = trained(*asked(trained))
         assert torch.equal(again(*asked(again)), wanted)
-    assert_graphs_teacher_forced(again, wanted, tmp_path)
+    # The graphs of mT5 and ByT5 have the nodes of T5 1.1's.
+    assert_graphs_teacher_forced(again, wanted, tmp_path, onnx=family not in ("mt5", "byt5"))
 
 
 def test_another_architecture_exports_by_its_own_code(words: Any, tmp_path: Path) -> None:
@@ -153,7 +154,7 @@ def test_another_architecture_exports_by_its_own_code(words: Any, tmp_path: Path
     ).eval())  # fmt: skip
     assert decoder.fast_step() is None
     with torch.no_grad():
-        assert_graphs_teacher_forced(decoder, decoder(*asked(decoder)), tmp_path)
+        assert_graphs_teacher_forced(decoder, decoder(*asked(decoder)), tmp_path, onnx=True)
 
 
 @pytest.mark.parametrize("kind", ["t5, gated", "bart, scaled", "mbart"])
