@@ -7,12 +7,13 @@ import importlib
 import logging
 import multiprocessing
 import os
+import re
 import shutil
 import struct
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ os.environ |= {
 import pytest
 import torch
 from absl import logging as absl_logging
+from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 
@@ -358,6 +360,19 @@ def language_model(folder: Path) -> Path:
     return folder
 
 
+# What may bring a file that says `hydra.mode`: options of sweep/, recipes, other folders of configuration.
+OF_MODES = re.compile(r"sweep|hydra\.mode|hydra\.searchpath|experiments=|^-(?!m$)")
+
+
+@contextmanager
+def _composed_once(overrides: Sequence[str]) -> Iterator[None]:
+    """Hydra composes all that a command is given twice, first only to see whether a file says `hydra.mode`."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not any(map(OF_MODES.search, overrides)):
+            patch.setattr(Hydra, "get_mode", lambda *_, **__: None, raising=False)
+        yield
+
+
 @dataclass
 class Ran:
     """What an entry point left."""
@@ -385,7 +400,7 @@ def entry(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tm
         monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
         capfd.readouterr()
         status = 0
-        with _kept_logging():
+        with _kept_logging(), _composed_once(overrides):
             try:
                 getattr(importlib.import_module(f"slt.{command}"), function)()
             except SystemExit as leaving:
