@@ -20,12 +20,14 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 import slt
 from slt.commands.export import open_run
+from slt.corpora import layout
 from slt.exporting import folder as folders
 from slt.inference import OnnxTranslator
 from slt.inference.checkpoint import CheckpointTranslator, TorchScriptTranslator
 from slt.inference.onnx import feeds
 from slt.models.signature import read_manifest
 from slt.streams.sample import pad_clips
+from slt.training import lineage
 from slt.training.checkpoint import find_checkpoint, load_checkpoint
 
 LIGHT = ("parity.batches=3", "parity.limit=3")
@@ -368,6 +370,20 @@ def test_the_split_compared_is_the_run_s_own_and_a_missing_one_is_named_with_its
 def test_manifest_s_own_record_is_json_without_strange_numbers(exported: Path) -> None:
     text = (exported / "manifest.json").read_text(encoding="utf-8")
     json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+
+
+def test_a_signer_is_traced_to_checkpoints_and_exports_and_named_nowhere(
+    exported: Path, run: Path, corpus: Path
+) -> None:
+    rows = layout.read_table(corpus / "subs.csv")
+    clips = layout.read_index(corpus / "index" / "train.csv")
+    signers, trained = {row["signer"] for row in rows}, {row["signer"] for row in rows if row["video_id"] in clips}
+    assert trained < signers
+    for signer in signers:
+        found = dict(lineage.who_has_seen(signer, run)) | dict(lineage.who_has_seen(signer, exported))
+        assert set(found.values()) == {signer in trained}
+        assert {path.name for path in found} == {"best.pt", "last.pt", exported.name}
+    assert not any(signer in (exported / "lineage.json").read_text() for signer in signers)
 
 
 @pytest.mark.usefixtures("offline")

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from slt.corpora import layout
 from slt.training import lineage
 from slt.training.boards.wandb import artifact_of
 
@@ -57,23 +56,3 @@ def test_export_is_all_files_of_its_folder(tmp_path: Path) -> None:
     for name in ("encoder_m.onnx", "tokenizer/vocab.json"):
         written(tmp_path / "m" / name, name)
     assert {*lineage.exported(tmp_path / "m").files} == {"encoder_m.onnx", "tokenizer/vocab.json"}
-
-
-def test_a_signer_is_traced_to_checkpoints_and_exports_and_named_nowhere(
-    entry: Any, tiny: list[str], corpus: Path, tmp_path: Path
-) -> None:
-    ran = entry("train", *tiny, "final=null")
-    assert ran.status == 0, ran.err
-    done = entry("export", f"checkpoint={ran.folder}", f"out={tmp_path / 'exported'}", "parity.batches=1",
-                 "parity.split=val", "parity.limit=1")  # fmt: skip
-    assert done.status == 0, done.err
-    rows = {row["signer"] for row in layout.read_table(corpus / "subs.csv")}
-    clips = layout.read_index(corpus / "index" / "train.csv")
-    trained = {row["signer"] for row in layout.read_table(corpus / "subs.csv") if row["video_id"] in clips}
-    assert trained < rows
-    for signer in rows:
-        found = dict(lineage.who_has_seen(signer, tmp_path))
-        assert set(found.values()) == {signer in trained}
-        assert {path.name for path in found} == {"best.pt", "last.pt", "exported"}
-    told = (tmp_path / "exported" / "lineage.json").read_text()
-    assert not any(signer in told for signer in rows)
