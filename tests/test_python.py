@@ -181,8 +181,8 @@ def body(seconds: float) -> Any:
 
 def test_key_points_are_cut_and_translated_like_a_film(of_poses: Any) -> None:
     captions = list(of_poses.translate(body(6), fps=10, skeleton="mediapipe_75", size=(100, 80)))
-    assert times(captions) == [(0.8, 2.5), (3.8, 5.5)]
-    assert [one.text for one in captions] == ["¿17 años?", "¿17 años?"]
+    assert times(captions) == [(0.7, 2.3), (3.7, 5.3)]
+    assert [one.text for one in captions] == ["¿16 años?", "¿16 años?"]
     assert captions[0].seen == {"pose": 1.0}
 
 

@@ -29,6 +29,7 @@ from slt.streams.batch import Batching
 from slt.training.batches import TrainBatches, evaluation_batches
 from slt.training.checkpoint import begin_with, load_checkpoint, load_weights, save_checkpoint
 from slt.training.dashboard import Dashboard
+from slt.training.energy import metered
 from slt.training.loop import Run, Trainer, parameter_groups
 from slt.training.processes import first
 from slt.training.settings import LoopSettings
@@ -77,7 +78,8 @@ def train(cfg: DictConfig) -> float:
     if cfg.compile:
         translator.compile()
     runs.resume(trainer, cfg, folder)
-    trainer.run()
+    with metered(folder):
+        trainer.run()
     if first():
         save_curves(run.record.curves, folder / "curves.png")
     # A profile is of updates, not of a model, and a stage without sentences ends with its validation.

@@ -13,7 +13,6 @@ from slt.corpora.provenance import STATED
 from slt.evaluation.metrics import LOWER_IS_BETTER
 from slt.models.signature import Manifest
 
-FILE = "README.md"
 SHOWN = ("bleu", "bleu4", "bleu_13a", "chrf", "rouge_l", "wer", "gloss_wer")
 
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from slt.evaluation.metrics import bleu
 from slt.exporting import graphs, parity
-from slt.exporting.card import FILE as CARD
 from slt.exporting.card import Facts, card
+from slt.exporting.hub import CARD
 from slt.exporting.precision import PRECISIONS, Converted, convert
 from slt.exporting.tokens import write_tokenizer
 from slt.files import write_json
@@ -105,7 +105,7 @@ def export_folder(
         write_manifest(folder, manifest)
         found |= _compare_sentences(trained, folder, compared, precision, say)
         manifest = write_manifest(folder, replace(manifest, parity=found))
-        if beside is not None:  # after the manifest, which does not list it: cards are edited, on the hub too
+        if beside is not None:  # after the manifest, which does not list it
             (folder / CARD).write_text(card(manifest, beside.facts), encoding="utf-8")
     return manifest
 

@@ -7,14 +7,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-from huggingface_hub.utils import validate_repo_id
-
-from slt.exporting.card import FILE as CARD
 from slt.models.signature import FILE, read_manifest, write_manifest
 
 SCHEME = "hf://"
+CARD = "README.md"  # not in the manifest: cards are edited, on the hub too
 # TorchScript and torch.export programs are code, which a hub's visitor should not have to trust.
 EXECUTES = ("*.ts", "*.pt2")
 
@@ -30,6 +26,9 @@ def fetched(model: str | Path) -> str | Path:
     """
     if not str(model).startswith(SCHEME):
         return model
+    from huggingface_hub import snapshot_download  # here: a folder needs none of it
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
     name, _, revision = str(model).removeprefix(SCHEME).partition("@")
     check_name(name, f"model={model}")
     try:
@@ -47,6 +46,9 @@ def fetched(model: str | Path) -> str | Path:
 
 def check_name(name: str, where: str) -> None:
     """Refuse what is no OWNER/NAME of a repository."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
     try:
         validate_repo_id(name)
     except HFValidationError as error:
@@ -64,6 +66,8 @@ def push(folder: Path, name: str, *, private: bool) -> str:
         FileNotFoundError, ValueError: it is no exported folder, or was changed.
         OSError: the hub cannot be reached, or refuses; the folder is as it was.
     """
+    from huggingface_hub import HfApi
+
     check_name(name, f"push={name}")
     manifest = read_manifest(folder)
     with tempfile.TemporaryDirectory(prefix="slt-push-", dir=folder.parent) as scratch:

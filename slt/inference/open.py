@@ -70,6 +70,8 @@ def open_translator(
 
     trained = rebuild(model)
     translator = CheckpointTranslator(trained, device=choose_device(device))
+    if manifest is not None:
+        translator.search = manifest.search
     translator.asked(**search)  # what it cannot do would fail at the first sentence, which may be minutes away
     if tokenizer is not None:
         from slt.models.tokenizer import load_tokenizer
