@@ -69,19 +69,7 @@ def write_report(
         .render(
             title=say("Translations of {split}").format(split=found.split),
             facts=facts,
-            rows=[
-                {
-                    "name": NAMES.get(name, name),
-                    "lower": name in LOWER_IS_BETTER,
-                    "score": score,
-                    "marks": [_percent(floor[name].value) for floor in floors.values() if name in floor],
-                    "at": _percent(score.value),
-                    "band": None
-                    if score.low is None or score.high is None
-                    else (_percent(score.low), _percent(score.high)),
-                }
-                for name, score in found.scores.items()
-            ],
+            rows=[_row(name, score, floors) for name, score in found.scores.items()],
             beside=_table({say("the model"): found.scores, **floors}),
             groups=groups,
             leaks=found.leaks.items(),
@@ -95,6 +83,19 @@ def write_report(
     )
     with atomic(path) as file:
         file.write(page.encode())
+
+
+def _row(name: str, score: Score, floors: Mapping[str, Mapping[str, Score]]) -> dict[str, Any]:
+    """A score in the table that opens the page, with the places of its interval and of the floors."""
+    ends = (score.low, score.high)
+    return {
+        "name": NAMES.get(name, name),
+        "lower": name in LOWER_IS_BETTER,
+        "score": score,
+        "marks": [_percent(floor[name].value) for floor in floors.values() if name in floor],
+        "at": _percent(score.value),
+        "band": None if None in ends else tuple(_percent(end) for end in ends if end is not None),
+    }
 
 
 def _trust(found: Calibration) -> dict[str, Any]:

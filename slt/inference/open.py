@@ -62,7 +62,19 @@ def open_translator(
             f"model={model}: neither an exported folder ({FILE} is missing; `python -m slt.export checkpoint=RUN "
             "out=FOLDER` makes one) nor a run (no checkpoints/best.pt)"
         )
-    manifest = read_manifest(model) if exported else None  # holds every file against its digest
+    return _weights(model, encoder, tokenizer, device, search, rebuild)
+
+
+def _weights(
+    model: Path,
+    encoder: str,
+    tokenizer: str | None,
+    device: str,
+    search: Mapping[str, Any],
+    rebuild: Callable[[Path], Trained],
+) -> Opened:
+    """Open a checkpoint, or the weights of an exported folder, with torch."""
+    manifest = read_manifest(model) if (model / FILE).is_file() else None  # holds every file against its digest
     if manifest is None and encoder != "onnx":
         raise ValueError(f"encoder={encoder}: only an exported folder has one; {model} is a checkpoint")
     from slt.inference.checkpoint import CheckpointTranslator
