@@ -27,8 +27,9 @@ VARIABLES = ("LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG")  # gettext's own order
 PLACE = re.compile(r"\{(\w+)(?:[:!][^{}]*)?\}")
 # A finished message is taken for one of a template only where the template has letters of its own.
 FEWEST_LETTERS = 4
+DEEPEST = 4  # a message within a message, and so on
 # Of two places side by side the second is a hint, or empty: `{0}{1}` of "fusio; did you mean fusion?".
-HINT = r"(?:[;,:.(] ?\S.*?| \(.*?)?"
+HINT = re.compile(r"[;,:.] | ?\(")
 
 
 def language() -> str:
@@ -47,15 +48,7 @@ def say(text: str, to: str | None = None) -> str:
 def told(message: str, to: str | None = None) -> str:
     """Return a finished message, or each line of it, in a language; as it is where no text of the catalogue made it."""
     to = to or language()
-    if to == LANGUAGES[0]:
-        return message
-    if "\n" in message:
-        lines = "\n".join(told(line, to) for line in message.split("\n"))
-        return lines if lines != message else _retold(message, to) or message
-    inner = message.strip()
-    if inner and inner != message and say(message, to) == message:
-        return message.replace(inner, told(inner, to))
-    return _retold(message, to) or message
+    return message if to == LANGUAGES[0] else _told(message, to, DEEPEST)
 
 
 @contextlib.contextmanager
@@ -117,32 +110,60 @@ def _catalogue(to: str) -> gettext.NullTranslations:
 
 
 @functools.cache
-def _templates(to: str) -> list[tuple[list[str], re.Pattern[str], str]]:
-    """Texts with places to be filled in: fixed parts, pattern and translation, those with most fixed text first."""
+def _templates(to: str) -> list[tuple[list[str], list[str], str]]:
+    """Texts with places to be filled in: fixed parts, places between them, translation; those with most fixed first."""
     found = []
     for text, other in _catalogue(to)._catalog.items():  # type: ignore[attr-defined]
         if not isinstance(text, str) or not PLACE.search(text):
             continue
-        parts = PLACE.split(text.strip())  # fixed, name, fixed, name, ..., fixed
+        parts = PLACE.split(text.strip())
         fixed, names = parts[::2], parts[1::2]
         letters = sum(map(len, re.findall(r"[^\W\d_]{2,}", " ".join(fixed))))
-        if letters < FEWEST_LETTERS or len({*names}) < len(names):
-            continue
-        beside = [bool(n) and not fixed[n] for n in range(len(names))]
-        places = [f"(?P<_{name}>{HINT if after else '.*?'})" for name, after in zip(names, beside, strict=True)]
-        pattern = "".join(re.escape(part) + place for part, place in zip(fixed, [*places, ""], strict=True))
-        found.append(([part for part in fixed if part], re.compile(pattern, re.DOTALL), other.strip()))
+        if letters >= FEWEST_LETTERS and len({*names}) == len(names):
+            found.append((fixed, names, other.strip()))
     return sorted(found, key=lambda each: -sum(map(len, each[0])))
 
 
-def _retold(message: str, to: str) -> str | None:
+def _filled(message: str, fixed: list[str], names: list[str]) -> dict[str, str] | None:
+    """Return what fills the places of a template in a message, each as short as can be; None where it made none."""
+    at, end = len(fixed[0]), len(message) - len(fixed[-1])
+    if at > end or not (message.startswith(fixed[0]) and message.endswith(fixed[-1])):
+        return None
+    found: dict[str, str] = {}
+    waiting = ""  # the place before, with nothing between it and this one
+    for name, part in zip(names, [*fixed[1:-1], None], strict=True):
+        if part == "":
+            waiting = name
+            continue
+        stop = end if part is None else message.find(part, at, end)
+        if stop < 0:
+            return None
+        value, at = message[at:stop], stop + len(part or "")
+        if waiting:
+            cut = hint.start() if (hint := HINT.search(value)) else len(value)
+            found[waiting], value, waiting = value[:cut], value[cut:], ""
+        found[name] = value
+    return found
+
+
+def _told(message: str, to: str, deep: int) -> str:
+    if "\n" in message:
+        lines = "\n".join(_told(line, to, deep) for line in message.split("\n"))
+        return lines if lines != message else _retold(message, to, deep) or message
+    inner = message.strip()
+    if inner and inner != message and say(message, to) == message:
+        return message.replace(inner, _told(inner, to, deep))
+    return _retold(message, to, deep) or message
+
+
+def _retold(message: str, to: str, deep: int) -> str | None:
     """Return a message by the text that made it, and what fills its places likewise; None where there is none."""
-    if " " not in message.strip():
+    if " " not in message.strip() or not deep:
         return None
     if (exact := say(message, to)) != message:
         return exact
-    for fixed, pattern, other in _templates(to):
-        if all(part in message for part in fixed) and (match := pattern.fullmatch(message)):
-            parts = match.groupdict()
-            return PLACE.sub(lambda place: told(parts[f"_{place[1]}"], to), other)  # noqa: B023
+    for fixed, names, other in _templates(to):
+        if (parts := _filled(message, fixed, names)) is not None:
+            filled = {name: _told(part, to, deep - 1) for name, part in parts.items()}
+            return PLACE.sub(lambda place: filled[place[1]], other)  # noqa: B023
     return None

@@ -1,6 +1,7 @@
 """`make words`: the texts that users read, out of the source, into slt/locale/es/LC_MESSAGES/slt.po, and slt.mo of it.
 
-Said is what lacks a translation. A text that has gone is dropped; one that is new stands there empty, to be translated.
+Said is what lacks a translation. A text that is new stands there empty, to be translated; one that has gone is kept at
+the end as `#~`, for it may come back.
 """
 
 from __future__ import annotations
@@ -67,9 +68,9 @@ def texts() -> Iterator[Text]:
         for said in (about(content), *(said for _, _, said in keys_of(content))):
             if WORD.search(said):
                 yield Text(said, name, "help")
-    page = ROOT / "slt" / "inference" / "page" / "texts.yaml"
-    for said in yaml.safe_load(page.read_text(encoding="utf-8"))["en"].values():
-        yield Text(said, page.relative_to(ROOT).as_posix(), "page")
+    for path in sorted((ROOT / "slt").rglob("*texts.yaml")):
+        for said in yaml.safe_load(path.read_text(encoding="utf-8"))["en"].values():
+            yield Text(said, path.relative_to(ROOT).as_posix(), "page")
     for path in sorted((ROOT / "slt").rglob("*.html")):
         options = {"trim_blocks": "true", "lstrip_blocks": "true", "silent": "false"}
         with path.open("rb") as file:
@@ -145,14 +146,17 @@ def _docstrings(tree: ast.Module) -> Iterator[int]:
 
 
 def gathered(old: Catalog) -> Catalog:
-    """The texts of today with the translations of `old`."""
+    """The texts of today with the translations of `old`, and what of `old` is in none of them."""
     new = Catalog(locale="es", domain=DOMAIN, fuzzy=False)
     for each in texts():
-        known = old.get(each.text)
+        known = old.get(each.text) or old.obsolete.get(each.text)
         said = known.string if known and known.string else ""
         comments = [each.kind, *(new[each.text].auto_comments if each.text in new else [])]
         new.add(each.text, said, locations=[(each.file, 0)], auto_comments=sorted({*comments}))
         new[each.text].flags.discard("python-format")
+    for message in [*old, *old.obsolete.values()]:
+        if message.id and message.string and message.id not in new:
+            new.obsolete[message.id] = message
     return new
 
 

@@ -92,6 +92,10 @@ def test_a_finished_message_is_told_by_the_text_that_made_it_and_else_left(messa
     assert told(message, "en") == message
 
 
+def test_a_message_that_is_in_itself_without_end_is_told_all_the_same() -> None:
+    assert told("a line 1: " * 2000, "es").startswith("a línea 1: ")
+
+
 def test_help_and_errors_are_spanish_where_lang_says_so(spanish: None, entry: Any) -> None:
     shown = entry("train", "--help").out
     assert "Claves, CLAVE=VALOR" in shown
