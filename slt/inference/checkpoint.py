@@ -67,6 +67,7 @@ class CheckpointTranslator(SentenceTranslator):
         self.translator = trained.translator.to(self.device).eval()
         self.streams, self.search, self.extractor = trained.streams, trained.search, trained.extractor
         self.fps, self.max_frames = trained.fps, trained.max_frames
+        self.reads_context = self.translator.reads_context
 
     @torch.inference_mode()
     def encode(self, clips: Sequence[Inputs]) -> tuple[Tensor, Tensor]:
@@ -77,10 +78,15 @@ class CheckpointTranslator(SentenceTranslator):
             memory, present = self.translator.encoder(*made, torch.from_numpy(frames).to(self.device))
         return memory, present
 
-    def write(self, encoded: tuple[Tensor, Tensor], **options: Any) -> list[list[Hypothesis]]:
+    def write(
+        self, encoded: tuple[Tensor, Tensor], *, contexts: Sequence[str] | None = None, **options: Any
+    ) -> list[list[Hypothesis]]:
+        """Search the sentences of B clips; of a decoder that reads them, `contexts` are the B sentences before."""
         wanted = self.asked(**options)
+        decoder: Any = self.translator.decoder
+        told = {"context": decoder.context(contexts or [""] * len(encoded[0]))} if self.reads_context else {}
         with torch.inference_mode(), self.compute.autocast():
-            found = self.translator.decoder.generate(*encoded, wanted)
+            found = decoder.generate(*encoded, wanted, **told)
         texts = [decode(self.trained.tokenizer, [one.ids for one in sentences]) for sentences in found]
         return [
             [Hypothesis(text, one.score, one.ids) for text, one in zip(said, sentences, strict=True)]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from slt.extraction.regions import STREAMS, Extractor, Regions
 from slt.extraction.video import read_frames
+from slt.inference.elan import write_elan
 from slt.inference.latency import Latency, timed_frames
 from slt.inference.onnx import SentenceTranslator
 from slt.inference.overlay import MARKED, Found, Overlay, Text, sentence_at
@@ -26,7 +27,7 @@ from slt.inference.subtitles import Caption, clock, write_subtitles
 # A caller hears of progress so many times a second of film.
 UPDATES = 4
 # What is written of a film, beside each other under its name.
-ENDINGS = ("mp4", "srt", "vtt")
+ENDINGS = ("mp4", "srt", "vtt", "eaf")
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class FilmResult:
     annotated: Path | None  # the film with all that drawn on it, where it was asked for
     srt: Path | None
     vtt: Path | None
+    eaf: Path | None
     latency: Latency
 
 
@@ -57,8 +59,8 @@ def translate_film(
 ) -> Generator[Update | FilmResult, None, None]:
     """Translate a film; give how far it is, and at last what came of it.
 
-    Memory does not grow with its length, but where it is one clip. Writes STEM.mp4, STEM.srt and STEM.vtt into `out`;
-    whoever closes it before its end finds nothing half written.
+    Memory does not grow with its length, but where it is one clip. Writes STEM.mp4, STEM.srt, STEM.vtt and STEM.eaf
+    into `out`; whoever closes it before its end finds nothing half written.
     """
     endings = () if out is None else ENDINGS if settings.draw else ENDINGS[1:]
     targets = {ending: (out or Path()) / f"{path.stem}.{ending}" for ending in endings}
@@ -91,8 +93,9 @@ def translate_film(
                         yield update("drawing", seconds)
         if targets:
             write_subtitles(captions, srt=targets["srt"], vtt=targets["vtt"])
-        mp4, srt, vtt = (targets.get(ending) for ending in ENDINGS)
-        yield FilmResult(captions, track.seen(), track.duration, mp4, srt, vtt, session.latency)
+            write_elan(captions, targets["eaf"], path)
+        written = (targets.get(ending) for ending in ENDINGS)
+        yield FilmResult(captions, track.seen(), track.duration, *written, session.latency)
 
 
 class Track:

@@ -42,8 +42,10 @@ class SentenceTranslator:
         fps, max_frames: which frames of a clip it wants (`slt.streams.sample`); None = all.
         extractor: fingerprint of what cut the crops it was trained on; None = not known.
         search: as in the evaluation of training.
+        reads_context: whether `write` takes `contexts`, the sentence before each clip in its film, "" of a first.
     """
 
+    reads_context: bool = False
     streams: tuple[StreamSpec, ...]
     fps: float | None
     max_frames: int | None

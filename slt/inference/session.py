@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from slt.extraction.cuts import shots
 from slt.extraction.geometry import Box
 from slt.extraction.regions import Extractor, Regions
 from slt.extraction.video import Picture
@@ -16,6 +17,7 @@ from slt.inference.onnx import SentenceTranslator
 from slt.inference.segments import Segment, Segmentation, Segmenter, keep_model_crops
 from slt.inference.sources import Source
 from slt.inference.subtitles import Caption
+from slt.text import loop
 
 # As one clip a film is in memory until its end (at 30 frames/s and crops of 224 pixels 14 MB a second), and no sentence
 # is longer.
@@ -62,21 +64,29 @@ class Session:
         self.translator, self.search, self.fps = translator, reading.search, source.fps
         self.latency = Latency()
         self.segmenter = reading.segmenter(source.path, source.look_seconds, source.fps)
+        self._cuts = source.path is not None  # a camera has none
+        self._before = ""  # the last sentence, for translators that read it
         self._extractor = extractor
         self._signer = extractor.find_signer(source.pictures, duration=source.look_seconds, box=reading.box)
 
     def regions(self, pictures: Iterable[tuple[float, Picture]]) -> Iterator[Regions]:
-        """Extract (seconds, RGB picture (H, W, 3)), frame by frame."""
-        for frame in self._extractor.stream(pictures, fps=self.fps, signer=self._signer):
-            self.latency.frame(frame.took)
-            yield frame
+        """Extract (seconds, RGB picture (H, W, 3)), frame by frame; each shot of a film as if it were a clip."""
+        for n, shot in enumerate(shots(pictures) if self._cuts else [pictures]):
+            begins = n > 0
+            for frame in self._extractor.stream(shot, fps=self.fps, signer=self._signer):
+                self.latency.frame(frame.took)
+                yield replace(frame, cut=True) if begins else frame
+                begins = False
 
     def add(self, frame: Regions) -> Segment | None:
         """Take the next frame; return the segment of signing that it ends."""
         return self.segmenter.add(keep_model_crops(frame, self.translator.streams))
 
-    def translate(self, segment: Segment) -> Caption:
-        """Translate a segment; the caption has its sentences, best first."""
+    def translate(self, segment: Segment, *, partial: bool = False) -> Caption:
+        """Translate a segment; the caption has its sentences, best first, those that run round in a loop last.
+
+        A translator that reads the sentence before is told that of the last segment that was no partial one.
+        """
         translator = self.translator
         with self.latency.timed("encoder"):
             clip = inputs_from_regions(
@@ -87,5 +97,10 @@ class Session:
                 max_frames=translator.max_frames,
             )
             encoded = translator.encode([clip])
+        context = {"contexts": [self._before]} if translator.reads_context else {}
         with self.latency.timed("decoder"):
-            return Caption(segment.start, segment.end, tuple(translator.write(encoded, **self.search)[0]))
+            found = translator.write(encoded, **context, **self.search)[0]
+        caption = Caption(segment.start, segment.end, tuple(sorted(found, key=lambda one: loop(one.text) is not None)))
+        if not partial:
+            self._before = found[0].text if found else ""
+        return caption

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from slt.corpora.cues import stamp
 from slt.files import atomic
 from slt.inference.onnx import Hypothesis
+from slt.text import loop
 
 # Two such lines are what a reader of subtitles takes in at once; longer sentences get a third.
 LINE = 42
@@ -29,12 +31,20 @@ class Caption:
 
     @property
     def text(self) -> str:
-        """The best sentence in Unicode's composed form (NFC), so that `ñ` is one character."""
-        return composed(self.hypotheses[0].text).strip() or NOTHING if self.hypotheses else NOTHING
+        """The best sentence as it is shown, `NOTHING` where there is none."""
+        return composed(self.hypotheses[0].text) or NOTHING if self.hypotheses else NOTHING
+
+    @property
+    def loops(self) -> bool:
+        """Whether the best sentence ends in a loop, which no score tells: it is not to be trusted."""
+        return bool(self.hypotheses) and loop(self.hypotheses[0].text) is not None
 
 
 def composed(text: str) -> str:
-    return unicodedata.normalize("NFC", text)
+    """Return a sentence in Unicode's composed form (NFC), so that `ñ` is one character; of a loop its first round."""
+    text = unicodedata.normalize("NFC", text).strip()
+    end = loop(text)
+    return text if end is None else text[:end].rstrip() + NOTHING
 
 
 def describe(caption: Caption) -> str:
@@ -42,7 +52,8 @@ def describe(caption: Caption) -> str:
     head = f"[{clock(caption.start)} - {clock(caption.end)}]"
     if not caption.hypotheses:
         return f"{head}  {caption.text}"
-    lines = [f"{head}  {caption.text}  ({caption.hypotheses[0].score:.2f})"]
+    mark = "; it repeats itself" if caption.loops else ""
+    lines = [f"{head}  {caption.text}  ({caption.hypotheses[0].score:.2f}{mark})"]
     lines += [
         f"{'':>{len(head)}}  {place}. {composed(one.text)}  ({one.score:.2f})"
         for place, one in enumerate(caption.hypotheses[1:], 2)
@@ -87,13 +98,7 @@ def write_subtitles(captions: Iterable[Caption], *, srt: Path, vtt: Path) -> Non
 
 
 def _block(caption: Caption, text: str, mark: str) -> str:
-    return f"{_stamp(caption.start, mark)} --> {_stamp(caption.end, mark)}\n{_wrapped(text)}\n\n"
-
-
-def _stamp(seconds: float, mark: str) -> str:
-    milliseconds = max(0, round(seconds * 1000))
-    minutes, rest = divmod(milliseconds, 60_000)
-    return f"{minutes // 60:02}:{minutes % 60:02}:{rest // 1000:02}{mark}{rest % 1000:03}"
+    return f"{stamp(caption.start, mark)} --> {stamp(caption.end, mark)}\n{_wrapped(text)}\n\n"
 
 
 def _wrapped(text: str) -> str:
