@@ -32,6 +32,8 @@ ENTRIES = {
         "board",
         "score",
         "adapt",
+        "segment",
+        "align",
         "__main__",
     )
 }

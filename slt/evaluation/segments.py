@@ -61,20 +61,15 @@ def score_segments(films: Sequence[tuple[Sequence[Span], Sequence[Span]]]) -> Se
     return SegmentScores(100 * f1, 100 * precision, 100 * recall, 100 * float(np.mean(best)), spans, truths)
 
 
-def paired(
-    found: Sequence[tuple[float, float, str]], true: Sequence[tuple[float, float, str]]
-) -> tuple[list[str], list[str]]:
-    """Return hypotheses and references of a film as aligned lists, so that BLEU can be taken over all of it.
+def paired(found: Sequence[tuple[float, float, str]], true: Sequence[tuple[float, float, str]]) -> list[str]:
+    """Return a hypothesis for each of M true sentences of a film, so that BLEU can be taken over all of it.
 
-    A caption belongs to the true sentence with which it shares most time, several are joined in their order, and what
-    belongs to none stands beside an empty reference. A sentence without a caption has an empty hypothesis.
+    A caption belongs to the sentence with which it shares most time, or that is nearest; several are joined in their
+    order. A sentence without a caption has an empty hypothesis.
     """
-    both = overlaps([each[:2] for each in found], [each[:2] for each in true])
     said: list[list[str]] = [[] for _ in true]
-    loose = []
-    for (_, _, text), row in zip(found, both, strict=True):
-        if len(row) and row.max() > 0:
-            said[int(row.argmax())].append(text)
-        else:
-            loose.append(text)
-    return [*(" ".join(each) for each in said), *loose], [*(text for *_, text in true), *("" for _ in loose)]
+    a, b = (np.array([each[:2] for each in lines], float).reshape(-1, 2) for lines in (found, true))
+    gaps = np.minimum(a[:, None, 1], b[None, :, 1]) - np.maximum(a[:, None, 0], b[None, :, 0])  # below 0 they are apart
+    for (_, _, text), row in zip(found, gaps, strict=True):
+        said[int(row.argmax())].append(text)
+    return [" ".join(each) for each in said]

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import IO
 
@@ -26,6 +27,8 @@ from slt.inference.subtitles import Caption, clock, write_subtitles
 
 # A caller hears of progress so many times a second of film.
 UPDATES = 4
+# Frames of a track that are read at once.
+BLOCK = 1024
 # What is written of a film, beside each other under its name.
 ENDINGS = ("mp4", "srt", "vtt", "eaf")
 
@@ -94,8 +97,8 @@ def translate_film(
         if targets:
             write_subtitles(captions, srt=targets["srt"], vtt=targets["vtt"])
             write_elan(captions, targets["eaf"], path)
-        written = (targets.get(ending) for ending in ENDINGS)
-        yield FilmResult(captions, track.seen(), track.duration, *written, session.latency)
+        mp4, srt, vtt, eaf = (targets.get(ending) for ending in ENDINGS)
+        yield FilmResult(captions, track.seen(), track.duration, mp4, srt, vtt, eaf, session.latency)
 
 
 class Track:
@@ -123,17 +126,20 @@ class Track:
 
     def found(self) -> Iterator[Found]:
         """Give what was found in each frame, for drawing."""
-        for points, boxes, marks in self._records():
+        for points, boxes, marks in chain.from_iterable(self._blocks()):
             yield Found(points, dict(zip(STREAMS, boxes, strict=True)), dict(zip(MARKED, marks.tolist(), strict=True)))
 
     def seen(self) -> dict[str, NDArray[np.uint8]]:
         """Return stream -> marks (T,)."""
-        marks = self._records()["marks"]
+        marks = np.concatenate([block["marks"] for block in self._blocks()])
         return {name: np.array(marks[:, column]) for column, name in enumerate(MARKED)}
 
-    def _records(self) -> NDArray[np.void]:
+    def _blocks(self) -> Iterator[NDArray[np.void]]:
+        """Give what was noted, some frames at a time: mapped into memory, all of it would count as this process's."""
         self._file.flush()
-        return np.memmap(self._file, self.RECORD, "r")
+        for first in range(0, self.frames, BLOCK):
+            self._file.seek(first * self.RECORD.itemsize)
+            yield np.frombuffer(self._file.read(BLOCK * self.RECORD.itemsize), self.RECORD)
 
 
 def _draw(

@@ -17,6 +17,7 @@ from slt.inference.onnx import SentenceTranslator
 from slt.inference.segments import Segment, Segmentation, Segmenter, keep_model_crops
 from slt.inference.sources import Source
 from slt.inference.subtitles import Caption
+from slt.inference.tagging import LearnedSegmenter, Tagging, read_tagging
 from slt.text import loop
 
 # As one clip a film is in memory until its end (at 30 frames/s and crops of 224 pixels 14 MB a second), and no sentence
@@ -30,27 +31,32 @@ class Reading:
 
     fps: float | None
     max_fps: float
-    segments: str | None  # "whole", "auto"; None: whole up to `whole_seconds`, else auto
+    segments: str | None  # "whole", "auto", "learned"; None: whole up to `whole_seconds`, else auto
     whole_seconds: float
     segmentation: Segmentation
     search: Mapping[str, Any]
     box: Box | None  # where the signer is, for an extractor that is told so; pixels
     draw: bool  # write the annotated film
+    tagging: Tagging | None = None  # of "learned"
 
     @classmethod
     def of(cls, keys: Mapping[str, Any]) -> Reading:
         """Return what the keys of `conf/demo.yaml` say."""
         same = ("fps", "max_fps", "segments", "whole_seconds", "draw", "search")
         box = None if keys["box"] is None else tuple(keys["box"])
-        return cls(**{key: keys[key] for key in same}, segmentation=Segmentation(**keys["segment"]), box=box)
+        tagging = read_tagging(Path(keys["segmenter"])) if keys["segments"] == "learned" else None
+        cut = {"segmentation": Segmentation(**keys["segment"]), "tagging": tagging}
+        return cls(**{key: keys[key] for key in same}, **cut, box=box)
 
-    def segmenter(self, path: Path | None, length: float, fps: float) -> Segmenter:
+    def segmenter(self, path: Path | None, length: float, fps: float) -> Segmenter | LearnedSegmenter:
         """Return what cuts a source of `length` seconds, or takes it as one clip; a camera has no path."""
         if path is not None and self.segments == "whole" and length > LONGEST_CLIP:
             raise ValueError(
                 f"{path}: {length:.0f} s as one clip of one sentence (segments=whole) are more than the "
                 f"{LONGEST_CLIP:.0f} s that are possible; set segments=auto"
             )
+        if self.tagging is not None:
+            return LearnedSegmenter(self.tagging, self.segmentation, fps=fps)
         short = self.segments is None and length <= self.whole_seconds
         if path is None or not (short or self.segments == "whole"):
             return Segmenter(self.segmentation, fps=fps, whole=False)

@@ -36,29 +36,35 @@ class Films:
     """How continuous films are made, of a corpus's signs, grammar and signers."""
 
     count: dict[str, int]  # films by split; their signers are those of the split
-    seconds: float  # of a film, at least
+    seconds: dict[str, float]  # of a film, at least, by split
     pause: tuple[float, float]  # seconds at rest between two sentences of a turn, from and to
     turn: tuple[int, int]  # sentences before the film cuts to the other signer, from and to
     trim: float  # seconds cut away at both ends of every second turn: hands are still up when the film cuts
     drawn: tuple[str, ...]  # splits whose films are drawn, which takes 15 KB a frame
 
     def __post_init__(self) -> None:
-        if set(self.count) != set(SPLITS) or min(self.count.values()) < 1:
-            raise ValueError(f"films.count: a number of at least 1 for each of train, val and test, came {self.count}")
-        if self.seconds <= 0 or not 0 <= self.trim <= 0.2:
-            raise ValueError(f"films: seconds above 0 and trim from 0 to 0.2, came {self.seconds} and {self.trim}")
+        for key, values in (("count", self.count), ("seconds", self.seconds)):
+            if set(values) != set(SPLITS) or min(values.values()) < 1:
+                raise ValueError(f"films.{key}: a number of at least 1 for each of train, val and test, came {values}")
+        if not 0 <= self.trim <= 0.2:
+            raise ValueError(f"films.trim={self.trim}: seconds from 0 to 0.2, of which a sentence's ends are longer")
         if not 0 <= self.pause[0] <= self.pause[1] or not 1 <= self.turn[0] <= self.turn[1]:
             raise ValueError(f"films: pause and turn go from less to more, came {self.pause} and {self.turn}")
 
 
 def films_folder(
-    *, corpus: Mapping[str, Any], count: Mapping[str, int], drawn: Sequence[str], **films: Any
-) -> Path:  # fmt: skip
+    *,
+    corpus: Mapping[str, Any],
+    count: Mapping[str, int],
+    seconds: Mapping[str, float],
+    drawn: Sequence[str],
+    **films: Any,
+) -> Path:
     """Return the folder of the films that these parameters give; write it first if it is not there yet.
 
     Args:
         corpus: the keywords of `corpus_folder`; its clips need not be there.
-        count, drawn, films: the values of `Films`.
+        count, seconds, drawn, films: the values of `Films`.
     """
     given = {key: value for key, value in corpus.items() if not key.startswith("_")}
     cache = Path(given.pop("cache")).expanduser()
@@ -66,7 +72,8 @@ def films_folder(
         given.pop(key, None)
     recipe = recipe_of(given.pop("noise"), given)
     ranges = {key: tuple(films.pop(key)) for key in ("pause", "turn")}
-    plan = Films(count=dict(count), drawn=tuple(drawn), **films, **ranges)  # type: ignore[arg-type]
+    lengths = {split: float(value) for split, value in seconds.items()}
+    plan = Films(count=dict(count), seconds=lengths, drawn=tuple(drawn), **films, **ranges)  # type: ignore[arg-type]
     folder = cache / f"synthetic-films-{digest(recipe, plan)}"
     with building(folder, last="corpus.json") as made:
         if made is not None:
@@ -76,7 +83,7 @@ def films_folder(
 
 def _write(folder: Path, recipe: Recipe, plan: Films) -> None:
     extractor = f"synthetic-{digest(recipe)}"
-    needed = int(sum(plan.count.values()) * plan.seconds / _FASTEST) + 50
+    needed = sum(plan.count[split] * (int(plan.seconds[split] / _FASTEST) + 10) for split in SPLITS)
     known = sum(recipe.clips.values())
     rng = np.random.default_rng([recipe.seed, 0])  # of the corpus: its sentences come first
     fresh = iter(sentences(lexicon(recipe.size), GRAMMARS[recipe.size], rng, known + needed)[known:])
@@ -89,9 +96,9 @@ def _write(folder: Path, recipe: Recipe, plan: Films) -> None:
             signers = cast(recipe)[split]
             pair = [signers[place] for place in rng.permutation(len(signers))[:2]]
             maker = _Maker(folder, name, recipe, len(facts), draws=split in plan.drawn)
-            frames = maker.film(pair, fresh, plan, rng)
+            *cuts, frames = maker.film(pair, fresh, plan, split, rng)
             facts.append({"video_id": name, "extractor": "slt.synthetic", "fingerprint": extractor,
-                          "fps": recipe.fps, "frames": frames})  # fmt: skip
+                          "fps": recipe.fps, "frames": frames, "cuts": cuts})  # fmt: skip
     layout.write_metadata(folder / "metadata.jsonl", facts)
     about = {"corpus": dataclasses.asdict(recipe), "films": dataclasses.asdict(plan)}
     write_json(folder / "corpus.json", {"maker": "slt.synthetic", "fingerprint": extractor, "parameters": about})
@@ -103,13 +110,15 @@ class _Maker:
     def __init__(self, folder: Path, name: str, recipe: Recipe, number: int, *, draws: bool) -> None:
         self.folder, self.name, self.recipe, self.draws, self.number = folder, name, recipe, draws, number
 
-    def film(self, pair: Sequence[motion.Signer], fresh: Iterator[Meaning], plan: Films, rng: Any) -> int:
-        """Write the film and its captions; return T."""
-        poses, said, frames, turns = [], [], 0, 0
+    def film(
+        self, pair: Sequence[motion.Signer], fresh: Iterator[Meaning], plan: Films, split: str, rng: Any
+    ) -> list[int]:
+        """Write the film and its captions; return at which frames it is cut, and T."""
+        poses, said, frames, turns, ends = [], [], 0, 0, []
         path = self.folder / "films" / f"{self.name}.mp4"
         writer = FilmWriter(path, self.recipe, self.number) if self.draws else None
         seeds = rng.integers(2**31, size=len(pair))
-        while frames < plan.seconds * self.recipe.fps:
+        while frames < plan.seconds[split] * self.recipe.fps:
             who = turns % len(pair)
             count = int(rng.integers(plan.turn[0], plan.turn[1] + 1))
             film, spans = self._turn(pair[who], [next(fresh) for _ in range(count)], int(seeds[who]), plan, rng)
@@ -124,12 +133,13 @@ class _Maker:
             poses.append(found)
             said += [((frames + a) / self.recipe.fps, (frames + b) / self.recipe.fps, text) for a, b, text in spans]
             frames, turns = frames + len(found), turns + 1
+            ends.append(frames)
         if writer is not None:
             writer.close()
         pose, file = np.concatenate(poses), self.folder / "pose" / f"{self.name}.npz"
         write_pose(file, pose, size=motion.PICTURE, seen=None, skeleton=MEDIAPIPE.name)
         write_srt(self.folder / "captions" / f"{self.name}.srt", said)
-        return frames
+        return ends
 
     def _turn(
         self, signer: motion.Signer, meanings: Sequence[Meaning], camera: int, plan: Films, rng: Any
@@ -161,7 +171,8 @@ def rest_between(before: motion.Film, after: motion.Film, frames: int) -> motion
     near = (share >= 0.5).astype(int)
     codes = {name: np.stack([getattr(before, name)[-1], getattr(after, name)[0]])[near]
              for name in ("handshape", "mouth", "brows")}  # fmt: skip
-    return motion.Film(**{name: blend(name) for name in BY_FRAME if name not in codes}, **codes, spans=[])
+    mixed: dict[str, Any] = {name: blend(name) for name in BY_FRAME if name not in codes}
+    return motion.Film(**mixed, **codes, spans=[])
 
 
 def trimmed(

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import IO, Any, ClassVar
 
 import cv2
 import numpy as np
@@ -148,7 +148,8 @@ class DrawnLandmarker:
         about = read_json(existing(Path(self.films) / "corpus.json", "a folder of films, as slt.segment makes it"))
         self.fingerprint, corpus = str(about["fingerprint"]), about["parameters"]["corpus"]
         self.parameters: dict[str, Any] = {"landmarker": "drawn"}
-        self._kind, self._files = record(corpus["crop_size"]), {}
+        self._kind = record(corpus["crop_size"])
+        self._files: dict[int, IO[bytes]] = {}
         counts = about["parameters"]["films"]["count"]
         names = [f"{split}_{n:02d}" for split, count in counts.items() for n in range(count)]
         self._paths = [Path(self.films) / "films" / f"{name}.found" for name in names]
