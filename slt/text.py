@@ -14,6 +14,26 @@ def clean(text: str) -> str:
     return " ".join(unicodedata.normalize("NFC", text).split())
 
 
+# What repeats at a sentence's end is a loop from so many times on, if it is so many characters in all: a decoder that
+# has lost its way. `jajaja` and `bla, bla, bla` are none.
+_LOOP_TIMES, _LOOP_LENGTH = (5, 3), (10, 24)
+_LONGEST_UNIT = 60
+
+
+def loop(text: str) -> int | None:
+    """Return where in a text the first repetition begins of what then repeats to its end; None where nothing does."""
+    body = text.rstrip(" .,;!?…")
+    for unit in range(1, min(_LONGEST_UNIT, len(body) // min(_LOOP_TIMES)) + 1):
+        same = unit
+        while same < len(body) and body[-same - 1] == body[-same - 1 + unit]:
+            same += 1
+        if any(same >= times * unit and same >= least for times, least in zip(_LOOP_TIMES, _LOOP_LENGTH, strict=True)):
+            end = len(body) - same + unit
+            # Of words that repeat the round ends with a word, wherever it was counted from.
+            return body.find(" ", end) if " " in body[end - unit : end] else end
+    return None
+
+
 def tag(language: str) -> str:
     """Return the token that a sentence of a language begins with, where a decoder writes several."""
     return f"<{language}>"

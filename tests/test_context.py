@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from slt.corpora.folder import FolderCorpus
 from slt.corpora.mixture import Mixture
 from slt.evaluation.controls import Frozen, Swapped
 from slt.evaluation.translation import translate
+from slt.inference.checkpoint import CheckpointTranslator
 from slt.models import CausalDecoder, Translator
 from slt.models.search import Search
 from slt.models.tokenizer import Tokenize
@@ -173,3 +175,18 @@ def test_training_tells_the_reference_s_and_so_does_the_reward(model: Model, fil
     assert [list(one.ids) for one in best] == [row[: len(one.ids)] for row, one in zip(before, best, strict=True)]
     reward(translator, batch).backward()
     assert reward.report()["train/distance"] == pytest.approx(0, abs=1e-5)
+
+
+def test_a_checkpoint_at_work_is_told_the_sentence_before(model: Model, batch: Any) -> None:
+    trained: Any = SimpleNamespace(**vars(model), streams=(), extractor=None, fps=None, max_frames=None,
+                                   precision="fp32")  # fmt: skip
+    translator = CheckpointTranslator(trained)
+    assert translator.reads_context
+    encoded = model.translator.encoder(batch.streams, batch.seen, batch.frames)
+    told = ["mañana no hay agua", "", "sí"]
+    said = {name: [each[0].score for each in translator.write(encoded, contexts=given, nbest=1)]
+            for name, given in {"told": told, "blank": None}.items()}  # fmt: skip
+    batch.contexts = told
+    expected = [each[0].score for each in model.translator.generate(batch, model.search.with_(nbest=1))]
+    assert said["told"] == pytest.approx(expected)
+    assert said["told"] != pytest.approx(said["blank"])

@@ -65,7 +65,7 @@ def test_a_film_is_translated_printed_and_written(entry, folder, film, tmp_path)
     assert " ".join(srt.split("\n", 2)[2].split()) == " ".join(sentence.split())
     assert ran.named_folder
     assert "seen: face 100%, left_hand 100%, right_hand 100%, pose 100%" in ran.out
-    for ending in ("mp4", "srt", "vtt"):
+    for ending in ("mp4", "srt", "vtt", "eaf"):
         assert f"wrote out/a.{ending}" in ran.out
         assert (tmp_path / "out" / f"a.{ending}").stat().st_size > 0
     panel = ran.out[ran.out.index("milliseconds") :]
@@ -98,7 +98,7 @@ def test_what_a_model_is_not_sure_of_is_not_understood_below_abstain(entry, fold
 def test_without_out_all_goes_to_the_folder_of_the_run(entry, folder, film):
     ran = entry("demo", f"model={folder}", f"source={film}", *STUB, "other_extractor=true")
     assert ran.status == 0, ran.err
-    assert {"a.mp4", "a.srt", "a.vtt"} <= {path.name for path in ran.folder.iterdir()}
+    assert {"a.mp4", "a.srt", "a.vtt", "a.eaf"} <= {path.name for path in ran.folder.iterdir()}
 
 
 @pytest.mark.parametrize("live", ["false", "true"])
@@ -109,7 +109,7 @@ def test_a_film_of_a_folder_that_fails_is_listed_and_the_others_are_done(entry, 
     assert ran.status == 2
     assert [end for _, end, *_ in captions(ran.out)] == ["00:02.0", "00:01.0"]
     assert "1 of 3 films failed:\n  b.mp4: " in ran.out
-    endings = ("srt", "vtt") if live == "true" else ("mp4", "srt", "vtt")
+    endings = ("srt", "vtt", "eaf") if live == "true" else ("mp4", "srt", "vtt", "eaf")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {f"{stem}.{one}" for stem in "ac" for one in endings}
 
 
@@ -132,13 +132,14 @@ def test_a_model_meets_the_extractor_of_its_training_clips(entry, folder, film, 
 
 def test_a_film_at_its_own_pace_has_the_captions_of_the_same_film_from_its_file(entry, folder, film, tmp_path):
     plain = entry("demo", f"model={folder}", f"source={film}", *QUICK, "draw=false")
-    files = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    files = {path.name: path.read_bytes() for path in (tmp_path / "out").glob("*t")}
     shutil.rmtree(tmp_path / "out")
     keys = ("live=true", "queue=100", "record=rec.mp4", "panel=true", "partial_seconds=0.5")
     ran = entry("demo", f"model={folder}", f"source={film}", *QUICK, *keys)
     assert ran.status == 0, ran.err
     assert captions(ran.out) == captions(plain.out) != []
-    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == files
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").glob("*t")} == files
+    assert (tmp_path / "out" / "a.eaf").is_file()  # it bears the date
     assert "0 of 20 dropped (0.0%)" in ran.out
     assert "sign to caption" in ran.out
     assert "wrote rec.mp4" in ran.out

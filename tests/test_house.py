@@ -33,6 +33,8 @@ ENTRIES = {
         "score",
         "adapt",
         "rate",
+        "segment",
+        "align",
         "__main__",
     )
 }

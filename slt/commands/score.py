@@ -12,9 +12,12 @@ from sacrebleu.metrics.bleu import BLEUScore
 
 from slt.config import runs
 from slt.config.checks import check
+from slt.corpora.cues import FORMATS
+from slt.corpora.posed import Line, read_lines
 from slt.evaluation import metrics
 from slt.evaluation.metrics import Difference, Score
 from slt.evaluation.prediction import write_scores
+from slt.evaluation.segments import paired, score_segments
 from slt.evaluation.settings import Conventions
 from slt.files import existing
 
@@ -53,7 +56,8 @@ def score(cfg: DictConfig) -> float:
     check(cfg)
     folder, conventions = runs.begin_run(cfg), conventions_of(cfg)
     files = {name: Path(cfg[name]) for name in ("references", "hypotheses", "baseline") if cfg[name] is not None}
-    said = read_aligned(files)
+    timed = {name: read_lines(path) for name, path in files.items() if is_timed(path)}
+    said = read_timed(timed, files) if timed else read_aligned(files)
     counts = {
         str(name): read_numbers(Path(file), len(said["references"])) for name, file in cfg.sentence_scores.items()
     }
@@ -72,6 +76,11 @@ def score(cfg: DictConfig) -> float:
         "precisions": terms.precisions, "brevity": terms.bp, "tokens": [terms.sys_len, terms.ref_len],
         "conventions": conventions, "files": {name: str(path) for name, path in files.items()},
     }  # fmt: skip
+    if timed:
+        spans = {name: [line[:2] for line in lines] for name, lines in timed.items()}
+        segments = score_segments([(spans["hypotheses"], spans["references"])])
+        print(f"  {segments}")
+        beside["segments"] = segments
     if found.differences:
         print(f"against {files['baseline']}, paired bootstrap:")
         print("\n".join(f"  {name:10s} {told(each, found.baseline[name])}" for name, each in found.differences.items()))
@@ -108,6 +117,22 @@ def conventions_of(cfg: DictConfig) -> Conventions:
     given: Any = OmegaConf.to_container(cfg.scoring, resolve=True)
     beside = {key: value for key, value in given.items() if value is not None}
     return Conventions.of((own.get("scoring") or {}) | beside)
+
+
+def is_timed(path: Path) -> bool:
+    return path.suffix.lower()[1:] in FORMATS
+
+
+def read_timed(timed: Mapping[str, list[Line]], files: Mapping[str, Path]) -> dict[str, list[str]]:
+    """Sentences of a film's subtitle files by name, as many as `references` has captions (see `paired`)."""
+    if others := [str(path) for name, path in files.items() if name not in timed]:
+        raise ValueError(f"{', '.join(others)}: a subtitle file as the others expected, .srt or .vtt")
+    if not timed["references"]:
+        raise ValueError(f"{files['references']}: expected captions; it has none")
+    return {
+        name: [text for *_, text in lines] if name == "references" else paired(lines, timed["references"])
+        for name, lines in timed.items()
+    }
 
 
 def read_aligned(files: Mapping[str, Path]) -> dict[str, list[str]]:

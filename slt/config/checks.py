@@ -200,6 +200,8 @@ def _check_demo(cfg: DictConfig) -> list[str]:
         faults.append(f"source={cfg.source}: on the page films are uploaded; leave source out with ui=web")
     if camera and cfg.segments == "whole":
         faults.append("segments=whole: a camera has no end at which its one sentence could be written; use auto")
+    if (cfg.segments == "learned") != (cfg.segmenter is not None):
+        faults.append("segments=learned and segmenter belong together, as in segments=learned segmenter=FILE")
     if cfg.record is not None and not (camera or cfg.live):
         faults.append(f"record={cfg.record} is for cameras and live=true; of films the annotated one is in `out`")
     if cfg.record is not None and Path(cfg.record).suffix.lower() != ".mp4":

@@ -84,6 +84,43 @@ class Segment: ...
 
 
 @keys()
+class Posed(Reading):
+    """Whole films as poses."""
+
+    root: str | None
+    captions: str | None
+    tier: str | None
+    segment: Segment
+
+
+@keys()
+class Segmenting(Posed):
+    films: Any
+    network: Any
+    fps: float = positive()
+    begin: float = share()
+    end: float = share()
+    split: float = share()
+    max_steps: int = positive()
+    batch_size: int = positive()
+    seconds: float = positive()
+    lr: float = positive()
+    noise: float = not_negative()
+
+
+@keys()
+class Align(Posed):
+    out: str
+    segmenter: str | None
+    search_seconds: float = positive()
+    reach_seconds: float = positive()
+    most_segments: int = positive()
+    most_captions: int = positive()
+    lost: float = positive()
+    idle: float = not_negative()
+
+
+@keys()
 class Web:
     host: str
     port: int = positive()
@@ -107,7 +144,8 @@ class Demo:
     search: DemoSearch
     fps: float | None = positive()
     max_fps: float = positive()
-    segments: str | None = choice("whole", "auto")
+    segments: str | None = choice("whole", "auto", "learned")
+    segmenter: str | None
     whole_seconds: float = not_negative()
     segment: Segment
     abstain: float | None = share()
@@ -125,5 +163,5 @@ class Demo:
     extractor: Any
 
 
-for command in (Extract, Demo):
-    ConfigStore.instance().store(name=f"{command.__name__.lower()}_schema", node=command)
+for name, command in {"extract": Extract, "demo": Demo, "segment": Segmenting, "align": Align}.items():
+    ConfigStore.instance().store(name=f"{name}_schema", node=command)

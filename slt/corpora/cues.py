@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from pathlib import Path
 
+from slt.files import atomic
 from slt.text import clean
 
 FORMATS = ("srt", "vtt")
@@ -71,6 +73,21 @@ def read_cues(text: str, kind: str) -> list[Cue]:
         else:
             cues.append(Cue(number, 0, 0, [], f"times as in `{_EXAMPLE[kind]}` expected, came {timing[:100]!r}"))
     return cues
+
+
+def stamp(seconds: float, mark: str) -> str:
+    """Return `01:02:03,500`, with `mark` (a comma in SubRip, a point in WebVTT) before the milliseconds."""
+    milliseconds = max(0, round(seconds * 1000))
+    minutes, rest = divmod(milliseconds, 60_000)
+    return f"{minutes // 60:02}:{minutes % 60:02}:{rest // 1000:02}{mark}{rest % 1000:03}"
+
+
+def write_srt(path: Path, lines: Iterable[tuple[float, float, str]]) -> None:
+    """Write (start, end, text), in seconds, as SubRip; a text has no empty lines."""
+    blocks = (f"{n}\n{stamp(start, ',')} --> {stamp(end, ',')}\n{text}\n\n"
+              for n, (start, end, text) in enumerate(lines, 1))  # fmt: skip
+    with atomic(path) as file:
+        file.write("".join(blocks).encode())
 
 
 def _seconds(parts: Sequence[str | None]) -> float:

@@ -51,6 +51,7 @@ class Regions:
     took: dict[str, float] = field(default_factory=dict)  # seconds of work: landmarks, crops
     whole: NDArray[np.float32] | None = None  # (K, 3) of the landmarker's own skeleton, where it is another
     skeleton: str = ""  # the landmarker's; "" = that of `points`
+    cut: bool = False  # another shot of the film begins with it, as whoever divides a film says
 
     @property
     def pose(self) -> NDArray[np.float32]:

@@ -69,6 +69,7 @@ class CheckpointTranslator(SentenceTranslator):
         self.translator = trained.translator.to(self.device).eval()
         self.streams, self.search, self.extractor = trained.streams, trained.search, trained.extractor
         self.fps, self.max_frames, self.confidence = trained.fps, trained.max_frames, trained.confidence
+        self.reads_context = self.translator.reads_context
 
     def _memory(self, padded: tuple[dict[str, Array], dict[str, Array], Array]) -> tuple[Array, Array]:
         memory, present = self._encoded(padded)
@@ -88,9 +89,18 @@ class CheckpointTranslator(SentenceTranslator):
         with self.compute.autocast():
             return self.translator.read(shown, marks, torch.from_numpy(frames).to(self.device))
 
-    def write(self, encoded: tuple[Tensor, Tensor, list[Look]], **options: Any) -> list[list[Hypothesis]]:
+    def write(
+        self,
+        encoded: tuple[Tensor, Tensor, list[Look]],
+        *,
+        contexts: Sequence[str] | None = None,
+        **options: Any,
+    ) -> list[list[Hypothesis]]:
+        """Search the sentences of B clips; of a decoder that reads them, `contexts` are the B sentences before."""
         wanted = self.asked(**options)
+        decoder: Any = self.translator.decoder
+        told = {"context": decoder.context(contexts or [""] * len(encoded[0]))} if self.reads_context else {}
         with torch.inference_mode(), self.compute.autocast():
-            found = self.translator.decoder.generate(*encoded[:2], replace(wanted, nbest=None))
+            found = decoder.generate(*encoded[:2], replace(wanted, nbest=None), **told)
         texts = [decode(self.trained.tokenizer, [one.ids for one in sentences]) for sentences in found]
         return self.hypotheses(found, texts, encoded[2], wanted)

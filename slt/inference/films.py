@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from slt.extraction.regions import STREAMS, Extractor, Regions
 from slt.extraction.video import read_frames
+from slt.inference.elan import write_elan
 from slt.inference.latency import Latency, timed_frames
 from slt.inference.onnx import SentenceTranslator
 from slt.inference.overlay import MARKED, Found, Overlay, Text, sentence_at
@@ -26,8 +28,10 @@ from slt.streams.skeleton import MEDIAPIPE
 
 # A caller hears of progress so many times a second of film.
 UPDATES = 4
+# Frames of a track that are read at once.
+BLOCK = 1024
 # What is written of a film, beside each other under its name.
-ENDINGS = ("mp4", "srt", "vtt")
+ENDINGS = ("mp4", "srt", "vtt", "eaf")
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,7 @@ class FilmResult:
     annotated: Path | None  # the film with all that drawn on it, where it was asked for
     srt: Path | None
     vtt: Path | None
+    eaf: Path | None
     latency: Latency
 
 
@@ -58,8 +63,8 @@ def translate_film(
 ) -> Generator[Update | FilmResult, None, None]:
     """Translate a film; give how far it is, and at last what came of it.
 
-    Memory does not grow with its length, but where it is one clip. Writes STEM.mp4, STEM.srt and STEM.vtt into `out`;
-    whoever closes it before its end finds nothing half written.
+    Memory does not grow with its length, but where it is one clip. Writes STEM.mp4, STEM.srt, STEM.vtt and STEM.eaf
+    into `out`; whoever closes it before its end finds nothing half written.
     """
     endings = () if out is None else ENDINGS if settings.draw else ENDINGS[1:]
     targets = {ending: (out or Path()) / f"{path.stem}.{ending}" for ending in endings}
@@ -92,8 +97,9 @@ def translate_film(
                         yield update("drawing", seconds)
         if targets:
             write_subtitles(captions, srt=targets["srt"], vtt=targets["vtt"])
-        mp4, srt, vtt = (targets.get(ending) for ending in ENDINGS)
-        yield FilmResult(captions, track.seen(), track.duration, mp4, srt, vtt, session.latency)
+            write_elan(captions, targets["eaf"], path)
+        mp4, srt, vtt, eaf = (targets.get(ending) for ending in ENDINGS)
+        yield FilmResult(captions, track.seen(), track.duration, mp4, srt, vtt, eaf, session.latency)
 
 
 class Track:
@@ -124,7 +130,7 @@ class Track:
 
     def found(self) -> Iterator[Found]:
         """Give what was found in each frame, for drawing."""
-        for points, boxes, marks in self._records():
+        for points, boxes, marks in chain.from_iterable(self._blocks()):
             yield Found(
                 points, dict(zip(STREAMS, boxes, strict=True)), dict(zip(MARKED, marks.tolist(), strict=True)),
                 self.skeleton,
@@ -132,12 +138,15 @@ class Track:
 
     def seen(self) -> dict[str, NDArray[np.uint8]]:
         """Return stream -> marks (T,)."""
-        marks = self._records()["marks"]
+        marks = np.concatenate([block["marks"] for block in self._blocks()])
         return {name: np.array(marks[:, column]) for column, name in enumerate(MARKED)}
 
-    def _records(self) -> NDArray[np.void]:
+    def _blocks(self) -> Iterator[NDArray[np.void]]:
+        """Give what was noted, some frames at a time: mapped into memory, all of it would count as this process's."""
         self._file.flush()
-        return np.memmap(self._file, self._record, "r")
+        for first in range(0, self.frames, BLOCK):
+            self._file.seek(first * self._record.itemsize)
+            yield np.frombuffer(self._file.read(BLOCK * self._record.itemsize), self._record)
 
     @property
     def _record(self) -> np.dtype[Any]:

@@ -236,10 +236,11 @@ class Speaker:
     def ask(self, segment: Segment, *, partial: bool) -> None:
         """Have a segment translated; waits while many others do."""
         wait([future for *_, future in self._awaited][:-WAITING])
-        self._awaited.append((segment, partial, self.pool.submit(self._translate, segment)))
+        self._awaited.append((segment, partial, self.pool.submit(self._translate, segment, partial)))
 
-    def _translate(self, segment: Segment) -> Caption:
-        return self._session.translate(replace(segment, frames=evenly(segment.frames, self._session.fps)))
+    def _translate(self, segment: Segment, partial: bool) -> Caption:
+        even = replace(segment, frames=evenly(segment.frames, self._session.fps))
+        return self._session.translate(even, partial=partial)
 
     def _hear(self, *, to_the_end: bool = False) -> None:
         while self._awaited and (to_the_end or self._awaited[0][2].done()):

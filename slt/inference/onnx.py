@@ -48,8 +48,10 @@ class SentenceTranslator:
         extractor: fingerprint of what cut the crops it was trained on; None = not known.
         search: as in the evaluation of training.
         confidence: how sure a sentence is; None where the training did not find out.
+        reads_context: whether `write` takes `contexts`, the sentence before each clip in its film, "" of a first.
     """
 
+    reads_context: bool = False
     streams: tuple[StreamSpec, ...]
     fps: float | None
     max_frames: int | None

@@ -1,6 +1,7 @@
 """Where signing begins and ends in a stream of frames: by hands that are raised, that move, that come to rest.
 
-A translator reads one sentence's frames; a camera and a long film go on. n frames in a segment.
+A cut of the film, and somebody else in the place of whoever signed, end a sentence too. A translator reads one
+sentence's frames; a camera and a long film go on. n frames in a segment.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ SEEN = 0.5
 UNIT_SECONDS = 1.0
 # From one look to the next a hand's way is known for at most so long; machines that see less often are too slow anyway.
 LONGEST_STEP = 1.0
+# Nobody's shoulders move so far (in shoulder widths) or grow so much (a factor) from one frame to the next, no further
+# apart than so many seconds: somebody else stands there. Signers of five films at 20 frames/s: at most 0.06 and 1.09.
+OTHER_PLACE, OTHER_SIZE, OTHER_SECONDS = 0.5, 1.4, 0.15
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,7 @@ class Motion(NamedTuple):
 
     heights: NDArray[np.float64]
     speeds: NDArray[np.float64]
+    other: bool = False  # somebody else is there than in the frame before
 
     def signs(self, height: float, speed: float) -> bool:
         """Tell whether a hand is at least so high and so fast."""
@@ -62,6 +67,13 @@ class Hands:
         self.window = window
         self._places: deque[tuple[float, NDArray[np.float64]]] = deque()
         self._widths: deque[tuple[float, float]] = deque()
+        self._body: tuple[float, NDArray[np.float64], float] | None = None
+
+    def forget(self) -> None:
+        """Begin anew, as with another film."""
+        self._places.clear()
+        self._widths.clear()
+        self._body = None
 
     def look(self, frame: Regions) -> Motion:
         """Take the next frame of a stream."""
@@ -71,9 +83,13 @@ class Hands:
         if (shoulders[:, 2] <= 0).any() or width < 1:
             self._places.clear()  # nobody there: whoever comes back has not moved from where somebody was
             return Motion(np.full(2, -np.inf), np.zeros(2))
+        middle = shoulders[:, :2].mean(0)
+        other = self._is_other(frame.seconds, middle, width)
+        if other:
+            self.forget()
+        self._body = frame.seconds, middle, width
         _keep(self._widths, frame.seconds, width, UNIT_SECONDS)
         unit = float(np.median([value for _, value in self._widths]))
-        middle = shoulders[:, :2].mean(0)
         hips = body[HIPS]
         floor = hips[:, 1].mean() if (hips[:, 2] >= SEEN).all() else middle[1] + TRUNK_LENGTH * unit
         there = wrists[:, 2] >= SEEN
@@ -83,9 +99,17 @@ class Hands:
         _keep(self._places, frame.seconds, places, self.window)
         then, before = self._places[0]
         if not self.window / 2 <= frame.seconds - then <= LONGEST_STEP:
-            return Motion(heights, np.zeros(2))
+            return Motion(heights, np.zeros(2), other)
         speeds = np.linalg.norm(places - before, axis=1) / (frame.seconds - then)
-        return Motion(heights, np.nan_to_num(speeds, nan=0.0))
+        return Motion(heights, np.nan_to_num(speeds, nan=0.0), other)
+
+    def _is_other(self, seconds: float, middle: NDArray[np.float64], width: float) -> bool:
+        """Tell whether the shoulders cannot be those of the frame before, whatever these did meanwhile."""
+        if self._body is None or seconds - self._body[0] > OTHER_SECONDS:
+            return False
+        _, place, before = self._body
+        far = float(np.linalg.norm(middle - place)) > OTHER_PLACE * max(width, before)
+        return far or max(width, before) > OTHER_SIZE * min(width, before)
 
 
 def _keep(items: deque[tuple[float, Item]], seconds: float, item: Item, length: float) -> None:
@@ -118,15 +142,28 @@ class Segmenter:
 
     def add(self, frame: Regions) -> Segment | None:
         """Take the next frame; return the segment that it ends."""
+        if frame.cut:
+            self._hands.forget()
         motion = self._hands.look(frame)
-        self._frames.append((frame, float(motion.speeds.max())))
         if self.whole:
+            self._keep(frame, motion)
             self._moved = frame.seconds
             return self._cut_long(frame.seconds)
-        if self.signing:
+        if frame.cut or motion.other:
+            segment = self.close()
+            self._frames.clear()
+            self._began = None
+        elif self.signing:
+            self._keep(frame, motion)
             return self._go_on(frame.seconds, motion)
+        else:
+            segment = None
+        self._keep(frame, motion)
         self._wait(frame.seconds, motion)
-        return None
+        return segment
+
+    def _keep(self, frame: Regions, motion: Motion) -> None:
+        self._frames.append((frame, float(motion.speeds.max())))
 
     def close(self) -> Segment | None:
         """End the segment that runs, as the stream's end does; return it."""

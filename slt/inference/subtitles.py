@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from slt.corpora.cues import stamp
 from slt.files import atomic
 from slt.inference.onnx import Hypothesis
-from slt.models.confidence import loops
+from slt.text import loop
 
 # Two such lines are what a reader of subtitles takes in at once; longer sentences get a third.
 LINE = 42
@@ -50,7 +51,7 @@ class Caption:
         """What a viewer reads: the best sentence, or that it was not understood, and what it may be."""
         if self.understood:
             return self.text
-        maybe = dict.fromkeys(composed(one.text).strip() for one in self.hypotheses if not loops(one.text))
+        maybe = dict.fromkeys(composed(one.text) for one in self.hypotheses if loop(one.text) is None)
         return f"{NOT_UNDERSTOOD} {' / '.join(filter(None, maybe))}".strip()
 
     @property
@@ -68,12 +69,20 @@ class Caption:
 
     @property
     def text(self) -> str:
-        """The best sentence in Unicode's composed form (NFC), so that `ñ` is one character."""
-        return composed(self.hypotheses[0].text).strip() or NOTHING if self.hypotheses else NOTHING
+        """The best sentence as it is shown, `NOTHING` where there is none."""
+        return composed(self.hypotheses[0].text) or NOTHING if self.hypotheses else NOTHING
+
+    @property
+    def loops(self) -> bool:
+        """Whether the best sentence ends in a loop, which no score tells: it is not to be trusted."""
+        return bool(self.hypotheses) and loop(self.hypotheses[0].text) is not None
 
 
 def composed(text: str) -> str:
-    return unicodedata.normalize("NFC", text)
+    """Return a sentence in Unicode's composed form (NFC), so that `ñ` is one character; of a loop its first round."""
+    text = unicodedata.normalize("NFC", text).strip()
+    end = loop(text)
+    return text if end is None else text[:end].rstrip() + NOTHING
 
 
 def describe(caption: Caption) -> str:
@@ -85,6 +94,7 @@ def describe(caption: Caption) -> str:
     if not caption.hypotheses:
         return f"{head}  {caption.text}"
     sure = [] if caption.confidence is None else [f"confidence {caption.confidence:.2f}"]
+    sure += ["it repeats itself"] if caption.loops else []
     others = list(enumerate(caption.hypotheses, 1))
     if caption.understood:
         score = f"{others.pop(0)[1].score:.2f}"
@@ -132,13 +142,7 @@ def write_subtitles(captions: Iterable[Caption], *, srt: Path, vtt: Path) -> Non
 
 
 def _block(caption: Caption, text: str, mark: str) -> str:
-    return f"{_stamp(caption.start, mark)} --> {_stamp(caption.end, mark)}\n{_wrapped(text)}\n\n"
-
-
-def _stamp(seconds: float, mark: str) -> str:
-    milliseconds = max(0, round(seconds * 1000))
-    minutes, rest = divmod(milliseconds, 60_000)
-    return f"{minutes // 60:02}:{minutes % 60:02}:{rest // 1000:02}{mark}{rest % 1000:03}"
+    return f"{stamp(caption.start, mark)} --> {stamp(caption.end, mark)}\n{_wrapped(text)}\n\n"
 
 
 def _wrapped(text: str) -> str:

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from slt.extraction.regions import Extractor
 from slt.extraction.video import Picture
+from slt.inference.elan import Elan
 from slt.inference.films import FilmResult, refuse_overwriting, translate_film
 from slt.inference.live import Live, translate_live
 from slt.inference.onnx import SentenceTranslator
@@ -67,7 +68,7 @@ def show_film(
         print("no signing was found: no hand was raised and moved; segments=whole takes all of a film as one sentence")
     seen = {name: (marks > 0).mean() for name, marks in result.seen.items()}
     print("seen: " + ", ".join(f"{name} {share:.0%}" for name, share in seen.items()))
-    for path in (result.annotated, result.srt, result.vtt):
+    for path in (result.annotated, result.srt, result.vtt, result.eaf):
         if path is not None:
             print(f"wrote {path}")
     # Nothing is dropped, and the annotated copy is drawn after all else.
@@ -90,9 +91,9 @@ def show_live(
         source = FilmSource(source, fps=settings.fps, max_fps=settings.max_fps)
     with ExitStack() as stack:
         stack.callback(source.close)
-        srt, vtt = (out / f"{source.name}.{ending}" for ending in ("srt", "vtt"))
+        srt, vtt, eaf = (out / f"{source.name}.{ending}" for ending in ("srt", "vtt", "eaf"))
         if source.path is not None:
-            refuse_overwriting(source.path, [srt, vtt, *([live.record] if live.record else [])])
+            refuse_overwriting(source.path, [srt, vtt, eaf, *([live.record] if live.record else [])])
         why = "headless=true" if live.headless else why_no_window()
         if why is not None and not live.headless:
             print(f"no window: {why}; going on without one (headless=true says so yourself)")
@@ -100,11 +101,19 @@ def show_live(
         window = stack.enter_context(closing(Window(panel=live.panel))) if why is None else None
         print(f"{source.name}, live at {source.fps:.3g} frames/s; {'q' if window else 'Ctrl+C'} ends", flush=True)
         subtitles = Subtitles(*(stack.enter_context(path.open("wb")) for path in (srt, vtt)))
+        elan = Elan()
+
+        def hear(caption: Caption, partial: bool) -> None:
+            _say(caption, partial)
+            if not partial:
+                elan.add(caption)
+
         result = translate_live(
             source, translator, extractor, reading=settings, live=live, screen=window, subtitles=subtitles,
-            on_caption=_say,
+            on_caption=hear,
         )  # fmt: skip
-    print(f"{subtitles.count} caption{'' if subtitles.count == 1 else 's'} in {srt} and {vtt}")
+        elan.write(eaf, source.path)
+    print(f"{subtitles.count} caption{'' if subtitles.count == 1 else 's'} in {srt}, {vtt} and {eaf}")
     if live.record is not None and live.record.is_file():
         print(f"wrote {live.record}")
     if dropped := result.latency.dropped:

@@ -6,7 +6,6 @@ It needs no second model, no torch, and nothing that the exported folder does no
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -15,10 +14,9 @@ from typing import Any
 import numpy as np
 
 from slt.models.search import Found, Search
+from slt.text import loop
 
 PACE = "pace"
-# Five times the same in a row and ten characters of it, as in `resporatorararararara`: no sentence goes on like that.
-LOOP = re.compile(r"(.{1,40}?)\1{4,}", re.DOTALL)
 SIGNALS = ("log_prob", "least", "ahead", "agreement", PACE, "seen")
 
 
@@ -51,11 +49,6 @@ def signals(found: Sequence[Found], *, seen: float, frames: int) -> dict[str, fl
 
 def _shared(ours: Sequence[int], theirs: Sequence[int]) -> float:
     return 2 * (Counter(ours) & Counter(theirs)).total() / (len(ours) + len(theirs))
-
-
-def loops(text: str) -> bool:
-    """Whether a sentence repeats itself without end."""
-    return any(len(found.group()) >= 10 for found in LOOP.finditer(text))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +105,7 @@ class Confidence:
 
     def __call__(self, told: Mapping[str, float], text: str) -> float:
         """The probability, in [0, 1], that a sentence with these signals is good; 0 of one that loops."""
-        if loops(text):
+        if loop(text) is not None:
             return 0.0
         odds = self.bias + sum(each.weight * standard(name, told[name], each) for name, each in self.signals.items())
         return float(1 / (1 + math.exp(-max(-50.0, min(odds, 50.0)))))

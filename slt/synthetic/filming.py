@@ -108,19 +108,13 @@ def write_clip(clip: Clip, folder: Path, recipe: Recipe, extractor: str) -> tupl
     """Draw one clip, write its crops, pose and labels; return its row of metadata.jsonl, and its pieces."""
     rng, noise = np.random.default_rng(clip.seed), recipe.noise
     film = motion.film(signed(clip.meaning), clip.signer, fps=recipe.fps, rng=rng)
-    look = drawing.Look.draw(clip.signer.look, np.random.default_rng([clip.signer.look, clip.film]))
     frames = len(film.pose)
-    seen = {name: _seen(frames, noise, rng) for name in ("face", "hand_l", "hand_r", "pose")}
-    how: dict[str, Any] = {"size": recipe.crop_size, "grain": noise.grain, "rng": rng}
-    crops = {
-        "face": drawing.draw_faces(film.mouth_mix, film.brows_mix, look, **how),
-        "hand_l": drawing.draw_hands(film.hands[:, 0], look, left=True, **how),
-        "hand_r": drawing.draw_hands(film.hands[:, 1], look, left=False, **how),
-    }
+    seen = {name: seen_marks(frames, noise, rng) for name in ("face", "hand_l", "hand_r", "pose")}
+    crops = draw_crops(film, look_in(clip.signer, clip.film), recipe, rng)
     packing: dict[str, Any] = {"encoding": recipe.encoding, "quality": recipe.quality, "extractor": extractor}
     for name, pictures in crops.items():
         write_packed(folder / name / f"{clip.name}.safetensors", pictures, seen[name], **packing)
-    pose = _detected(film.pose, seen, noise, rng)
+    pose = detected(film.pose, seen, noise, rng)
     write_pose(folder / "pose" / f"{clip.name}.npz", pose, size=motion.PICTURE, seen=None, skeleton=MEDIAPIPE.name)
     write_json(folder / "labels" / f"{clip.name}.json", _labels(clip, film))
     shares = {name: round(float(marks.mean()), 4) for name, marks in seen.items()}
@@ -128,7 +122,24 @@ def write_clip(clip: Clip, folder: Path, recipe: Recipe, extractor: str) -> tupl
     return facts | {"fps": recipe.fps, "frames": frames, "seen": shares}, _pieces(clip, film)
 
 
-def _seen(frames: int, noise: Noise, rng: np.random.Generator) -> NDArray[np.bool_]:
+def look_in(signer: motion.Signer, film: int) -> drawing.Look:
+    """Return how a signer looks in one of their films."""
+    return drawing.Look.draw(signer.look, np.random.default_rng([signer.look, film]))
+
+
+def draw_crops(
+    film: motion.Film, look: drawing.Look, recipe: Recipe, rng: np.random.Generator
+) -> dict[str, NDArray[np.uint8]]:
+    """Return the crops of a film by folder, RGB (T, R, R, 3)."""
+    how: dict[str, Any] = {"size": recipe.crop_size, "grain": recipe.noise.grain, "rng": rng}
+    return {
+        "face": drawing.draw_faces(film.mouth_mix, film.brows_mix, look, **how),
+        "hand_l": drawing.draw_hands(film.hands[:, 0], look, left=True, **how),
+        "hand_r": drawing.draw_hands(film.hands[:, 1], look, left=False, **how),
+    }
+
+
+def seen_marks(frames: int, noise: Noise, rng: np.random.Generator) -> NDArray[np.bool_]:
     """Return seen marks (T,): a detector that loses its object keeps it lost for a while."""
     marks = np.ones(frames, bool)
     starts = np.flatnonzero(rng.random(frames) < noise.missed)
@@ -137,7 +148,7 @@ def _seen(frames: int, noise: Noise, rng: np.random.Generator) -> NDArray[np.boo
     return marks
 
 
-def _detected(
+def detected(
     pose: NDArray[np.float64], seen: Mapping[str, NDArray[np.bool_]], noise: Noise, rng: np.random.Generator
 ) -> NDArray[np.float32]:
     """Return the landmarks (T, 75, 3) a detector would give for the true ones (T, 75, 2), with confidences."""

@@ -129,8 +129,18 @@ class _Keys:
     brows: Ints
 
 
-def film(signs: Sequence[Performed], signer: Signer, *, fps: float, rng: np.random.Generator) -> Film:
-    """Let a signer perform a sentence once; every take varies a little in timing, place, size and camera."""
+def film(
+    signs: Sequence[Performed],
+    signer: Signer,
+    *,
+    fps: float,
+    rng: np.random.Generator,
+    camera: np.random.Generator | None = None,
+) -> Film:
+    """Let a signer perform a sentence once; every take varies a little in timing, place, size and camera.
+
+    The camera is drawn from `camera` where it is given: takes before one camera give generators of one seed.
+    """
     if not fps * (_STROKE + _TRANSITION) >= 3:
         raise ValueError(f"fps={fps:g}: a sign must last at least three frames, which takes 7 frames a second or more")
     keys = _keys(signs, signer, rng)
@@ -156,7 +166,7 @@ def film(signs: Sequence[Performed], signer: Signer, *, fps: float, rng: np.rand
         points = points[:, [*_MIRRORED_BODY, *range(54, 75), *range(33, 54)]] * (-1, 1)
         hands, shapes = hands[:, ::-1] * (-1, 1, 1), shapes[:, ::-1]
     return Film(
-        pose=_photograph(points, signer, rng),
+        pose=_photograph(points, signer, rng if camera is None else camera),
         hands=hands,
         handshape=shapes,
         mouth=keys.mouth[near],

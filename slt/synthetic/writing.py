@@ -35,19 +35,30 @@ def corpus_folder(
         noise: the values of `Noise`.
         parameters: all others of `Recipe`.
     """
-    _check_names("", {"noise": noise} | parameters, Recipe)
-    _check_names("noise: ", noise, Noise)
-    counts = {key: dict(parameters[key]) for key in ("clips", "signers")}
-    shares = {key: float(parameters[key]) for key in ("left_handed", "fps")}
-    heard = Noise(**{key: float(value) for key, value in noise.items()})
-    recipe = Recipe(**parameters | counts | shares, noise=heard)
-    text = json.dumps(dataclasses.asdict(recipe), sort_keys=True)
-    fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
+    recipe = recipe_of(noise, parameters)
+    fingerprint = digest(recipe)
     folder = Path(cache).expanduser() / f"synthetic-{fingerprint}"
     with building(folder, last="corpus.json") as made:
         if made is not None:
             _write(made, recipe, fingerprint, cores() if workers is None else workers, progress)
     return folder
+
+
+def recipe_of(noise: Mapping[str, float], parameters: Mapping[str, Any]) -> Recipe:
+    """Return what the values of `Noise` and all others of `Recipe` describe."""
+    _check_names("", {"noise": noise, **parameters}, Recipe)
+    _check_names("noise: ", noise, Noise)
+    counts = {key: dict(parameters[key]) for key in ("clips", "signers")}
+    shares = {key: float(parameters[key]) for key in ("left_handed", "fps")}
+    heard = Noise(**{key: float(value) for key, value in noise.items()})
+    return Recipe(**{**parameters, **counts, **shares}, noise=heard)
+
+
+def digest(*recipes: Any) -> str:
+    """Return the mark of all that these dataclasses say."""
+    said = [dataclasses.asdict(each) for each in recipes]
+    text = json.dumps(said[0] if len(said) == 1 else said, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _check_names(where: str, given: Mapping[str, Any], kind: type) -> None:

@@ -48,13 +48,14 @@ class StubLandmarker:
 def write_film(
     path, *, count: int = 6, shade: int = 0, size: tuple[int, int] = (64, 48), rate: int = 10, step: int = 20
 ):
-    """Write a small film whose pictures grow brighter by `step`."""
+    """Write a small film whose pictures grow brighter by `step`, and darker again: none is a cut."""
     import av
 
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=rate)
         stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
         for n in range(count):
-            picture = np.full((size[1], size[0], 3), (40 + shade + step * n) % 256, np.uint8)
+            level = 240 - abs((40 + shade + step * n) % 480 - 240)
+            picture = np.full((size[1], size[0], 3), level, np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode())

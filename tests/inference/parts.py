@@ -35,7 +35,7 @@ LIVE = Live(partial_seconds=0.5, queue=1000, headless=True, panel=False, record=
 class Spy:
     """Says how many frames it was given, and keeps them; `hold` makes it wait."""
 
-    streams, fps, max_frames, extractor = STREAMS, None, None, None
+    streams, fps, max_frames, extractor, reads_context = STREAMS, None, None, None, False
 
     def __init__(self):
         self.clips, self.searches = [], []

@@ -39,7 +39,7 @@ def run(path, out, **how):
     return result
 
 
-def test_a_short_film_is_one_sentence_in_three_files(film, tmp_path):
+def test_a_short_film_is_one_sentence_in_its_files(film, tmp_path):
     result = run(film, tmp_path / "out")
     assert [(one.start, one.end, one.text) for one in result.segments] == [(0, pytest.approx(4), "¿40 años?")]
     assert [one.score for one in result.segments[0].hypotheses] == [-0.5, -1.0]
@@ -51,7 +51,7 @@ def test_a_short_film_is_one_sentence_in_three_files(film, tmp_path):
     srt = "1\n00:00:00,000 --> 00:00:04,000\n¿40 años?\n\n"
     assert result.srt.read_text(encoding="utf-8") == srt
     assert result.vtt.read_text(encoding="utf-8") == "WEBVTT\n\n" + srt.removeprefix("1\n").replace(",", ".")
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"a.mp4", "a.srt", "a.vtt"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"a.mp4", "a.srt", "a.vtt", "a.eaf"}
     assert set(result.latency.milliseconds()) == {"decode", "landmarks", "crops", "encoder", "decoder", "draw"}
 
 
@@ -117,10 +117,10 @@ def test_whoever_stops_it_finds_nothing_half_written(film, tmp_path, stage):
 def test_nothing_is_written_without_a_folder_and_no_film_without_draw(film, tmp_path):
     before = sorted(tmp_path.rglob("*"))
     result = run(film, None)
-    assert (result.annotated, result.srt, result.vtt) == (None, None, None)
+    assert (result.annotated, result.srt, result.vtt, result.eaf) == (None,) * 4
     assert sorted(tmp_path.rglob("*")) == before
     assert run(film, tmp_path / "out", draw=False).annotated is None
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"a.srt", "a.vtt"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"a.srt", "a.vtt", "a.eaf"}
 
 
 def test_a_film_is_never_written_over_by_its_own_annotated_copy(film):

@@ -70,6 +70,22 @@ def test_lowered_hands_end_a_segment_sooner_than_still_ones():
     assert ended == [pytest.approx(3 + SETTINGS.still_seconds, abs=0.21)]
 
 
+def test_a_cut_ends_a_segment_though_no_hand_rests():
+    stream = [replace(frame, cut=n == 35) for n, frame in enumerate(frames(8, within((1, 6))))]
+    first, second = spans(found(stream))
+    assert (first[1], second[0]) == (3.5, 3.5)
+    assert first[0] == pytest.approx(0.7, abs=0.11)
+    assert spans(found(stream[20:50], whole=True)) == [(2, 5)]
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.02, 0.3])
+def test_somebody_else_in_the_signer_s_place_begins_a_segment_and_who_leans_does_not(shift):
+    stream = frames(8, within((1, 6)))
+    for frame in stream[35:]:
+        frame.points[:, 0] += shift
+    assert len(found(stream)) == (2 if shift == 0.3 else 1)
+
+
 def test_a_motion_too_short_to_be_a_sentence_is_none_and_is_counted():
     segmenter = Segmenter(replace(SETTINGS, min_seconds=1.5), fps=FPS, whole=False)
     segments = cut(frames(9, within((1, 1.6), (4, 7))), segmenter)

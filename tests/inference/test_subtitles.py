@@ -107,7 +107,10 @@ def test_accents_are_one_character_each(files):
     assert "mañana café" in files["srt"].read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("text", ["a " * 60, "x" * 100, "una\n\npalabra", "pa-la-bra " * 9, "y" * 43])
+@pytest.mark.parametrize(
+    "text",
+    [" ".join("abcdefghij" * 6 + "k"), "xy" * 49 + "z", "una\n\npalabra", "pa-la-bra " * 8 + "z", "y" * 42 + "z"],
+)
 def test_a_caption_has_no_empty_line_and_no_line_longer_than_a_reader_takes_in(files, text):
     write_subtitles([caption(0, 1, text)], **files)
     _, _, *lines = files["srt"].read_text().removesuffix("\n\n").split("\n")
@@ -142,3 +145,19 @@ CLOCKS = [(0, "00:00.0"), (59.96, "01:00.0"), (62.5, "01:02.5"), (3600, "1:00:00
 @pytest.mark.parametrize(("seconds", "text"), CLOCKS)
 def test_the_clock(seconds, text):
     assert clock(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Mañana resporatorarararararara...", "Mañana resporatora…"),
+        ("No hay agua en la casa en la casa en la casa en la ca", "No hay agua en la casa…"),
+        ("jajaja", "jajaja"),
+        ("No, no, no, no", "No, no, no, no"),
+        ("Cuesta 1.000.000.000", "Cuesta 1.000.000.000"),
+    ],
+)
+def test_a_sentence_that_runs_in_a_loop_is_cut_after_its_first_round_and_marked(text, shown):
+    one = caption(0, 1, text)
+    assert (one.text, one.loops) == (shown, text != shown)
+    assert ("it repeats itself" in describe(one)) == one.loops

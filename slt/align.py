@@ -1,0 +1,19 @@
+"""`python -m slt.align root=FOLDER out=FOLDER`: captions that follow the sound are moved to the signing."""
+
+from __future__ import annotations
+
+from omegaconf import DictConfig
+
+from slt.config.entry import main
+
+
+@main("align")
+def align(cfg: DictConfig) -> None:
+    """Aligns the captions of all films of a folder."""
+    from slt.commands import align  # here: `--help` needs none of it
+
+    align.align(cfg)
+
+
+if __name__ == "__main__":
+    align()

@@ -1,0 +1,137 @@
+"""A long film to captions, measured: `python tests/bench/continuous.py MODEL FILMS [overrides of conf/demo.yaml]`.
+
+MODEL is a run on the embedded corpus (or its export), FILMS the folder of continuous films that `python -m slt.segment`
+prints. Its first film of test goes through `slt.inference.films.translate_film`, as slt.demo sends it, and in a second
+pass live, at its own pace. Printed are segments (F1 at IoU 0.5, mean IoU), BLEU and chrF over the film, frames/s, and
+in the live pass the time from the end of a true sentence to its caption.
+
+With `--lengths A B` the film's first A and then, in a process of its own each, first B minutes are translated (looped
+where it is shorter), and the peak of memory of both is printed: it must not grow. An hour is `--lengths 6 60`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from hydra import compose, initialize_config_dir
+from memory import loop
+from omegaconf import OmegaConf
+
+from slt.config.checks import CONF
+from slt.corpora.posed import read_lines
+from slt.demo import build_extractor, rebuild
+from slt.evaluation.metrics import score
+from slt.evaluation.segments import paired, score_segments
+from slt.evaluation.settings import Conventions
+from slt.inference.films import FilmResult, translate_film
+from slt.inference.live import Live, translate_live
+from slt.inference.open import open_translator, share_cores
+from slt.inference.session import Reading
+from slt.inference.sources import FilmSource
+
+
+class Bench:
+    """A model and the extractor of the embedded corpus's films, as slt.demo opens them."""
+
+    def __init__(self, model: Path, films: Path, overrides: list[str]) -> None:
+        keys = [f"model={model}", f"source={films}", "extractor=drawn", f"landmarker.films={films}"]
+        with initialize_config_dir(str(CONF), version_base=None):
+            cfg = compose("demo", [*keys, "other_extractor=true", "headless=true", *overrides])
+        plain: Any = OmegaConf.to_container(cfg, resolve=True)
+        self.settings, self.live = Reading.of(plain), Live.of(plain)
+        options = {key: cfg[key] for key in ("encoder", "tokenizer", "device")}
+        options["threads"] = share_cores(cfg.threads, live=cfg.live)
+        opened = open_translator(model, **options, search=self.settings.search, rebuild=rebuild)
+        self.using: dict[str, Any] = {"translator": opened.translator, "extractor": build_extractor(cfg, opened)}
+
+    def film(self, path: Path) -> FilmResult:
+        """Translate a film from its file."""
+        with tempfile.TemporaryDirectory() as folder:
+            for news in translate_film(path, **self.using, settings=self.settings, out=Path(folder)):
+                if isinstance(news, FilmResult):
+                    return news
+        raise AssertionError("no result")
+
+
+def judge(bench: Bench, film: Path, captions: Path) -> None:
+    """Print what came of a film, from its file and live."""
+    true = read_lines(captions)
+    begin = time.perf_counter()
+    result = bench.film(film)
+    took = time.perf_counter() - begin
+    found = [(one.start, one.end, one.text) for one in result.segments]
+    segments = score_segments([([each[:2] for each in found], [each[:2] for each in true])])
+    texts = score(paired(found, true), [text for *_, text in true], conventions=Conventions(), bootstrap=0, seed=1)
+    line = {"film": film.name, "seconds": round(result.duration), "segments": str(segments)}
+    line |= {name: round(texts[name].value, 2) for name in ("bleu", "chrf")}
+    frames = result.latency.frames
+    print(json.dumps(line | {"frames/s": round(frames / took, 1), "of it": round(result.latency.rate, 1)}), flush=True)
+
+    delays, begun = [], [0.0]
+
+    def hear(caption: Any, partial: bool) -> None:
+        both = [min(b, caption.end) - max(a, caption.start) for a, b, _ in true]
+        if not partial and max(both) > 0:
+            delays.append(time.perf_counter() - begun[0] - true[int(np.argmax(both))][1])
+
+    source = FilmSource(film, fps=None, max_fps=bench.settings.max_fps)
+    plain = source.shots
+
+    def shots(stop: Any, ready: Any) -> Any:
+        for shot in plain(stop, ready):
+            begun[0] = shot.taken - shot.seconds
+            yield shot
+
+    source.shots = shots  # type: ignore[method-assign]
+    live = translate_live(source, **bench.using, reading=bench.settings, live=bench.live, screen=None, subtitles=None,
+                          on_caption=hear)  # fmt: skip
+    low, high = np.percentile(delays, (50, 95))
+    print(json.dumps({"live": film.name, "captions": len(live.captions), "dropped": live.latency.dropped,
+                      "end of sentence to caption, s": [round(low, 2), round(high, 2)]}), flush=True)  # fmt: skip
+
+
+def endure(bench: Bench, film: Path, minutes: float) -> None:
+    """Translate so many minutes of a film; print the peak of memory (resident, of the process) and the speed."""
+    with tempfile.TemporaryDirectory() as folder:
+        looped = Path(folder) / film.name
+        loop(film, 60 * minutes, looped)
+        begin = time.perf_counter()
+        result = bench.film(looped)
+        rate = result.latency.frames / (time.perf_counter() - begin)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"minutes": round(result.duration / 60, 1), "captions": len(result.segments),
+                      "frames/s": round(rate, 1), "peak MiB": round(peak)}), flush=True)  # fmt: skip
+
+
+def main() -> None:
+    """Measure a film, or the memory of two lengths."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path, help="run or exported folder")
+    parser.add_argument("films", type=Path, help="folder of continuous films")
+    parser.add_argument("overrides", nargs="*", help="of conf/demo.yaml, as segments=learned segmenter=FILE")
+    parser.add_argument("--lengths", type=float, nargs="+", help="minutes; more than one: a process each")
+    args = parser.parse_intermixed_args()
+    film = args.films / "films" / "test_00.mp4"
+    if args.lengths and len(args.lengths) > 1:
+        for minutes in args.lengths:
+            command = [sys.executable, __file__, str(args.model), str(args.films), *args.overrides]
+            subprocess.run([*command, "--lengths", str(minutes)], check=True)
+        return
+    bench = Bench(args.model, args.films, args.overrides)
+    if args.lengths:
+        endure(bench, film, args.lengths[0])
+    else:
+        judge(bench, film, args.films / "captions" / "test_00.srt")
+
+
+if __name__ == "__main__":
+    main()
