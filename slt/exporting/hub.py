@@ -72,9 +72,9 @@ def push(folder: Path, name: str, *, private: bool) -> str:
     manifest = read_manifest(folder)
     with tempfile.TemporaryDirectory(prefix="slt-push-", dir=folder.parent) as scratch:
         sent = Path(scratch) / folder.name
-        shutil.copytree(folder, sent, ignore=shutil.ignore_patterns(*EXECUTES, FILE), copy_function=_linked)
+        shutil.copytree(folder, sent, ignore=shutil.ignore_patterns(*EXECUTES, FILE, CARD), copy_function=_linked)
         write_manifest(sent, manifest)
-        _address(sent / CARD, name)
+        _write_card(folder / CARD, sent / CARD, name)
         try:
             api = HfApi(library_name="slt")
             made = api.create_repo(name, private=private, exist_ok=True)
@@ -89,13 +89,12 @@ def push(folder: Path, name: str, *, private: bool) -> str:
     return str(made)
 
 
-def _address(path: Path, name: str) -> None:
-    """Put the repository's name in its card's examples; a new file, because the old one is linked."""
-    if path.is_file():
-        text = path.read_text(encoding="utf-8")
-        path.unlink()
-        path.write_text(text.replace('load("FOLDER")', f'load("{SCHEME}{name}")').replace('"FOLDER"', f'"{name}"'),
-                        encoding="utf-8")  # fmt: skip
+def _write_card(source: Path, target: Path, name: str) -> None:
+    """Write a folder's card with the repository's name in its examples."""
+    if source.is_file():
+        text = source.read_text(encoding="utf-8")
+        text = text.replace('load("FOLDER")', f'load("{SCHEME}{name}")').replace('"FOLDER"', f'"{name}"')
+        target.write_text(text, encoding="utf-8")
 
 
 def _linked(source: str, target: str) -> Any:

@@ -52,8 +52,7 @@ def open_translator(
         search: keywords of `SentenceTranslator.write`, looked at before a film is.
         rebuild: makes a model of a checkpoint.
     """
-    exported = (model / FILE).is_file()
-    if exported and encoder != "torch":
+    if (exported := (model / FILE).is_file()) and encoder != "torch":
         return _exported(model, encoder, tokenizer, device, threads, search)
     if not model.exists():
         raise FileNotFoundError(f"model={model}: no such folder or file")
@@ -91,9 +90,9 @@ def _weights(
         chosen = load_tokenizer(tokenizer)
         _refuse_tokenizer(tokenizer, trained.tokenizer.get_vocab(), chosen.get_vocab())
         translator.trained = replace(trained, tokenizer=chosen)
-    settings = trained.extractor_settings if manifest is None else manifest.extractor_settings
-    what = "checkpoint " if manifest is None else "weights of "
-    return Opened(translator, settings, f"{what}{model} ({translator.device})")
+    if manifest is not None:
+        return Opened(translator, manifest.extractor_settings, f"weights of {model} ({translator.device})")
+    return Opened(translator, trained.extractor_settings, f"checkpoint {model} ({translator.device})")
 
 
 def _is_run(folder: Path) -> bool:
