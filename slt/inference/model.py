@@ -223,7 +223,8 @@ class Model:
             film = FilmSource(Path(source), fps=self.reading.fps, max_fps=self.reading.max_fps)
             session = Session(self.translator, self.extractor(f"source={source}"), self.reading, film)
             return session, read_frames(film.path, fps=film.fps)
-        return Session(self.translator, extractor, self.reading, taken), taken.timed()
+        pictured = not isinstance(extractor, Found)
+        return Session(self.translator, extractor, self.reading, taken, pictured=pictured), taken.timed()
 
     def _refuse_crops(self, where: str) -> None:
         if pictured := [stream.name for stream in self.translator.streams if stream.kind != "pose"]:

@@ -66,14 +66,25 @@ class Reading:
 
 
 class Session:
-    """One film or live source on its way to captions; the extractor goes through one at a time."""
+    """One film or live source on its way to captions; the extractor goes through one at a time.
 
-    def __init__(self, translator: SentenceTranslator, extractor: Extractor, reading: Reading, source: Source) -> None:
+    `pictured` is whether it gives pictures: of key points and what was extracted before no cuts are found.
+    """
+
+    def __init__(
+        self,
+        translator: SentenceTranslator,
+        extractor: Extractor,
+        reading: Reading,
+        source: Source,
+        *,
+        pictured: bool = True,
+    ) -> None:
         self.translator, self.search, self.fps = translator, reading.search, source.fps
         self._abstain = reading.abstain
         self.latency = Latency()
         self.segmenter = reading.segmenter(source.path, source.look_seconds, source.fps)
-        self._cuts = source.path is not None  # a camera has none
+        self._cuts = pictured and source.path is not None  # a camera has none
         self._before = ""  # the last sentence, for translators that read it
         self._extractor = extractor
         self._signer = extractor.find_signer(source.pictures, duration=source.look_seconds, box=reading.box)
