@@ -98,8 +98,8 @@ def train(tagger: Tagger, lessons: Sequence[Learned], cfg: DictConfig) -> None:
     tagger.train()
     for _ in trange(cfg.max_steps, desc="segmenter", unit="step", disable=None):
         chosen = rng.choice(len(lessons), cfg.batch_size, p=lengths / lengths.sum())
-        x, tags = (torch.from_numpy(np.stack(each)) for each in zip(
-            *(piece(*lessons[int(place)], frames, rng) for place in chosen), strict=True))  # fmt: skip
+        pieces = [piece(lessons[place], frames, rng) for place in chosen]
+        x, tags = (torch.from_numpy(np.stack(each)) for each in zip(*pieces, strict=True))
         noisy = x + cfg.noise * torch.randn_like(x)
         loss = tag_loss(tagger(noisy), tags, weights)
         optimizer.zero_grad()
@@ -114,8 +114,9 @@ def tag_loss(logits: Tensor, tags: Tensor, weights: Tensor) -> Tensor:
     return functional.cross_entropy(logits.flatten(0, 1), tags.flatten(), weights, ignore_index=-1)
 
 
-def piece(x: Floats, tags: NDArray[np.int64], frames: int, rng: np.random.Generator) -> Learned:
+def piece(lesson: Learned, frames: int, rng: np.random.Generator) -> Learned:
     """Cut so many frames out of a film, anywhere; a shorter one is filled up with zeros, and tags of -1."""
+    x, tags = lesson
     first = int(rng.integers(max(len(x) - frames, 0) + 1))
     x, tags = x[first : first + frames], tags[first : first + frames]
     lacks = frames - len(x)

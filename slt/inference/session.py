@@ -47,8 +47,8 @@ class Reading:
         same = ("fps", "max_fps", "segments", "whole_seconds", "draw", "search", "abstain")
         box = None if keys["box"] is None else tuple(keys["box"])
         tagging = read_tagging(Path(keys["segmenter"])) if keys["segments"] == "learned" else None
-        cut: dict[str, Any] = {"segmentation": Segmentation(**keys["segment"]), "tagging": tagging}
-        return cls(**{key: keys[key] for key in same}, **cut, box=box)
+        rules = Segmentation(**keys["segment"])
+        return cls(**{key: keys[key] for key in same}, segmentation=rules, box=box, tagging=tagging)
 
     def segmenter(self, path: Path | None, length: float, fps: float) -> Segmenter | LearnedSegmenter:
         """Return what cuts a source of `length` seconds, or takes it as one clip; a camera has no path."""
