@@ -61,8 +61,9 @@ def in_their_language() -> Iterator[None]:
     before = [handler.formatter for handler in handlers]
     for handler in handlers:
         handler.setFormatter(_Formatter(handler.formatter or logging.Formatter()))
+    printed: Any = _Printed(sys.stdout)
     try:
-        with contextlib.redirect_stdout(_Printed(sys.stdout)):
+        with contextlib.redirect_stdout(printed):
             yield
     finally:
         for handler, formatter in zip(handlers, before, strict=True):
@@ -102,6 +103,9 @@ class _Printed(io.TextIOBase):
     @property
     def encoding(self) -> str:  # type: ignore[override]
         return str(self.stream.encoding)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
 
 
 @functools.cache
