@@ -65,7 +65,7 @@ def test_every_option_composes_and_its_target_accepts_its_keys(compose, corpus, 
 def test_every_command_composes_with_only_what_a_user_must_say_missing(compose, name):
     from omegaconf import OmegaConf
 
-    missing = {"eval": {"checkpoint"}, "export": {"checkpoint", "out"}, "demo": {"model"}}
+    missing = {"eval": {"checkpoint"}, "export": {"out"}, "demo": {"model"}}
     missing |= {"score": {"hypotheses", "references"}}
     assert OmegaConf.missing_keys(compose(name=name)) == missing.get(name, set())
 

@@ -19,6 +19,7 @@ FACTORIES = {
     "slt.models.tokenizer.load_tokenizer",
     "slt.models.tokenizer.train_tokenizer",
     "slt.evaluation.rewards.Reward",
+    "slt.training.mska.Published",
 }
 # By these a configuration names this user's folders, which are no secret to them.
 FOLDERS = re.compile(r"\$\{oc\.env:(?:HOME|SLT_HOME)\}/")
@@ -86,6 +87,6 @@ def _known(target: Any, trust: Sequence[str]) -> bool:
         return any(home.startswith(f"{name}.") for name in LIBRARIES)
     if isinstance(made, type) and home.startswith(("slt.corpora.", "slt.streams.")):
         return issubclass(made, Clips) or hasattr(made, "from_regions") or hasattr(made, "fingerprint")
-    if isinstance(made, type) and home.startswith("slt.training."):
-        return hasattr(made, "measures")  # an objective
+    if isinstance(made, type) and home.startswith("slt.training.") and hasattr(made, "measures"):
+        return True  # an objective
     return f"{home}{getattr(made, '__qualname__', '')}" in FACTORIES
