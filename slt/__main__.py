@@ -9,7 +9,7 @@ import sys
 from slt.text import near
 
 COMMANDS = ("train", "eval", "export", "pretrain", "extract", "check", "demo", "report", "board", "score",
-            "adapt", "rate")  # fmt: skip
+            "adapt", "rate", "start")  # fmt: skip
 
 
 def main() -> None:

@@ -33,6 +33,7 @@ ENTRIES = {
         "score",
         "adapt",
         "rate",
+        "start",
         "__main__",
     )
 }

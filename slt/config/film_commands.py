@@ -1,4 +1,4 @@
-"""The keys of what reads films, `slt.extract` and `slt.demo`, their types and what they may be; see commands.py."""
+"""The keys of what reads films, `slt.extract`, `slt.demo`, `slt.start`, and what they may be; see commands.py."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ POINTS = ("body", "body_hands", "holistic", "wholebody")  # of a pose
 @keys()
 class Captions:
     path: str | None
-    format: str = choice("auto", "subs", "cuts", "lsa_t", "subtitles", "srt", "vtt", "none")
+    format: str = choice("auto", "subs", "cuts", "lsa_t", "subtitles", "srt", "vtt", "elan", "none")
     unquoted: bool
     min_seconds: float = not_negative()
     language: str | None
+    tier: str | None
+    gloss_tier: str | None
     strip: dict[str, str | None] | None
 
 
@@ -125,5 +127,31 @@ class Demo:
     extractor: Any
 
 
-for command in (Extract, Demo):
+@keys()
+class Start:
+    source: str
+    out: str | None
+    dry: bool
+    open: bool
+    captions: str = choice("auto", "subs", "cuts", "lsa_t", "subtitles", "srt", "vtt", "elan")
+    tier: str | None
+    by: str = choice("auto", "film", "signer")
+    seed: int
+    pretrained: str | None
+    weights: str | None
+    extract: list[str]
+    train: list[str]
+    eval: list[str]
+    export: list[str]
+    least_films: int = positive()
+    signers: int = positive()
+    held_out: list[float]
+    few: int = not_negative()
+    positions: int = positive()
+    sizes: dict[str, Any]
+    published: Any
+    by_heart: Any
+
+
+for command in (Extract, Demo, Start):
     ConfigStore.instance().store(name=f"{command.__name__.lower()}_schema", node=command)
