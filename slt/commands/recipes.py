@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from omegaconf import DictConfig
 
-from slt.commands.steps import written
+from slt.commands.steps import given, last_of_each, written
 from slt.corpora.counts import words_of
 from slt.evaluation.floors import constant_floor
 from slt.extraction.source import Source
@@ -133,7 +133,7 @@ def choose_recipe(found: Survey, splits: Splits, cfg: DictConfig) -> Recipe:
     reasons = [f"  {', '.join(part.set)}: {part.why}" for part in parts.values()]
     return Recipe(
         name,
-        (*overrides, *_longest(clips, cfg), *_given(cfg)),
+        last_of_each([*overrides, *_longest(clips, cfg), *_given(cfg)]),
         (f"recipe: {name}, for {len(clips)} clips and {hours:.2f} h to learn from", *reasons, *_named(cfg)),
         "test" if "test" in splits else "train",
     )
@@ -148,7 +148,12 @@ def _longest(clips: Sequence[Source], cfg: DictConfig) -> list[str]:
 
 def _given(cfg: DictConfig) -> list[str]:
     pretrained = [written("decoder.pretrained", cfg.pretrained)] if cfg.pretrained else []
-    return [*pretrained, *([written("start", cfg.weights)] if cfg.weights else []), f"seed={cfg.seed}", *cfg.train]
+    return [
+        *pretrained,
+        *([written("start", cfg.weights)] if cfg.weights else []),
+        f"seed={cfg.seed}",
+        *given(cfg, "train"),
+    ]
 
 
 def _named(cfg: DictConfig) -> list[str]:

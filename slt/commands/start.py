@@ -13,7 +13,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from slt.commands.recipes import Recipe, Splits, choose_recipe, choose_split, expectations, split_lines
-from slt.commands.steps import Step, same_films, written
+from slt.commands.steps import Step, given, last_of_each, same_films, written
 from slt.config.checks import check, taken
 from slt.config.compose import composed_of
 from slt.corpora import layout
@@ -39,11 +39,12 @@ def start(cfg: DictConfig) -> int:
     folder = Path(cfg.source)
     out = Path(cfg.out or Path("outputs", "start", plain_name(folder.resolve().name)))
     captions = choose_captions(folder, cfg)
-    found = look(folder, [*captions, *cfg.extract])
+    reading = last_of_each([*captions, *given(cfg, "extract")])
+    found = look(folder, reading)
     splitting = choose_split(found, cfg)
     splits = splitting.deal(found.clips)
     recipe = choose_recipe(found, splits, cfg)
-    extraction = extract_step(found, splitting, out, [*captions, *cfg.extract])
+    extraction = extract_step(found, splitting, out, reading)
     for lines in (found.lines(), split_lines(found, splitting, splits), expectations(found, splits, cfg.few),
                   recipe.reasons):  # fmt: skip
         print("\n".join(lines), end="\n\n")
@@ -73,9 +74,10 @@ def choose_captions(folder: Path, cfg: DictConfig) -> list[str]:
     """Choose the format of the captions, and ELAN's tier; what else lies there is said, and not read."""
     if not folder.is_dir():
         raise FileNotFoundError(f"source={folder}: no such folder; expected one with films and their captions")
-    if any(each.startswith("captions.path=") for each in cfg.extract):
+    own = cfg.extract.get("captions", {})
+    if "path" in own:
         return [] if cfg.captions == "auto" else [f"captions.format={cfg.captions}"]
-    there = captions_below(folder, unquoted="captions.unquoted=true" in cfg.extract)
+    there = captions_below(folder, unquoted=bool(own.get("unquoted")))
     format = max(there, key=lambda each: len(there[each]), default=None) if cfg.captions == "auto" else cfg.captions
     if format not in there:
         raise ValueError(
@@ -138,7 +140,7 @@ def as_extracted(found: Survey, corpus: Path) -> tuple[Survey, Splits]:
 def later_steps(found: Survey, splits: Splits, recipe: Recipe, out: Path, cfg: DictConfig) -> list[Step]:
     """Return training, evaluation and export, in folders whose name holds a digest of all that they come from."""
     corpus = out / "corpus"
-    home = out / f"{recipe.name}-{digest(found, splits, [*recipe.overrides, *cfg.extract])}"
+    home = out / f"{recipe.name}-{digest(found, splits, [*recipe.overrides, *given(cfg, 'extract')])}"
     run, best = home / "train", home / "train" / "checkpoints" / "best.pt"
     checkpoint = written("checkpoint", run)
     train = Step(
@@ -147,12 +149,12 @@ def later_steps(found: Survey, splits: Splits, recipe: Recipe, out: Path, cfg: D
     )  # fmt: skip
     scored = home / "eval"
     evaluate = Step(
-        "eval", (checkpoint, f"split={recipe.scored}", *cfg.eval), scored,
+        "eval", (checkpoint, f"split={recipe.scored}", *given(cfg, "eval")), scored,
         makes=(scored / "report.html", scored / "scores.json"), of=(best,),
     )  # fmt: skip
     made = home / plain_name(found.folder.resolve().name)
     export = Step(
-        "export", (checkpoint, written("out", made), f"parity.split={recipe.scored}", *cfg.export), home / "export",
+        "export", (checkpoint, written("out", made), f"parity.split={recipe.scored}", *given(cfg, "export")), home / "export",
         makes=(made / "manifest.json",), of=(best,),
     )  # fmt: skip
     return [train, evaluate, export]

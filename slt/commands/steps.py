@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import signal
@@ -11,6 +12,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
 
 from slt.config.messages import in_quotes
 from slt.corpora import layout
@@ -78,6 +82,30 @@ def written(key: str, value: object) -> str:
     """Return `key=value` as Hydra reads it, in quotes where it needs any."""
     text = str(value)
     return f"{key}={text}" if re.fullmatch(r"[A-Za-z0-9_./:@+-]+", text) else in_quotes(key, text)
+
+
+def given(cfg: DictConfig, step: str) -> list[str]:
+    """Return the user's own overrides of a step."""
+    keys: Any = OmegaConf.to_container(cfg[step], resolve=True)
+    return overrides_of(keys)
+
+
+def overrides_of(keys: Mapping[str, Any], above: str = "") -> list[str]:
+    """Return nested keys as overrides, each with its dotted name."""
+    found: list[str] = []
+    for key, value in keys.items():
+        if isinstance(value, Mapping):
+            found += overrides_of(value, f"{above}{key}.")
+        elif isinstance(value, str):
+            found.append(written(f"{above}{key}", value))
+        else:  # numbers, lists and null are written alike in JSON
+            found.append(f"{above}{key}={json.dumps(value, ensure_ascii=False)}")
+    return found
+
+
+def last_of_each(overrides: Sequence[str]) -> tuple[str, ...]:
+    """Return overrides without those whose key is given once more after them, which Hydra refuses of a group."""
+    return tuple({override.partition("=")[0]: override for override in overrides}.values())
 
 
 def same_films(corpus: Path, clips: Sequence[Source]) -> bool:

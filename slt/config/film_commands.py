@@ -139,10 +139,10 @@ class Start:
     seed: int
     pretrained: str | None
     weights: str | None
-    extract: list[str]
-    train: list[str]
-    eval: list[str]
-    export: list[str]
+    extract: dict[str, Any]
+    train: dict[str, Any]
+    eval: dict[str, Any]
+    export: dict[str, Any]
     least_films: int = positive()
     signers: int = positive()
     held_out: list[float]
