@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 import sys
 import webbrowser
 from collections.abc import Mapping, Sequence
@@ -48,11 +49,13 @@ def start(cfg: DictConfig) -> int:
     for lines in (found.lines(), split_lines(found, splitting, splits), expectations(found, splits, cfg.few),
                   recipe.reasons):  # fmt: skip
         print("\n".join(lines), end="\n\n")
+    done = same_films(out / "corpus", [*found.clips, *(clip for clip, _ in found.failing)])
     if cfg.dry:
-        for step in (extraction, *later_steps(found, splits, recipe, out, cfg)):
+        tell(extraction, done=done)
+        for step in later_steps(found, splits, recipe, out, cfg):
             tell(step)
         return 0
-    if status := go(extraction, done=same_films(out / "corpus", [*found.clips, *(clip for clip, _ in found.failing)])):
+    if status := go(extraction, done=done):
         return status
     kept, now = as_extracted(found, out / "corpus")
     if now != {name: [*ids] for name, ids in splits.items()}:  # somebody is not seen in some clip, or a film failed
@@ -64,7 +67,7 @@ def start(cfg: DictConfig) -> int:
             return status
     report, exported = steps[1].folder / "report.html", steps[2].makes[0].parent
     print(f"\nextraction: {out / 'corpus' / 'report.html'}\nmodel: {exported}\nreport: {report}")
-    print(f"another film: python -m slt.demo {written('model', exported)} source=FILM")
+    print(f"another film: {shlex.join(['python', '-m', 'slt.demo', written('model', exported), 'source=FILM'])}")
     if cfg.open:
         webbrowser.open(report.resolve().as_uri())
     return 0
@@ -144,19 +147,27 @@ def later_steps(found: Survey, splits: Splits, recipe: Recipe, out: Path, cfg: D
     run, best = home / "train", home / "train" / "checkpoints" / "best.pt"
     checkpoint = written("checkpoint", run)
     train = Step(
-        "train", ("dataset=lsa_t", written("dataset.root", corpus), *recipe.overrides, "final=null", "resume=auto"),
-        run, makes=(best,),
-    )  # fmt: skip
+        "train",
+        ("dataset=lsa_t", written("dataset.root", corpus), *recipe.overrides, "final=null", "resume=auto"),
+        run,
+        makes=(best,),
+    )
     scored = home / "eval"
     evaluate = Step(
-        "eval", (checkpoint, f"split={recipe.scored}", *given(cfg, "eval")), scored,
-        makes=(scored / "report.html", scored / "scores.json"), of=(best,),
-    )  # fmt: skip
+        "eval",
+        (checkpoint, f"split={recipe.scored}", *given(cfg, "eval")),
+        scored,
+        makes=(scored / "report.html", scored / "scores.json"),
+        of=(best,),
+    )
     made = home / plain_name(found.folder.resolve().name)
     export = Step(
-        "export", (checkpoint, written("out", made), f"parity.split={recipe.scored}", *given(cfg, "export")), home / "export",
-        makes=(made / "manifest.json",), of=(best,),
-    )  # fmt: skip
+        "export",
+        (checkpoint, written("out", made), f"parity.split={recipe.scored}", *given(cfg, "export")),
+        home / "export",
+        makes=(made / "manifest.json",),
+        of=(best,),
+    )
     return [train, evaluate, export]
 
 
@@ -169,19 +180,20 @@ def digest(found: Survey, splits: Mapping[str, Sequence[str]], overrides: Sequen
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def tell(step: Step) -> None:
+def tell(step: Step, *, done: bool = True) -> bool:
+    """Print a step, and return whether it is finished, and `done` by its content."""
     print(f"{step.name}: {MEANING[step.name]}\n  {step.command}")
+    if finished := done and step.finished():
+        print(f"  finished already, in {step.folder}")
+    return finished
 
 
 def go(step: Step, *, done: bool = True) -> int:
-    """Run a step that is not finished, or not `done` by its content; return 0 where the next one can follow."""
-    tell(step)
-    if done and step.finished():
-        print(f"  finished already, passed over; its run folder: {step.folder}\n")
+    """Run a step that is not finished; return 0 where the next one can follow, else how it ended."""
+    if tell(step, done=done):
         return 0
     status = step.run()
     if status in step.ends:
-        print()
         return 0
     print(f"error: {step.name} ended with exit status {status}, said above; start again to go on from there: what is "
           "finished is passed over", file=sys.stderr)  # fmt: skip
