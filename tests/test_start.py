@@ -79,7 +79,7 @@ def test_every_printed_command_runs_alone_and_start_goes_on_after_it(entry: Any,
     assert "perro" in report.read_text(encoding="utf-8")
     scores = json.loads((report.parent / "scores.json").read_text(encoding="utf-8"))
     floor = re.findall(r"has (\d+\.\d+) BLEU and", whole.out)[0]
-    assert f"{scores['floors']['constant']['scores']['bleu']['value']:.2f}" == floor
+    assert f"{scores['floor']['scores']['bleu']['value']:.2f}" == floor
 
     (captioned / "film 3.srt").write_text(srt(("otra cosa", "el perro duerme")), encoding="utf-8")
     changed = entry("start", str(captioned), "dry=true", *SMALL)
