@@ -11,7 +11,7 @@ _slt_complete() {
     else
         return
     fi
-    if [[ $rest =~ ^[.[:space:]][[:space:]]*(train|eval|export|pretrain|extract|demo|board|score|rate|segment|align)([[:space:]].*)$ ]]; then
+    if [[ $rest =~ ^[.[:space:]][[:space:]]*(train|eval|export|pretrain|extract|demo|board|score|rate|segment|align|start)([[:space:]].*)$ ]]; then
         command=${BASH_REMATCH[1]} rest=${BASH_REMATCH[2]}
     fi
     COMPREPLY=($(compgen -W "$(COMP_LINE="slt $rest" "$python" -c \

@@ -10,7 +10,7 @@ from slt.text import near
 from slt.words import told
 
 COMMANDS = ("train", "eval", "export", "pretrain", "extract", "check", "demo", "report", "board", "score",
-            "adapt", "rate", "segment", "align")  # fmt: skip
+            "adapt", "rate", "segment", "align", "start")  # fmt: skip
 
 
 def main() -> None:

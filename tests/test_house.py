@@ -35,6 +35,7 @@ ENTRIES = {
         "rate",
         "segment",
         "align",
+        "start",
         "__main__",
     )
 }

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -38,6 +39,19 @@ def composed(command: str, keys: Mapping[str, Any]) -> DictConfig:
     except (HydraException, OmegaConfBaseException) as error:
         raise ValueError(explain(error, command)) from error
     return cfg
+
+
+def composed_of(command: str, overrides: Sequence[str]) -> DictConfig:
+    """Return what `python -m slt.<command>` with these overrides is given, also inside another; ValueError as there."""
+    outer = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        with hydra.initialize_config_dir(str(CONF), version_base=None):
+            return hydra.compose(command, overrides=[*overrides])
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ValueError(explain(error, command)) from error
+    finally:
+        GlobalHydra.instance().hydra = outer
 
 
 def _plain(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The keys of what reads films, `slt.extract` and `slt.demo`, their types and what they may be; see commands.py."""
+"""The keys of what reads films, `slt.extract`, `slt.demo`, `slt.start`, and what they may be; see commands.py."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ POINTS = ("body", "body_hands", "holistic", "wholebody")  # of a pose
 @keys()
 class Captions:
     path: str | None
-    format: str = choice("auto", "subs", "cuts", "lsa_t", "subtitles", "srt", "vtt", "none")
+    format: str = choice("auto", "subs", "cuts", "lsa_t", "subtitles", "srt", "vtt", "elan", "none")
     unquoted: bool
     min_seconds: float = not_negative()
     language: str | None
+    tier: str | None
+    gloss_tier: str | None
     strip: dict[str, str | None] | None
 
 
@@ -163,5 +165,32 @@ class Demo:
     extractor: Any
 
 
-for name, command in {"extract": Extract, "demo": Demo, "segment": Segmenting, "align": Align}.items():
+@keys()
+class Start:
+    source: str
+    out: str | None
+    dry: bool
+    open: bool
+    captions: str = choice("auto", "subs", "cuts", "lsa_t", "subtitles", "srt", "vtt", "elan")
+    tier: str | None
+    by: str = choice("auto", "film", "signer")
+    seed: int
+    pretrained: str | None
+    weights: str | None
+    extract: dict[str, Any]
+    train: dict[str, Any]
+    eval: dict[str, Any]
+    export: dict[str, Any]
+    least_films: int = positive()
+    signers: int = positive()
+    held_out: list[float]
+    few: int = not_negative()
+    positions: int = positive()
+    sizes: dict[str, Any]
+    published: Any
+    by_heart: Any
+
+
+COMMANDS = {"extract": Extract, "demo": Demo, "segment": Segmenting, "align": Align, "start": Start}
+for name, command in COMMANDS.items():
     ConfigStore.instance().store(name=f"{name}_schema", node=command)

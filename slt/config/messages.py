@@ -83,7 +83,7 @@ def _quoted(override: str) -> str:
     if not equals and override in sys.argv[2:]:  # what the shell has cut off at a blank
         key, equals, start = sys.argv[sys.argv.index(override) - 1].partition("=")
         value = f"{start} {override}"
-    word = '{}="{}"'.format(key, re.sub(r'(\\*)("|$)', lambda end: 2 * end[1] + end[2].replace('"', '\\"'), value))
+    word = in_quotes(key, value)
     try:
         read = OverridesParser.create().parse_override(word).value() if equals else None
     except HydraException:
@@ -92,6 +92,11 @@ def _quoted(override: str) -> str:
         return ""
     signs = "blanks, accents or one of = , ( ) [ ] { } # & ; ' \""
     return f"; a value with {signs} stands in quotes, once for Hydra and once for the shell: {shlex.quote(word)}"
+
+
+def in_quotes(key: str, value: str) -> str:
+    """The override of a key with a text, whatever is in it, in the quotes that Hydra reads."""
+    return '{}="{}"'.format(key, re.sub(r'(\\*)("|$)', lambda end: 2 * end[1] + end[2].replace('"', '\\"'), value))
 
 
 def known_keys(name: str) -> list[str]:

@@ -47,7 +47,7 @@ def count_corpus(corpus: Corpus, folders: Mapping[str, str]) -> tuple[dict[str, 
         except (FileNotFoundError, ValueError) as error:
             faults.append(f"{split}: {error}")
     texts = {split: [clean(row.text) for row in each] for split, each in rows.items()}
-    known = {word for text in texts.get("train", ()) for word in _words(text)}
+    known = {word for text in texts.get("train", ()) for word in words_of(text)}
     stored = {name: set(stored_files(corpus.root, folder)) for name, folder in folders.items()}
     published = getattr(corpus, "published", {})
     counts = {
@@ -63,8 +63,8 @@ def _counts(
     rows: Sequence[Row], texts: Mapping[str, Sequence[str]], split: str, known: set[str],
     stored: Mapping[str, set[str]], published: int | None,
 ) -> Counts:  # fmt: skip
-    words = Counter(word for text in texts[split] for word in _words(text))
-    lengths = [len(_words(text)) for text in texts[split]]
+    words = Counter(word for text in texts[split] for word in words_of(text))
+    lengths = [len(words_of(text)) for text in texts[split]]
     total = sum(words.values())
     seconds = [_seconds(row) for row in rows]
     others = {name: set(there) for name, there in texts.items() if name != split}
@@ -80,7 +80,7 @@ def _counts(
     )  # fmt: skip
 
 
-def _words(text: str) -> list[str]:
+def words_of(text: str) -> list[str]:
     """Words as blanks part them; of Chinese characters each is one."""
     return re.findall(r"[\u3400-\u9fff]|[^\s\u3400-\u9fff]+", text)
 

@@ -6,7 +6,7 @@ Such are, with tiers of their own names, LSE-Health-UVigo, the TUB collection an
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -41,10 +41,17 @@ class Elan(Films):
         self.tier, self.gloss_tier = tier, gloss_tier
 
     def read(self, split: str) -> Iterator[Row]:
+        yield from self._rows_of(split, self._films[split])
+
+    def sentences(self) -> Iterator[Row]:
+        """Yield the rows of all films, in whatever split: of a folder that is not split yet."""
+        yield from self._rows_of("all films", list(self._files))
+
+    def _rows_of(self, split: str, films: Sequence[str]) -> Iterator[Row]:
         rows: list[Row] = []
         over: list[str] = []
         loose: list[str] = []
-        for film in self._films[split]:
+        for film in films:
             tiers = read_eaf(self._files[film])
             sentences = sorted(_chosen(tiers, self.tier, self._files[film]))
             glosses = sorted(_chosen(tiers, self.gloss_tier, None)) if self.gloss_tier else []
@@ -78,6 +85,17 @@ class Elan(Films):
         self.note(TABLE, [film for film in splits if film not in self._files], "films have no .eaf here")
         self.note(TABLE, [film for film in self._files if film not in splits], "films are in no split")
         return by_split(splits, self._files)
+
+
+def tiers_in(folder: Path) -> dict[str, tuple[int, int]]:
+    """Return the tiers of all .eaf files in a folder and below: name -> annotations and words, the wordiest first."""
+    found: dict[str, tuple[int, int]] = {}
+    for path in sorted(folder.rglob("*.eaf")):
+        for (name, _), spans in read_eaf(path).items():
+            texts = [clean(span.value) for span in spans if span.value.strip()]
+            count, words = found.get(name, (0, 0))
+            found[name] = count + len(texts), words + sum(len(text.split()) for text in texts)
+    return dict(sorted(found.items(), key=lambda item: (-item[1][1], item[0])))
 
 
 def _holds(sentence: Span, gloss: Span) -> bool:

@@ -12,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from slt.corpora import cues, layout, tables
+from slt.corpora.elan import Elan
 from slt.extraction import lsa_t
 from slt.extraction.source import Fault, Source
 from slt.files import existing, parse_json
@@ -34,6 +35,8 @@ class Captions:
     unquoted: bool
     min_seconds: float
     language: str | None = None
+    tier: str | None = None  # of ELAN's files, that of the sentences, and
+    gloss_tier: str | None = None  # ... that of the glosses: a name, or a regular expression of several
     strip: Mapping[str, str | None] | None = None
 
     def __post_init__(self) -> None:
@@ -87,6 +90,8 @@ class Captions:
     def _items(self, path: Path, films: Collection[str]) -> Items:
         if self.format in cues.FORMATS:
             return _subtitle_files(path, self.format, films, self.language)
+        if self.format == "elan":
+            return _elan_files(path, self.tier, self.gloss_tier)
         existing(path, f"a table, which captions.format={self.format} reads, or give captions.path=")
         readers: dict[str, Callable[[Path], Items]] = {
             "subs": _unquoted if self.unquoted else partial(_rows, read=_whole_film, required=()),
@@ -293,6 +298,23 @@ def _subtitle_files(folder: Path, kind: str, films: Collection[str], language: s
             "out, each line is a clip with the times of the cue that brings it"
         )
         yield Fault(folder.name, "", reason)
+
+
+def _elan_files(folder: Path, tier: str | None, gloss_tier: str | None) -> Items:
+    """Read the .eaf files in a folder and below; a clip is its film's name and its annotation, counted from 1."""
+    if tier is None:
+        raise ValueError("captions.tier is missing: the tier of the sentences in the .eaf files, a name or a pattern")
+    corpus = Elan(folder, tier=tier, gloss_tier=gloss_tier)
+    for row in corpus.sentences():
+        signer, gloss = (row.columns.get(key, "") for key in ("signer", "gloss"))
+        columns = {key: value for key, value in (("gloss", gloss), ("signer", signer)) if value}
+        start, end = float(row.columns["start"]), float(row.columns["end"])
+        video, number = plain_name(row.columns["film"]), row.id.rpartition("_")[2]
+        where = f"{row.columns['film']}.eaf, {start:g} s"
+        yield Source(
+            f"{video}_{number}", start=start, end=end, text=row.text, video=video, columns=columns, where=where
+        )
+    yield from (Fault(folder.name, "", note) for note in corpus.notes)
 
 
 def _read(path: Path) -> tuple[str, str]:

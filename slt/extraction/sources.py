@@ -21,6 +21,7 @@ from slt.text import plain_name
 log = logging.getLogger(__name__)
 
 MIRRORED = {"true": True, "yes": True, "sí": True, "1": True, "false": False, "no": False, "0": False}
+ENDINGS = {".srt": "srt", ".vtt": "vtt", ".eaf": "elan"}  # of files beside films
 BOX_COLUMNS = ("video_id", "x", "y", "width", "height")
 # What a table is called in a folder, by its format.
 TABLES = {"subs": "subs.csv", "cuts": "subs.csv", "lsa_t": "meta.csv", "subtitles": "subtitles.json"}
@@ -142,23 +143,31 @@ def choose_captions(place: Path, unquoted: bool) -> str:
     """
     if not place.is_dir():
         format = "subtitles" if place.suffix.lower() == ".json" else _format_of(place, unquoted)
-    elif (place / "subs.csv").is_file():
-        format = _format_of(place / "subs.csv", unquoted)
     else:
-        there = {format: name for format, name in TABLES.items() if (place / name).is_file()}
-        for here, names in folders_below(place):
-            for name in names:
-                if (format := Path(name).suffix.lower()[1:]) in ("srt", "vtt"):
-                    there.setdefault(format, str((here / name).relative_to(place)))
+        there = captions_below(place, unquoted)
+        if len(there) > 1:
+            there.pop("elan", None)  # annotations are often kept beside subtitles that were made of them
         if len(there) > 1:
             raise ValueError(
-                f"{place}: captions in {len(there)} formats ({', '.join(there.values())}); choose one, as in "
-                f"captions.format={next(iter(there))}"
+                f"{place}: captions in {len(there)} formats ({', '.join(names[0] for names in there.values())}); "
+                f"choose one, as in captions.format={next(iter(there))}"
             )
         format = next(iter(there), "none")
     no = ": there are no captions, so each film is a clip without a sentence" if format == "none" else ""
     log.info("%s: captions.format=%s%s", place, format, no)
     return format
+
+
+def captions_below(place: Path, unquoted: bool) -> dict[str, list[str]]:
+    """Return the formats of the captions in a folder and those below it, each with its files; subs.csv is all."""
+    if (place / "subs.csv").is_file():
+        return {_format_of(place / "subs.csv", unquoted): ["subs.csv"]}
+    there = {format: [name] for format, name in TABLES.items() if (place / name).is_file()}
+    for here, names in folders_below(place):
+        for name in names:
+            if format := ENDINGS.get(Path(name).suffix.lower()):
+                there.setdefault(format, []).append(str((here / name).relative_to(place)))
+    return there
 
 
 def _format_of(table: Path, unquoted: bool) -> str:

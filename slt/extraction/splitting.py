@@ -40,9 +40,8 @@ class Splitting:
         ids = [source.video_id for source in sources]
         if self.by == "all_train":
             return {"train": ids}
-        units = [self._group(source) for source in sources]
+        splits, units = self.groups(sources)
         shares = {"train": self.train, "val": self.val, "test": self.test}
-        splits = deal(ids, units, shares=shares, seed=self.seed)
         if empty := [split for split, share in shares.items() if share > 0 and not splits[split]]:
             log.warning(
                 "split: %d clips of %d %s leave %s empty at %g/%g/%g, so all are in train and nothing is held out%s",
@@ -53,6 +52,12 @@ class Splitting:
         splits = {split: names for split, names in splits.items() if names}
         log.info("split by %s: %s of %d clips", self.by, {name: len(part) for name, part in splits.items()}, len(ids))
         return splits
+
+    def groups(self, sources: Sequence[Source]) -> tuple[dict[str, list[str]], list[str]]:
+        """Return the ids of each split, of which some may be empty, and of each source what keeps it together."""
+        units = [self._group(source) for source in sources]
+        shares = {"train": self.train, "val": self.val, "test": self.test}
+        return deal([source.video_id for source in sources], units, shares=shares, seed=self.seed), units
 
     def _group(self, source: Source) -> str:
         if self.by == "film":

@@ -18,7 +18,7 @@ from slt.config.usage import keys_of, usage
 
 JOBS = [command for command in COMMANDS if (CONF / f"{command}.yaml").is_file()]
 NEEDED = {"eval": ["checkpoint=x"], "export": ["checkpoint=x", "out=x"], "demo": ["model=x"],
-          "score": ["hypotheses=x", "references=x"]}  # fmt: skip
+          "score": ["hypotheses=x", "references=x"], "start": ["source=x"]}  # fmt: skip
 
 
 @pytest.mark.parametrize("command", JOBS)
