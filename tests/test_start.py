@@ -68,11 +68,11 @@ def test_every_printed_command_runs_alone_and_start_goes_on_after_it(entry: Any,
     assert not list(Path("outputs/start").glob("*/corpus"))
     steps = commands(dry.out)
     assert [*steps] == ["extract", "train", "eval", "export"]
-    for n, (name, overrides) in enumerate(steps.items()):
-        again = entry("start", str(captioned), "dry=true", *SMALL)
-        assert again.out.count("finished already") == n
+    for name, overrides in steps.items():
         ran = entry(name, *overrides)
         assert ran.status == 0, ran.err
+        if name == "train":
+            assert entry("start", str(captioned), "dry=true", *SMALL).out.count("finished already") == 2
     whole = entry("start", str(captioned), *SMALL)  # would start processes for whatever is left
     assert (whole.status, whole.out.count("finished already")) == (0, 4), whole.err
     report = Path(re.findall(r"^report: (.*)$", whole.out, re.MULTILINE)[0])
@@ -88,7 +88,7 @@ def test_every_printed_command_runs_alone_and_start_goes_on_after_it(entry: Any,
 
 
 def test_a_stopped_start_stops_its_step_and_goes_on_after_it(entry: Any, captioned: Path, tmp_path: Path) -> None:
-    slow = [str(captioned), *SMALL, "+extract.landmarker.pause=0.2"]
+    slow = [str(captioned), STUB.replace("Signing", "Slow"), *SMALL[1:]]
     paths = os.pathsep.join([str(HOME), str(HOME / "tests")])
     process = subprocess.Popen(
         [sys.executable, "-m", "slt.start", *slow], cwd=tmp_path, env={**os.environ, "PYTHONPATH": paths},
@@ -96,20 +96,18 @@ def test_a_stopped_start_stops_its_step_and_goes_on_after_it(entry: Any, caption
     )  # fmt: skip
     corpus = tmp_path / "outputs" / "start" / captioned.name / "corpus"
     until = time.monotonic() + 120
-    while not list(corpus.glob("pose/*.npz")) and time.monotonic() < until and process.poll() is None:
+    while len(list(corpus.glob("pose/*.npz"))) < 2 and time.monotonic() < until and process.poll() is None:
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 143, err
     assert "error: extract ended with" in err
-    made = len(list(corpus.glob("pose/*.npz")))
-    assert 0 < made < 15
     assert not (corpus / "corpus.json").exists()
     dry = entry("start", *slow, "dry=true")
     assert "finished already" not in dry.out
-    done = entry("extract", *(each.replace("pause=0.2", "pause=0") for each in commands(dry.out)["extract"]))
+    done = entry("extract", *(each.replace("Slow", "Signing") for each in commands(dry.out)["extract"]))
     assert done.status == 0, done.err
-    assert f"{made}/15" in done.err
+    assert 1 <= int(re.findall(r"(\d+)/15 clips", done.err)[0]) < 15  # where it began
 
 
 def write_vtt(folder: Path) -> None:

@@ -86,3 +86,10 @@ class SigningLandmarker:
 
     def close(self) -> None:
         self.closed = True
+
+
+class SlowLandmarker(SigningLandmarker):
+    """The same, slow enough to be stopped amid a clip."""
+
+    def __init__(self, **keys) -> None:
+        super().__init__(**{**keys, "pause": 0.1})
