@@ -153,7 +153,7 @@ def test_each_kind_of_caption_file_is_found_and_split(
     assert f"captions.format={form}" in commands(ran.out)["extract"]
     assert 'captions.tier="Traducción"' in commands(ran.out)["extract"] or form != "elan"
     assert ("signers: 1" in ran.out) == (form == "cuts")
-    sizes = [int(n) for n in re.findall(r"^  (?:train|val|test): (\d+) clips", ran.out, re.MULTILINE)]
+    sizes = [int(n) for n in re.findall(r"^  (?:train|val|test): clips (\d+)", ran.out, re.MULTILINE)]
     assert len(sizes) == 3
     assert sum(sizes) == clips
 
@@ -171,7 +171,11 @@ def test_what_is_missing_is_named_and_the_rest_goes_on(entry: Any, captioned: Pa
     assert "not read: 1 files of captions=vtt, as notes.vtt" in ran.out
     assert "clips: 9 sentences" in ran.out
     assert "repeated sentences: 2, in 6 clips" in ran.out
-    assert "max_failures=2" in commands(ran.out)["extract"]
+    extract = commands(ran.out)["extract"]
+    assert "max_failures=2" in extract
+    assert entry("extract", *extract).status == 2  # all but the clips of the broken film and of none
+    again = entry("start", str(captioned), "dry=true", STUB)
+    assert again.out.count("finished already") == 1
 
 
 def test_a_folder_without_captions_says_what_was_expected(entry: Any, films: Path) -> None:
@@ -189,7 +193,7 @@ def test_two_films_are_learned_by_heart_and_few_clips_are_told_what_not_to_expec
     assert {"split.by=all_train"} <= {*steps["extract"]}
     assert {"val=train", "final=null"} <= {*steps["train"]}
     assert "split=train" in steps["eval"]
-    assert "6 clips to learn from are too few" in ran.out
+    assert "clips to learn from: 6, too few" in ran.out
     assert "too few" not in entry("start", str(captioned), "dry=true", STUB, "few=6", "sizes.tiny.updates.why=x",
                                   "by_heart.why=x").out  # fmt: skip
 
@@ -213,7 +217,7 @@ def test_the_recipe_grows_with_clips_and_hours_and_is_one_that_trains(
     cfg = compose("source=x", name="start")
     found = looked(*clips_of(count), seconds=seconds)
     ids = [clip.video_id for clip in found.clips]
-    recipe = choose_recipe(found, {"train": ids, "test": ids[:1]}, cfg)
+    recipe = choose_recipe(found, {"train": ids, "val": ids[:1], "test": ids[:1]}, cfg)
     assert (recipe.name, recipe.scored) == (name, "test")
     check(composed_of("train", ["dataset=lsa_t", "dataset.root=x", *recipe.overrides]))
 

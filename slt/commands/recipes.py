@@ -69,7 +69,7 @@ def split_lines(found: Survey, splitting: Splitting, splits: Splits) -> list[str
     for name, ids in splits.items():
         seconds = sum(found.seconds(clips[each]) for each in ids)
         films = len({clips[each].path for each in ids})
-        lines.append(f"  {name}: {len(ids)} clips of {films} films, {seconds:.0f} s")
+        lines.append(f"  {name}: clips {len(ids)}, films {films}, {seconds:.0f} s")
     for kind, known in (("signers", _signers), ("sentences", _sentences)):
         shared = known(clips, splits.get("test", ())) & known(clips, splits.get("train", ()))
         if shared:
@@ -103,10 +103,12 @@ def expectations(found: Survey, splits: Splits, few: int) -> list[str]:
     ]
     if "test" in splits:
         new = sum(word not in known for word in words)
-        lines.append(f"  {new} of the {len(words)} words of test stand in no sentence of train")
+        lines.append(f"  words of test that stand in no sentence of train: {new} of {len(words)}")
+        if len(test) < few:
+            lines.append(f"  sentences of test: {len(test)}; whatever the score, so few say little of others")
     if len(train) < few:
         lines += [
-            f"  {len(train)} clips to learn from are too few for a translator: expect it to know its own sentences by "
+            f"  clips to learn from: {len(train)}, too few for a translator: expect it to know its own sentences by "
             "heart, and to be wrong about others",
             "  published systems, for comparison: about 1 BLEU, which is what one constant sentence has there, with "
             "the 21.6 hours of LSA-T; 2.4 to 12 with the some 80 hours of How2Sign alone",
@@ -127,7 +129,8 @@ def choose_recipe(found: Survey, splits: Splits, cfg: DictConfig) -> Recipe:
     parts = {key: part for key, part in cfg.sizes[name].items() if key not in ("clips", "hours")}
     if cfg.pretrained is not None:
         parts["decoder"] = cfg.published
-    if "test" not in splits:
+    held_out = {"val", "test"} <= splits.keys()
+    if not held_out:
         parts["nothing held out"] = cfg.by_heart
     overrides = [each for part in parts.values() for each in part.set]
     reasons = [f"  {', '.join(part.set)}: {part.why}" for part in parts.values()]
@@ -135,7 +138,7 @@ def choose_recipe(found: Survey, splits: Splits, cfg: DictConfig) -> Recipe:
         name,
         last_of_each([*overrides, *_longest(clips, cfg), *_given(cfg)]),
         (f"recipe: {name}, for {len(clips)} clips and {hours:.2f} h to learn from", *reasons, *_named(cfg)),
-        "test" if "test" in splits else "train",
+        "test" if held_out else "train",
     )
 
 
@@ -147,16 +150,14 @@ def _longest(clips: Sequence[Source], cfg: DictConfig) -> list[str]:
 
 
 def _given(cfg: DictConfig) -> list[str]:
-    pretrained = [written("decoder.pretrained", cfg.pretrained)] if cfg.pretrained else []
-    return [
-        *pretrained,
-        *([written("start", cfg.weights)] if cfg.weights else []),
-        f"seed={cfg.seed}",
-        *given(cfg, "train"),
-    ]
+    weights = {"decoder.pretrained": cfg.pretrained, "start": cfg.weights}
+    return [*(written(key, name) for key, name in weights.items() if name), f"seed={cfg.seed}", *given(cfg, "train")]
 
 
 def _named(cfg: DictConfig) -> list[str]:
-    if cfg.pretrained or cfg.weights:
-        return [f"  weights from elsewhere: {', '.join(filter(None, (cfg.pretrained, cfg.weights)))}"]
-    return ["  no weights from elsewhere: pretrained=FOLDER names a published T5, weights=RUN a run to begin from"]
+    own = given(cfg, "train")
+    lines = [f"  given by you: {', '.join(own)}"] if own else []
+    if weights := [name for name in (cfg.pretrained, cfg.weights) if name]:
+        return [*lines, f"  weights from elsewhere: {', '.join(weights)}"]
+    none = "  no weights from elsewhere: pretrained=FOLDER names a published T5, weights=RUN a run to begin from"
+    return [*lines, none]
