@@ -5,7 +5,7 @@ UV := $(BIN)/uv --system-certs
 PYTEST := -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 NEEDED := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and "error: Python 3.11 to 3.13 is needed; name one with make PYTHON=python3.12")
 
-.PHONY: setup train test lint bench lock test-newest test-oldest
+.PHONY: setup train test lint bench docs words lock test-newest test-oldest
 setup: .venv/ready
 
 # Exactly what the lock says, with the packages that build others first. Anew whenever it changes; a half-made
@@ -31,6 +31,14 @@ lint: setup
 
 bench: setup
 	$(BIN)/python tests/bench/table.py $(if $(FILM),--film $(FILM))
+
+# The documentation as a site, in site/; a link or an anchor that leads nowhere is an error.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+# The texts that users read into slt/locale, and what of them lacks its Spanish.
+words: setup
+	PYTHONPATH=. $(BIN)/python tests/catalogue.py
 
 # Renews the lock within the ranges of pyproject.toml, for Python 3.11 to 3.13.
 lock: setup

@@ -7,6 +7,7 @@ import importlib.util
 import sys
 
 from slt.text import near
+from slt.words import told
 
 COMMANDS = ("train", "eval", "export", "pretrain", "extract", "check", "demo", "report", "board", "score",
             "adapt", "rate")  # fmt: skip
@@ -17,7 +18,7 @@ def main() -> None:
     there = [name for name in COMMANDS if importlib.util.find_spec(f"slt.{name}")]
     command = sys.argv[1] if len(sys.argv) > 1 and sys.argv[1].isidentifier() else "train"
     if command not in there:
-        sys.exit(f"error: there is no command {command!r}{near(command, there)} (there are: {', '.join(there)})")
+        sys.exit(told(f"error: there is no command {command!r}{near(command, there)} (there are: {', '.join(there)})"))
     if len(sys.argv) > 1 and sys.argv[1] == command:
         del sys.argv[1]
     sys.argv[0] = f"slt.{command}"

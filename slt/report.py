@@ -3,29 +3,44 @@
 from __future__ import annotations
 
 import argparse
+import gettext
 import sys
 from pathlib import Path
 
 from slt.config.checks import HOME
+from slt.words import DOMAIN, HERE, LANGUAGES, in_their_language, language, say, told
 
 
 def report() -> None:
     """Reads the command line and does what it says; exit status 1 with one message where it cannot."""
     here = Path("experiments/README.md")
-    parser = argparse.ArgumentParser(prog="python -m slt.report", description=__doc__)
+    if language() != LANGUAGES[0]:  # argparse asks gettext for its own words
+        gettext.bindtextdomain(DOMAIN, HERE)
+        gettext.textdomain(DOMAIN)
+    parser = argparse.ArgumentParser(prog="python -m slt.report", description=say(str(__doc__)))
     commands = parser.add_subparsers(dest="command", required=True)
-    sweep = commands.add_parser("sweep", help="sweep.csv, sweep.html and the plots of a sweep, running or broken too")
-    sweep.add_argument("folder", type=Path, help="of the sweep, outputs/sweeps/train/DATE/TIME")
-    notebook = commands.add_parser("experiments", help="the lab notebook's tables, from the runs of its recipes")
-    notebook.add_argument("names", nargs="*", metavar="NAME", help="of the recipes; none = all")
-    notebook.add_argument("--runs", type=Path, default=Path("outputs"), help="folder with the runs (%(default)s)")
-    notebook.add_argument(
-        "--notebook", type=Path, default=here if here.is_file() else HOME / here, help="the Markdown file (%(default)s)"
+    sweep = commands.add_parser(
+        "sweep", help=say("sweep.csv, sweep.html and the plots of a sweep, running or broken too")
     )
-    traced = commands.add_parser("lineage", help="the checkpoints and exports that have seen a signer")
-    traced.add_argument("signer", help="as the column `signer` of the corpus has it")
-    traced.add_argument("--runs", type=Path, default=Path("outputs"), help="folder to look through (%(default)s)")
+    sweep.add_argument("folder", type=Path, help=say("of the sweep, outputs/sweeps/train/DATE/TIME"))
+    notebook = commands.add_parser("experiments", help=say("the lab notebook's tables, from the runs of its recipes"))
+    notebook.add_argument("names", nargs="*", metavar="NAME", help=say("of the recipes; none = all"))
+    notebook.add_argument("--runs", type=Path, default=Path("outputs"), help=say("folder with the runs (%(default)s)"))
+    notebook.add_argument(
+        "--notebook",
+        type=Path,
+        default=here if here.is_file() else HOME / here,
+        help=say("the Markdown file (%(default)s)"),
+    )
+    traced = commands.add_parser("lineage", help=say("the checkpoints and exports that have seen a signer"))
+    traced.add_argument("signer", help=say("as the column `signer` of the corpus has it"))
+    traced.add_argument("--runs", type=Path, default=Path("outputs"), help=say("folder to look through (%(default)s)"))
     given = parser.parse_args()
+    with in_their_language():
+        _do(given)
+
+
+def _do(given: argparse.Namespace) -> None:
     try:
         if given.command == "sweep":
             from slt.sweeps.page import summary, write_sweep  # here: `--help` draws nothing
@@ -43,7 +58,7 @@ def report() -> None:
             print("\n".join(rebuild(given.notebook, given.runs, given.names)))
             print(f"notebook: {given.notebook}")
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {told(str(error))}", file=sys.stderr)
         sys.exit(1)
 
 

@@ -6,6 +6,8 @@ import difflib
 import unicodedata
 from collections.abc import Iterable
 
+from slt.words import say
+
 
 def clean(text: str) -> str:
     """NFC (so that `ñ` is one character however it was typed), runs of white space to one blank, ends stripped."""
@@ -35,4 +37,4 @@ def visible(text: str) -> str:
 def near(word: str, options: Iterable[str], *, most: int = 1, least: float = 0.6) -> str:
     """Return "; did you mean X?" of the options spelt like a word (difflib's ratio above `least`), "" for none."""
     found = difflib.get_close_matches(word, [*options], n=most, cutoff=least)
-    return f"; did you mean {' or '.join(found)}?" if found else ""
+    return f"; did you mean {say(' or ').join(found)}?" if found else ""

@@ -21,6 +21,7 @@ from typing import Any
 # Before any library is imported: no test reaches a network, and two cores are shared with whatever else runs.
 os.environ |= {
     "HF_HUB_OFFLINE": "1",
+    "LANGUAGE": "en",
     "WANDB_MODE": "offline",
     "WANDB_SILENT": "true",
     "TOKENIZERS_PARALLELISM": "false",

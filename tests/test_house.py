@@ -44,7 +44,7 @@ ROOMS = (
     "synthetic", "extraction", "corpora", "drawing", "streams",
 )  # fmt: skip
 DOCUMENTS = [*ROOT.glob("README*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("experiments/README.md")]
-GROUND = ("files", "text", "settings", "workers")
+GROUND = ("files", "text", "settings", "words", "workers")
 # The one file that must spell out what it forbids.
 THIS = "tests/test_house.py"
 

@@ -32,6 +32,7 @@ from slt.config.screen import ours_alone
 from slt.config.usage import usage
 from slt.sweeps import grid
 from slt.sweeps.status import claimed
+from slt.words import in_their_language, told
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ def main(name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], N
             finally:
                 if HydraConfig.get().mode == RunMode.MULTIRUN:
                     _give_memory_back()
-                print(f"run folder: {os.path.relpath(HydraConfig.get().runtime.output_dir)}", flush=True)
+                print(told(f"run folder: {os.path.relpath(HydraConfig.get().runtime.output_dir)}"), flush=True)
 
         run = hydra.main(version_base=None, config_path=str(CONF), config_name=name)(job)
 
@@ -111,7 +112,7 @@ def _job(
         if full:
             traceback.print_exc()
         which = f"with {' '.join(state.overrides.task)}; see {os.path.relpath(folder)}"
-        print(f"error: job {state.job.num}: {explain(error, name)}\n  {which}", file=sys.stderr)
+        print(f"error: {told(f'job {state.job.num}')}: {told(explain(error, name))}\n  {told(which)}", file=sys.stderr)
         return math.nan
 
 
@@ -133,7 +134,7 @@ def _enter(run: Callable[[], object], name: str, full: bool) -> None:
 
 
 def _leave(message: str) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {told(message)}", file=sys.stderr)
     sys.exit(1)
 
 
@@ -177,7 +178,7 @@ def _begin(
             log.info("finished already, passed over: %s", " ".join(overrides))
             return math.nan if earlier.value is None else earlier.value
         claim.write("running")
-        with ours_alone():
+        with ours_alone(), in_their_language():
             value = function(cfg)
         claim.end(value)
         return value

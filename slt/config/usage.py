@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from slt.words import say
 
 KEY = re.compile(r"^( *)(\w+):(?: +([^#\s].*?))?(?: +# *(.*))?$")
 SILENT = ("defaults", "hydra")  # sections that are Hydra's
@@ -22,15 +25,20 @@ python -m slt.{command} --hydra-help   Hydra's own flags
 def usage(command: str, conf: Path, roots: Sequence[Path]) -> str:
     """The help of `python -m slt.<command>`; `experiments=NAME` is looked for in `roots`."""
     text = (conf / f"{command}.yaml").read_text(encoding="utf-8")
-    about = [line[2:] for line in text.splitlines()[: text.splitlines().index("defaults:")]]
-    sections = [f"python -m slt.{command}: " + "\n".join(about)]
+    sections = [f"python -m slt.{command}: {say(about(text))}"]
     if groups := _groups(text, conf, roots):
-        sections.append(_table("Groups, GROUP=OPTION (* is taken where none is named)", groups))
-    keys = [(key, value if len(value) <= WIDEST else f"{value[: WIDEST - 3]}...", said)
+        sections.append(_table(say("Groups, GROUP=OPTION (* is taken where none is named)"), groups))
+    keys = [(key, value if len(value) <= WIDEST else f"{value[: WIDEST - 3]}...", say(said))
             for name in _files(command, conf) for key, value, said in keys_of(name.read_text(encoding="utf-8"))
             if said]  # fmt: skip
-    sections.append(_table("Keys, KEY=VALUE", keys))
-    return "\n\n".join([*sections, MORE.format(command=command)])
+    sections.append(_table(say("Keys, KEY=VALUE"), keys))
+    return "\n\n".join([*sections, say(MORE).format(command=command)])
+
+
+def about(text: str) -> str:
+    """What a configuration file says of itself in the comments that it begins with; "" where it says nothing."""
+    head = itertools.takewhile(lambda line: line.startswith("#"), text.splitlines())
+    return "\n".join(line[2:] for line in head if not line.startswith("# @package"))
 
 
 def keys_of(text: str) -> list[tuple[str, str, str]]:
@@ -75,7 +83,7 @@ def _groups(text: str, conf: Path, roots: Sequence[Path]) -> list[tuple[str, str
         folders = [conf / group, *(root / group for root in roots if group == "experiments")]
         options = sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
         rows.append((group, ", ".join(f"{option}*" if option == taken else option for option in options)))
-        rows += [(f"  {name}", "the same options") for name in elsewhere.get(group, ())]
+        rows += [(f"  {name}", say("the same options")) for name in elsewhere.get(group, ())]
     return rows
 
 

@@ -15,6 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from slt.words import say, told
+
 LINES = ("#3b82d6", "#e07b28", "#2a9d63", "#a65bc4", "#c2453f")  # readable on white and on black
 INK = "#010203"  # stands for the page's text colour until the SVG is made
 Curve = Sequence[tuple[float, float]]
@@ -45,8 +47,12 @@ def _chart(name: str, lines: Mapping[str, Curve]) -> str:
         _plot(axes, name, lines)
         if len(lines) > 1:
             axes.legend(frameon=False)
-        ends = "; ".join(f"{split} {curve[0][1]:.4g} to {curve[-1][1]:.4g}" for split, curve in lines.items())
-        return inline(figure, f"{name} over steps: {ends}")
+        to = say("{low} to {high}")
+        ends = "; ".join(
+            f"{split} {to.format(low=f'{curve[0][1]:.4g}', high=f'{curve[-1][1]:.4g}')}"
+            for split, curve in lines.items()
+        )
+        return inline(figure, say("{metric} over steps").format(metric=name) + f": {ends}")
 
 
 def save_curves(curves: Mapping[str, Curve], path: Path) -> None:
@@ -68,7 +74,7 @@ def _plot(axes: Axes, name: str, lines: Mapping[str, Curve]) -> None:
         marker = "o" if len(curve) < 30 else None
         axes.plot(steps, values, color=colour, label=split, linewidth=1.6, marker=marker, markersize=3)
     axes.set_title(name)
-    axes.set_xlabel("step")
+    axes.set_xlabel(say("step"))
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     plain(axes)
 
@@ -131,7 +137,7 @@ def draw_histogram(
         axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
         plain(axes, grid="y")
         low, middle, high = np.quantile(data, (0, 0.5, 1))
-        label = f"{title}: {len(data)} {counted}, {axis} from {low:.4g} to {high:.4g}, median {middle:.4g}"
+        label = told(f"{title}: {len(data)} {counted}, {axis} from {low:.4g} to {high:.4g}, median {middle:.4g}")
         return inline(figure, label)
 
 

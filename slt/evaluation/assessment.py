@@ -25,6 +25,7 @@ from slt.streams.batch import Batching
 from slt.training import processes
 from slt.training.batches import evaluation_batches
 from slt.training.machine import Compute
+from slt.words import say, told
 
 ALL, WITHOUT = "all streams", "without "
 
@@ -59,14 +60,14 @@ class Assessment:
         ]
         if self.neighbour is not None:
             lines += [f"  BLEU of {self.neighbour}: {self.neighbour.scores['bleu'].value:.2f}"]
-        lines += [f"  BLEU {name}: {scores['bleu'].value:.2f}" for name, scores in self.controls.items()]
+        lines += [told(f"  BLEU {name}: {scores['bleu'].value:.2f}") for name, scores in self.controls.items()]
         for kind, groups in self.groups.items():
             name = worst(groups)
             group = groups[name]
-            lines += [f"  BLEU, worst by {KINDS[kind]}: {group.scores['bleu']}  ({name}, {group.clips} clips)"]
+            lines += [f"  BLEU, worst by {say(KINDS[kind])}: {group.scores['bleu']}  ({name}, {group.clips} clips)"]
         lines += [f"  {line}" for line in ([] if self.calibration is None else self.calibration.lines())]
         for p in spread(self.predictions, examples):
-            lines += [f"  {p.id}", f"    reference:   {p.reference}", f"    translation: {p.hypothesis}"]
+            lines += [f"  {p.id}", told(f"    reference:   {p.reference}"), told(f"    translation: {p.hypothesis}")]
         return "\n".join(lines)
 
 

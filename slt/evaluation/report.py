@@ -23,6 +23,7 @@ from slt.evaluation.calibration import Calibration
 from slt.evaluation.metrics import LOWER_IS_BETTER, Score
 from slt.evaluation.prediction import Prediction
 from slt.files import atomic
+from slt.words import say
 
 NAMES = {
     "bleu": "BLEU", "bleu1": "BLEU-1", "bleu2": "BLEU-2", "bleu3": "BLEU-3", "bleu4": "BLEU-4",
@@ -47,14 +48,15 @@ def write_report(
     path: Path, found: Assessment, strips: Mapping[str, Picture], shown: Shown, about: Mapping[str, Any]
 ) -> None:
     """Writes report.html, which opens with the worst clips; `strips` are filmstrips (H, W, 3) by clip id."""
-    floors = {f"constant sentence: {found.floor.sentence}": found.floor.scores}
+    floors = {say("constant sentence") + f": {found.floor.sentence}": found.floor.scores}
     floors |= {} if found.neighbour is None else {str(found.neighbour): found.neighbour.scores}
     floors |= found.controls
-    facts = {"split": found.split, "clips": str(len(found.predictions)), "loss": f"{found.loss:.4f} nats a token"}
-    facts |= {"translations": str(found.variety), **{key: str(value) for key, value in about.items()}}
+    facts = {say("split"): found.split, say("clips"): str(len(found.predictions))}
+    facts[say("loss")] = say("{loss} nats a token").format(loss=f"{found.loss:.4f}")
+    facts |= {say("translations"): str(found.variety), **{key: str(value) for key, value in about.items()}}
     groups = [
         {
-            "kind": KINDS[kind],
+            "kind": say(KINDS[kind]),
             "worst": worst(each),
             "clips": {name: group.clips for name, group in each.items()},
             "table": _table({name: group.scores for name, group in each.items()}),
@@ -65,7 +67,7 @@ def write_report(
         templates("slt.evaluation")
         .get_template("report.html")
         .render(
-            title=f"Translations of {found.split}",
+            title=say("Translations of {split}").format(split=found.split),
             facts=facts,
             rows=[
                 {
@@ -80,7 +82,7 @@ def write_report(
                 }
                 for name, score in found.scores.items()
             ],
-            beside=_table({"the model": found.scores, **floors}),
+            beside=_table({say("the model"): found.scores, **floors}),
             groups=groups,
             leaks=found.leaks.items(),
             trust=None if found.calibration is None else _trust(found.calibration),

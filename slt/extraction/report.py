@@ -26,6 +26,7 @@ from slt.files import atomic
 from slt.streams.arrays import pose_arrays, read_pose
 from slt.streams.packed import PackedCrops, decode_jpeg, encode_jpeg, frame_path
 from slt.streams.skeleton import file_skeleton
+from slt.words import say
 
 MOMENTS = 6  # frames on a contact sheet
 QUALITY = 85  # of its JPEG
@@ -74,7 +75,7 @@ def write_overview(out: Path, sources: Mapping[str, Source], folders: Mapping[st
         templates("slt.extraction")
         .get_template("overview.html")
         .render(
-            title=f"{out.resolve().name}: what was extracted",
+            title=say("{corpus}: what was extracted").format(corpus=out.resolve().name),
             clips=clips,
             length=_duration(sum(clip.seconds for clip in clips)),
             films={clip.film for clip in clips},
@@ -133,7 +134,7 @@ def _leading(clips: Sequence[Fact]) -> str:
     """Return in which share of the clips the left hand moves more, and what that may mean: most people sign right."""
     moving = [clip.moved for clip in clips if any(clip.moved.values())]
     if not moving:
-        return "not known"
+        return say("not known")
     left = sum(moved["left_hand"] > moved["right_hand"] for moved in moving)
     said = f"{left:,} of {len(moving):,} clips in which a hand moves ({100 * left / len(moving):.0f} %)"
     turned = sum(clip.mirrored for clip in clips)
@@ -177,17 +178,23 @@ def _streams(clips: Sequence[Fact]) -> list[dict[str, Any]]:
 
 
 def _charts(clips: Sequence[Fact]) -> Iterator[str]:
-    how: dict[str, Any] = {"counted": "clips", "limits": None, "bins": 30}
-    yield draw_histogram("length", [clip.seconds for clip in clips], axis="seconds", **how)
-    yield draw_histogram("frame rate", [clip.fps for clip in clips], axis="frames a second, as extracted", **how)
+    how: dict[str, Any] = {"counted": say("clips"), "limits": None, "bins": 30}
+    yield draw_histogram(say("length"), [clip.seconds for clip in clips], axis=say("seconds"), **how)
+    yield draw_histogram(
+        say("frame rate"), [clip.fps for clip in clips], axis=say("frames a second, as extracted"), **how
+    )
     for stream in sorted({name for clip in clips for name in clip.seen}, key=_order):
         shares = [100 * clip.seen[stream] for clip in clips if stream in clip.seen]
-        title = f"{stream.replace('_', ' ')}: share seen"
-        yield draw_histogram(title, shares, axis="% of the clip's frames", counted="clips", limits=(0, 100), bins=20)
+        title = say("{stream}: share seen").format(stream=say(stream.replace("_", " ")))
+        yield draw_histogram(
+            title, shares, axis=say("% of the clip's frames"), counted=say("clips"), limits=(0, 100), bins=20
+        )
     for stream in sorted({name for clip in clips for name in clip.box}, key=_order):
         sides = [side for clip in clips if (side := clip.box.get(stream)) is not None]
-        axis = "pixels of the film, median of a clip"
-        yield draw_histogram(f"{stream.replace('_', ' ')}: side of the box", sides, axis=axis, **how)
+        axis = say("pixels of the film, median of a clip")
+        yield draw_histogram(
+            say("{stream}: side of the box").format(stream=say(stream.replace("_", " "))), sides, axis=axis, **how
+        )
 
 
 def _table_faults(path: Path) -> list[dict[str, Any]]:

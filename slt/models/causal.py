@@ -30,7 +30,7 @@ Context = tuple[Tensor, Tensor]  # ids (B, C) and which of them are there, bool 
 class CausalDecoder(nn.Module):
     """Any causal language model of Hugging Face: frames, prompt and sentence are one sequence.
 
-    It is [frames] [prompt] [start] sentence, causal throughout as the model was trained: a frame sees those before it
+    It is `[frames] [prompt] [start] sentence`, causal throughout as the model was trained: a frame sees those before it
     (the temporal encoder has seen both sides already). Frames enter as vectors where embeddings of words would, through
     a norm and one linear map, and a prompt follows them, as before SpaMo's T5 (Hwang et al. 2025, `t5_slt.py`).
     Sign2GPT (Wong et al. 2024) has each layer of its frozen XGLM read them by attention of its own behind a gate that

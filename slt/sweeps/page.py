@@ -22,6 +22,7 @@ from slt.sweeps.groups import BOOTSTRAP, LEVEL, Group, compare_groups, differing
 from slt.sweeps.plots import learning_curves, parallel_coordinates, score_bars
 from slt.sweeps.runs import Run, read_sweep, write_table
 from slt.sweeps.status import STATES, read_status
+from slt.words import say, told
 
 
 @dataclass
@@ -82,7 +83,8 @@ def write_sweep(folder: Path) -> Sweep:
     environment.filters["score"] = lambda value: "–" if value is None else f"{value:.2f}"
     environment.filters["signed"] = lambda value: f"{value:+.2f}"
     page = environment.get_template("sweep.html").render(
-        title=f"Sweep over {', '.join(sweep.keys) or 'seeds'}", facts=_facts(sweep), sweep=sweep, charts=_draw(sweep),
+        title=say("Sweep over {keys}").format(keys=", ".join(sweep.keys) or say("seeds")), facts=_facts(sweep),
+        sweep=sweep, charts=_draw(sweep),
         bootstrap=BOOTSTRAP, level=LEVEL, rows=[_row(run, sweep) for run in sweep.runs], states=STATES,
     )  # fmt: skip
     with atomic(folder / "sweep.html") as file:
@@ -92,7 +94,7 @@ def write_sweep(folder: Path) -> Sweep:
 
 def _draw(sweep: Sweep) -> list[Markup]:
     """The plots for the page; each is saved too."""
-    both, objective = " and ".join(sweep.scores), sweep.objective
+    both, objective = say(" and ").join(sweep.scores), sweep.objective
     keys = [*sweep.keys, *(["seed"] if len({run.seed for run in sweep.runs}) > 1 else [])]
     charts = []
     for name, label, draw in (
@@ -104,7 +106,7 @@ def _draw(sweep: Sweep) -> list[Markup]:
         with look(name):
             figure = draw()
         if figure is not None:
-            charts.append(Markup(inline(figure, label)))
+            charts.append(Markup(inline(figure, told(label))))
             figure.savefig(sweep.folder / f"{name}.png", dpi=130, facecolor="white")
     return charts
 
@@ -113,19 +115,19 @@ def _facts(sweep: Sweep) -> Mapping[str, str]:
     started = [run.status.started for run in sweep.runs if run.status.started]
     machines = dict.fromkeys(str(run.origin["machine"]) for run in sweep.runs if "machine" in run.origin)
     revisions = dict.fromkeys(
-        f"{run.origin['git']}{' (changed)' if run.origin.get('git_dirty') else ''}"
+        f"{run.origin['git']}{say(' (changed)') if run.origin.get('git_dirty') else ''}"
         for run in sweep.runs
         if run.origin.get("git")
     )
     facts = {
-        "folder": os.path.relpath(sweep.folder),
-        "jobs": ", ".join(f"{count} {state}" for state, count in sweep.states.items()),
-        "ranked by": f"{sweep.objective} of the best checkpoint, mean over seeds",
-        "begun": min(started, default="").replace("T", " "),
-        "machine": ", ".join(machines),
-        "revision": ", ".join(revisions),
-        "goes on with": sweep.again if sweep.again and any(not run.finished for run in sweep.runs) else "",
-        "written": datetime.now().astimezone().isoformat(sep=" ", timespec="seconds"),
+        say("folder"): os.path.relpath(sweep.folder),
+        say("jobs"): ", ".join(f"{count} {say(state)}" for state, count in sweep.states.items()),
+        say("ranked by"): f"{sweep.objective} of the best checkpoint, mean over seeds",
+        say("begun"): min(started, default="").replace("T", " "),
+        say("machine"): ", ".join(machines),
+        say("revision"): ", ".join(revisions),
+        say("goes on with"): sweep.again if sweep.again and any(not run.finished for run in sweep.runs) else "",
+        say("written"): datetime.now().astimezone().isoformat(sep=" ", timespec="seconds"),
     }
     return {name: value for name, value in facts.items() if value}
 
@@ -187,9 +189,9 @@ def close(folder: Path) -> int:
     try:
         sweep = write_sweep(folder)
     except (ValueError, OSError) as error:
-        print(f"error: the sweep's page could not be written ({error})", file=sys.stderr)
+        print(told(f"error: the sweep's page could not be written ({error})"), file=sys.stderr)
         return 1
-    print(summary(sweep))
+    print(told(summary(sweep)))
     ended = [status.exit if status.exit is not None else 1 for status in found.values()]
     return max([*ended, int(len(found) < len(places))])
 

@@ -18,6 +18,7 @@ from matplotlib.ticker import MaxNLocator
 from slt.drawing.charts import INK, LINES, plain
 from slt.sweeps.groups import Group, label_of
 from slt.sweeps.runs import Run
+from slt.words import say, told
 
 MOST = 10  # groups with a line of their own; of more, the best ones
 STYLES = ("-", "--")
@@ -42,8 +43,8 @@ def learning_curves(groups: Sequence[Group], metric: str) -> Figure | None:
         marker = "o" if len(steps) < 30 else None
         axes.plot(steps, [np.mean(v) for v in values], style, color=colour, label=label, lw=1.6, marker=marker, ms=3)
         axes.fill_between(steps, [min(v) for v in values], [max(v) for v in values], color=colour, alpha=0.16, lw=0)
-    axes.set_title(f"{metric}, mean of the seeds and their range", loc="left")
-    axes.set_xlabel("step")
+    axes.set_title(told(f"{metric}, mean of the seeds and their range"), loc="left")
+    axes.set_xlabel(say("step"))
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     plain(axes)
     figure.legend(loc="outside lower left", frameon=False, ncols=2)

@@ -1,4 +1,4 @@
-"""What the web page says and draws: `texts.yaml` in two languages and the parts of `parts.html` (T frames)."""
+"""What the web page says and draws: `texts.yaml` in each language and the parts of `parts.html` (T frames)."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from slt.inference.films import Update
 from slt.inference.overlay import COLOURS
 from slt.inference.subtitles import Caption, clock, composed
 from slt.streams.pose import DETECTED, FOLLOWED, NOT_SEEN
+from slt.words import LANGUAGES, say
 
 HERE = Path(__file__).parent
-TEXTS: dict[str, dict[str, str]] = yaml.safe_load((HERE / "texts.yaml").read_text(encoding="utf-8"))
-LANGUAGES = tuple(TEXTS)  # the first is what others get
+_OURS: dict[str, str] = yaml.safe_load((HERE / "texts.yaml").read_text(encoding="utf-8"))["en"]
+TEXTS = {name: {"language": name} | {key: say(text, name) for key, text in _OURS.items()} for name in LANGUAGES}
 CSS = (HERE / "page.css").read_text(encoding="utf-8")
 
 # Shares of the whole that the two passes over a film take; only for the bar.

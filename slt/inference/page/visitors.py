@@ -27,6 +27,7 @@ from slt.inference.page.html import TEXTS, part, progress, timeline
 from slt.inference.page.live import SENT_FPS, BrowserCamera, LiveVisit
 from slt.inference.session import Reading
 from slt.inference.sources import film_length
+from slt.words import told
 
 log = logging.getLogger(__name__)
 
@@ -129,7 +130,9 @@ class Visitors:
         if live is None:
             return None
         if live.error is not None:
-            return part("message", text["failed"].format(name=text["camera"], reason=live.error)), ""
+            return part(
+                "message", text["failed"].format(name=text["camera"], reason=told(str(live.error), text["language"]))
+            ), ""
         if live.state in ("waiting", "looking"):
             return part("notice", text[f"live_{live.state}"]), ""
         return part("live_sentences", live.captions, live.partial, text), part("live_picture", live.drawn, text)
@@ -199,7 +202,7 @@ class Visitors:
             return text["ours"].format(name=film.name)
         reason = str(error).replace(f"{film}: ", "").replace(f"{film.parent}{os.sep}", "")
         said = "not_a_film" if "not a film that can be read" in reason else "failed"
-        return text[said].format(name=film.name, reason=reason)
+        return text[said].format(name=film.name, reason=told(reason, text["language"]))
 
     def _sweep(self) -> None:
         """Delete what nobody came back for: uploads that were never translated, and results of lost visitors."""
