@@ -282,7 +282,8 @@ def test_the_page_gets_the_model_the_extractor_and_its_keys(entry, folder, monke
     ran = entry("demo", f"model={folder}", "ui=web", *STUB, "other_extractor=true", "web.port=7999", "web.max_mb=5")
     assert ran.status == 0, ran.err
     assert served["web"] == {
-        "host": "127.0.0.1", "port": 7999, "max_mb": 5, "max_seconds": 120}  # fmt: skip
+        "host": "127.0.0.1", "port": 7999, "max_mb": 5, "max_total_mb": 2000, "max_seconds": 120,
+        "corrections": None}  # fmt: skip
     assert served["extractor"].landmarker.closed
     assert isinstance(served["settings"], Reading)
     assert served["translator"].folder == folder

@@ -148,7 +148,7 @@ def test_only_what_runs_its_tasks_and_makes_its_models_imports_mediapipe():
 
 
 def test_only_the_page_knows_gradio():
-    assert importers("gradio") == {"slt/inference/page/server.py", "slt/inference/page/visitors.py"}
+    assert importers("gradio") == {"slt/inference/page/server.py"}
 
 
 def test_only_the_decoder_imports_transformers_models():

@@ -127,7 +127,9 @@ class Web:
     host: str
     port: int = positive()
     max_mb: int = positive()
+    max_total_mb: int = positive()
     max_seconds: float = positive()
+    corrections: str | None
 
 
 @keys()

@@ -51,8 +51,13 @@ class Caption:
         """What a viewer reads: the best sentence, or that it was not understood, and what it may be."""
         if self.understood:
             return self.text
-        maybe = dict.fromkeys(composed(one.text) for one in self.hypotheses if loop(one.text) is None)
-        return f"{NOT_UNDERSTOOD} {' / '.join(filter(None, maybe))}".strip()
+        return f"{NOT_UNDERSTOOD} {' / '.join(self.maybe)}".strip()
+
+    @property
+    def maybe(self) -> list[str]:
+        """What one that was not understood may be: the different sentences of the n-best that are no loops."""
+        texts = dict.fromkeys(composed(one.text) for one in self.hypotheses if loop(one.text) is None)
+        return [text for text in texts if text]
 
     @property
     def score(self) -> float:

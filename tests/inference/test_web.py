@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import importlib.util
 import json
 import os
 import re
@@ -19,6 +21,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import av
 import numpy as np
@@ -27,21 +30,25 @@ from bench.landmarker_stub import StubLandmarker, write_film
 from inference.parts import READING
 from PIL import Image
 
+from slt.corpora.elan import Elan
 from slt.extraction.landmarks import LANDMARKS, Landmarks
 from slt.extraction.regions import Extractor
 from slt.extraction.video import probe
 from slt.inference.films import translate_film
 from slt.inference.live import Live
-from slt.inference.onnx import OnnxTranslator
+from slt.inference.onnx import Hypothesis, OnnxTranslator
 from slt.inference.page.html import TEXTS
 from slt.inference.session import Reading
 
 pytest.importorskip("gradio", reason='the page needs Gradio: pip install "slt[web]"')
 from slt.inference.page.server import Web, open_page
-from slt.inference.page.visitors import TooLong, Visitors, refuse_long
+from slt.inference.page.visitors import TooLong, Visit, Visitors, refuse_long
 
-# Gradio 6.31 sets an option that pandas 3 deprecates, in the server's threads.
-pytestmark = pytest.mark.filterwarnings("ignore:'future.no_silent_downcasting' is deprecated")
+# Gradio 6.31 sets an option, and names a keyword, that pandas 3 deprecates, in the server's threads.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:'future.no_silent_downcasting' is deprecated"),
+    pytest.mark.filterwarnings("ignore:The copy keyword is deprecated"),
+]
 
 TESTS = Path(__file__).resolve().parent.parent
 TEXT = TEXTS["en"]
@@ -85,9 +92,10 @@ def settings() -> Reading:
 
 
 @pytest.fixture(scope="module")
-def page(folder: Path, extractor: Extractor, settings: Reading) -> Iterator[Page]:
+def page(folder: Path, extractor: Extractor, settings: Reading, tmp_path_factory: Any) -> Iterator[Page]:
     translator = OnnxTranslator(folder, threads=1)
-    with served_by(translator, extractor, settings) as served:
+    given = tmp_path_factory.mktemp("given")
+    with served_by(translator, extractor, settings, corrections=str(given)) as served:
         yield served
     assert not served.visitors.folder.exists()
 
@@ -101,9 +109,10 @@ class Page:
 @contextmanager
 def served_by(translator: OnnxTranslator, extractor: Extractor, settings: Reading, **where: Any) -> Iterator[Page]:
     """A page that takes 1 MiB and 3 seconds."""
-    web = Web(**{"host": "127.0.0.1", "port": 0, "max_mb": 1, "max_seconds": 3.0} | where)
+    given = {"host": "127.0.0.1", "port": 0, "max_mb": 1, "max_total_mb": 8, "max_seconds": 3.0, "corrections": None}
+    web = Web(**given | where)
     live = Live(partial_seconds=1.0, queue=2, headless=True, panel=False, record=None)
-    visitors = Visitors(translator, extractor, settings, live, web.max_seconds)
+    visitors = web.visitors(translator, extractor, settings, live)
     with open_page(visitors, web) as blocks:
         yield Page(visitors, blocks.local_url)
 
@@ -131,6 +140,7 @@ def browser(chromium: Any, page: Page) -> Iterator[Any]:
     chromium.get(page.url)
     wait(chromium, "#translate")
     yield chromium
+    chromium.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     chromium.get("about:blank")
 
 
@@ -198,7 +208,7 @@ def test_a_film_goes_up_and_sentence_n_best_and_timeline_come_down(browser, page
     browser.get_log("performance")
     translate(browser, film)
     wait(browser, "#slt-timeline")
-    wait(browser, "#annotated video")
+    wait(browser, "#slt-player video")
     *_, own = translate_film(film, page.visitors.translator, extractor, settings=page.visitors.reading, out=None)
     (segment,) = own.segments
     assert len(segment.hypotheses) == 3
@@ -213,15 +223,14 @@ def test_a_film_goes_up_and_sentence_n_best_and_timeline_come_down(browser, page
         bars = browser.find_elements("css selector", f'#slt-timeline [data-stream="{name}"] [data-mark]')
         assert {int(bar.get_attribute("data-mark")) for bar in bars} == set(marks.tolist())
     assert "right hand 0%" in wait(browser, "#slt-timeline svg", lambda one: one.get_attribute("aria-label"))
-    # The film itself is gone, the result is there for as long as the page is open, and nobody else was told.
-    assert kept(page) == ["mañana.mp4", "mañana.srt", "mañana.vtt"]
-    assert {path.parent.name for path in page.visitors.folder.rglob("mañana.*")} == {"out"}
+    # Film and result are there for as long as the page is open, and nobody else was told.
+    assert kept(page) == ["mañana.eaf", "mañana.mp4", "mañana.mp4", "mañana.srt", "mañana.vtt"]
     assert hosts(browser) == {page.url.split("/")[2]}
     browser.save_screenshot(str(tmp_path / "page.png"))
     with Image.open(tmp_path / "page.png") as shot:
         assert shot.width == 1280
         assert len(shot.convert("RGB").getcolors(1 << 24)) > 50
-    with urllib.request.urlopen(wait(browser, "#annotated video", lambda one: one.get_attribute("src"))) as answer:
+    with urllib.request.urlopen(wait(browser, "#slt-player a#mp4", lambda one: one.get_attribute("href"))) as answer:
         assert answer.read(12)[4:8] == b"ftyp"
     browser.get("about:blank")
     assert until(lambda: not kept(page)), kept(page)
@@ -262,6 +271,94 @@ def test_no_film_is_asked_for(browser):
     assert text(browser, "#slt-message") == TEXT["no_film"]
 
 
+def test_what_was_not_understood_is_chosen_written_and_kept_on_consent_alone(browser, page, monkeypatch, tmp_path):
+    unsure(page, monkeypatch)
+    narrow(browser)
+    faults = axe(browser)
+    (tmp_path / "no.mp4").write_bytes(b"this is no film" * 100)
+    translate(browser, tmp_path / "no.mp4")
+    wait(browser, "#slt-message")
+    faults += axe(browser)
+    # After one that failed another film is taken, in the same visit.
+    write_film(tmp_path / "hola.mp4", count=14)
+    translate(browser, tmp_path / "hola.mp4")
+    wait(browser, "#slt-timeline")
+    assert until(lambda: cues(browser) == ["[Not understood] uno / dos"])
+    assert text(browser, "#slt-sentences .slt-sentence") == TEXT["not_understood"]
+    faults += axe(browser)
+    assert (faults, browser.execute_script("return document.documentElement.scrollWidth")) == ([], 360)
+    sentence, film = (wait(browser, place, lambda one: one.rect["y"]) for place in ("#slt-sentences", "#slt-player"))
+    assert sentence < min(film, 300)
+    click(browser, ".slt-choice", "dos")
+    assert until(lambda: text(browser, "#slt-sentences .slt-sentence") == "dos")
+    assert until(lambda: cues(browser) == ["dos"])
+    given = page.visitors.corrections.folder
+    assert [path.name for path in given.iterdir()] in ([], ["corrections.csv"])
+    wait(browser, "#slt-form textarea", lambda one: (one.clear(), one.send_keys("tres & <cuatro>")))
+    for box in ("consent", "film"):
+        click(browser, f"#slt-form [name={box}]")
+    click(browser, "#slt-form button")
+    assert until(lambda: text(browser, "#slt-applied") == TEXT["kept"])
+    assert cues(browser) == ["tres &amp; &lt;cuatro&gt;"]
+    (row,) = Elan(given, tier="captions", gloss_tier=None).read("train")
+    table = list(csv.DictReader((given / "corrections.csv").read_text("utf-8").splitlines(), delimiter=";"))
+    assert [(one["id"], one["text"], one["signer"], one["translated"], one["consent"]) for one in table] == [
+        (row.id, row.text, "", "uno", "captions and film")
+    ]
+    assert row.text == "tres & <cuatro>"
+    assert (given / f"{row.columns['film']}.mp4").read_bytes() == (tmp_path / "hola.mp4").read_bytes()
+    click(browser, "#slt-form [name=consent]")
+    click(browser, "#slt-form button")
+    assert until(lambda: [path.name for path in given.iterdir()] == ["corrections.csv"])
+
+
+def unsure(page: Page, monkeypatch: Any) -> None:
+    """Let the page translate into two sentences that it is not sure of."""
+    found = [[Hypothesis("uno", -0.1, (1,), 0.2), Hypothesis("dos", -0.2, (2,))]]
+    monkeypatch.setattr(page.visitors.translator, "write", lambda *_, **__: found)
+    monkeypatch.setattr(page.visitors, "reading", replace(page.visitors.reading, abstain=0.5))
+
+
+def narrow(browser: Any) -> None:
+    """A window as wide as a small telephone's."""
+    size = {"width": 360, "height": 780, "deviceScaleFactor": 1, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+
+
+def cues(browser: Any) -> list[str]:
+    """The captions of the film as the browser has them."""
+    found = browser.execute_script(
+        "return [...(document.querySelector('#slt-player video')?.textTracks[0].cues ?? [])].map((one) => one.text)"
+    )
+    return [" ".join(line.split()) for line in found]
+
+
+def axe(browser: Any) -> list[str]:
+    """What axe-core finds wrong with the page, by its rules of WCAG 2.2 AA and those it calls best practice."""
+    (where,) = importlib.util.find_spec("axe_playwright_python").submodule_search_locations
+    browser.execute_script((Path(where) / "axe.min.js").read_text("utf-8"))
+    tags = [f"wcag{level}" for level in ("2a", "2aa", "21a", "21aa", "22aa")] + ["best-practice", "experimental"]
+    found = browser.execute_async_script(
+        "const [tags, done] = arguments; axe.run({runOnly: tags}).then((result) => done(result.violations))", tags
+    )
+    return [f"{one['id']}: {each['target']} {each['html'][:120]}" for one in found for each in one["nodes"]]
+
+
+def test_that_the_server_is_gone_and_that_it_is_another_is_said(chromium, folder, extractor, settings):
+    translator = OnnxTranslator(folder, threads=1)
+    with served_by(translator, extractor, settings) as page:
+        chromium.get(page.url)
+        wait(chromium, "#translate")
+        assert until(lambda: chromium.execute_script("return performance.getEntriesByType('resource').some("
+                                                     "(one) => one.name.endsWith('slt/there'))"))  # fmt: skip
+    assert text(chromium, "#slt-server[data-state=server_gone]") == TEXT["server_gone"]
+    with served_by(translator, extractor, settings, port=int(page.url.split(":")[-1].strip("/"))):
+        assert text(chromium, "#slt-server[data-state=server_new] button") == TEXT["reload"]
+        click(chromium, "#slt-server button")
+        assert until(lambda: not chromium.find_elements("css selector", "#slt-server:not([hidden])"))
+        chromium.get("about:blank")
+
+
 def test_a_camera_is_translated_while_it_runs_and_after_it_stopped(browser, page, landmarker, monkeypatch):
     monkeypatch.setattr(landmarker, "moves", True)
     click(browser, "button[role=tab]", "Live")
@@ -269,10 +366,10 @@ def test_a_camera_is_translated_while_it_runs_and_after_it_stopped(browser, page
         click(browser, "#camera button", label)
     assert until(lambda: browser.find_elements("css selector", "#slt-live .slt-partial"))
     assert until(lambda: browser.find_elements("css selector", "#live-picture img[src^='data:image/jpeg']"))
-    assert page.visitors.turn.locked()
+    assert len(page.visitors.line) == 1
     click(browser, "#camera button", "Stop")
     # Nobody asks for pictures any more, and still the last word comes, and the extractor is free for others.
-    assert until(lambda: not page.visitors.turn.locked())
+    assert until(lambda: not len(page.visitors.line))
     assert until(lambda: browser.find_elements("css selector", "#slt-live .slt-sentence:not(.slt-partial)"))
     (live,) = page.visitors.cameras.values()
     assert live.error is None
@@ -306,10 +403,44 @@ def test_a_server_does_not_take_what_is_too_large_or_was_never_uploaded(page, tm
     assert kept(page) == []
 
 
+def test_an_upload_makes_the_oldest_go_and_not_what_is_at_work(page, monkeypatch):
+    monkeypatch.setattr(page.visitors, "max_total", 2**20)
+    old, busy = page.visitors.folder / "old.mp4", page.visitors.folder / "film-busy"
+    busy.mkdir()
+    for n, path in enumerate((busy / "film.mp4", old)):
+        path.write_bytes(bytes(400_000))
+        os.utime(path, (n, n))
+    os.utime(busy, (0, 0))
+    monkeypatch.setitem(page.visitors._visits, "busy", Visit(busy, busy / "film.mp4"))
+    sent = b'--x\r\nContent-Disposition: form-data; name="files"; filename="new.mp4"\r\n\r\n' + bytes(400_000)
+    ask(page, "upload", sent + b"\r\n--x--\r\n", "multipart/form-data; boundary=x")
+    assert kept(page) == ["film.mp4", "new.mp4"]
+    monkeypatch.setattr(page.visitors, "max_total", 500_000)
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        ask(page, "upload", sent + b"\r\n--x--\r\n", "multipart/form-data; boundary=x")
+    assert refused.value.code == 507
+    refused.value.close()
+    assert kept(page) == ["film.mp4"]
+    shutil.rmtree(busy)
+
+
+@pytest.mark.parametrize(("sent", "code"), [(b"{}", 400), (b'{"key": "k", "words": [], "consent": 1, "film": 1}', 404)])
+def test_a_correction_by_who_has_no_result_is_refused(page, sent, code):
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        ask(page, "../slt/correct", sent, "application/json")
+    assert refused.value.code == code
+    refused.value.close()
+
+
+def test_all_uploads_have_no_less_room_than_one():
+    with pytest.raises(ValueError, match=r"web\.max_total_mb=1: .* web\.max_mb=2"):
+        Web(host="127.0.0.1", port=0, max_mb=2, max_total_mb=1, max_seconds=1.0, corrections=None)
+
+
 def ask(page: Page, route: str, body: bytes | None, kind: str, host: str | None = None) -> bytes:
     """What the server answers to a request without a browser."""
     headers = {"Content-Type": kind} | ({} if host is None else {"Host": host})
-    request = urllib.request.Request(f"{page.url}gradio_api/{route}", body, headers)
+    request = urllib.request.Request(urljoin(f"{page.url}gradio_api/", route), body, headers)
     with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
         return answer.read()
 
@@ -330,12 +461,13 @@ def test_another_sites_name_for_this_machine_is_not_answered(page):
     refused.value.close()
 
 
-def test_one_film_at_a_time_and_the_other_is_told_to_wait(page, tmp_path):
+def test_one_film_at_a_time_and_the_other_is_told_its_place(page, tmp_path):
     film = page.visitors.folder / "waits.mp4"
     write_film(film)
     changes = page.visitors.translate(str(film), "second", "es")
-    with page.visitors.turn:
-        assert any(TEXTS["es"]["waiting"] in str(next(changes).get("status")) for _ in range(8))
+    told = TEXTS["es"]["queue"].format(place=1, waiting=1)
+    with page.visitors.line.place():
+        assert any(told in str(next(changes).get("status")) for _ in range(8))
     assert any("slt-timeline" in str(one.get("timeline")) for one in changes)
     page.visitors.forget("second")
     assert kept(page) == []

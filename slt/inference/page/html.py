@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -22,6 +23,9 @@ _OURS: dict[str, str] = yaml.safe_load((HERE / "texts.yaml").read_text(encoding=
 TEXTS = {name: {"language": name} | {key: say(text, name) for key, text in _OURS.items()} for name in LANGUAGES}
 CSS = (HERE / "page.css").read_text(encoding="utf-8")
 
+# Texts that the page's script says itself.
+SCRIPTED = ("server_gone", "server_back", "server_new", "reload")
+
 # Shares of the whole that the two passes over a film take; only for the bar.
 LANDMARKS_SHARE = 0.8
 
@@ -38,6 +42,12 @@ _parts = _environment.get_template("parts.html").module
 def part(name: str, *values: object) -> str:
     """Return a part of `parts.html`, filled in."""
     return str(getattr(_parts, name)(*values)).strip()
+
+
+def script() -> str:
+    """Return `page.js` as a function without arguments, with its texts in all languages."""
+    words = {name: {key: text[key] for key in SCRIPTED} for name, text in TEXTS.items()}
+    return f"() => ({(HERE / 'page.js').read_text(encoding='utf-8')})({json.dumps(words)})"
 
 
 def language(accepted: str | None) -> str:

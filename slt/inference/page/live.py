@@ -16,6 +16,7 @@ import numpy as np
 
 from slt.extraction.video import Picture
 from slt.inference.live import LiveResult, Mailbox
+from slt.inference.page.line import Full, Line
 from slt.inference.sources import LiveCamera
 from slt.inference.subtitles import Caption
 
@@ -56,14 +57,15 @@ class BrowserCamera(LiveCamera):
 class LiveVisit:
     """One visitor's live translation, in a thread of its own; as a `Screen` it keeps the last picture for the page.
 
-    `translate` is `translate_live` but for its source and who looks and hears; `turn` is held meanwhile.
+    `translate` is `translate_live` but for its source and who looks and hears; it stands in `line` until its turn.
     """
 
     panel = False
 
-    def __init__(self, camera: BrowserCamera, translate: Callable[..., LiveResult], turn: threading.Lock) -> None:
-        self.camera, self._translate, self._turn = camera, translate, turn
+    def __init__(self, camera: BrowserCamera, translate: Callable[..., LiveResult], line: Line) -> None:
+        self.camera, self._translate, self._line = camera, translate, line
         self.state = "waiting"  # then "looking", "on" and "over"
+        self.place = (1, 1)  # in the queue while it waits, and how many wait
         self.error: Exception | None = None  # what ended it, where it was an error
         self.partial: Caption | None = None  # the running sentence, as far as it is
         self._captions: deque[Caption] = deque(maxlen=SHOWN)
@@ -97,20 +99,20 @@ class LiveVisit:
     def _hear(self, caption: Caption, partial: bool) -> None:
         self.partial = caption if partial else None
         if not partial:
-            self._captions.append(replace(caption, hypotheses=caption.hypotheses[:1]))
+            kept = caption.hypotheses[:1] if caption.understood else caption.hypotheses
+            self._captions.append(replace(caption, hypotheses=kept))
 
     def _work(self) -> None:
         try:
-            while not self._turn.acquire(timeout=0.2):
-                if self._stopped.is_set():
-                    return
-            try:
+            with self._line.place() as place:
+                while not place.wait(0.2):
+                    self.place = (place.ahead, place.waiting)
+                    if self._stopped.is_set():
+                        return
                 self.state = "looking"
                 self._translate(self.camera, screen=self, subtitles=None, on_caption=self._hear)
-            finally:
-                self._turn.release()
         except Exception as error:
-            if not isinstance(error, ValueError | OSError):
+            if not isinstance(error, ValueError | OSError | Full):
                 log.exception("a visitor's camera could not be translated")
             self.error = error
         finally:
