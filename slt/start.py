@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -20,13 +21,13 @@ def run(cfg: DictConfig) -> int:
 
 
 def start() -> None:
-    """Takes a word that is no `key=value` for the folder."""
-    sys.argv[1:] = [in_quotes("source", word) if _is_folder(word) else word for word in sys.argv[1:]]
+    """Takes a word that is no `key=value`, and no flag or its value, for the folder."""
+    sys.argv[1:] = [in_quotes("source", word) if _is_folder(word, last) else word for last, word in pairwise(sys.argv)]
     run()
 
 
-def _is_folder(word: str) -> bool:
-    return not word.startswith("-") and ("=" not in word or Path(word).is_dir())
+def _is_folder(word: str, last: str) -> bool:
+    return not word.startswith("-") and not last.startswith("-") and ("=" not in word or Path(word).is_dir())
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from slt.corpora import cues, layout, tables
-from slt.corpora.elan import Elan
+from slt.corpora.elan import Elan, tiers_in
 from slt.extraction import lsa_t
 from slt.extraction.source import Fault, Source
 from slt.files import existing, parse_json
@@ -303,11 +303,11 @@ def _subtitle_files(folder: Path, kind: str, films: Collection[str], language: s
 def _elan_files(folder: Path, tier: str | None, gloss_tier: str | None) -> Items:
     """Read the .eaf files in a folder and below; a clip is its film's name and its annotation, counted from 1."""
     if tier is None:
-        raise ValueError("captions.tier is missing: the tier of the sentences in the .eaf files, a name or a pattern")
+        there = ", ".join(tiers_in(folder))
+        raise ValueError(f"captions.tier is missing: the one of the sentences; the .eaf files have {there}")
     corpus = Elan(folder, tier=tier, gloss_tier=gloss_tier)
     for row in corpus.sentences():
-        signer, gloss = (row.columns.get(key, "") for key in ("signer", "gloss"))
-        columns = {key: value for key, value in (("gloss", gloss), ("signer", signer)) if value}
+        columns = {key: row.columns[key] for key in ("gloss", "signer") if key in row.columns}
         start, end = float(row.columns["start"]), float(row.columns["end"])
         video, number = plain_name(row.columns["film"]), row.id.rpartition("_")[2]
         where = f"{row.columns['film']}.eaf, {start:g} s"
