@@ -63,38 +63,35 @@ def write_report(
         }
         for kind, each in found.groups.items()
     ]
-    page = (
-        templates("slt.evaluation")
-        .get_template("report.html")
-        .render(
-            title=say("Translations of {split}").format(split=found.split),
-            facts=facts,
-            rows=[
-                {
-                    "name": NAMES.get(name, name),
-                    "lower": name in LOWER_IS_BETTER,
-                    "score": score,
-                    "marks": [_percent(floor[name].value) for floor in floors.values() if name in floor],
-                    "at": _percent(score.value),
-                    "band": None
-                    if score.low is None or score.high is None
-                    else (_percent(score.low), _percent(score.high)),
-                }
-                for name, score in found.scores.items()
-            ],
-            beside=_table({say("the model"): found.scores, **floors}),
-            groups=groups,
-            leaks=found.leaks.items(),
-            trust=None if found.calibration is None else _trust(found.calibration),
-            clips=[_clip(p, strips.get(p.id)) for p in sorted(found.predictions, key=lambda p: (p.score, p.id))],
-            strip_count=len(strips),
-            charts=[Markup(svg) for svg in draw_curves(shown.curves).values()],
-            config_text=shown.config_text,
-            lang="es",
-        )
+    page = templates("slt.evaluation").get_template("report.html")
+    text = page.render(
+        title=say("Translations of {split}").format(split=found.split),
+        facts=facts,
+        rows=[
+            {
+                "name": NAMES.get(name, name),
+                "lower": name in LOWER_IS_BETTER,
+                "score": score,
+                "marks": [_percent(floor[name].value) for floor in floors.values() if name in floor],
+                "at": _percent(score.value),
+                "band": None
+                if score.low is None or score.high is None
+                else (_percent(score.low), _percent(score.high)),
+            }
+            for name, score in found.scores.items()
+        ],
+        beside=_table({say("the model"): found.scores, **floors}),
+        groups=groups,
+        leaks=found.leaks.items(),
+        trust=None if found.calibration is None else _trust(found.calibration),
+        clips=[_clip(p, strips.get(p.id)) for p in sorted(found.predictions, key=lambda p: (p.score, p.id))],
+        strip_count=len(strips),
+        charts=[Markup(svg) for svg in draw_curves(shown.curves).values()],
+        config_text=shown.config_text,
+        lang="es",
     )
     with atomic(path) as file:
-        file.write(page.encode())
+        file.write(text.encode())
 
 
 def _trust(found: Calibration) -> dict[str, Any]:
