@@ -313,3 +313,8 @@ def test_both_languages_show_the_same_commands():
 def commands(page: Path) -> Iterator[str]:
     for block in re.findall(r"```bash\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
         yield from (line for line in block.splitlines() if line and not line.startswith("#"))
+
+
+def test_files_of_tests_have_names_of_their_own():
+    names = sorted(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert names == sorted({*names})  # pytest takes two of one name for one module
