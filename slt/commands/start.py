@@ -43,7 +43,7 @@ def start(cfg: DictConfig) -> int:
     reading = last_of_each([*captions, *given(cfg, "extract")])
     found = look(folder, reading)
     splitting = choose_split(found, cfg)
-    splits = splitting.deal(found.clips)
+    splits: Splits = splitting.deal(found.clips)
     recipe = choose_recipe(found, splits, cfg)
     extraction = extract_step(found, splitting, out, reading)
     for lines in (found.lines(), split_lines(found, splitting, splits), expectations(found, splits, cfg.few),
