@@ -20,6 +20,7 @@ from slt.corpora.mixture import Mixture
 from slt.evaluation.controls import Frozen, Swapped
 from slt.evaluation.translation import translate
 from slt.inference.checkpoint import CheckpointTranslator
+from slt.inference.onnx import Look
 from slt.models import CausalDecoder, Translator
 from slt.models.search import Search
 from slt.models.tokenizer import Tokenize
@@ -182,7 +183,8 @@ def test_a_checkpoint_at_work_is_told_the_sentence_before(model: Model, batch: A
                                    precision="fp32")  # fmt: skip
     translator = CheckpointTranslator(trained)
     assert translator.reads_context
-    encoded = model.translator.encoder(batch.streams, batch.seen, batch.frames)
+    memory, present = model.translator.encoder(batch.streams, batch.seen, batch.frames)
+    encoded = memory, present, [Look(frames, 1.0) for frames in batch.lengths]
     told = ["mañana no hay agua", "", "sí"]
     said = {name: [each[0].score for each in translator.write(encoded, contexts=given, nbest=1)]
             for name, given in {"told": told, "blank": None}.items()}  # fmt: skip
