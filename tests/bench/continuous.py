@@ -24,18 +24,15 @@ from typing import Any
 import numpy as np
 from hydra import compose, initialize_config_dir
 from memory import loop
-from omegaconf import OmegaConf
 
+from slt.commands.film import open_model
 from slt.config.checks import CONF
 from slt.corpora.posed import read_lines
-from slt.demo import build_extractor, rebuild
 from slt.evaluation.metrics import score
 from slt.evaluation.segments import paired, score_segments
 from slt.evaluation.settings import Conventions
 from slt.inference.films import FilmResult, translate_film
-from slt.inference.live import Live, translate_live
-from slt.inference.open import open_translator, share_cores
-from slt.inference.session import Reading
+from slt.inference.live import translate_live
 from slt.inference.sources import FilmSource
 
 
@@ -46,12 +43,9 @@ class Bench:
         keys = [f"model={model}", f"source={films}", "extractor=drawn", f"landmarker.films={films}"]
         with initialize_config_dir(str(CONF), version_base=None):
             cfg = compose("demo", [*keys, "other_extractor=true", "headless=true", *overrides])
-        plain: Any = OmegaConf.to_container(cfg, resolve=True)
-        self.settings, self.live = Reading.of(plain), Live.of(plain)
-        options = {key: cfg[key] for key in ("encoder", "tokenizer", "device")}
-        options["threads"] = share_cores(cfg.threads, live=cfg.live)
-        opened = open_translator(model, **options, search=self.settings.search, rebuild=rebuild)
-        self.using: dict[str, Any] = {"translator": opened.translator, "extractor": build_extractor(cfg, opened)}
+        opened = open_model(cfg, live=cfg.live)
+        self.settings, self.live = opened.reading, opened.live
+        self.using: dict[str, Any] = {"translator": opened.translator, "extractor": opened.extractor("the bench")}
 
     def film(self, path: Path) -> FilmResult:
         """Translate a film from its file."""
