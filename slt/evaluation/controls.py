@@ -17,29 +17,8 @@ from slt.corpora.clips import Clips
 from slt.streams.sample import Array, Sample
 
 
-class Swapped(Dataset[Sample]):
-    """A split in which each clip keeps its id, sentence and glosses and shows another's streams, of like length."""
-
-    def __init__(self, clips: Clips) -> None:
-        self.clips, self.shown = clips, partners(clips)
-        self.lengths = clips.lengths[self.shown]
-
-    @property
-    def before(self) -> NDArray[np.int64]:
-        return self.clips.before
-
-    def __len__(self) -> int:
-        return len(self.clips)
-
-    def __getitem__(self, index: int) -> Sample:
-        gloss = self.clips.columns["gloss"][index] if "gloss" in self.clips.columns else ""
-        sample = self.clips[int(self.shown[index])]
-        said: Any = {"context": "", "previous": ""} | self.clips.said_before(index)
-        return replace(sample, id=self.clips.ids[index], text=self.clips.texts[index], gloss=gloss, **said)
-
-
-class Frozen(Dataset[Sample]):
-    """A split in which each clip is its middle frame, T // 2, held for as long as it lasts."""
+class Control(Dataset[Sample]):
+    """A split that shows something else than its clips do."""
 
     def __init__(self, clips: Clips) -> None:
         self.clips, self.lengths = clips, clips.lengths
@@ -51,6 +30,25 @@ class Frozen(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self.clips)
 
+
+class Swapped(Control):
+    """A split in which each clip keeps its id, sentence and glosses and shows another's streams, of like length."""
+
+    def __init__(self, clips: Clips) -> None:
+        super().__init__(clips)
+        self.shown = partners(clips)
+        self.lengths = clips.lengths[self.shown]
+
+    def __getitem__(self, index: int) -> Sample:
+        gloss = self.clips.columns["gloss"][index] if "gloss" in self.clips.columns else ""
+        sample = self.clips[int(self.shown[index])]
+        said: Any = {"context": "", "previous": ""} | self.clips.said_before(index)
+        return replace(sample, id=self.clips.ids[index], text=self.clips.texts[index], gloss=gloss, **said)
+
+
+class Frozen(Control):
+    """A split in which each clip is its middle frame, T // 2, held for as long as it lasts."""
+
     def __getitem__(self, index: int) -> Sample:
         def held(arrays: dict[str, Array]) -> dict[str, Array]:
             return {name: np.repeat(x[len(x) // 2][None], len(x), 0) for name, x in arrays.items()}
@@ -59,18 +57,12 @@ class Frozen(Dataset[Sample]):
         return replace(sample, streams=held(sample.streams), seen=held(sample.seen))
 
 
-class Foreign(Dataset[Sample]):
+class Foreign(Control):
     """Another corpus' clips, of which only what they show counts: all say `text`, which the model can write."""
 
     def __init__(self, clips: Clips, text: str) -> None:
-        self.clips, self.lengths, self.text = clips, clips.lengths, text
-
-    @property
-    def before(self) -> NDArray[np.int64]:
-        return self.clips.before
-
-    def __len__(self) -> int:
-        return len(self.clips)
+        super().__init__(clips)
+        self.text = text
 
     def __getitem__(self, index: int) -> Sample:
         return replace(self.clips[index], text=self.text, gloss="")
