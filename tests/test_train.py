@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from omegaconf import OmegaConf
 from PIL import Image
 
 from slt.evaluation.prediction import read_predictions
 from slt.training.checkpoint import load_checkpoint
+from slt.training.machine import choose_precision
 from slt.training.record import read_metrics
 
 # From Python 3.12 on a fork beside threads warns, such as tqdm's; ours and the loader's do nothing with them.
@@ -175,11 +177,15 @@ def test_grid_runs_under_one_sweep_folder(entry: Any, tiny: list[str]) -> None:
 
 
 @pytest.mark.usefixtures("no_curves")
-def test_a_seed_that_is_drawn_is_recorded_and_repeats_the_run(entry: Any, tiny: list[str]) -> None:
+def test_a_seed_that_is_drawn_and_the_chosen_precision_are_recorded_and_repeat_the_run(
+    entry: Any, tiny: list[str]
+) -> None:
+    tiny = [*tiny, "precision=auto"]
     drawn = entry("train", *tiny, *SHORT, "seed=null", "hydra.run.dir=outputs/mine")
     seed = OmegaConf.load(drawn.folder / "config.yaml").seed
     held = OmegaConf.create(load_checkpoint(drawn.folder / "checkpoints" / "last.pt")["config"])
     assert held.seed == held.dataset.seed == seed
+    assert held.precision == choose_precision("auto", torch.device("cpu"))
     assert f"seed={seed} repeats it" in (drawn.folder / "train.log").read_text()
     again, other = (entry("train", *tiny, *SHORT, f"seed={said}") for said in (seed, "null"))
     losses = [read_metrics(run.folder / "metrics.csv")["train/loss"] for run in (drawn, again, other)]

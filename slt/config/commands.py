@@ -65,7 +65,7 @@ class Loop:
     deterministic: bool
     device: str
     devices: int = positive()
-    precision: str = choice(*PRECISIONS)
+    precision: str = choice("auto", *PRECISIONS)
     num_workers: int
     resume: str | None
     board: Any

@@ -25,6 +25,7 @@ FREE = ("resume", "num_workers", "board", "wandb", "final", "evaluation", "backb
 # whose fingerprint says whether it is the same.
 GIVEN = (*FREE, "max_steps", "eval_every", "log_every", "patience", "device", "compile", "corpora", "dataset.root",
          "dataset.mixed_extractors", "dataset.min_seen", "probe.dataset.root")  # fmt: skip
+OPEN = (("seed", None), ("precision", "auto"))  # what a run chooses for itself: the one that goes on has chosen
 _ABSENT = "(no such key)"
 
 
@@ -68,7 +69,7 @@ def continued(cfg: DictConfig, saved: DictConfig, *, source: Path) -> DictConfig
         own.board = cfg.board  # whole: the keys of one board are none of another's
     for path in given:
         value, had = now.get(path, _ABSENT), theirs.get(path, _ABSENT)
-        if _same(value, had) or value == "???" or (path == "seed" and value is None):
+        if _same(value, had) or value == "???" or (path, value) in OPEN:
             continue
         if not any(_below(path, key) for key in GIVEN):
             faults.append(f"{path}={value}, and the run has {had}")

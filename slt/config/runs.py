@@ -40,7 +40,7 @@ from slt.training.checkpoint import find_checkpoint, load_checkpoint
 from slt.training.dashboard import Dashboard
 from slt.training.launching import launch
 from slt.training.loop import Run, Trainer
-from slt.training.machine import Compute, choose_device, fix_randomness, profiler
+from slt.training.machine import Compute, choose_device, choose_precision, fix_randomness, profiler
 from slt.training.record import Record, write_origin
 from slt.training.settings import Profile
 
@@ -112,11 +112,15 @@ def _as_one(function: Job, cfg: DictConfig) -> float:
 def begin_run(cfg: DictConfig) -> Path:
     """The run folder, one for all processes, with the resolved configuration and where the run came from in it.
 
-    `seed=null` is drawn here.
+    `seed=null` is drawn here, and `precision=auto` chosen.
     """
     run = Path(os.path.relpath(processes.broadcast(HydraConfig.get().runtime.output_dir)))
     if cfg.get("seed", 0) is None:
         cfg.seed = processes.broadcast(choose_seed(run))
+    if cfg.get("precision") == "auto":
+        cfg.precision = processes.broadcast(
+            _begun(run).get("precision") or choose_precision("auto", choose_device(cfg.device))
+        )
     if processes.first():
         write_origin(run)
         with atomic(run / "config.yaml") as file:
@@ -129,10 +133,16 @@ def choose_seed(run: Path) -> int:
 
     Other runs that `resume=auto` might go on from are not looked at: none can be told to be the same without a seed.
     """
-    begun = run / "config.yaml"
-    seed = OmegaConf.load(begun).seed if begun.is_file() else secrets.randbelow(2**31)
+    begun = _begun(run)
+    seed = begun.seed if "seed" in begun else secrets.randbelow(2**31)
     log.info("seed=null: this run has seed %d, and seed=%d repeats it", seed, seed)
     return int(seed)
+
+
+def _begun(run: Path) -> Any:
+    """The configuration of a job that is queued again in its folder; empty in a new one."""
+    path = run / "config.yaml"
+    return OmegaConf.load(path) if path.is_file() else OmegaConf.create()
 
 
 def begin_training(cfg: DictConfig) -> tuple[Path, torch.device]:

@@ -55,6 +55,18 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+def choose_precision(name: str, device: torch.device) -> str:
+    """`auto` is bf16 where the hardware multiplies matrices faster in it, elsewhere fp32.
+
+    On a processor that takes AMX: AVX-512's own products of bfloat16 can be half as fast as those of float32.
+    """
+    if name != "auto":
+        return name
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    return "bf16" if torch.cpu.get_capabilities().get("amx_bf16") else "fp32"
+
+
 def fix_randomness(seed: int, *, deterministic: bool) -> None:
     """Seeds torch and says whether only operations with one possible result may be used, which may raise.
 

@@ -44,7 +44,7 @@ from slt.models.tokenizer import Tokenize, train_tokenizer
 from slt.pretraining.views import Views
 from slt.streams.batch import Batch
 from slt.training.loop import Run, Trainer, parameter_groups
-from slt.training.machine import Compute, choose_device
+from slt.training.machine import Compute, choose_device, choose_precision
 from slt.training.masks import quick_masks
 from slt.training.objective import TranslationLoss
 from slt.training.record import Record
@@ -130,6 +130,7 @@ class BarePasses(nn.Module):
 def translation(name: str, overrides: Sequence[str], clips: int, frames: int, device: torch.device) -> Work:
     """A translator of conf/train.yaml and batches of `clips` clips of up to `frames` frames."""
     cfg = configuration("train", overrides)
+    cfg.precision = choose_precision(cfg.precision, device)
     words = [f"palabra{number}" for number in range(400)]
     pick = torch.Generator().manual_seed(1)
     sentences = [" ".join(words[i] for i in torch.randint(400, (9,), generator=pick)) for _ in range(200)]
@@ -167,6 +168,7 @@ def translation(name: str, overrides: Sequence[str], clips: int, frames: int, de
 def pretraining(name: str, overrides: Sequence[str], crops: int, device: torch.device) -> Work:
     """Student and teacher of conf/pretrain.yaml, and views of `crops` crops."""
     cfg = configuration("pretrain", overrides)
+    cfg.precision = choose_precision(cfg.precision, device)
     torch.manual_seed(1)
     twins, loss = build_twins(cfg)
     twins = twins.to(device)

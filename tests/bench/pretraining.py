@@ -26,7 +26,7 @@ from slt.config.checks import CONF
 from slt.pretraining.networks import StudentTeacher
 from slt.pretraining.views import Views
 from slt.training.loop import Run, Trainer, parameter_groups
-from slt.training.machine import Compute, choose_device
+from slt.training.machine import Compute, choose_device, choose_precision
 from slt.training.record import Record
 from slt.training.settings import LoopSettings
 
@@ -67,6 +67,7 @@ def whole_step(cfg: DictConfig, steps: int) -> tuple[StudentTeacher, Views, dict
     """Pretrain for `steps` updates with slt's own loop -> twins, a batch, rates; are teacher, head asked?"""
     torch.manual_seed(cfg.seed)
     device = choose_device(cfg.device)
+    cfg.precision = choose_precision(cfg.precision, device)
     _, batches = build_views(cfg, pin_memory=device.type == "cuda")
     twins, loss = build_twins(cfg)
     twins = twins.to(device)

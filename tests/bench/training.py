@@ -37,7 +37,7 @@ from slt.streams.batch import Batch, Batching, collate
 from slt.training.batches import TrainBatches, evaluation_batches
 from slt.training.checkpoint import find_checkpoint, load_checkpoint
 from slt.training.loop import Run, Trainer, parameter_groups
-from slt.training.machine import Compute, choose_device
+from slt.training.machine import Compute, choose_device, choose_precision
 from slt.training.objective import TranslationLoss
 from slt.training.record import Record
 from slt.training.settings import LoopSettings
@@ -68,6 +68,7 @@ def train(cfg: DictConfig, steps: int) -> tuple[Translator, Any, LsaTMultiStream
     """Train a fresh model for `steps` updates with slt's own loop, and return it, its tokenizer, clips and rates."""
     torch.manual_seed(cfg.seed)
     device = choose_device(cfg.device)
+    cfg.precision = choose_precision(cfg.precision, device)
     clips = build.build_splits(cfg, ["train"], augment=True)["train"]
     tokenizer = build.build_tokenizer(cfg, {"train": clips})
     loss = TranslationLoss(label_smoothing=cfg.label_smoothing, gloss_weight=cfg.gloss_weight, flat_start=0)

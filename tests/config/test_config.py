@@ -33,7 +33,7 @@ SPELLING = {
     "debug=fst": r"debug=fst.*did you mean fast",
     "experiments=nothing_like_it": r"experiments=nothing_like_it: there is no such option",
     "wandb.mode=onlin": r"wandb.mode=onlin: expected one of disabled, offline, online; did you mean online\?",
-    "precision=fp61": r"precision=fp61: expected one of fp32, tf32, bf16, fp16",
+    "precision=fp61": r"precision=fp61: expected one of auto, fp32, tf32, bf16, fp16",
     "temporal._target_=slt.models.TransformerTempral": r"slt.models.TransformerTempral cannot be found",
     "temporal._target_=1.5": r"1.5 cannot be found",
     "temporal._target_=../x": r"../x cannot be found",

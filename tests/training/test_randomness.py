@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from slt.training.machine import Compute, fix_randomness
+from slt.training.machine import Compute, choose_precision, fix_randomness
 
 
 @pytest.fixture(autouse=True)
@@ -48,3 +48,16 @@ def test_a_gpu_computes_float32_in_full_where_it_is_asked_for(precision: str, sh
         assert torch.backends.cuda.matmul.allow_tf32 == torch.backends.cudnn.allow_tf32 == shortened
     finally:
         Compute(torch.device("cuda"), "fp32")
+
+
+@pytest.mark.parametrize(
+    ("device", "faster", "chosen"),
+    [("cpu", False, "fp32"), ("cpu", True, "bf16"), ("cuda", False, "fp32"), ("cuda", True, "bf16")],
+)
+def test_auto_is_bfloat16_only_where_the_hardware_multiplies_matrices_faster_in_it(
+    monkeypatch: pytest.MonkeyPatch, device: str, faster: bool, chosen: str
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True, "amx_bf16": faster})
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: faster or including_emulation)
+    assert choose_precision("auto", torch.device(device)) == chosen
+    assert choose_precision("tf32", torch.device(device)) == "tf32"
