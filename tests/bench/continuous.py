@@ -3,7 +3,7 @@
 MODEL is a run on the embedded corpus (or its export), FILMS the folder of continuous films that `python -m slt.segment`
 prints. Its first film of test goes through `slt.inference.films.translate_film`, as slt.demo sends it, and in a second
 pass live, at its own pace. Printed are segments (F1 at IoU 0.5, mean IoU), BLEU and chrF over the film, frames/s, and
-in the live pass the time from the end of a true sentence to its caption.
+in the live pass (left out with `--no-live`) the time from the end of a true sentence to its caption.
 
 With `--lengths A B` the film's first A and then, in a process of its own each, first B minutes are translated (looped
 where it is shorter), and the peak of memory of both is printed: it must not grow. An hour is `--lengths 6 60`.
@@ -56,9 +56,8 @@ class Bench:
         raise AssertionError("no result")
 
 
-def judge(bench: Bench, film: Path, captions: Path) -> None:
-    """Print what came of a film, from its file and live."""
-    true = read_lines(captions)
+def judge(bench: Bench, film: Path, true: list[Any]) -> None:
+    """Print what came of a film from its file."""
     begin = time.perf_counter()
     result = bench.film(film)
     took = time.perf_counter() - begin
@@ -68,8 +67,12 @@ def judge(bench: Bench, film: Path, captions: Path) -> None:
     line = {"film": film.name, "seconds": round(result.duration), "segments": str(segments)}
     line |= {name: round(texts[name].value, 2) for name in ("bleu", "chrf")}
     frames = result.latency.frames
-    print(json.dumps(line | {"frames/s": round(frames / took, 1), "of it": round(result.latency.rate, 1)}), flush=True)
+    line |= {"frames/s": round(frames / took, 1), "peak MiB": peak()}
+    print(json.dumps(line), flush=True)
 
+
+def judge_live(bench: Bench, film: Path, true: list[Any]) -> None:
+    """Print how late captions come of a film at its own pace."""
     delays, begun = [], [0.0]
 
     def hear(caption: Any, partial: bool) -> None:
@@ -101,9 +104,13 @@ def endure(bench: Bench, film: Path, minutes: float) -> None:
         begin = time.perf_counter()
         result = bench.film(looped)
         rate = result.latency.frames / (time.perf_counter() - begin)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps({"minutes": round(result.duration / 60, 1), "captions": len(result.segments),
-                      "frames/s": round(rate, 1), "peak MiB": round(peak)}), flush=True)  # fmt: skip
+                      "frames/s": round(rate, 1), "peak MiB": peak()}), flush=True)  # fmt: skip
+
+
+def peak() -> int:
+    """The most memory that this process has had so far, resident, in MiB."""
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
 def main() -> None:
@@ -113,6 +120,7 @@ def main() -> None:
     parser.add_argument("films", type=Path, help="folder of continuous films")
     parser.add_argument("overrides", nargs="*", help="of conf/demo.yaml, as segments=learned segmenter=FILE")
     parser.add_argument("--lengths", type=float, nargs="+", help="minutes; more than one: a process each")
+    parser.add_argument("--no-live", action="store_true", help="only from its file")
     args = parser.parse_intermixed_args()
     film = args.films / "films" / "test_00.mp4"
     if args.lengths and len(args.lengths) > 1:
@@ -124,7 +132,10 @@ def main() -> None:
     if args.lengths:
         endure(bench, film, args.lengths[0])
     else:
-        judge(bench, film, args.films / "captions" / "test_00.srt")
+        true = read_lines(args.films / "captions" / "test_00.srt")
+        judge(bench, film, true)
+        if not args.no_live:
+            judge_live(bench, film, true)
 
 
 if __name__ == "__main__":
