@@ -99,7 +99,7 @@ def test_a_message_that_is_in_itself_without_end_is_told_all_the_same() -> None:
 def test_help_and_errors_are_spanish_where_lang_says_so(spanish: None, entry: Any) -> None:
     shown = entry("train", "--help").out
     assert "Claves, CLAVE=VALOR" in shown
-    assert re.search(r"^  max_steps +1120 +actualizaciones$", shown, re.MULTILINE)
+    assert re.search(r"^  max_steps +1050 +actualizaciones$", shown, re.MULTILINE)
     ran = entry("eval", "checkpoint=nada")
     assert ran.err.startswith("error: checkpoint=nada: no existe el archivo o la carpeta; ")
     assert "carpeta de la ejecución: " in ran.out

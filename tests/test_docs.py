@@ -56,4 +56,4 @@ def test_the_reference_has_every_key_and_option_of_conf_in_both_languages(site: 
         assert f"{path.parent.name}={path.stem}" in english
         assert f"{path.parent.name}={path.stem}" in spanish
     keys = (site / "es" / "configuration.html").read_text("utf-8")
-    assert re.search(r"<code>max_steps</code></td>\s*<td><code>1120</code></td>\s*<td>actualizaciones</td>", keys)
+    assert re.search(r"<code>max_steps</code></td>\s*<td><code>1050</code></td>\s*<td>actualizaciones</td>", keys)
