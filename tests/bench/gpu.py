@@ -350,10 +350,10 @@ def bare_step(work: Work, device: torch.device) -> Callable[[], None]:
     return step
 
 
-def peak(device: torch.device) -> float:
-    """FLOP/s of products of large matrices in bfloat16."""
+def peak(device: torch.device, dtype: torch.dtype = torch.bfloat16) -> float:
+    """FLOP/s of products of large matrices."""
     side = 8192 if device.type == "cuda" else 2048
-    a, b = (torch.randn(side, side, device=device, dtype=torch.bfloat16) for _ in range(2))
+    a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
     return rate(lambda: a @ b, 2 * side**3, device, 1.0)
 
 

@@ -83,8 +83,10 @@ def starts(folder: str) -> Iterator[Row]:
 
 
 def updates(device: torch.device, seconds: float) -> Iterator[Row]:
-    """Whole updates of slt's own loop beside a bare one."""
-    top = gpu.peak(device)
+    """Products of matrices, and whole updates of slt's own loop beside a bare one."""
+    top, full = gpu.peak(device), gpu.peak(device, torch.float32)
+    yield Row("products of matrices, bfloat16", f"{top / 1e9:.0f} GFLOP/s", f"float32 {full / 1e9:.0f} GFLOP/s",
+              top / full, "times as fast")  # fmt: skip
     for make in gpu.works(device):
         work = make()
         found = gpu.compare(work, device, seconds, top)
