@@ -11,6 +11,7 @@ from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 
+from slt.__main__ import COMMANDS
 from slt.config.usage import about, keys_of
 from slt.words import say
 
@@ -85,7 +86,7 @@ def gather(folder: Path, *, rooms: Iterable[str]) -> None:
 def commands(language: str) -> Iterator[str]:
     """The page of every command's keys, in Markdown."""
     yield from (f"# {SAYS[language]['configuration']}", "", SAYS[language]["from"], "")
-    shared = [path for path in sorted(CONF.glob("*.yaml")) if "  - help\n" not in path.read_text(encoding="utf-8")]
+    shared = [path for path in sorted(CONF.glob("*.yaml")) if path.stem not in COMMANDS]
     for path in sorted(CONF.glob("*.yaml")):
         if path not in shared:
             yield from _keys(path, f"## slt.{path.stem}", language)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from omegaconf import DictConfig
+from typing import TYPE_CHECKING
 
-from slt.config.checks import check
 from slt.config.entry import main
-from slt.training.workspace import layout
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 
 @main("board")
 def board(cfg: DictConfig) -> None:
     """Saves the layout and says where it is."""
+    from slt.config.checks import check  # here: `--help` needs none of it
+    from slt.training.workspace import layout
+
     check(cfg)
     view = layout(entity=cfg.board.entity, project=cfg.board.project, title=cfg.title)
     try:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from omegaconf import DictConfig
+from typing import TYPE_CHECKING
 
 from slt.config.entry import main
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 
 @main("pretrain")

@@ -7,7 +7,7 @@ import gettext
 import sys
 from pathlib import Path
 
-from slt.config.checks import HOME
+from slt.config import HOME
 from slt.words import DOMAIN, HERE, LANGUAGES, in_their_language, language, say, told
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
-
-from omegaconf import DictConfig
+from typing import TYPE_CHECKING
 
 from slt import Command
 from slt.config.entry import main
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 
 @main("score")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 from itertools import pairwise
 from pathlib import Path
-
-from omegaconf import DictConfig
+from typing import TYPE_CHECKING
 
 from slt.config.entry import main
 from slt.config.messages import in_quotes
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 
 @main("start")

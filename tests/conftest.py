@@ -60,6 +60,7 @@ CORPUS: dict[str, Any] = {
     "workers": 0,
     "progress": False,
 }
+CONTROLS = ("blanked", "shuffled", "frozen")
 # The smallest run of conf/train.yaml: every part real, every width small, everything in this process.
 TINY = (
     *(f"dataset.streams.{name}.size={CROPS}" for name in ("face", "left_hand", "right_hand")),
@@ -82,6 +83,7 @@ TINY = (
     "evaluation.nbest=2",
     "evaluation.bootstrap=20",
     "evaluation.report_strips=1",
+    *(f"evaluation.{control}=false" for control in CONTROLS),  # a test of them asks for them
 )
 
 
@@ -366,6 +368,15 @@ OF_MODES = re.compile(r"sweep|hydra\.mode|hydra\.searchpath|experiments=|^-(?!m$
 
 
 @contextmanager
+def _drawn(curves: bool) -> Iterator[None]:
+    """Drawing a run's curves takes as long as the steps of a short one: only where they are looked at."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not curves:
+            patch.setattr("slt.commands.train.save_curves", lambda curves, path: None)
+        yield
+
+
+@contextmanager
 def _composed_once(overrides: Sequence[str]) -> Iterator[None]:
     """Hydra composes all that a command is given twice, first only to see whether a file says `hydra.mode`."""
     with pytest.MonkeyPatch.context() as patch:
@@ -392,16 +403,19 @@ class Ran:
 
 @pytest.fixture
 def entry(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Iterator[Any]:
-    """Run a command's real entry point with overrides, in this process and in tmp_path; gives `Ran`."""
+    """Run a command's real entry point with overrides, in this process and in tmp_path; gives `Ran`.
 
-    def run(command: str, *overrides: str) -> Ran:
+    A training has its curves.png only with `curves=True`.
+    """
+
+    def run(command: str, *overrides: str, curves: bool = False) -> Ran:
         function = {"eval": "evaluate"}.get(command, command)
         there = set(tmp_path.rglob(".hydra"))
         monkeypatch.setattr(sys, "argv", [f"slt.{command}", *overrides])
         monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
         capfd.readouterr()
         status = 0
-        with _kept_logging(), _composed_once(overrides):
+        with _kept_logging(), _composed_once(overrides), _drawn(curves or command != "train"):
             try:
                 getattr(importlib.import_module(f"slt.{command}"), function)()
             except SystemExit as leaving:

@@ -174,7 +174,8 @@ def test_a_film_live_gives_the_sentence_that_eval_gives_for_its_clip(entry, tiny
                 "decoder.max_tokens=16", "decoder.tokenizer.kind=bpe", "decoder.tokenizer.vocab_size=290")  # fmt: skip
     assert run.status == 0, run.err
     options = ("split=train", "num_workers=0", "device=cpu", "evaluation.bootstrap=0", "evaluation.report_strips=0",
-               "evaluation.blanked=false", "evaluation.num_beams=2", "evaluation.nbest=2")  # fmt: skip
+               "evaluation.num_beams=2", "evaluation.nbest=2",
+               *(f"evaluation.{control}=false" for control in ("blanked", "shuffled", "frozen")))  # fmt: skip
     evaluated = entry("eval", f"checkpoint={run.folder}", *options)
     assert evaluated.status == 0, evaluated.err
     expected = {one.id: one for one in read_predictions(evaluated.folder / "predictions.tsv")}

@@ -22,6 +22,8 @@ from slt.training.checkpoint import load_checkpoint
 
 LIGHT = ("num_workers=0", "device=cpu", "evaluation.num_beams=2", "evaluation.nbest=2", "evaluation.bootstrap=20",
          "evaluation.report_strips=1")  # fmt: skip
+CONTROLS = ("blanked", "shuffled", "frozen")
+BARE = [f"evaluation.{control}=false" for control in CONTROLS]
 _made: list[Path] = []
 
 
@@ -30,7 +32,7 @@ def run(entry: Any, tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -
     """The folder of a run of 12 steps, trained once for all tests."""
     if not _made:
         ran = entry("train", *tiny, "max_steps=12", "eval_every=12", "optimizer.lr=0.01", "schedule.warmup_steps=2",
-                    "good_chrf=20")  # fmt: skip
+                    "good_chrf=20", *(f"evaluation.{control}=true" for control in CONTROLS))  # fmt: skip
         assert ran.status == 0, ran.err
         _made.append(Path(shutil.copytree(ran.folder, tmp_path_factory.mktemp("trained") / "run")))
     return _made[0]
@@ -92,8 +94,7 @@ def test_a_checkpoint_of_before_has_no_confidence_and_refuses_to_refuse(
     payload = load_checkpoint(run / "checkpoints" / "best.pt")
     del payload["confidence"]
     torch.save(payload, tmp_path / "before.pt")
-    quick = ("evaluation.blanked=false", "evaluation.shuffled=false", "evaluation.frozen=false")
-    assert scores(evaluate(*quick, checkpoint=tmp_path / "before.pt").folder)["calibration"] is None
+    assert scores(evaluate(*BARE, checkpoint=tmp_path / "before.pt").folder)["calibration"] is None
     message = the_message(evaluate("evaluation.abstain=0.5", checkpoint=tmp_path / "before.pt"))
     assert "abstain=0.5: this model does not say how sure it is" in message
 
@@ -103,7 +104,7 @@ def test_conventions_of_the_corpus_are_those_of_training_and_come_back_from_the_
 ) -> None:
     trained = entry("train", *tiny, "+dataset.scoring={tokenize:char,lowercase:true}")
     assert trained.status == 0, trained.err
-    ran = entry("eval", f"checkpoint={trained.folder}", *LIGHT)
+    ran = entry("eval", f"checkpoint={trained.folder}", *LIGHT, *BARE)
     assert scores(ran.folder)["scores"] == scores(trained.folder)["scores"]
     assert "|case:lc|eff:no|tok:char|" in scores(ran.folder)["scores"]["bleu"]["signature"]
     assert "|case:mixed|eff:no|tok:13a|" in scores(ran.folder)["scores"]["bleu_13a"]["signature"]
@@ -111,7 +112,7 @@ def test_conventions_of_the_corpus_are_those_of_training_and_come_back_from_the_
 
 @pytest.mark.parametrize("limits", [("batch_size=1",), ("batch_size=null", "batch_frames=100")])
 def test_batches_change_no_sentence(evaluate: Callable[..., Any], run: Path, limits: tuple[str, ...]) -> None:
-    said = read_predictions(evaluate(*limits, "evaluation.blanked=false").folder / "predictions.tsv")
+    said = read_predictions(evaluate(*limits, *BARE).folder / "predictions.tsv")
     assert said == read_predictions(run / "predictions.tsv")
 
 
@@ -139,7 +140,7 @@ def test_the_report_needs_no_network_and_has_every_sentence(run: Path) -> None:
 
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_any_split_can_be_scored(evaluate: Callable[..., Any], corpus: Path, split: str) -> None:
-    said = read_predictions(evaluate(f"split={split}", "evaluation.blanked=false").folder / "predictions.tsv")
+    said = read_predictions(evaluate(f"split={split}", *BARE).folder / "predictions.tsv")
     assert sorted(p.id for p in said) == sorted((corpus / "index" / f"{split}.csv").read_text().split()[1:])
 
 
@@ -157,7 +158,7 @@ def test_unknown_stream_is_refused_by_name(evaluate: Callable[..., Any]) -> None
 
 def test_corpus_that_moved_is_named_by_its_new_place(evaluate: Callable[..., Any], corpus: Path, run: Path) -> None:
     copy = Path(shutil.copytree(corpus, "moved"))
-    ran = evaluate(f"dataset.root={copy.resolve()}", "evaluation.blanked=false")
+    ran = evaluate(f"dataset.root={copy.resolve()}", *BARE)
     assert (ran.folder / "predictions.tsv").read_bytes() == (run / "predictions.tsv").read_bytes()
     assert "dataset.root=nowhere: no such folder" in the_message(evaluate("dataset.root=nowhere"))
 
@@ -181,7 +182,7 @@ def test_a_corpus_of_another_extractor_is_refused_unless_told_otherwise(
     mine = load_checkpoint(run / "checkpoints" / "best.pt")["extractor"]
     assert mine.startswith("synthetic-")
     assert f"other: extracted by mp-2, the model was trained on clips of {mine}" in message
-    ran = evaluate(f"dataset.root={copy}", "other_extractor=true", "evaluation.blanked=false")
+    ran = evaluate(f"dataset.root={copy}", "other_extractor=true", *BARE)
     assert (ran.folder / "predictions.tsv").read_bytes() == (run / "predictions.tsv").read_bytes()
 
 
@@ -189,12 +190,12 @@ def test_an_extractor_that_is_not_known_passes_with_one_warning(
     evaluate: Callable[..., Any], corpus: Path, run: Path
 ) -> None:
     copy = of_another_extractor(corpus, "unnamed", None)
-    log = evaluate(f"dataset.root={copy}", "evaluation.blanked=false").folder / "eval.log"
+    log = evaluate(f"dataset.root={copy}", *BARE).folder / "eval.log"
     assert log.read_text().count("does not say which extractor") == 1
     payload = load_checkpoint(run / "checkpoints" / "best.pt")
     del payload["extractor"]  # a checkpoint of before
     torch.save(payload, "old.pt")
-    log = evaluate("evaluation.blanked=false", checkpoint="old.pt").folder / "eval.log"
+    log = evaluate(*BARE, checkpoint="old.pt").folder / "eval.log"
     assert "the model does not say which extractor" in log.read_text()
 
 

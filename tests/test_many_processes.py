@@ -27,7 +27,7 @@ DECODER = "{d_model:16,decoder_layers:1,decoder_attention_heads:2,decoder_ffn_di
 SAME = (
     f"decoder.config={DECODER}", "batch_size=3", "accumulate=2", "dataset.augment.stream_dropout=0.4", "gloss_weight=1",
     "flat_start=2", "ema_decay=0.9", "eval_every=1", "schedule=constant", "optimizer.lr=0.003", "select=chrf",
-    "evaluation.blanked=false", "evaluation.bootstrap=0", "evaluation.report_strips=0",
+    "evaluation.shuffled=true", "evaluation.frozen=true", "evaluation.bootstrap=0", "evaluation.report_strips=0",
 )  # fmt: skip
 PRETRAIN = (
     "stream=hands", "backbone.embed_dim=16", "backbone.depth=2", "backbone.num_heads=2", "augment.size=32",

@@ -26,17 +26,13 @@ from slt.training.record import read_metrics
 # From Python 3.12 on a fork beside threads warns, such as tqdm's; ours and the loader's do nothing with them.
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 DECODER = "{d_model:64,decoder_layers:1,decoder_ffn_dim:128,dropout:0.1}"
-PLAIN = ("evaluation.blanked=false", "evaluation.bootstrap=0", "evaluation.report_strips=0")
+CONTROLS = ("blanked", "shuffled", "frozen")
+PLAIN = (
+    *(f"evaluation.{control}=false" for control in CONTROLS), "evaluation.bootstrap=0", "evaluation.report_strips=0",
+)  # fmt: skip
 SHORT = ("final=null", "max_steps=1", "eval_every=1")
 
 
-@pytest.fixture
-def no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where nobody looks at the curves: drawing them takes as long as the steps of a short run."""
-    monkeypatch.setattr("slt.commands.train.save_curves", lambda curves, path: None)
-
-
-@pytest.mark.usefixtures("no_curves")
 def test_two_clips_are_learned_by_heart(entry: Any, tiny: list[str]) -> None:
     wide = ["embed_dim=64", f"decoder.config={DECODER}", "optimizer.lr=0.002", "max_steps=200", "eval_every=40"]
     ran = entry("train", "debug=overfit", *tiny, *wide, "batch_size=2", "evaluation.num_beams=1", "evaluation.nbest=1")
@@ -53,7 +49,8 @@ def test_a_stream_seen_below_the_stated_share_stops(entry: Any, tiny: list[str])
 
 
 def test_run_folder_is_whole_and_the_terminal_shows_what_came_of_it(entry: Any, tiny: list[str], corpus: Path) -> None:
-    ran = entry("train", *tiny, "max_steps=3", "eval_every=1", "seed=7")
+    controls = [f"evaluation.{control}=true" for control in CONTROLS]
+    ran = entry("train", *tiny, *controls, "max_steps=3", "eval_every=1", "seed=7", curves=True)
     assert (ran.status, ran.err.count("error")) == (0, 0)
     assert ran.folder.relative_to(Path.cwd()).parts[:2] == ("outputs", "train")
     assert len(ran.folder.name.split("-")[-1]) == 6  # microseconds
@@ -86,7 +83,6 @@ def _ids(corpus: Path, split: str) -> list[str]:
         return sorted(row["video_id"] for row in csv.DictReader(file))
 
 
-@pytest.mark.usefixtures("no_curves")
 def test_scores_are_of_the_best_checkpoint_and_not_of_the_last(
     entry: Any, tiny: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,7 +119,6 @@ def test_the_loss_and_its_updates_are_those_of_the_configuration(
     assert given["place"]
 
 
-@pytest.mark.usefixtures("no_curves")
 def test_selection_is_never_on_test(entry: Any, tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     import slt.commands.train
 
@@ -140,7 +135,6 @@ def test_selection_is_never_on_test(entry: Any, tiny: list[str], monkeypatch: py
     assert asked == [_ids(corpus, "val")]
 
 
-@pytest.mark.usefixtures("no_curves")
 def test_patience_ends_a_run_early_and_it_is_scored_all_the_same(entry: Any, tiny: list[str]) -> None:
     ran = entry("train", *tiny, "max_steps=50", "eval_every=1", "patience=1", "optimizer.lr=1e-9", *PLAIN)
     assert load_checkpoint(ran.folder / "checkpoints" / "last.pt")["step"] == 2
@@ -165,7 +159,6 @@ def test_debug_fast_runs_two_steps_of_everything(entry: Any, tiny: list[str]) ->
     assert (ran.folder / "report.html").is_file()
 
 
-@pytest.mark.usefixtures("no_curves")
 def test_grid_runs_under_one_sweep_folder(entry: Any, tiny: list[str]) -> None:
     assert entry("train", "-m", *tiny, *SHORT, "fusion=concat,gated").status == 0
     (sweep,) = Path("outputs/sweeps/train").glob("*/*")
@@ -176,7 +169,6 @@ def test_grid_runs_under_one_sweep_folder(entry: Any, tiny: list[str]) -> None:
     assert not Path("outputs/train").exists()
 
 
-@pytest.mark.usefixtures("no_curves")
 def test_a_seed_that_is_drawn_and_the_chosen_precision_are_recorded_and_repeat_the_run(
     entry: Any, tiny: list[str]
 ) -> None:
@@ -237,7 +229,6 @@ def test_full_disk_ends_a_run_with_one_message(entry: Any, tiny: list[str], monk
     assert "Is the disk full?" in ran.err
 
 
-@pytest.mark.usefixtures("no_curves")
 def test_accumulation_and_frame_budget_train_too(entry: Any, tiny: list[str]) -> None:
     ran = entry("train", *tiny, *SHORT, "accumulate=2", "batch_size=null", "batch_frames=70", "precision=bf16")
     assert ran.status == 0

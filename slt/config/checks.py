@@ -1,4 +1,4 @@
-"""Where the configuration lies, and what is wrong with a run before anything of it is built.
+"""What is wrong with a run before anything of it is built.
 
 Groups (dataset, backbone, ...) are typed by the constructors that they name; the other keys stand in
 slt/config/commands.py.
@@ -22,15 +22,13 @@ from omegaconf import DictConfig, OmegaConf
 
 import slt.config.commands
 import slt.config.film_commands  # noqa: F401  Hydra finds the types by their import
+from slt.config import CONF as CONF  # who takes it from here has the types of its keys registered too
+from slt.config import HOME as HOME
 from slt.evaluation.settings import Conventions, GlossLM
 from slt.settings import check_values, value_fault
 from slt.text import near
 from slt.training.dashboard import Board
 
-# In a checkout `conf/` and `experiments/` stand beside the package; a wheel carries them inside it.
-_PACKAGE = Path(__file__).resolve().parent.parent
-HOME = _PACKAGE.parent if (_PACKAGE.parent / "conf" / "train.yaml").is_file() else _PACKAGE
-CONF = HOME / "conf"
 # Hydra looks for `experiments=NAME` in these two folders: that of the working directory, then the suite's own.
 os.environ["SLT_HOME"] = str(HOME)
 os.environ["SLT_CWD"] = str(Path.cwd())

@@ -16,7 +16,7 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from slt.config.checks import CONF, HOME
+from slt.config import CONF, HOME
 from slt.config.commands import Study
 from slt.text import near
 

@@ -7,7 +7,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from slt.config.checks import CONF
+from slt.config import CONF
 from slt.config.foreign import leaves
 
 MOVED = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from slt.words import language, say, told
@@ -12,6 +14,11 @@ def templates(room: str) -> Environment:
 
     Texts of a template stand in `trans` or `_()`; the filter `said` is for those that come in from code.
     """
+    return _templates(room, language())
+
+
+@functools.cache  # with what of them is compiled: a sweep and its jobs write the same pages many times
+def _templates(room: str, to: str) -> Environment:
     environment = Environment(
         loader=ChoiceLoader([PackageLoader(room, "."), PackageLoader("slt.drawing", ".")]),
         autoescape=True,
@@ -21,7 +28,7 @@ def templates(room: str) -> Environment:
         extensions=["jinja2.ext.i18n"],
     )
     environment.install_gettext_callables(say, _of_number)  # type: ignore[attr-defined]
-    environment.globals["language"] = language()
+    environment.globals["language"] = to
     environment.filters["said"] = lambda value: told(say(value)) if type(value) is str else value
     return environment
 

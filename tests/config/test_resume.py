@@ -37,12 +37,6 @@ _kept: dict[str, Path] = {}  # runs that several tests look at
 MEASURED = ("train/clips_per_second", "train/data_wait")  # of the clock, not of the run
 
 
-@pytest.fixture(autouse=True)
-def _no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody looks at these curves, and drawing them is half of such a short run."""
-    monkeypatch.setattr("slt.commands.train.save_curves", lambda curves, path: None)
-
-
 class Stopped(Exception): ...
 
 

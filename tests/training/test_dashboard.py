@@ -326,7 +326,7 @@ def test_key_in_the_environment_is_enough_and_no_server_is_asked(monkeypatch: py
 def test_training_and_evaluation_join_up_and_no_server_is_needed(
     entry: Any, tiny: list[str], records: Any, corpus: Path
 ) -> None:
-    ran = entry("train", *tiny, "wandb.mode=online", "evaluation.blanked=false")
+    ran = entry("train", *tiny, "wandb.mode=online")
     assert (ran.status, (ran.folder / "report.html").is_file()) == (0, True)
     assert [path for path in ran.folder.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()] == []
     trained = records(ran.folder)
@@ -338,8 +338,8 @@ def test_training_and_evaluation_join_up_and_no_server_is_needed(
     assert {row[0] for row in table(trained, "val/examples")[0]["data"]} == {2}
     assert len(table(trained, "test/translations")[0]["data"]) == 4
 
-    split = entry("eval", f"checkpoint={ran.folder}", "wandb.mode=offline", "evaluation.blanked=false",
-                  "num_workers=0", "evaluation.bootstrap=10")  # fmt: skip
+    split = entry("eval", f"checkpoint={ran.folder}", "wandb.mode=offline", "num_workers=0", "evaluation.bootstrap=10",
+                  *(f"evaluation.{control}=false" for control in ("blanked", "shuffled", "frozen")))  # fmt: skip
     assert split.status == 0, split.err
     made, used = artifacts(trained), artifacts(records(split.folder))
     assert {name for name, each in used.items() if each.use_after_commit} == {"dataset", "checkpoint"}
