@@ -34,8 +34,9 @@ LIGHT = ("parity.batches=3", "parity.limit=3")
 SIZES = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2,
          "decoder_attention_heads": 2, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32,
          "max_position_embeddings": 64}  # fmt: skip
-BART = ("decoder=bart_small", "decoder.prompt=la casa", "temporal.downsample=2", "fusion=mean", "dataset.max_frames=40",
-        *(f"decoder.config.{key}={value}" for key, value in SIZES.items()))  # fmt: skip
+TWO = "dataset.only=[face,pose]"  # of most tests the run has all four; the exporter takes its time for each
+BART = (TWO, "decoder=bart_small", "decoder.prompt=la casa", "temporal.downsample=2", "fusion=mean",
+        "dataset.max_frames=40", *(f"decoder.config.{key}={value}" for key, value in SIZES.items()))  # fmt: skip
 _made: dict[str, Path] = {}
 
 
@@ -353,7 +354,8 @@ def test_the_split_compared_is_the_run_s_own_and_a_missing_one_is_named_with_its
     alone = Path(shutil.copytree(corpus, "alone"))
     for name in ("val", "test"):
         (alone / "index" / f"{name}.csv").unlink()
-    own = trained("one split", f"dataset.root={corpus}", "val=train", "final=train", "max_steps=1", "eval_every=1")
+    own = trained("one split", f"dataset.root={corpus}", "val=train", "final=train", "max_steps=1", "eval_every=1",
+                  "good_chrf=null")  # fmt: skip
     compared = []
 
     def stop(_: Any, __: Any, given: Any, **___: Any) -> None:
@@ -432,7 +434,7 @@ def test_a_temporal_encoder_of_one_s_own_trains_exports_and_runs_live(
 ) -> None:
     own = [f"temporal._target_={__name__}.Recurrent"]
     own += [f"~temporal.{key}" for key in ("depth", "num_heads", "mlp_ratio", "dropout", "downsample")]
-    run = trained("own", *own, *(each for each in tiny if each.startswith("decoder.config=")))
+    run = trained("own", TWO, *own, *(each for each in tiny if each.startswith("decoder.config=")))
     rows = [line.split(",") for line in (run / "metrics.csv").read_text(encoding="utf-8").splitlines()]
     losses = [float(value) for _, name, value in rows if name == "train/loss"]
     assert losses[-1] < losses[0]
@@ -440,6 +442,10 @@ def test_a_temporal_encoder_of_one_s_own_trains_exports_and_runs_live(
     assert ran.status == 0, ran.err
     assert max(read_manifest("made/own").parity["largest_difference"].values()) < 1e-4  # of ONNX and TorchScript
     assert "0 of 3 sentences differ" in ran.out
+    for clip in inputs:
+        clip.streams, clip.seen = (
+            {name: each[name] for name in ("face", "pose")} for each in (clip.streams, clip.seen)
+        )
     found = [made("made/own").translate_batch(inputs, num_beams=3) for made in (OnnxTranslator, TorchScriptTranslator)]
     assert [[one.ids for one in each] for each in found[0]] == [[one.ids for one in each] for each in found[1]]
     write_film(tmp_path / "a.mp4", count=10)
