@@ -233,6 +233,13 @@ def test_weights_from_elsewhere_take_the_decoders_place(compose: Any) -> None:
     assert (made.decoder.pretrained, made.start, made.decoder.max_tokens) == ("google-t5/t5-small", "a run", 7)
 
 
+def test_reasons_are_told_in_the_users_language(compose: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LANGUAGE", "es")
+    found = looked(*clips_of(10))
+    reasons = choose_recipe(found, {"train": ["c0"]}, compose("source=x", name="start")).reasons
+    assert any(line.endswith(": muy pocos videos como para apartar uno") for line in reasons)
+
+
 def test_clips_are_split_by_signers_where_there_are_enough(compose: Any) -> None:
     cfg = compose("source=x", name="start")
     assert choose_split(looked(*clips_of(30, signers=6)), cfg).by == "signer"
