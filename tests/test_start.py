@@ -78,6 +78,9 @@ def test_every_printed_command_runs_alone_and_start_goes_on_after_it(entry: Any,
     report = Path(re.findall(r"^report: (.*)$", whole.out, re.MULTILINE)[0])
     assert "perro" in report.read_text(encoding="utf-8")
     scores = json.loads((report.parent / "scores.json").read_text(encoding="utf-8"))
+    card = Path(re.findall(r"^model: (.*)$", whole.out, re.MULTILINE)[0], "README.md").read_text(encoding="utf-8")
+    assert f"| bleu | {scores['scores']['bleu']['value']:.2f} |" in card
+    assert f"On the split {scores['split']}, in percent" in card
     floor = re.findall(r"has (\d+\.\d+) BLEU and", whole.out)[0]
     assert f"{scores['floor']['scores']['bleu']['value']:.2f}" == floor
 
