@@ -65,7 +65,9 @@ def texts() -> Iterator[Text]:
     """Every text that a user may read, some of them several times."""
     for path in sorted((ROOT / "conf").rglob("*.yaml")):
         content, name = path.read_text(encoding="utf-8"), path.relative_to(ROOT).as_posix()
-        for said in (about(content), *(said for _, _, said in keys_of(content))):
+        keys = keys_of(content)
+        reasons = [value for key, value, _ in keys if key.endswith(".why")]  # of slt.start's choices
+        for said in (about(content), *(said for _, _, said in keys), *reasons):
             if WORD.search(said):
                 yield Text(said, name, "help")
     for path in sorted((ROOT / "slt").rglob("*texts.yaml")):

@@ -24,7 +24,7 @@ _made: list[Path] = []
 def run(entry: Any, tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run of two steps, trained once for all tests."""
     if not _made:
-        ran = entry("train", *tiny, "final=null")
+        ran = entry("train", *tiny, "final=null", "good_chrf=20")
         _made.append(Path(shutil.copytree(ran.folder, tmp_path_factory.mktemp("trained") / "run")))
     return _made[0]
 
@@ -40,7 +40,8 @@ def test_a_signer_is_learned_by_adapters_and_the_result_is_a_checkpoint_like_any
     entry: Any, run: Path, signers: dict[str, list[str]]
 ) -> None:
     who, theirs = max(signers.items(), key=lambda pair: len(pair[1]))
-    ran = entry("adapt", f"checkpoint={run}", f"signer={who}", "clips=1", "max_steps=3", "batch_size=1", *LIGHT)
+    given = (f"signer={who}", "clips=1", "max_steps=3", "batch_size=1", *LIGHT, "evaluation.num_beams=3")
+    ran = entry("adapt", f"checkpoint={run}", *given)
     assert ran.status == 0, ran.err
     scores = json.loads((ran.folder / "scores.json").read_text())
     before = scores["gain"]["before"]
@@ -55,8 +56,32 @@ def test_a_signer_is_learned_by_adapters_and_the_result_is_a_checkpoint_like_any
     assert moved
     assert all(old["model"][name].dim() == 2 for name in moved)  # linear layers alone: no norm, bias or convolution
     assert dict(who_has_seen(who, ran.folder)) == {ran.folder / "checkpoints" / "best.pt": True}
+    assert old["data"] == new["data"]  # what an export's card says of licence and consent
+    assert "fitted anew on 4 clips of val that others sign" in (ran.folder / "adapt.log").read_text()
+    assert new["confidence"]["signals"] != old["confidence"]["signals"]
+    for name in ("good_chrf", "num_beams", "length_penalty"):  # as eval and export of the checkpoint will search
+        assert new["confidence"][name] == old["confidence"][name]
     again = entry("eval", f"checkpoint={ran.folder}", "num_workers=0", *LIGHT)
     assert again.status == 0, again.err
+
+
+def test_without_other_signers_to_fit_it_on_the_confidence_stays_and_that_is_said(
+    entry: Any, run: Path, corpus: Path, tmp_path: Path
+) -> None:
+    """Of whoever signs all of `val`: clips that are learned or scored fit no confidence."""
+    who = next(row["signer"] for row in layout.read_table(corpus / "subs.csv") if row["video_id"].startswith("val"))
+    given = (f"signer={who}", "split=val", "clips=1", "max_steps=3", "batch_size=1", *LIGHT)
+    ran = entry("adapt", f"checkpoint={run}", *given)
+    assert ran.status == 0, ran.err
+    assert "the confidence stays that of the run" in (ran.folder / "adapt.log").read_text()
+    old, new = (load_checkpoint(folder / "checkpoints" / "best.pt") for folder in (run, ran.folder))
+    assert new["confidence"] == old["confidence"]
+
+    del old["confidence"]
+    torch.save(old, tmp_path / "before.pt")
+    ran = entry("adapt", f"checkpoint={tmp_path / 'before.pt'}", *given)
+    assert "confidence" not in (ran.folder / "adapt.log").read_text()
+    assert "confidence" not in load_checkpoint(ran.folder / "checkpoints" / "best.pt")
 
 
 @pytest.mark.parametrize(("given", "said"), [("signer=x", "0 clips in test"), ("clips=99", "more than clips=99")])

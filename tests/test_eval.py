@@ -58,6 +58,7 @@ def test_run_folder_and_file_give_what_the_end_of_training_gave_each_time(
 ) -> None:
     ran = evaluate(checkpoint=run / given)
     assert (ran.folder / "predictions.tsv").read_bytes() == (run / "predictions.tsv").read_bytes()
+    assert all(0 < p.confidence < 1 for p in read_predictions(run / "predictions.tsv"))
     mine, theirs = scores(ran.folder), scores(run)
     assert all(
         mine[key] == theirs[key]
@@ -94,7 +95,9 @@ def test_a_checkpoint_of_before_has_no_confidence_and_refuses_to_refuse(
     payload = load_checkpoint(run / "checkpoints" / "best.pt")
     del payload["confidence"]
     torch.save(payload, tmp_path / "before.pt")
-    assert scores(evaluate(*BARE, checkpoint=tmp_path / "before.pt").folder)["calibration"] is None
+    ran = evaluate(*BARE, checkpoint=tmp_path / "before.pt")
+    assert scores(ran.folder)["calibration"] is None
+    assert {p.confidence for p in read_predictions(ran.folder / "predictions.tsv")} == {None}
     message = the_message(evaluate("evaluation.abstain=0.5", checkpoint=tmp_path / "before.pt"))
     assert "abstain=0.5: this model does not say how sure it is" in message
 

@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 import slt
-from slt.commands.export import open_run
+from slt.commands.export import open_run, scored_by
 from slt.corpora import layout
 from slt.exporting import folder as folders
 from slt.inference import OnnxTranslator
@@ -284,6 +284,15 @@ def test_damaged_weights_are_refused_by_their_file(exported: Path, tmp_path: Pat
         open_run(broken)
     with pytest.raises(ValueError, match="sha256 .* expected"):
         slt.load(broken, encoder="torch")
+
+
+def test_a_card_shows_no_scores_of_another_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "scores.json").write_text('{"step": 3}', encoding="utf-8")
+    assert scored_by(tmp_path, {"step": 3}) == tmp_path
+    with pytest.raises(ValueError, match="at step 3, but this one is at step 4"):
+        scored_by(tmp_path, {"step": 4})
+    with pytest.raises(FileNotFoundError, match=r"scores\.json: no such file; expected the run folder of an eval"):
+        scored_by(tmp_path / "nowhere", {"step": 3})
 
 
 def test_a_folder_is_pushed_with_its_card_and_opened_again_by_its_name(

@@ -13,12 +13,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from browsing import CHROMIUM, DRIVER, axe
 
 from slt.evaluation.prediction import Prediction, write_predictions
 from slt.evaluation.rating import TEXTS
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-DRIVER = shutil.which("chromedriver")
 NAMES = ("zebra", "yak")  # systems, by words that no page says
 QUALITY = {"reference": 90.0, "zebra": 60.0, "yak": 25.0}
 IMAGE = '<img src="data:image/webp;base64,UklGRg==" width="9" height="4" loading="lazy" alt="Filmstrip of clip {clip}">'
@@ -185,11 +184,13 @@ def test_a_rater_rates_by_keyboard_closes_goes_on_and_sends_a_file_that_is_read(
         browser.get(where)
         assert browser.execute_script("return document.documentElement.lang") == "es"
         assert browser.execute_script("return document.documentElement.scrollWidth") == 360
+        assert axe(browser) == []
         browser.find_element(By.TAG_NAME, "body").send_keys("4", "6", "\ue007", "0")
         browser.get(where)
         assert f"Ítem 2 de {len(key['items'])}" in browser.find_element(By.ID, "place").text
         pressed = [each.text for each in browser.find_elements(By.CSS_SELECTOR, '[aria-pressed="true"]')]
         assert pressed == ["0"]
+        assert axe(browser) == []
         browser.find_element(By.TAG_NAME, "body").send_keys("3")
         browser.find_element(By.ID, "name").send_keys("Ana Ñ")
         browser.find_element(By.ID, "save").click()

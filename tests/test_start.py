@@ -78,6 +78,9 @@ def test_every_printed_command_runs_alone_and_start_goes_on_after_it(entry: Any,
     report = Path(re.findall(r"^report: (.*)$", whole.out, re.MULTILINE)[0])
     assert "perro" in report.read_text(encoding="utf-8")
     scores = json.loads((report.parent / "scores.json").read_text(encoding="utf-8"))
+    card = Path(re.findall(r"^model: (.*)$", whole.out, re.MULTILINE)[0], "README.md").read_text(encoding="utf-8")
+    assert f"| bleu | {scores['scores']['bleu']['value']:.2f} |" in card
+    assert f"On the split {scores['split']}, in percent" in card
     floor = re.findall(r"has (\d+\.\d+) BLEU and", whole.out)[0]
     assert f"{scores['floor']['scores']['bleu']['value']:.2f}" == floor
 
@@ -231,6 +234,13 @@ def test_weights_from_elsewhere_take_the_decoders_place(compose: Any) -> None:
     made = composed_of("train", ["dataset=lsa_t", "dataset.root=x", *overrides])
     check(made)
     assert (made.decoder.pretrained, made.start, made.decoder.max_tokens) == ("google-t5/t5-small", "a run", 7)
+
+
+def test_reasons_are_told_in_the_users_language(compose: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LANGUAGE", "es")
+    found = looked(*clips_of(10))
+    reasons = choose_recipe(found, {"train": ["c0"]}, compose("source=x", name="start")).reasons
+    assert any(line.endswith(": muy pocos videos como para apartar uno") for line in reasons)
 
 
 def test_clips_are_split_by_signers_where_there_are_enough(compose: Any) -> None:

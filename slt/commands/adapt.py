@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,18 @@ from slt.config.checks import check, taken
 from slt.corpora.clips import Augment, Clips
 from slt.corpora.provenance import refuse_other_extractor
 from slt.evaluation.assessment import Assessment, score_split
+from slt.evaluation.confidence import learn_confidence
 from slt.evaluation.metrics import bleu, compare
 from slt.evaluation.prediction import Prediction
 from slt.evaluation.report import Shown
 from slt.evaluation.results import write_results
 from slt.evaluation.settings import Conventions, Scoring
 from slt.evaluation.translation import translate
+from slt.files import rebuilding
 from slt.models.adapters import add_adapters, has_adapters, linear_layers, merge_adapters
+from slt.models.confidence import Confidence
 from slt.models.tokenizer import Tokenize
+from slt.models.trained import Model
 from slt.models.translator import Translator
 from slt.streams.batch import Batching
 from slt.training import lineage
@@ -35,8 +40,10 @@ from slt.training.objective import TranslationLoss
 from slt.training.record import Record
 from slt.training.settings import LoopSettings
 
+log = logging.getLogger(__name__)
+
 # What a checkpoint tells of itself, which the adapted one tells too.
-CARRIED = ("config", "hf_config", "tokenizer", "shapes", "glosses", "corpus", "extractor", "best", "step")
+CARRIED = ("config", "hf_config", "tokenizer", "shapes", "glosses", "corpus", "extractor", "data", "best", "step")
 
 
 def adapt(cfg: DictConfig) -> float:
@@ -49,7 +56,9 @@ def adapt(cfg: DictConfig) -> float:
     trained, translator, tokenizer = build.restore(payload, path, trust=cfg.trust)
     if cfg.dataset.root is not None:
         trained.dataset.root = cfg.dataset.root
-    learned, others, train = signer_clips(cfg, trained)
+    with rebuilding(path):
+        known = Confidence.of(payload.get("confidence"))
+    learned, others, train, rest = signer_clips(cfg, trained, rest=known is not None)
     refuse_other_extractor(payload.get("extractor"), others.extractor, where=str(others.root), allowed=False)
     build.check_streams(others, payload["shapes"], [])
     model = build.as_model(trained, translator.to(device), tokenizer, payload["glosses"], cfg.evaluation)
@@ -61,7 +70,10 @@ def adapt(cfg: DictConfig) -> float:
     run = Run(folder / "checkpoints", compute, Record(folder, []), {})
     learn(cfg, translator, TrainBatches(learned, tokenize, batching, pin_memory=False, seed=cfg.seed), run)
     mark = lineage.signer_marks([cfg.signer])
-    told = {"signers": sorted({*payload["signers"], *mark})} if payload.get("signers") else {}
+    told: dict[str, Any] = {"signers": sorted({*payload["signers"], *mark})} if payload.get("signers") else {}
+    if known is not None:
+        sure = sure_anew(model, known, rest, batching, compute)
+        model, told["confidence"] = replace(model, confidence=sure), asdict(sure)
     kept = {key: payload[key] for key in CARRIED if key in payload}
     save_checkpoint(run.folder / "best.pt", {**kept, **told, "model": translator.state_dict()})
     (run.folder / "last.pt").unlink()  # of a model with adapters, which no configuration describes
@@ -84,15 +96,18 @@ def adapt(cfg: DictConfig) -> float:
     return found.scores["bleu"].value
 
 
-def signer_clips(cfg: DictConfig, trained: DictConfig) -> tuple[Clips, Clips, Clips]:
-    """The signer's clips that are learned, augmented as in training; their others; and those of the first training."""
+def signer_clips(cfg: DictConfig, trained: DictConfig, *, rest: bool) -> tuple[Clips, Clips, Clips, Clips | None]:
+    """The signer's clips that are learned, augmented as in training; their others; those of the first training.
+
+    At last, with `rest`, the clips of its validation split that other people sign; None where there are none.
+    """
     if "parts" in trained.dataset:
         raise ValueError(f"checkpoint={cfg.checkpoint}: trained on a mixture; expected a run of one corpus to adapt")
     augment: Any = OmegaConf.to_container(trained.dataset, resolve=True)
-    splits = build.build_splits(trained, {"train", cfg.split}, augment=False, named_by="split")
+    names = {"train", cfg.split} | ({trained.val} if rest else set())
+    splits = build.build_splits(trained, names, augment=False, named_by="split")
     clips = splits[cfg.split]
-    who = clips.columns.get("signer")
-    own = np.flatnonzero(who == cfg.signer) if who is not None else np.array([], int)
+    own = np.flatnonzero(_theirs(clips, cfg.signer))
     if len(own) <= cfg.clips:
         there = sorted(clips.signers)
         raise ValueError(
@@ -103,7 +118,27 @@ def signer_clips(cfg: DictConfig, trained: DictConfig) -> tuple[Clips, Clips, Cl
     drawn = np.random.default_rng(cfg.seed).permutation(own)
     learned = clips.take(np.sort(drawn[: cfg.clips]))
     learned.augment = Augment.of(augment.get("augment"))
-    return learned, clips.take(np.sort(drawn[cfg.clips :])), splits["train"]
+    strangers = np.flatnonzero(~_theirs(splits[trained.val], cfg.signer)) if rest else np.array([], int)
+    left = splits[trained.val].take(strangers) if len(strangers) else None
+    return learned, clips.take(np.sort(drawn[cfg.clips :])), splits["train"], left
+
+
+def _theirs(clips: Clips, signer: str) -> Any:
+    """Of each clip (N) whether a signer signs it; of none where the corpus does not say who does."""
+    return np.asarray(clips.columns.get("signer", np.full(len(clips), ""))) == signer
+
+
+def sure_anew(model: Model, known: Confidence, clips: Clips | None, batching: Batching, compute: Compute) -> Confidence:
+    """The confidence of the adapted model: as its run's, on clips that are neither learned nor scored afterwards.
+
+    Without such clips it stays that of the run, which says so.
+    """
+    if clips is None:
+        log.warning("the confidence stays that of the run: nobody else signs in its validation split to fit it anew")
+        return known
+    log.info("the confidence is fitted anew on %d clips of %s that others sign", len(clips), clips.split)
+    search = replace(model.search, num_beams=known.num_beams, length_penalty=known.length_penalty)
+    return learn_confidence(replace(model, search=search), clips, batching, compute, good_chrf=known.good_chrf)
 
 
 def learn(cfg: DictConfig, translator: Translator, batches: TrainBatches, run: Run) -> None:

@@ -16,7 +16,7 @@ from slt.corpora.provenance import refuse_other_extractor
 from slt.exporting import hub
 from slt.exporting.card import Facts
 from slt.exporting.folder import Beside, Comparison, export_folder
-from slt.files import read_json, rebuilding
+from slt.files import existing, read_json, rebuilding
 from slt.inference.open import EMBEDDED
 from slt.models.confidence import Confidence
 from slt.models.search import Search
@@ -94,7 +94,9 @@ def _make(cfg: DictConfig) -> None:
     ])  # fmt: skip
     compared = Comparison(clips=clips, batches=cfg.parity.batches, limit=cfg.parity.limit, seed=cfg.seed)
     payload = load_checkpoint(path)
-    beside = Beside(payload=payload, facts=facts_of(payload, config, path.parent.parent, licence=cfg.licence))
+    own = path.parent.parent
+    scored = own if cfg.scores is None else scored_by(Path(cfg.scores), payload)
+    beside = Beside(payload=payload, facts=facts_of(payload, config, own, scored=scored, licence=cfg.licence))
     manifest = export_folder(
         trained, out, compared, name=cfg.name or out.name, precision=cfg.precision, program=cfg.program, say=print,
         beside=beside,
@@ -105,10 +107,21 @@ def _make(cfg: DictConfig) -> None:
     print(f"exported: {out}")
 
 
-def facts_of(payload: Mapping[str, Any], cfg: DictConfig, run: Path, *, licence: str | None) -> Facts:
-    """Return what the card of a checkpoint says, by the checkpoint and by the files of its run, as far as they are."""
-    origin, energy, scores = (read_json(path) if (path := run / f"{name}.json").is_file() else {}
-                              for name in ("origin", "energy", "scores"))  # fmt: skip
+def scored_by(run: Path, payload: Mapping[str, Any]) -> Path:
+    """Return the run folder of an evaluation, which must be of this checkpoint, as far as its step tells."""
+    step = read_json(existing(run / "scores.json", "the run folder of an evaluation, by slt.eval")).get("step")
+    if step != payload["step"]:
+        raise ValueError(f"scores={run}: of a checkpoint at step {step}, but this one is at step {payload['step']}")
+    return run
+
+
+def facts_of(payload: Mapping[str, Any], cfg: DictConfig, run: Path, *, scored: Path, licence: str | None) -> Facts:
+    """Return what the card of a checkpoint says, by the checkpoint and by the files of its run, as far as they are.
+
+    Its scores are those in the folder `scored`.
+    """
+    files = (run / "origin.json", run / "energy.json", scored / "scores.json")
+    origin, energy, scores = (read_json(path) if path.is_file() else {} for path in files)
     status, data = read_status(run), payload.get("data") or {}
     return Facts(
         corpus=data.get("corpus") or {}, clips=data.get("clips") or 0, signers=len(payload.get("signers") or ()),
@@ -116,5 +129,5 @@ def facts_of(payload: Mapping[str, Any], cfg: DictConfig, run: Path, *, licence:
         language=cfg.decoder.get("language") or "", scores=scores, licence=licence or "",
         seconds=None if status is None else status.seconds, energy=energy.get("joules") or {},
         processor=str(origin.get("processor") or ""), gpus=tuple(origin.get("gpus") or ()),
-        seq2seq="architecture" in cfg.decoder, scored=str(cfg.final or ""),
+        seq2seq="architecture" in cfg.decoder, scored=str(scores.get("split") or cfg.final or ""),
     )  # fmt: skip

@@ -14,6 +14,7 @@ from slt.evaluation.floors import constant_floor
 from slt.extraction.source import Source
 from slt.extraction.splitting import Splitting
 from slt.extraction.survey import Survey, some
+from slt.words import say
 
 Splits = Mapping[str, Sequence[str]]
 
@@ -133,7 +134,7 @@ def choose_recipe(found: Survey, splits: Splits, cfg: DictConfig) -> Recipe:
     if not held_out:
         parts["nothing held out"] = cfg.by_heart
     overrides = [each for part in parts.values() for each in part.set]
-    reasons = [f"  {', '.join(part.set)}: {part.why}" for part in parts.values()]
+    reasons = [f"  {', '.join(part.set)}: {say(part.why)}" for part in parts.values()]
     return Recipe(
         name,
         last_of_each([*overrides, *_longest(clips, cfg), *_given(cfg)]),

@@ -163,11 +163,12 @@ def later_steps(found: Survey, splits: Splits, recipe: Recipe, out: Path, cfg: D
     made = home / plain_name(found.folder.resolve().name)
     export = Step(
         "export",
-        (checkpoint, written("out", made), f"parity.split={recipe.scored}", *given(cfg, "export")),
+        (checkpoint, written("out", made), written("scores", scored), f"parity.split={recipe.scored}",
+         *given(cfg, "export")),
         home / "export",
         makes=(made / "manifest.json",),
         of=(best,),
-    )
+    )  # fmt: skip
     return [train, evaluate, export]
 
 

@@ -161,6 +161,7 @@ class Export:
     out: str
     push: str | None
     private: bool
+    scores: str | None
     licence: str | None
     name: str | None
     precision: str = choice("fp32", "fp16", "int8")

@@ -17,7 +17,8 @@ from slt.files import atomic
 
 T = TypeVar("T")
 
-COLUMNS = ["id", "reference", "hypothesis", "chrf", "signer"]
+COLUMNS = ["id", "reference", "hypothesis", "chrf", "signer", "confidence"]
+NEEDED = COLUMNS[:4]  # tables of before have not all of the others
 ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 
@@ -53,13 +54,16 @@ def spread(things: Sequence[T], count: int) -> list[T]:
 
 
 def write_predictions(path: Path | str, predictions: Sequence[Prediction]) -> None:
-    r"""Writes predictions.tsv: id, reference, hypothesis, chrf and, where they are known, signer; a line is a clip.
+    r"""Writes predictions.tsv, a line a clip: id, reference, hypothesis, chrf, signer, confidence.
 
-    Tabs, line ends and backslashes inside a text are written `\t`, `\n`, `\r`, `\\`, and nothing is quoted.
+    What is not known of a clip, its signer or how sure its sentence is, is left empty. Tabs, line ends and backslashes
+    inside a text are written `\t`, `\n`, `\r`, `\\`, and nothing is quoted.
     """
-    width = 5 if any(p.signer for p in predictions) else 4
-    rows = [COLUMNS, *([p.id, p.reference, p.hypothesis, f"{p.score:.2f}", p.signer] for p in predictions)]
-    lines = ("\t".join(cell.translate(ESCAPES) for cell in row[:width]) + "\n" for row in rows)
+    rows = [COLUMNS]
+    for p in predictions:
+        sure = "" if p.confidence is None else f"{p.confidence:.4f}"
+        rows.append([p.id, p.reference, p.hypothesis, f"{p.score:.2f}", p.signer, sure])
+    lines = ("\t".join(cell.translate(ESCAPES) for cell in row) + "\n" for row in rows)
     with atomic(path) as file:
         file.write("".join(lines).encode())
 
@@ -67,7 +71,7 @@ def write_predictions(path: Path | str, predictions: Sequence[Prediction]) -> No
 def read_predictions(path: Path | str) -> list[Prediction]:
     with Path(path).open(encoding="utf-8", newline="\n") as file:
         header, *rows = csv.reader(io.StringIO(file.read()), delimiter="\t", quoting=csv.QUOTE_NONE)
-    if header not in (COLUMNS, COLUMNS[:4]):
+    if header[: len(NEEDED)] != NEEDED or not set(header) <= set(COLUMNS):
         raise ValueError(
             f"{path}: expected the columns {', '.join(COLUMNS)} (or the first four), got {', '.join(header)}"
         )
@@ -75,9 +79,17 @@ def read_predictions(path: Path | str) -> list[Prediction]:
     for line, row in enumerate(rows, start=2):
         if len(row) != len(header):
             raise ValueError(f"{path}, line {line}: expected {len(header)} fields between tabs, got {len(row)}")
-        name, reference, hypothesis, chrf, signer = [*map(_unescape, row), ""][:5]
-        found.append(Prediction(name, reference, hypothesis, float(chrf), signer=signer))
+        found.append(_prediction(dict(zip(header, map(_unescape, row), strict=True)), f"{path}, line {line}"))
     return found
+
+
+def _prediction(cells: Mapping[str, str], where: str) -> Prediction:
+    try:
+        score, sure = float(cells["chrf"]), float(cells["confidence"]) if cells.get("confidence") else None
+    except ValueError as error:
+        raise ValueError(f"{where}: a number expected as chrf and as confidence ({error})") from error
+    beside: dict[str, Any] = {"signer": cells.get("signer", ""), "confidence": sure}
+    return Prediction(cells["id"], cells["reference"], cells["hypothesis"], score, **beside)
 
 
 def _unescape(text: str) -> str:

@@ -65,7 +65,7 @@ def write_results(
         folder / "scores.json", found.scores, loss=found.loss, floor=found.floor, neighbour=found.neighbour,
         controls=found.controls, blanked=found.blanked, groups=found.groups,
         worst={kind: worst(each) for kind, each in found.groups.items()}, variety=found.variety, leaks=found.leaks,
-        calibration=found.calibration, **about,
+        calibration=found.calibration, split=found.split, **about,
     )  # fmt: skip
     write_predictions(folder / "predictions.tsv", found.predictions)
     ranked = sorted(found.predictions, key=lambda p: (p.score, p.id))  # filmstrips are of good and bad ones

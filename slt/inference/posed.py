@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from slt.corpora.posed import PosedFilm
 from slt.extraction.regions import Regions
-from slt.inference.segments import Segmentation, Segmenter
+from slt.inference.segments import Cutter, Segmentation, Segmenter
 from slt.inference.tagging import LearnedSegmenter, Tagging
 
 
@@ -19,7 +19,7 @@ def film_frames(film: PosedFilm) -> Iterator[Regions]:
 
 def film_segments(film: PosedFilm, settings: Segmentation, tagging: Tagging | None) -> list[tuple[float, float]]:
     """Return where somebody signs a sentence, (start, end) in seconds: by rules, or by what `tagging` has learned."""
-    segmenter: Segmenter | LearnedSegmenter
+    segmenter: Cutter
     if tagging is None:
         segmenter = Segmenter(settings, fps=film.fps, whole=False)
     else:

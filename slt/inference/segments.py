@@ -7,6 +7,7 @@ sentence's frames; a camera and a long film go on. n frames in a segment.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -119,21 +120,15 @@ def _keep(items: deque[tuple[float, Item]], seconds: float, item: Item, length: 
         items.popleft()
 
 
-class Segmenter:
-    """Frames in, segments of signing out, with at most `max_seconds` of frames in memory.
+class Cutter(ABC):
+    """Frames in, segments of signing out, with at most `max_seconds` of frames in memory: by rules, or learned."""
 
-    `whole` takes all for signing, from the first frame to the last, cut only where it is longer than `max_seconds`.
-    """
-
-    def __init__(self, settings: Segmentation, *, fps: float, whole: bool) -> None:
-        self.settings, self.fps, self.whole = settings, fps, whole
-        self.signing = whole
+    def __init__(self, settings: Segmentation, *, fps: float) -> None:
+        self.settings, self.fps = settings, fps
+        self.signing = False
         self.number = 0  # of the segment that runs, or comes next
         self._hands = Hands(settings.window)
         self._frames: deque[tuple[Regions, float]] = deque()  # with the speed of the faster hand
-        self._began: float | None = None
-        self._moved = self._raised = 0.0
-        self._paused = -math.inf
 
     @property
     def running(self) -> list[Regions]:
@@ -144,7 +139,31 @@ class Segmenter:
         """Take the next frame; return the segment that it ends."""
         if frame.cut:
             self._hands.forget()
-        motion = self._hands.look(frame)
+        return self._take(frame, self._hands.look(frame))
+
+    @abstractmethod
+    def _take(self, frame: Regions, motion: Motion) -> Segment | None:
+        """Take the next frame with what the hands do in it; return the segment that it ends."""
+
+    @abstractmethod
+    def close(self) -> Segment | None:
+        """End the segment that runs, as the stream's end does; return it."""
+
+
+class Segmenter(Cutter):
+    """Cuts by rules on height and speed of the hands.
+
+    `whole` takes all for signing, from the first frame to the last, cut only where it is longer than `max_seconds`.
+    """
+
+    def __init__(self, settings: Segmentation, *, fps: float, whole: bool) -> None:
+        super().__init__(settings, fps=fps)
+        self.signing = self.whole = whole
+        self._began: float | None = None
+        self._moved = self._raised = 0.0
+        self._paused = -math.inf
+
+    def _take(self, frame: Regions, motion: Motion) -> Segment | None:
         if self.whole:
             self._keep(frame, motion)
             self._moved = frame.seconds
@@ -166,7 +185,6 @@ class Segmenter:
         self._frames.append((frame, float(motion.speeds.max())))
 
     def close(self) -> Segment | None:
-        """End the segment that runs, as the stream's end does; return it."""
         if not self.signing or not self._frames:
             return None
         end = math.inf if self.whole else self._moved + self.settings.margin

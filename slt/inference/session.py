@@ -14,7 +14,7 @@ from slt.extraction.video import Picture
 from slt.inference.inputs import inputs_from_regions, seen_shares
 from slt.inference.latency import Latency
 from slt.inference.onnx import SentenceTranslator
-from slt.inference.segments import Segment, Segmenter, keep_model_crops
+from slt.inference.segments import Cutter, Segment, Segmenter, keep_model_crops
 from slt.inference.settings import Segmentation
 from slt.inference.sources import Source
 from slt.inference.subtitles import Caption
@@ -50,7 +50,7 @@ class Reading:
         rules = Segmentation(**keys["segment"])
         return cls(**{key: keys[key] for key in same}, segmentation=rules, box=box, tagging=tagging)
 
-    def segmenter(self, path: Path | None, length: float, fps: float) -> Segmenter | LearnedSegmenter:
+    def segmenter(self, path: Path | None, length: float, fps: float) -> Cutter:
         """Return what cuts a source of `length` seconds, or takes it as one clip; a camera has no path."""
         if path is not None and self.segments == "whole" and length > LONGEST_CLIP:
             raise ValueError(

@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 
 from slt.extraction.regions import Regions
 from slt.files import existing
-from slt.inference.segments import Hands, Segment, Segmentation
+from slt.inference.segments import Cutter, Motion, Segment, Segmentation
 from slt.streams.phrases import BEGINNING, OUTSIDE, WIDTH, Floats, features
 
 FORM = "slt.segmenter 1"
@@ -81,37 +81,24 @@ def read_tagging(path: Path) -> Tagging:
     return Tagging(weights, tuple(about["dilations"]), **thresholds)
 
 
-class LearnedSegmenter:
-    """Frames in, segments of signing out, as `Segmenter` gives them; a frame is judged `Tagging.reach` frames later.
+class LearnedSegmenter(Cutter):
+    """Cuts where a small network says; a frame is judged `Tagging.reach` frames later.
 
-    At most `max_seconds` of frames are in memory, and a sentence that grows longer is cut at its stillest moment; what
-    is shorter than `min_seconds` is none. Those are the settings that count here.
+    A sentence that grows longer than `max_seconds` is cut at its stillest moment; what is shorter than `min_seconds`
+    is none. Those are the settings that count here.
     """
 
-    whole = False
-
     def __init__(self, tagging: Tagging, settings: Segmentation, *, fps: float) -> None:
-        self.tagging, self.settings, self.fps = tagging, settings, fps
-        self.signing, self.number = False, 0
+        super().__init__(settings, fps=fps)
+        self.tagging = tagging
         self.step = max(1, round(fps / tagging.fps))  # frames of the stream for one of the network's
-        self._hands = Hands(settings.window)
-        self._frames: deque[tuple[Regions, float]] = deque()  # of the sentence that runs, with the faster hand's speed
-        self._ahead: deque[tuple[Regions, float]] = deque()  # not judged yet
+        self._ahead: deque[tuple[Regions, float]] = deque()  # not judged yet, as `_frames` are that were
         self._features: deque[Floats] = deque(maxlen=2 * tagging.reach + 1)
         self._count = self._known = 0  # frames of the shot that came, and that were read
         self._before: Floats | None = None
         self._was_inside = False
 
-    @property
-    def running(self) -> list[Regions]:
-        """The frames so far (n,) of the segment that runs; none where nobody signs."""
-        return [frame for frame, _ in self._frames] if self.signing else []
-
-    def add(self, frame: Regions) -> Segment | None:
-        """Take the next frame; return the segment that it ends."""
-        if frame.cut:
-            self._hands.forget()
-        motion = self._hands.look(frame)
+    def _take(self, frame: Regions, motion: Motion) -> Segment | None:
         segment = self.close() if frame.cut or motion.other else None
         self._ahead.append((frame, float(motion.speeds.max())))
         if self._count % self.step == 0:
@@ -124,7 +111,7 @@ class LearnedSegmenter:
         return segment
 
     def close(self) -> Segment | None:
-        """End the segment that runs, as the stream's end and a cut do; of two that end then return the longer."""
+        """End the segment that runs, as a cut does too; of two that end then return the longer."""
         found = None
         first = max(0, self._known - self.tagging.reach)
         for late in range(first, self._known):

@@ -153,7 +153,7 @@ def test_examination_writes_everything_tells_the_dashboard_and_prints(
     content = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))
     assert {
         "scores", "loss", "floor", "neighbour", "controls", "blanked", "groups", "worst", "variety", "leaks",
-        "calibration", "checkpoint", "corpus", "step",
+        "calibration", "split", "checkpoint", "corpus", "step",
     } == content.keys()  # fmt: skip
     assert content["scores"]["bleu"]["value"] == found.scores["bleu"].value
     assert [p.hypothesis for p in read_predictions(tmp_path / "predictions.tsv")] == [

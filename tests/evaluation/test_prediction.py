@@ -22,14 +22,24 @@ def test_predictions_round_trip_with_tabs_and_line_ends(tmp_path):
     write_predictions(tmp_path / "predictions.tsv", PREDICTIONS)
     assert read_predictions(tmp_path / "predictions.tsv") == PREDICTIONS
     lines = (tmp_path / "predictions.tsv").read_text("utf-8").splitlines()
-    assert [line.count("\t") for line in lines] == [3, 3, 3]
-    assert lines[0] == "id\treference\thypothesis\tchrf"
+    assert [line.count("\t") for line in lines] == [5, 5, 5]
+    assert lines[0] == "id\treference\thypothesis\tchrf\tsigner\tconfidence"
 
 
-def test_signers_are_a_fifth_column_where_they_are_known(tmp_path):
-    named = [replace(p, signer=signer) for p, signer in zip(PREDICTIONS, ("ana\teva", ""), strict=True)]
-    write_predictions(tmp_path / "predictions.tsv", named)
-    assert read_predictions(tmp_path / "predictions.tsv") == named
+def test_signers_and_confidences_are_kept_where_they_are_known(tmp_path):
+    beside = [{"signer": "ana\teva", "confidence": 0.0}, {}]
+    known = [replace(p, **each) for p, each in zip(PREDICTIONS, beside, strict=True)]
+    write_predictions(tmp_path / "predictions.tsv", known)
+    assert read_predictions(tmp_path / "predictions.tsv") == known
+
+
+@pytest.mark.parametrize("columns", [4, 5])
+def test_tables_of_before_have_fewer_columns_and_are_read(tmp_path, columns):
+    write_predictions(tmp_path / "predictions.tsv", PREDICTIONS)
+    lines = (tmp_path / "predictions.tsv").read_text("utf-8").split("\n")
+    before = "\n".join("\t".join(line.split("\t")[:columns]) for line in lines)
+    (tmp_path / "before.tsv").write_text(before, encoding="utf-8")
+    assert read_predictions(tmp_path / "before.tsv") == PREDICTIONS
 
 
 def test_a_prediction_scores_the_best_of_its_beam():
@@ -65,6 +75,9 @@ def test_another_table_is_refused(tmp_path):
         read_predictions(tmp_path / "x.tsv")
     (tmp_path / "x.tsv").write_text("id\treference\thypothesis\tchrf\na\tb\n")
     with pytest.raises(ValueError, match="line 2: expected 4 fields"):
+        read_predictions(tmp_path / "x.tsv")
+    (tmp_path / "x.tsv").write_text("id\treference\thypothesis\tchrf\tconfidence\na\tb\tc\t1.00\thigh\n")
+    with pytest.raises(ValueError, match=r"x\.tsv, line 2: a number expected.*'high'"):
         read_predictions(tmp_path / "x.tsv")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import json
 import os
 import re
@@ -27,6 +26,7 @@ import av
 import numpy as np
 import pytest
 from bench.landmarker_stub import StubLandmarker, write_film
+from browsing import CHROMIUM, DRIVER, axe
 from inference.parts import READING
 from PIL import Image
 
@@ -53,8 +53,6 @@ pytestmark = [
 TESTS = Path(__file__).resolve().parent.parent
 TEXT = TEXTS["en"]
 PATIENCE = 60.0
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-DRIVER = shutil.which("chromedriver")
 
 
 class Landmarker(StubLandmarker):
@@ -331,17 +329,6 @@ def cues(browser: Any) -> list[str]:
         "return [...(document.querySelector('#slt-player video')?.textTracks[0].cues ?? [])].map((one) => one.text)"
     )
     return [" ".join(line.split()) for line in found]
-
-
-def axe(browser: Any) -> list[str]:
-    """What axe-core finds wrong with the page, by its rules of WCAG 2.2 AA and those it calls best practice."""
-    (where,) = importlib.util.find_spec("axe_playwright_python").submodule_search_locations
-    browser.execute_script((Path(where) / "axe.min.js").read_text("utf-8"))
-    tags = [f"wcag{level}" for level in ("2a", "2aa", "21a", "21aa", "22aa")] + ["best-practice", "experimental"]
-    found = browser.execute_async_script(
-        "const [tags, done] = arguments; axe.run({runOnly: tags}).then((result) => done(result.violations))", tags
-    )
-    return [f"{one['id']}: {each['target']} {each['html'][:120]}" for one in found for each in one["nodes"]]
 
 
 def test_that_the_server_is_gone_and_that_it_is_another_is_said(chromium, folder, extractor, settings):
