@@ -279,8 +279,11 @@ def _row(run: Run) -> Row:
     origin, changed = run.origin, " with changes" if run.origin.get("git_dirty") else ""
     again = read_plan(run.folder.parent)["again"]
     words = again.split() if again else ["python", "-m", "slt.train", *map(str, origin.get("command", [])[1:])]
-    # What a command said of one machine's folders is of no use in a notebook.
-    command = " ".join(re.sub(r"=/\S*/", "=.../", word) for word in words if not word.startswith("hydra.sweep.dir="))
+    # What a command said of one machine's folders is of no use in a notebook, and seeds have a column of their own.
+    words = [
+        word for word in words if "=" not in word or word.startswith("experiments=") or counts(word.partition("=")[0])
+    ]
+    command = " ".join(re.sub(r"=/\S*/", "=.../", word) for word in words)
     overrides = {key: re.sub(r"^/\S*/", ".../", value) for key, value in run.overrides.items() if counts(key)}
     git = f"{(origin.get('git') or '')[:12]}{changed}"
     return Row(overrides, run.seed, run.metrics, git, _machine(origin), command, run.status.started or "")
