@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-QUICK = ("evaluation.report_strips=0", "evaluation.bootstrap=10")
+QUICK = ("evaluation.shuffled=true", "evaluation.report_strips=0", "evaluation.bootstrap=10")
 
 
 @dataclass
