@@ -43,6 +43,8 @@ def test_a_table_has_means_intervals_and_the_difference_by_seed(notebook, runs):
     assert "| fusion=mean | 1, 2 | 11.00 (-1.71 to 23.71) | 9.00 (9.00 to 9.00) |  |" in text  # t = 12.706, s = 1.41
     assert "| fusion=gated | 1, 2 | 22.00 " in text
     assert "| +11.00 (-1.71 to +23.71) |" in text  # differences 10 and 12
+    said = ("fusion=mean experiments=fusion", "fusion=gated experiments=fusion")  # of any seed, once
+    assert f"Command: {'; '.join(f'`python -m slt.train {words}`' for words in said)}." in text
     assert "Machine: Abacus, 2 cores." in text
     assert "Revision: `aaaaaaaaaaaa`." in text
     assert text.startswith("# Notebook\n\nbefore\n")
