@@ -45,6 +45,7 @@ def test_a_signer_is_learned_by_adapters_and_the_result_is_a_checkpoint_like_any
     assert ran.status == 0, ran.err
     scores = json.loads((ran.folder / "scores.json").read_text())
     before = scores["gain"]["before"]
+    assert scores["split"] == "test, one signer alone"
     assert f"{who}: 1 clips learned, {len(theirs) - 1} others: BLEU {before:.2f} before" in ran.out
     said = (ran.folder / "predictions.tsv").read_text().splitlines()[1:]
     assert len(said) == len(theirs) - 1

@@ -96,6 +96,12 @@ def test_a_continuous_film_becomes_captions_by_a_segmenter_that_was_trained_on_o
     assert f"{len(read_lines(true))} sentences beside" in scored.out
     assert segments(scored.out)[0] >= 75  # of five sentences, by what 90 s of films have taught
     assert len(read_lines(Path("out/test_00.eaf"), "captions")) == len(read_lines(Path("out/test_00.vtt")))
+    film = PosedFilms(films, captions=None, tier=None).film("test_00")
+    who = [
+        (start, int(text.removeprefix("signer "))) for start, _, text in read_lines(Path("out/test_00.eaf"), "signers")
+    ]
+    assert who == [(start, 1 + np.searchsorted(film.cuts, (start + 0.1) * film.fps, "right") % 2) for start, _ in who]
+    assert {signer for _, signer in who} == {1, 2}
 
 
 def test_captions_two_seconds_late_come_back_to_the_signing(entry: Any, films: Path, tmp_path: Path) -> None:

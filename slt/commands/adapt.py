@@ -80,6 +80,7 @@ def adapt(cfg: DictConfig) -> float:
     scoring = taken(Scoring, cfg.evaluation, seed=cfg.seed)
     found = score_split(model, others, train, batching, scoring, compute)
     assert found is not None
+    found = replace(found, split=f"{cfg.split}, one signer alone")  # as report and card say
     dashboard = runs.open_dashboard(
         cfg, folder, "adapt", uses=lambda: [runs.clips_item(others), lineage.checkpoint(path)]
     )

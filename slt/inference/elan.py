@@ -1,4 +1,4 @@
-"""Captions as ELAN's tiers: the sentences at their times, and below each its score and the other sentences."""
+"""Captions as ELAN's tiers: the sentences at their times, below each its score, who signs, and the other sentences."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from slt.files import atomic, needing
 from slt.inference.subtitles import Caption, composed
 
-CAPTIONS, SCORES, ALTERNATIVES = "captions", "scores", "alternatives"
+CAPTIONS, SCORES, SIGNERS, ALTERNATIVES = "captions", "scores", "signers", "alternatives"
 AUTHOR = "slt"
 
 
@@ -24,9 +24,10 @@ class Elan:
         self._eaf.remove_tier("default")
         self._eaf.add_linguistic_type("sentence")
         self._eaf.add_linguistic_type("score", "Symbolic_Association", timealignable=False)
+        self._eaf.add_linguistic_type("signer", "Symbolic_Association", timealignable=False)
         self._eaf.add_linguistic_type("alternative", "Symbolic_Subdivision", timealignable=False)
         self._eaf.add_tier(CAPTIONS, "sentence")
-        for tier, kind in ((SCORES, "score"), (ALTERNATIVES, "alternative")):
+        for tier, kind in ((SCORES, "score"), (SIGNERS, "signer"), (ALTERNATIVES, "alternative")):
             self._eaf.add_tier(tier, kind, parent=CAPTIONS)
 
     def add(self, caption: Caption) -> None:
@@ -37,6 +38,8 @@ class Elan:
         middle = (start + end) // 2
         if caption.hypotheses:
             self._eaf.add_ref_annotation(SCORES, CAPTIONS, middle, f"{caption.hypotheses[0].score:.4f}")
+        if caption.signer is not None:
+            self._eaf.add_ref_annotation(SIGNERS, CAPTIONS, middle, f"signer {caption.signer}")
         before = None
         for one in caption.hypotheses[1:]:
             text = f"{composed(one.text)} ({one.score:.2f})"

@@ -89,7 +89,7 @@ def translate_film(
             yield from said(session.add(frame))
             if track.frames % every == 0:
                 yield update("landmarks", frame.seconds)
-        yield from said(session.segmenter.close())
+        yield from said(session.close())
         if "mp4" in targets:
             with closing(_draw(path, targets["mp4"], track, session, captions)) as drawn:
                 for n, seconds in enumerate(drawn):

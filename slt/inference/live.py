@@ -228,7 +228,7 @@ class Speaker:
 
     def finish(self) -> None:
         """End the last segment and wait for what is still to be said."""
-        segment = self._session.segmenter.close()
+        segment = self._session.close()
         if segment is not None:
             self.ask(segment, partial=False)
         self._hear(to_the_end=True)

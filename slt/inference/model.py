@@ -239,7 +239,7 @@ class Model:
         for frame in session.regions(frames):
             if (segment := session.add(frame)) is not None:
                 yield session.translate(segment)
-        if (last := session.segmenter.close()) is not None:
+        if (last := session.close()) is not None:
             yield session.translate(last)
 
     def _clips(self, clips: Sequence[Inputs], fps: float | None, batch_size: int) -> Iterator[Caption]:

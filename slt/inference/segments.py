@@ -47,6 +47,7 @@ class Segment:
     end: float  # when the last one is over
     moved: float  # of the last frame in which a hand moved
     number: int  # which motion of the stream it is; those that were too short have one too
+    signer: int | None = None  # who signs, see `slt.inference.diarization`
 
 
 class Motion(NamedTuple):

@@ -11,6 +11,7 @@ from slt.extraction.cuts import shots
 from slt.extraction.geometry import Box
 from slt.extraction.regions import Extractor, Regions
 from slt.extraction.video import Picture
+from slt.inference.diarization import Diarizer
 from slt.inference.inputs import inputs_from_regions, seen_shares
 from slt.inference.latency import Latency
 from slt.inference.onnx import SentenceTranslator
@@ -85,6 +86,7 @@ class Session:
         self.latency = Latency()
         self.segmenter = reading.segmenter(source.path, source.look_seconds, source.fps)
         self._cuts = pictured and source.path is not None  # a camera has none
+        self._diarizer = Diarizer()
         self._before = ""  # the last sentence, for translators that read it
         self._extractor = extractor
         self._signer = extractor.find_signer(source.pictures, duration=source.look_seconds, box=reading.box)
@@ -100,7 +102,15 @@ class Session:
 
     def add(self, frame: Regions) -> Segment | None:
         """Take the next frame; return the segment of signing that it ends."""
-        return self.segmenter.add(keep_model_crops(frame, self.translator.streams))
+        self._diarizer.look(frame)
+        return self._signed(self.segmenter.add(keep_model_crops(frame, self.translator.streams)))
+
+    def close(self) -> Segment | None:
+        """End the segment that runs, as the source's end does; return it."""
+        return self._signed(self.segmenter.close())
+
+    def _signed(self, segment: Segment | None) -> Segment | None:
+        return None if segment is None else replace(segment, signer=self._diarizer.who(segment))
 
     def translate(self, segment: Segment, *, partial: bool = False) -> Caption:
         """Translate a segment; the caption has its sentences, best first, those in a loop last, and what was seen.
@@ -121,7 +131,8 @@ class Session:
         with self.latency.timed("decoder"):
             found = translator.write(encoded, **context, **self.search)[0]
         straight = sorted(found, key=lambda one: loop(one.text) is not None)
-        caption = Caption(segment.start, segment.end, tuple(straight), seen_shares(clip), self._abstain)
+        seen = seen_shares(clip)
+        caption = Caption(segment.start, segment.end, tuple(straight), seen, self._abstain, segment.signer)
         if not partial:
             self._before = found[0].text if found else ""
         return caption

@@ -36,6 +36,7 @@ class Caption:
     hypotheses: tuple[Hypothesis, ...]  # best first
     seen: Mapping[str, float] = field(default_factory=dict)  # stream -> share of the segment's frames that show it
     abstain: float | None = None
+    signer: int | None = None  # who signs, 1 the first who did in this source; None where no face tells
 
     @property
     def confidence(self) -> float | None:
@@ -99,6 +100,7 @@ def describe(caption: Caption) -> str:
     if not caption.hypotheses:
         return f"{head}  {caption.text}"
     sure = [] if caption.confidence is None else [f"confidence {caption.confidence:.2f}"]
+    sure += [] if caption.signer is None else [f"signer {caption.signer}"]
     sure += ["it repeats itself"] if caption.loops else []
     others = list(enumerate(caption.hypotheses, 1))
     if caption.understood:
@@ -119,11 +121,15 @@ def clock(seconds: float) -> str:
 
 
 class Subtitles:
-    """SRT and WebVTT that grow caption by caption, so that hours of camera are on disk when the power goes."""
+    """SRT and WebVTT that grow caption by caption, so that hours of camera are on disk when the power goes.
+
+    Who signs stands in WebVTT, as the voice of a caption, from where a second signs on; SRT has no place for it.
+    """
 
     def __init__(self, srt: IO[bytes], vtt: IO[bytes]) -> None:
         self.count = 0
         self._srt, self._vtt = srt, vtt
+        self._several = False
         vtt.write(b"WEBVTT\n\n")
 
     def add(self, caption: Caption) -> None:
@@ -131,8 +137,10 @@ class Subtitles:
         self.count += 1
         # SRT has no mark of its encoding; UTF-8 without a byte order mark is what players read. In WebVTT `&`, `<` and
         # `>` are markup.
+        self._several |= caption.signer is not None and caption.signer > 1
+        voice = f"<v signer {caption.signer}>" if self._several and caption.signer else ""
         srt = f"{self.count}\n{_block(caption, caption.shown, ',')}"
-        vtt = _block(caption, html.escape(caption.shown, quote=False), ".")
+        vtt = _block(caption, html.escape(caption.shown, quote=False), ".", voice)
         for file, text in ((self._srt, srt), (self._vtt, vtt)):
             file.write(text.encode())
             file.flush()
@@ -146,8 +154,8 @@ def write_subtitles(captions: Iterable[Caption], *, srt: Path, vtt: Path) -> Non
             subtitles.add(caption)
 
 
-def _block(caption: Caption, text: str, mark: str) -> str:
-    return f"{stamp(caption.start, mark)} --> {stamp(caption.end, mark)}\n{_wrapped(text)}\n\n"
+def _block(caption: Caption, text: str, mark: str, voice: str = "") -> str:
+    return f"{stamp(caption.start, mark)} --> {stamp(caption.end, mark)}\n{voice}{_wrapped(text)}\n\n"
 
 
 def _wrapped(text: str) -> str:

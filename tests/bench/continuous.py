@@ -2,7 +2,8 @@
 
 MODEL is a run on the embedded corpus (or its export), FILMS the folder of continuous films that `python -m slt.segment`
 prints. Its first film of test goes through `slt.inference.films.translate_film`, as slt.demo sends it, and in a second
-pass live, at its own pace. Printed are segments (F1 at IoU 0.5, mean IoU), BLEU and chrF over the film, frames/s, and
+pass live, at its own pace. Printed are segments (F1 at IoU 0.5, mean IoU), BLEU and chrF over the film, the share of
+captions that say who of the two signs, frames/s, and
 in the live pass (left out with `--no-live`) the time from the end of a true sentence to its caption.
 
 With `--lengths A B` the film's first A and then, in a process of its own each, first B minutes are translated (looped
@@ -27,6 +28,7 @@ from memory import loop
 
 from slt.commands.film import open_model
 from slt.config.checks import CONF
+from slt.corpora.layout import metadata_rows
 from slt.corpora.posed import read_lines
 from slt.evaluation.metrics import score
 from slt.evaluation.segments import paired, score_segments
@@ -56,7 +58,7 @@ class Bench:
         raise AssertionError("no result")
 
 
-def judge(bench: Bench, film: Path, true: list[Any]) -> None:
+def judge(bench: Bench, film: Path, true: list[Any], cuts: list[float]) -> None:
     """Print what came of a film from its file."""
     begin = time.perf_counter()
     result = bench.film(film)
@@ -66,6 +68,10 @@ def judge(bench: Bench, film: Path, true: list[Any]) -> None:
     texts = score(paired(found, true), [text for *_, text in true], conventions=Conventions(), bootstrap=0, seed=1)
     line = {"film": film.name, "seconds": round(result.duration), "segments": str(segments)}
     line |= {name: round(texts[name].value, 2) for name in ("bleu", "chrf")}
+    turns = np.searchsorted(cuts, [(one.start + one.end) / 2 for one in result.segments], "right")
+    line |= {
+        "who": float(np.mean([one.signer == 1 + turn % 2 for one, turn in zip(result.segments, turns, strict=True)]))
+    }
     frames = result.latency.frames
     line |= {"frames/s": round(frames / took, 1), "peak MiB": peak()}
     print(json.dumps(line), flush=True)
@@ -133,7 +139,9 @@ def main() -> None:
         endure(bench, film, args.lengths[0])
     else:
         true = read_lines(args.films / "captions" / "test_00.srt")
-        judge(bench, film, true)
+        facts = (row for _, row, _ in metadata_rows(args.films / "metadata.jsonl"))
+        fact = next(row for row in facts if row["video_id"] == film.stem)
+        judge(bench, film, true, [cut / fact["fps"] for cut in fact["cuts"]])
         if not args.no_live:
             judge_live(bench, film, true)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from slt.corpora.posed import read_lines
 from slt.inference.onnx import Hypothesis
 from slt.inference.overlay import sentence_at
 from slt.inference.subtitles import Caption, Subtitles, clock, describe, write_subtitles
@@ -72,6 +75,18 @@ def test_both_files_to_the_letter(files):
     write_subtitles(CAPTIONS, **files)
     assert files["srt"].read_bytes().decode() == SRT
     assert files["vtt"].read_bytes().decode() == VTT
+
+
+def test_who_signs_is_printed_and_the_voice_in_webvtt_from_the_second_signer_on(files):
+    one = replace(CAPTIONS[1], signer=2)
+    write_subtitles([replace(CAPTIONS[0], signer=1)] * 2, **files)
+    assert "signer" not in files["vtt"].read_text(encoding="utf-8")
+    write_subtitles([replace(CAPTIONS[0], signer=1), one, CAPTIONS[3], replace(CAPTIONS[3], signer=1)], **files)
+    voices = [line for line in files["vtt"].read_text(encoding="utf-8").split("\n") if line and "-->" not in line][1:]
+    assert voices == ["¿Dónde está la niña?", "<v signer 2>a &amp; b &lt; c &gt; d", "…", "<v signer 1>…"]
+    assert "signer" not in files["srt"].read_text(encoding="utf-8")
+    assert [text for *_, text in read_lines(files["vtt"])][1] == one.text
+    assert "(-0.25, signer 2)" in describe(one)
 
 
 def test_no_captions_are_two_valid_files(files):

@@ -1,6 +1,7 @@
 """Captions that visitors corrected and agreed to give away: ELAN files and rows of a table, a corpus to train on.
 
-`dataset=elan` reads the folder, with `dataset.corpus.tier=captions`. Nobody's file name and no signer stands in it.
+`dataset=elan` reads the folder, with `dataset.corpus.tier=captions`. Neither anybody's file name nor a signer's name
+stands in it.
 """
 
 from __future__ import annotations
