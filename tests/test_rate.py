@@ -191,6 +191,9 @@ def test_a_rater_rates_by_keyboard_closes_goes_on_and_sends_a_file_that_is_read(
         pressed = [each.text for each in browser.find_elements(By.CSS_SELECTOR, '[aria-pressed="true"]')]
         assert pressed == ["0"]
         assert axe(browser) == []
+        dark = {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", dark)
+        assert axe(browser) == []
         browser.find_element(By.TAG_NAME, "body").send_keys("3")
         browser.find_element(By.ID, "name").send_keys("Ana Ñ")
         browser.find_element(By.ID, "save").click()
