@@ -13,6 +13,7 @@ import torch
 from slt.corpora import layout
 from slt.training.checkpoint import load_checkpoint
 from slt.training.lineage import who_has_seen
+from slt.training.record import read_metrics
 
 LIGHT = ("device=cpu", "evaluation.num_beams=2", "evaluation.nbest=2", "evaluation.bootstrap=20",
          "evaluation.blanked=false", "evaluation.report_strips=0", "evaluation.shuffled=false",
@@ -40,13 +41,14 @@ def test_a_signer_is_learned_by_adapters_and_the_result_is_a_checkpoint_like_any
     entry: Any, run: Path, signers: dict[str, list[str]]
 ) -> None:
     who, theirs = max(signers.items(), key=lambda pair: len(pair[1]))
+    # Nothing is held out: what three updates make of it stands.
     given = (f"signer={who}", "clips=1", "max_steps=3", "batch_size=1", *LIGHT, "evaluation.num_beams=3")
     ran = entry("adapt", f"checkpoint={run}", *given)
     assert ran.status == 0, ran.err
     scores = json.loads((ran.folder / "scores.json").read_text())
     before = scores["gain"]["before"]
     assert scores["split"] == "test, one signer alone"
-    assert f"{who}: 1 clips learned, {len(theirs) - 1} others: BLEU {before:.2f} before" in ran.out
+    assert f"{who}: 1 clips learned, 0 held out, {len(theirs) - 1} others: BLEU {before:.2f} before" in ran.out
     said = (ran.folder / "predictions.tsv").read_text().splitlines()[1:]
     assert len(said) == len(theirs) - 1
     assert {line.split("\t")[0] for line in said} < {*theirs}
@@ -64,6 +66,29 @@ def test_a_signer_is_learned_by_adapters_and_the_result_is_a_checkpoint_like_any
         assert new["confidence"][name] == old["confidence"][name]
     again = entry("eval", f"checkpoint={ran.folder}", "num_workers=0", *LIGHT)
     assert again.status == 0, again.err
+
+
+def test_weights_on_the_way_are_picked_by_clips_that_are_held_out_and_those_before_may_be_the_best(
+    entry: Any, run: Path, signers: dict[str, list[str]]
+) -> None:
+    who, theirs = max(signers.items(), key=lambda pair: len(pair[1]))
+    given = (f"signer={who}", "clips=2", "held_out=0.5", "max_steps=4", "eval_every=2", "batch_size=1", *LIGHT)
+    old = load_checkpoint(run / "checkpoints" / "best.pt")["model"]
+    kept = {}
+    for rate in (1e-3, 1e-30):  # at the second nothing becomes better
+        ran = entry("adapt", f"checkpoint={run}", *given, f"optimizer.lr={rate}", "schedule.warmup_steps=0")
+        assert ran.status == 0, ran.err
+        assert f"{who}: 1 clips learned, 1 held out, {len(theirs) - 2} others: BLEU" in ran.out
+        losses = dict(read_metrics(ran.folder / "metrics.csv")["val/loss"])
+        assert [*losses] == [0, 2, 4]
+        best = min(losses, key=losses.__getitem__)
+        assert f"of 4 updates those up to {best} are kept" in (ran.folder / "adapt.log").read_text()
+        new = load_checkpoint(ran.folder / "checkpoints" / "best.pt")["model"]
+        kept[rate] = all(torch.equal(old[name], new[name]) for name in old)
+        assert kept[rate] == (best == 0)
+    assert kept == {1e-3: False, 1e-30: True}
+    ran = entry("adapt", f"checkpoint={run}", *given, "held_out=1")
+    assert (ran.status, "none is left to learn from" in ran.err) == (1, True)
 
 
 def test_without_other_signers_to_fit_it_on_the_confidence_stays_and_that_is_said(

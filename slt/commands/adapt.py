@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from hydra.utils import instantiate
@@ -23,14 +25,14 @@ from slt.evaluation.prediction import Prediction
 from slt.evaluation.report import Shown
 from slt.evaluation.results import write_results
 from slt.evaluation.settings import Conventions, Scoring
-from slt.evaluation.translation import translate
+from slt.evaluation.translation import translate, validate
 from slt.files import rebuilding
 from slt.models.adapters import add_adapters, has_adapters, linear_layers, merge_adapters
 from slt.models.confidence import Confidence
 from slt.models.tokenizer import Tokenize
 from slt.models.trained import Model
 from slt.models.translator import Translator
-from slt.streams.batch import Batching
+from slt.streams.batch import Batch, Batching
 from slt.training import lineage
 from slt.training.batches import TrainBatches, evaluation_batches
 from slt.training.checkpoint import find_checkpoint, load_checkpoint, save_checkpoint
@@ -58,7 +60,8 @@ def adapt(cfg: DictConfig) -> float:
         trained.dataset.root = cfg.dataset.root
     with rebuilding(path):
         known = Confidence.of(payload.get("confidence"))
-    learned, others, train, rest = signer_clips(cfg, trained, rest=known is not None)
+    parts = signer_clips(cfg, trained, rest=known is not None)
+    others = parts.others
     refuse_other_extractor(payload.get("extractor"), others.extractor, where=str(others.root), allowed=False)
     build.check_streams(others, payload["shapes"], [])
     model = build.as_model(trained, translator.to(device), tokenizer, payload["glosses"], cfg.evaluation)
@@ -68,17 +71,17 @@ def adapt(cfg: DictConfig) -> float:
     batches = evaluation_batches(others, tokenize, batching, by_film=translator.reads_context)
     before, _ = translate(model, batches, model.search, compute, progress="before")
     run = Run(folder / "checkpoints", compute, Record(folder, []), {})
-    learn(cfg, translator, TrainBatches(learned, tokenize, batching, pin_memory=False, seed=cfg.seed), run)
+    learn(cfg, model, parts, tokenize, batching, run)
     mark = lineage.signer_marks([cfg.signer])
     told: dict[str, Any] = {"signers": sorted({*payload["signers"], *mark})} if payload.get("signers") else {}
     if known is not None:
-        sure = sure_anew(model, known, rest, batching, compute)
+        sure = sure_anew(model, known, parts.rest, batching, compute)
         model, told["confidence"] = replace(model, confidence=sure), asdict(sure)
     kept = {key: payload[key] for key in CARRIED if key in payload}
     save_checkpoint(run.folder / "best.pt", {**kept, **told, "model": translator.state_dict()})
     (run.folder / "last.pt").unlink()  # of a model with adapters, which no configuration describes
     scoring = taken(Scoring, cfg.evaluation, seed=cfg.seed)
-    found = score_split(model, others, train, batching, scoring, compute)
+    found = score_split(model, others, parts.train, batching, scoring, compute)
     assert found is not None
     found = replace(found, split=f"{cfg.split}, one signer alone")  # as report and card say
     dashboard = runs.open_dashboard(
@@ -92,16 +95,30 @@ def adapt(cfg: DictConfig) -> float:
         shown=Shown(run.record.curves, OmegaConf.to_yaml(cfg, resolve=True)),
     )  # fmt: skip
     dashboard.close()
-    print(f"{cfg.signer}: {len(learned)} clips learned, {len(others)} others: BLEU {gain['before']:.2f} before, "
-          f"{gain['value']:+.2f} [{gain['low']:+.2f}, {gain['high']:+.2f}] by it (p {gain['p']:.3f})")  # fmt: skip
+    print(told_gain(cfg, parts, gain))
     return found.scores["bleu"].value
 
 
-def signer_clips(cfg: DictConfig, trained: DictConfig, *, rest: bool) -> tuple[Clips, Clips, Clips, Clips | None]:
-    """The signer's clips that are learned, augmented as in training; their others; those of the first training.
+class Parts(NamedTuple):
+    """Whose clips are what; of the signer those of `split` alone."""
 
-    At last, with `rest`, the clips of its validation split that other people sign; None where there are none.
-    """
+    learned: Clips  # of the signer, augmented as in training
+    watched: Clips  # of the signer, not learned: they say which weights are best
+    others: Clips  # of the signer, translated before and after
+    train: Clips  # of the first training
+    replayed: Clips  # the same, augmented as then
+    rest: Clips | None  # of its validation split, signed by others, where there are any and they are asked for
+
+
+def told_gain(cfg: DictConfig, parts: Parts, gain: Mapping[str, float]) -> str:
+    """Say how many clips were what, and what they brought."""
+    count = f"{len(parts.learned)} clips learned, {len(parts.watched)} held out, {len(parts.others)} others"
+    return (f"{cfg.signer}: {count}: BLEU {gain['before']:.2f} before, {gain['value']:+.2f} "
+            f"[{gain['low']:+.2f}, {gain['high']:+.2f}] by it (p {gain['p']:.3f})")  # fmt: skip
+
+
+def signer_clips(cfg: DictConfig, trained: DictConfig, *, rest: bool) -> Parts:
+    """Divide the signer's clips, and read those of the first training; with `rest`, of its validation split too."""
     if "parts" in trained.dataset:
         raise ValueError(f"checkpoint={cfg.checkpoint}: trained on a mixture; expected a run of one corpus to adapt")
     augment: Any = OmegaConf.to_container(trained.dataset, resolve=True)
@@ -117,11 +134,16 @@ def signer_clips(cfg: DictConfig, trained: DictConfig, *, rest: bool) -> tuple[C
             f"{', '.join(there[:10]) or 'not named'}"
         )
     drawn = np.random.default_rng(cfg.seed).permutation(own)
-    learned = clips.take(np.sort(drawn[: cfg.clips]))
-    learned.augment = Augment.of(augment.get("augment"))
+    watched = round(cfg.held_out * cfg.clips)
+    if watched == cfg.clips:
+        raise ValueError(f"held_out={cfg.held_out}: of clips={cfg.clips} none is left to learn from")
+    learned = clips.take(np.sort(drawn[watched : cfg.clips]))
+    replayed = splits["train"].take(np.arange(len(splits["train"])))
+    learned.augment = replayed.augment = Augment.of(augment.get("augment"))
     strangers = np.flatnonzero(~_theirs(splits[trained.val], cfg.signer)) if rest else np.array([], int)
     left = splits[trained.val].take(strangers) if len(strangers) else None
-    return learned, clips.take(np.sort(drawn[cfg.clips :])), splits["train"], left
+    held, others = clips.take(np.sort(drawn[:watched])), clips.take(np.sort(drawn[cfg.clips :]))
+    return Parts(learned, held, others, splits["train"], replayed, left)
 
 
 def _theirs(clips: Clips, signer: str) -> Any:
@@ -142,8 +164,30 @@ def sure_anew(model: Model, known: Confidence, clips: Clips | None, batching: Ba
     return learn_confidence(replace(model, search=search), clips, batching, compute, good_chrf=known.good_chrf)
 
 
-def learn(cfg: DictConfig, translator: Translator, batches: TrainBatches, run: Run) -> None:
-    """Train adapters on all linear layers of encoder and decoder, which then become part of the weights."""
+class InTurn:
+    """A batch of each in turn."""
+
+    def __init__(self, batches: Sequence[TrainBatches]) -> None:
+        self.batches = batches
+
+    def start(self, consumed: int) -> Iterator[Batch]:
+        count = len(self.batches)
+        streams = [each.start((consumed - place + count - 1) // count) for place, each in enumerate(self.batches)]
+        return (next(streams[turn % count]) for turn in itertools.count(consumed))
+
+
+def learn(cfg: DictConfig, model: Model, parts: Parts, tokenize: Tokenize, batching: Batching, run: Run) -> None:
+    """Train adapters on all linear layers of encoder and decoder, which then become part of the weights.
+
+    They are as they were where the loss of the watched clips was lowest, before the first update too.
+    """
+    taught = [parts.learned, *([parts.replayed] if cfg.replay else [])]
+    batches = InTurn([TrainBatches(clips, tokenize, batching, pin_memory=False, seed=cfg.seed) for clips in taught])
+    evaluate = None
+    if len(parts.watched):
+        watched = evaluation_batches(parts.watched, tokenize, batching, by_film=model.translator.reads_context)
+        evaluate = partial(validate, model, watched, run.compute)
+    translator: Translator = model.translator
     networks = [translator.encoder, translator.decoder]
     if has_adapters(translator):
         raise ValueError(f"checkpoint={cfg.checkpoint}: it has adapters already, which are not trained twice")
@@ -154,11 +198,16 @@ def learn(cfg: DictConfig, translator: Translator, batches: TrainBatches, run: R
         model=translator,
         objective=TranslationLoss(label_smoothing=cfg.label_smoothing, gloss_weight=0.0, flat_start=0),
         optimizer=build.build_optimizer(cfg.optimizer, groups),
-        schedule=instantiate(cfg.schedule, _convert_="all"), batches=batches, evaluate=None, run=run,
-        settings=LoopSettings(strategy="ddp", max_steps=cfg.max_steps, accumulate=1, grad_clip=1.0,
-                              log_every=10, eval_every=cfg.max_steps, select="bleu"),
+        schedule=instantiate(cfg.schedule, _convert_="all"), batches=batches, evaluate=evaluate, run=run,
+        settings=LoopSettings(strategy="ddp", max_steps=cfg.max_steps, accumulate=len(batches.batches), grad_clip=1.0,
+                              log_every=10, eval_every=cfg.eval_every, select="val/loss", lowest=True),
     )  # fmt: skip
+    trainer.check()
     trainer.run()
+    if evaluate is not None:
+        best = load_checkpoint(run.folder / "best.pt")
+        translator.load_state_dict(best["model"])
+        log.info("of %d updates those up to %d are kept, by the clips held out", cfg.max_steps, best["step"])
     for network in networks:
         merge_adapters(network)
 

@@ -264,6 +264,8 @@ class Adapt:
     signer: str
     split: str = choice(*SPLITS)
     clips: int = positive()
+    held_out: float = share()
+    replay: bool
     dataset: Corpus
     trust: list[str]
     rank: int = positive()
@@ -272,6 +274,7 @@ class Adapt:
     schedule: Any
     label_smoothing: float = share()
     max_steps: int = positive()
+    eval_every: int = positive()
     batch_size: int = positive()
     seed: int
     device: str
