@@ -94,13 +94,13 @@ def composed(text: str) -> str:
 def describe(caption: Caption) -> str:
     """Return a caption as it is printed: its times, sentence, score and confidence, then the others of the n-best.
 
-    Of one that was not understood all are others.
+    Of one that was not understood all are others. Who signs is said of all but the first signer.
     """
     head = f"[{clock(caption.start)} - {clock(caption.end)}]"
     if not caption.hypotheses:
         return f"{head}  {caption.text}"
     sure = [] if caption.confidence is None else [f"confidence {caption.confidence:.2f}"]
-    sure += [] if caption.signer is None else [f"signer {caption.signer}"]
+    sure += [] if caption.signer in (None, 1) else [f"signer {caption.signer}"]
     sure += ["it repeats itself"] if caption.loops else []
     others = list(enumerate(caption.hypotheses, 1))
     if caption.understood:

@@ -87,6 +87,7 @@ def test_who_signs_is_printed_and_the_voice_in_webvtt_from_the_second_signer_on(
     assert "signer" not in files["srt"].read_text(encoding="utf-8")
     assert [text for *_, text in read_lines(files["vtt"])][1] == one.text
     assert "(-0.25, signer 2)" in describe(one)
+    assert "signer" not in describe(replace(one, signer=1))
 
 
 def test_no_captions_are_two_valid_files(files):
