@@ -26,9 +26,9 @@ NEUTRAL, CHROMA = 128, 60  # OpenCV's zero of a* and b*, and how far from it the
 _ACROSS = np.arange(SMALL) - (SMALL - 1) / 2
 _CIRCLE = np.hypot(_ACROSS[:, None], _ACROSS) <= RADIUS * SMALL
 _CORNERS = np.array([*itertools.product((0, 1), repeat=3)])[:, None]
-# Hellinger distance from which two segments show two people. Pieces of some 1.5 s of one shot lie at most 0.18 apart,
-# of four people in real films and of two drawn ones in 78 turns, and two people at least 0.38; the same person with
-# another exposure or tint (gamma 0.87 to 1.15, 20 % brighter) mostly 0.3 to 0.6, which counts as somebody else.
+# Hellinger distance from which two segments show two people. Pieces of some 1.5 s of one real film (four films) and the
+# turns of one drawn person (78 of two) lie at most 0.18 apart, others at least 0.38; the same person nearer and
+# with another exposure or tint (gamma 0.87 to 1.15, 20 % brighter) 0.40 in the middle, which counts as somebody else.
 OTHER = 0.28
 LOOK_SECONDS = 0.2  # from one look to the next
 REMEMBERED = 600  # looks: two minutes, the longest segment
