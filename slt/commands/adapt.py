@@ -171,6 +171,7 @@ class InTurn:
         self.batches = batches
 
     def start(self, consumed: int) -> Iterator[Batch]:
+        """As `TrainBatches.start`: from number `consumed` on, for ever."""
         count = len(self.batches)
         streams = [each.start((consumed - place + count - 1) // count) for place, each in enumerate(self.batches)]
         return (next(streams[turn % count]) for turn in itertools.count(consumed))
