@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from slt.corpora import layout
+from slt.training.batches import TrainBatches
 from slt.training.checkpoint import load_checkpoint
 from slt.training.lineage import who_has_seen
 from slt.training.record import read_metrics
@@ -89,6 +90,30 @@ def test_weights_on_the_way_are_picked_by_clips_that_are_held_out_and_those_befo
     assert kept == {1e-3: False, 1e-30: True}
     ran = entry("adapt", f"checkpoint={run}", *given, "held_out=1")
     assert (ran.status, "none is left to learn from" in ran.err) == (1, True)
+
+
+def test_of_the_first_training_what_the_signer_signed_is_not_replayed(
+    entry: Any, run: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clips that are scored afterwards would be learned, where the signer's split is train itself."""
+    signed = {row["video_id"]: row["signer"] for row in layout.read_table(corpus / "subs.csv")}
+    who = next(name for clip, name in signed.items() if clip.startswith("train"))
+    learned: list[set[str]] = []
+    make = TrainBatches.__init__
+
+    def spied(self: TrainBatches, clips: Any, *given: Any, **more: Any) -> None:
+        learned.append({*clips.ids})
+        make(self, clips, *given, **more)
+
+    monkeypatch.setattr(TrainBatches, "__init__", spied)
+    ran = entry(
+        "adapt", f"checkpoint={run}", f"signer={who}", "split=train", "clips=2", "max_steps=1", "batch_size=1", *LIGHT
+    )
+    assert ran.status == 0, ran.err
+    own, others = learned
+    assert {signed[clip] for clip in own} == {who}
+    assert who not in {signed[clip] for clip in others}
+    assert len(others) > 1
 
 
 def test_without_other_signers_to_fit_it_on_the_confidence_stays_and_that_is_said(

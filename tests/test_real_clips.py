@@ -6,11 +6,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from bench.signing_stub import regions
 
 from slt.config.checks import HOME
+from slt.corpora.folder import LsaTMultiStream
 from slt.corpora.layout import read_table
 from slt.evaluation.prediction import read_predictions
+from slt.inference.diarization import LOOK_SECONDS, Diarizer
+from slt.inference.segments import Segment
+from slt.streams.crops import Crops
 
 CLIPS = HOME.parent / "shared" / "data" / "lsa_t" / "clips"
 
@@ -28,6 +34,25 @@ def films() -> Path:
     return CLIPS
 
 
+def tell_signers_apart(corpus: Path) -> None:
+    """Halves of the clips, in turn, are each of the signer of their other half."""
+    streams = {"face": Crops(folder="face", size=48, jitter=0.0, colour=0.0)}
+    clips = LsaTMultiStream(root=corpus, split="train", streams=streams, fps=None, max_frames=None,
+                            length_tolerance=0, augment=None, seed=0)  # fmt: skip
+    crops = [clips.read(place, "face") for place in range(len(clips))]
+    halves = [np.array_split(np.flatnonzero(one.seen), 2) for one in crops]
+    diarizer, found, now = Diarizer(), [], 0.0
+    for turn in range(2):
+        for one, half in zip(crops, halves, strict=True):
+            start = now
+            for place in half[turn]:
+                frame = regions(now, np.zeros((75, 3), np.float32), {"face": one.array[place]})
+                diarizer.look(frame)
+                now += LOOK_SECONDS
+            found.append(diarizer.who(Segment((), start, now, now, len(found))))
+    assert found == [1, 2, 3] * 2
+
+
 @pytest.mark.filterwarnings("default")  # MediaPipe's own
 def test_three_real_clips_are_extracted_learned_read_back_exported_and_shown(
     films: Path, entry: Any, tmp_path: Path
@@ -35,6 +60,7 @@ def test_three_real_clips_are_extracted_learned_read_back_exported_and_shown(
     corpus = tmp_path / "clips"
     options = (f"source={films}", f"out={corpus}", "split.by=all_train", "captions.unquoted=true")
     assert entry("extract", *options, "extractor.crop_size=48").status == 0
+    tell_signers_apart(corpus)
     ran = entry("train", "experiments=real_clips", f"dataset.root={corpus}", "dataset.fps=5", "device=cpu")
     assert ran.status == 0, ran.err
     again = entry("eval", f"checkpoint={ran.folder}", "split=train", "num_workers=0", "device=cpu",

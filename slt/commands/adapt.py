@@ -106,7 +106,7 @@ class Parts(NamedTuple):
     watched: Clips  # of the signer, not learned: they say which weights are best
     others: Clips  # of the signer, translated before and after
     train: Clips  # of the first training
-    replayed: Clips  # the same, augmented as then
+    replayed: Clips  # those of them that others sign, augmented as then
     rest: Clips | None  # of its validation split, signed by others, where there are any and they are asked for
 
 
@@ -138,7 +138,7 @@ def signer_clips(cfg: DictConfig, trained: DictConfig, *, rest: bool) -> Parts:
     if watched == cfg.clips:
         raise ValueError(f"held_out={cfg.held_out}: of clips={cfg.clips} none is left to learn from")
     learned = clips.take(np.sort(drawn[watched : cfg.clips]))
-    replayed = splits["train"].take(np.arange(len(splits["train"])))
+    replayed = splits["train"].take(np.flatnonzero(~_theirs(splits["train"], cfg.signer)))
     learned.augment = replayed.augment = Augment.of(augment.get("augment"))
     strangers = np.flatnonzero(~_theirs(splits[trained.val], cfg.signer)) if rest else np.array([], int)
     left = splits[trained.val].take(strangers) if len(strangers) else None
@@ -182,7 +182,7 @@ def learn(cfg: DictConfig, model: Model, parts: Parts, tokenize: Tokenize, batch
 
     They are as they were where the loss of the watched clips was lowest, before the first update too.
     """
-    taught = [parts.learned, *([parts.replayed] if cfg.replay else [])]
+    taught = [parts.learned, *([parts.replayed] if cfg.replay and len(parts.replayed) else [])]
     batches = InTurn([TrainBatches(clips, tokenize, batching, pin_memory=False, seed=cfg.seed) for clips in taught])
     evaluate = None
     if len(parts.watched):

@@ -51,7 +51,7 @@ class Diarizer:
 
     def who(self, segment: Segment) -> int | None:
         """Return the signer's number; None where the segment shows no face. Segments come in the order of time."""
-        seen = [each for seconds, each in self._looks if segment.start - 1e-6 <= seconds <= segment.end]
+        seen = [each for seconds, each in self._looks if segment.start - 1e-6 <= seconds < segment.end - 1e-6]
         if not seen:
             return None
         total = np.sum(seen, axis=0)

@@ -54,6 +54,17 @@ def test_light_that_changes_a_little_makes_nobody_another():
     assert told(*(("fair", light) for light in (1.0, 0.97, 1.03, 1.0))) == [1] * 4
 
 
+def test_a_frame_after_a_cut_counts_for_the_segment_that_begins_with_it():
+    turns = ["black", "fair"] * 3
+    assert told(*((name, 1.0) for name in turns), seconds=0.2) == [1, 2] * 3
+    diarizer, rng = Diarizer(), np.random.default_rng(4)
+    for n, name in enumerate(["black", "red", "black"]):  # as `Session` does: the next frame ends the one before
+        frame = regions(0.2 * n, signer(0.2 * n, raised=True, moving=True), {"face": face(name, rng)})
+        diarizer.look(frame)
+        if n:
+            assert diarizer.who(Segment((), 0.2 * (n - 1), 0.2 * n, 0.2 * n, n)) == n
+
+
 def test_a_segment_without_a_face_says_nobody_and_forgets_nobody():
     assert told((None, 1.0), ("red", 1.0), (None, 1.0), ("red", 1.0)) == [None, 1, None, 1]
 
